@@ -1,0 +1,130 @@
+"""An event as it travels: a CloudEvent 1.0 in structured JSON, with the context that makes it readable alone."""
+
+from datetime import datetime
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from contracts.events import TYPES, Event
+
+CODE_SYSTEM = "ISO3166-2:IR:2020"
+CONTENT_TYPE = "application/cloudevents+json; charset=UTF-8"
+
+
+class Context(msgspec.Struct, frozen=True, kw_only=True):
+    """Where in the programme a subject stands; every event about it carries this."""
+
+    round: str = ""
+    province: str = ""
+    county: str = ""
+    field: str = ""
+    policy: str = ""  # the version of the policies that apply
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True):
+    """An event, who emitted it, about whom, as which of its events about that subject (dense: 1, 2, 3)."""
+
+    source: str
+    subject: str
+    sequence: int
+    time: datetime  # programme time
+    event: Event
+    context: Context = Context()
+    actor: str = ""  # the pseudonymous id of who asked
+    recorded: datetime | None = None  # machine time
+    cause: str = ""  # source/sequence of what a reaction answers
+    previous: str = ""  # digest of the subject's previous event
+    traceparent: str = ""
+
+
+class Unreadable(ValueError):
+    """These bytes are no event of ours."""
+
+
+class _CloudEvent(msgspec.Struct, omit_defaults=True):
+    type: str
+    source: str
+    subject: str
+    sequence: int
+    time: datetime
+    data: msgspec.Raw
+    round: str = ""
+    province: str = ""
+    county: str = ""
+    field: str = ""
+    policy: str = ""
+    actor: str = ""
+    recorded: datetime | None = None
+    cause: str = ""
+    previous: str = ""
+    traceparent: str = ""
+    id: str = ""
+    codesystem: str = ""
+    datacontenttype: str = ""
+    specversion: str = ""
+
+
+_cloud_event = msgspec.json.Decoder(_CloudEvent)
+_data: dict[str, Any] = {name: msgspec.json.Decoder(event) for name, event in TYPES.items()}
+_encode = msgspec.json.Encoder().encode
+
+
+def read(raw: bytes) -> Envelope:
+    """The envelope in these bytes. Raises Unreadable."""
+    try:
+        c = _cloud_event.decode(raw)
+        event = _data[c.type].decode(c.data)
+        if c.sequence < 1 or not c.subject or not c.source or c.time.tzinfo is None:
+            raise Unreadable("a sequence below 1, no subject, no source or a time without zone")
+    except KeyError as e:
+        raise Unreadable(f"unknown type {e}") from e
+    except (msgspec.DecodeError, TypeError, ValueError, RecursionError) as e:
+        raise Unreadable(str(e)) from e
+    return Envelope(
+        source=c.source,
+        subject=c.subject,
+        sequence=c.sequence,
+        time=c.time,
+        event=event,
+        context=Context(round=c.round, province=c.province, county=c.county, field=c.field, policy=c.policy),
+        actor=c.actor,
+        recorded=c.recorded,
+        cause=c.cause,
+        previous=c.previous,
+        traceparent=c.traceparent,
+    )
+
+
+def write(envelope: Envelope) -> bytes:
+    """The envelope as bytes; its id says the same to every reader."""
+    e, x = envelope, envelope.context
+    return _encode(
+        _CloudEvent(
+            type=e.event.TYPE,
+            source=e.source,
+            subject=e.subject,
+            sequence=e.sequence,
+            time=e.time,
+            data=msgspec.Raw(_encode(e.event)),
+            round=x.round,
+            province=x.province,
+            county=x.county,
+            field=x.field,
+            policy=x.policy,
+            actor=e.actor,
+            recorded=e.recorded,
+            cause=e.cause,
+            previous=e.previous,
+            traceparent=e.traceparent,
+            id=f"{e.source}/{e.subject}/{e.sequence}",
+            codesystem=CODE_SYSTEM,
+            datacontenttype="application/json",
+            specversion="1.0",
+        )
+    )
+
+
+def digest(raw: bytes) -> str:
+    """What the next event about the same subject carries as `previous`: BLAKE2b, 128 bits, hexadecimal."""
+    return blake2b(raw, digest_size=16).hexdigest()

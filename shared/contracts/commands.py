@@ -6,6 +6,9 @@ from typing import Any
 
 import msgspec
 
+from contracts.envelope import Context
+from contracts.events import Event
+
 
 class Tick(msgspec.Struct, frozen=True):
     """The clock calls: something is due."""
@@ -20,3 +23,10 @@ class Refused(Exception):
         super().__init__(code)
         self.code, self.field = code, field
         self.details: Mapping[str, Any] = details
+
+
+class Said(msgspec.Struct, frozen=True):
+    """An event with the context it happened in, where the subject's state cannot know it yet (its very first)."""
+
+    event: Event
+    context: Context

@@ -129,7 +129,7 @@ def emit(
 ) -> Record:
     """The record after events of its own. Raises RecordFull."""
     state, sequence, last_hash, emitted = record.state, record.last_sequence, record.last_hash, list(record.emitted)
-    at = max(moment.at, record.last_time)
+    at = max(moment.at.replace(microsecond=moment.at.microsecond // 1000 * 1000), record.last_time)  # BSON keeps ms
     for said in events:
         event, context = (said.event, said.context) if isinstance(said, Said) else (said, rules.context(state))
         sequence += 1

@@ -21,6 +21,7 @@ TopicPartition = tuple[str, int]
 Ranges = Mapping[TopicPartition, tuple[int, int]]  # the offsets a batch goes from and to
 
 ANSWERS_KEPT = timedelta(days=7)
+FAULTS_IN_A_ROW = 20  # after which a service pauses
 
 
 class Fenced(Exception):
@@ -33,6 +34,10 @@ class Transient(Exception):
 
 class Conflict(Transient):
     """Others keep writing what this transaction writes: try a smaller one."""
+
+
+class TooManyFaults(Exception):
+    """Event after event meets a fault: these rules are broken, and nobody else shall be parked for it."""
 
 
 class NewerRules(Exception):
@@ -81,6 +86,7 @@ class Processed(msgspec.Struct, frozen=True):
 
     changes: Changes = ()
     faults: tuple[Fault, ...] = ()
+    faults_in_a_row: int = 0  # at its end, on well-formed events
 
 
 class Waiting(msgspec.Struct, frozen=True):
@@ -205,31 +211,40 @@ async def execute_many(
 
 
 async def process(
-    store: Store, messages: Sequence[Message], ranges: Ranges, clock: Clock, projection: Projection | None = None
+    store: Store,
+    messages: Sequence[Message],
+    ranges: Ranges,
+    clock: Clock,
+    projection: Projection | None = None,
+    *,
+    faults_in_a_row: int = 0,
 ) -> Processed:
     """One batch is one transaction: its records, the cursors of every partition in it, and the projection.
 
     A batch that fails for another reason than Fenced or Transient is halved down to the subject, which is parked.
+    Raises Fenced, Transient, NewerRules, TooManyFaults; then nothing of the batch has moved.
     """
     messages = [m for m in messages if kind_of(m.envelope.subject) in store.rules]  # other kinds are read past
     try:
-        return await _together(store, messages, ranges, clock, projection)
-    except (Fenced, Transient, NewerRules):
+        return await _together(store, messages, ranges, clock, projection, faults_in_a_row)
+    except (Fenced, Transient, NewerRules, TooManyFaults):
         raise
     except Exception as fault:
         subjects = sorted({m.envelope.subject for m in messages})
         if not subjects:
             raise
         if len(subjects) == 1:
-            return await _together(store, messages, ranges, clock, projection, because=repr(fault))
+            return await _together(store, messages, ranges, clock, projection, faults_in_a_row, because=repr(fault))
         first = set(subjects[: len(subjects) // 2])
         halves = (
             [m for m in messages if m.envelope.subject in first],
             [m for m in messages if m.envelope.subject not in first],
         )
-        one = await process(store, halves[0], {}, clock, projection)  # the cursors move with the second half
-        other = await process(store, halves[1], ranges, clock, projection)
-        return Processed((*one.changes, *other.changes), one.faults + other.faults)
+        one = await process(
+            store, halves[0], {}, clock, projection, faults_in_a_row=faults_in_a_row
+        )  # the cursors move with the second half
+        other = await process(store, halves[1], ranges, clock, projection, faults_in_a_row=one.faults_in_a_row)
+        return Processed((*one.changes, *other.changes), one.faults + other.faults, other.faults_in_a_row)
 
 
 async def _together(
@@ -238,13 +253,15 @@ async def _together(
     ranges: Ranges,
     clock: Clock,
     projection: Projection | None,
+    faults_in_a_row: int,
     because: str = "",
 ) -> Processed:
     done = Processed()
 
     def change(known: Known) -> Changes:
         nonlocal done
-        after, moment, faults = dict(known), clock(), []
+        after, moment, row = dict(known), clock(), faults_in_a_row
+        faults: list[Fault] = []
         for m in messages:
             subject, source = m.envelope.subject, m.envelope.source
             before = after[subject]
@@ -258,12 +275,17 @@ async def _together(
                 after[subject] = moved
                 if source in moved.parked and (why := moved.parked[source].fault) and not _fault(before, source):
                     faults.append(Fault(m, why))
+                    row += 1
+                    if row >= FAULTS_IN_A_ROW:
+                        raise TooManyFaults(why)
+                elif m.envelope.sequence == moved.inbox.get(source):
+                    row = 0
         changes = [
             (known[s], replace(record, version=record.version + 1))
             for s, record in after.items()
             if record is not known[s]
         ]
-        done = Processed(changes, tuple(faults))
+        done = Processed(changes, tuple(faults), row)
         return changes
 
     await store.transact({m.envelope.subject for m in messages}, change, ranges, projection)

@@ -1,0 +1,106 @@
+"""What is live, and who owns which partition: faust, and every one of its internals that we rely on.
+
+faust's acknowledgements are never trusted: a batch's cursor is the only position. `tests/plumbing/test_faust_facts.py`
+holds one test per fact used here, so that an upgrade that changes it fails.
+"""
+
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from typing import Any
+
+import faust
+from aiokafka import TopicPartition
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+SESSION_TIMEOUT = 10.0  # seconds after which a dead worker's partitions go to another
+
+
+class Live:
+    """The consumer group of one service: it shares out the partitions and brings what is new."""
+
+    def __init__(
+        self,
+        service: str,
+        topics: Collection[str],
+        bootstrap: str,
+        client_id: str,
+        *,
+        resume: Callable[[set[TopicPartition]], Awaitable[Mapping[TopicPartition, int]]],
+        revoked: Callable[[set[TopicPartition]], None],
+        deliver: Callable[[Any], Awaitable[None]],
+    ) -> None:
+        """`resume` gets all we own after an assignment and says from where it is live; `deliver` gets each event."""
+        self.topics, self.resume, self.revoked, self.deliver = tuple(topics), resume, revoked, deliver
+        # Co-subscribed topics go together only while all members hear the same: to hear another is another group.
+        group = f"peyvand.{service}.{'+'.join(sorted(t.rpartition('.')[2] for t in self.topics))}"
+        self.app = faust.App(
+            group,
+            broker=f"kafka://{bootstrap}",
+            broker_client_id=client_id,
+            broker_session_timeout=SESSION_TIMEOUT,
+            broker_heartbeat_interval=3.0,
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            stream_wait_empty=False,
+            web_enabled=False,
+            autodiscover=False,
+        )
+        self.app.transport = self._transport()
+        self.app.agent(
+            self.app.topic(
+                *self.topics, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
+            ),
+            name="live",
+        )(self._agent)
+        self.app.on_partitions_revoked.connect(self._on_revoked, weak=False)  # type: ignore[arg-type]
+
+    async def start(self) -> None:
+        """Joins the group."""
+        self.app.finalize()
+        await self.app.start()
+
+    async def stop(self) -> None:
+        """Leaves the group, so that its partitions go to others at once."""
+        await self.app.stop()
+
+    @property
+    def crashed(self) -> BaseException | None:
+        """What ended faust, if something did."""
+        reason: BaseException | None = self.app.crash_reason if self.app.crashed else None
+        return reason
+
+    async def _agent(self, stream: Any) -> None:
+        async for event in stream.noack().events():
+            await self.deliver(event)
+
+    async def _on_revoked(self, app: faust.App, revoked: Iterable[TP], **_: Any) -> None:
+        self.revoked({TopicPartition(*tp) for tp in revoked})
+
+    async def _resume(self) -> None:
+        try:
+            owned = {TopicPartition(*tp) for tp in self.app.consumer.assignment() if tp.topic in self.topics}
+            await self._continue_from(await self.resume(owned))
+        except Exception as e:  # faust would take it for one more rebalance, and do nothing for ever
+            await self.app.crash(e)
+
+    async def _continue_from(self, offsets: Mapping[TopicPartition, int]) -> None:
+        consumer: Any = self.app.consumer
+        await consumer.seek_wait(offsets)  # `seek` reaches into the consumer thread's client from this one
+        for tp, offset in offsets.items():
+            # else faust never commits after a forward seek, and its list of acks only grows
+            consumer._read_offset[tp] = consumer._committed_offset[tp] = offset
+            consumer._acked[tp].clear()
+            consumer._acked_index[tp].clear()
+
+    def _transport(self) -> driver.Transport:
+        """faust's own, but for where it stands after an assignment: at our cursors, not at Kafka's offsets."""
+        live = self
+
+        class AtCursors(driver.Consumer):
+            async def perform_seek(self) -> None:
+                await live._resume()
+
+        class Transport(driver.Transport):
+            Consumer = AtCursors
+
+        return Transport(self.app.conf.broker_consumer, self.app)

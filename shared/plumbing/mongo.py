@@ -1,0 +1,327 @@
+"""Records in MongoDB: one document a subject, in which state, inbox and everything it ever emitted move together.
+
+The client reads and writes with majority: what the relay has told Kafka must survive the loss of the primary.
+"""
+
+import re
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from pymongo import AsyncMongoClient, UpdateOne
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import BulkWriteError, ConnectionFailure, DuplicateKeyError, OperationFailure, PyMongoError
+from pymongo.read_concern import ReadConcern
+
+from contracts.subjects import kind_of, partition_of
+from plumbing.clock import machine_now
+from plumbing.record import NEVER, Answer, Discarded, Parked, Place, Private, Record, Rules, stranded
+from plumbing.store import (
+    Change,
+    Conflict,
+    Fenced,
+    Known,
+    NewerRules,
+    Projection,
+    Ranges,
+    Taken,
+    TopicPartition,
+    Transient,
+    Waiting,
+)
+
+DUPLICATE_KEY = 11000
+CONFLICTS = 3  # of one transaction in a row, after which a smaller one is tried
+
+_state = msgspec.json.Encoder().encode
+
+
+def connect(url: str) -> AsyncMongoClient[dict[str, Any]]:
+    """The one way to a client: majority everywhere, journalled, instants with their zone."""
+    return AsyncMongoClient(
+        url, w="majority", journal=True, readConcernLevel="majority", tz_aware=True, serverSelectionTimeoutMS=10_000
+    )
+
+
+def within(scope: str) -> dict[str, Any]:
+    """The predicate that keeps a query inside a scope: "" the nation, "IR-20" a province, "IR-20/2001" a county."""
+    return {"indexed.scope": {"$regex": f"^{re.escape(scope)}(/|$)"}} if scope else {}
+
+
+class MongoStore:
+    """A service's records; `unique` names the fields of `indexed` that no two records may share."""
+
+    def __init__(
+        self,
+        database: AsyncDatabase[dict[str, Any]],
+        service: str,
+        rules: Mapping[str, Rules],
+        unique: Collection[str] = (),
+    ) -> None:
+        self.database, self.service, self.rules, self.unique = database, service, rules, tuple(unique)
+        self.client, self.records, self.positions, self.unreadable = (
+            database.client,
+            database.records,
+            database.cursors,
+            database.unreadable,
+        )
+
+    async def prepare(self) -> None:
+        """Makes the kernel's indexes; making them again changes nothing."""
+        for field in ("unrelayed_since", "indexed.due", "stranded", "early_since", "faulty_since"):
+            await self.records.create_index(
+                [("partition", 1), (field, 1)], partialFilterExpression={field: {"$exists": True}}
+            )
+        for field in ("answered.key", *(f"indexed.{each}" for each in self.unique)):
+            await self.records.create_index(
+                [(field, 1)], unique=True, partialFilterExpression={field: {"$exists": True}}
+            )
+
+    async def read(self, subjects: Collection[str], session: AsyncClientSession | None = None) -> Known:
+        """The records; one never stored comes fresh, at version 0. Raises NewerRules, Transient."""
+        known = {s: Record(subject=s, state=self.rules[kind_of(s)].State()) for s in subjects}
+        async with _transience(session):
+            async for d in self.records.find({"_id": {"$in": list(subjects)}}, {"emitted": 0}, session=session):
+                known[d["_id"]] = self.record(d)
+        return known
+
+    def record(self, d: Mapping[str, Any]) -> Record:
+        """The record in one document. Raises NewerRules."""
+        rules = self.rules[d["kind"]]
+        if d["rules"] > rules.VERSION:
+            raise NewerRules(f"{d['_id']} was written by rules {d['rules']}, these are {rules.VERSION}")
+        return Record(
+            subject=d["_id"],
+            state=msgspec.json.decode(d["state"], type=rules.State),
+            indexed=d["indexed"],
+            private=Private(**d["private"]) if "private" in d else Private(),
+            version=d["version"],
+            last_sequence=d["last_sequence"],
+            last_time=d.get("last_time", NEVER),
+            last_hash=d["last_hash"],
+            inbox=d["inbox"],
+            parked={source: _parked(each) for source, each in d["parked"].items()},
+            answered=tuple(Answer(**each) for each in d.get("answered", ())),
+            discarded=tuple(Discarded(**each) for each in d.get("discarded", ())),
+        )
+
+    async def swap(self, after: Record) -> bool:
+        """Stores one record if it is still as it was read. Raises Taken, Transient."""
+        try:
+            async with _transience():
+                done = await self.records.update_one(
+                    {"_id": after.subject, "version": after.version - 1},
+                    self._movement(after),
+                    upsert=after.version == 1,
+                )
+        except DuplicateKeyError as e:
+            if _lost_race(e.details or {}):
+                return False
+            raise Taken(_field(e.details or {}), after.subject) from e
+        return done.matched_count == 1 or done.upserted_id is not None
+
+    async def transact(
+        self,
+        subjects: Collection[str],
+        change: Change,
+        ranges: Ranges | None = None,
+        projection: Projection | None = None,
+    ) -> None:
+        """Reads, changes and stores many records, moves cursors and whatever else, all or nothing."""
+        attempts = 0
+
+        async def together(session: AsyncClientSession) -> None:
+            nonlocal attempts
+            attempts += 1
+            if attempts > CONFLICTS + 1 and len(subjects) > 1:
+                raise Conflict(f"{attempts - 1} conflicts over {len(subjects)} subjects")
+            await self._step(ranges or {}, session)
+            changed = change(await self.read(subjects, session))
+            if changed:
+                await self.records.bulk_write(
+                    [
+                        UpdateOne(
+                            {"_id": r.subject, "version": r.version - 1}, self._movement(r), upsert=r.version == 1
+                        )
+                        for _, r in changed
+                    ],
+                    ordered=False,
+                    session=session,
+                )
+            if projection:
+                await projection(changed, session)
+
+        while True:
+            async with _transience(), self.client.start_session() as session:
+                try:
+                    await session.with_transaction(together, read_concern=ReadConcern("snapshot"))
+                    return
+                except BulkWriteError as e:
+                    faults = (e.details or {}).get("writeErrors", [])
+                    if any(fault["code"] != DUPLICATE_KEY for fault in faults) or not faults:
+                        raise
+                    if taken := next((fault for fault in faults if not _lost_race(fault)), None):
+                        raise Taken(_field(taken), taken["op"]["q"]["_id"]) from e
+
+    async def answered(self, key: str) -> str | None:
+        """The subject whose record has answered this idempotency key."""
+        async with _transience():
+            found = await self.records.find_one({"answered.key": key}, {"_id": 1})
+        return found["_id"] if found else None
+
+    async def holder(self, field: str, value: str) -> str | None:
+        """The subject that holds this value of a unique field."""
+        async with _transience():
+            found = await self.records.find_one({f"indexed.{field}": value}, {"_id": 1})
+        return found["_id"] if found else None
+
+    async def cursors(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """The next offset to be handled of each partition; one never read stands at 0."""
+        async with _transience():
+            if tps:
+                await self.positions.bulk_write(
+                    [UpdateOne({"_id": _id(tp)}, {"$setOnInsert": {"next": 0}}, upsert=True) for tp in tps],
+                    ordered=False,
+                )
+            found = {d["_id"]: d["next"] async for d in self.positions.find({"_id": {"$in": [_id(tp) for tp in tps]}})}
+        return {tp: found[_id(tp)] for tp in tps}
+
+    async def due(self, partitions: Collection[int], now: datetime, limit: int) -> list[str]:
+        """Subjects whose time has come, the longest overdue first."""
+        query = {"partition": {"$in": list(partitions)}, "indexed.due": {"$lte": now}}
+        async with _transience():
+            found = self.records.find(query, {"_id": 1}, limit=limit, sort=[("indexed.due", 1)])
+            return [d["_id"] async for d in found]
+
+    async def waiting(self, partitions: Collection[int], limit: int) -> list[Waiting]:
+        """Records with events that Kafka does not have, the longest waiting first."""
+        query = {"partition": {"$in": list(partitions)}, "unrelayed_since": {"$exists": True}}
+        shown = {"emitted": {"$slice": ["$emitted", "$relayed", limit]}, "relayed": 1, "partition": 1}
+        async with _transience():
+            found = self.records.find(query, shown, limit=limit, sort=[("unrelayed_since", 1)])
+            return [Waiting(d["_id"], d["partition"], d["relayed"], d["emitted"]) async for d in found]
+
+    async def mark_relayed(self, relayed: Mapping[str, int]) -> None:
+        """Raises how many of its events Kafka has, per subject; touches nothing else."""
+        async with _transience():
+            await self.records.bulk_write(
+                [UpdateOne({"_id": subject}, _raise_relayed(n)) for subject, n in relayed.items()], ordered=False
+            )
+
+    async def stranded(self, partitions: Collection[int], limit: int) -> list[str]:
+        """Subjects that wait for a parked event of which only the place in the log was kept."""
+        query = {"partition": {"$in": list(partitions)}, "stranded": {"$exists": True}}
+        async with _transience():
+            return [d["_id"] async for d in self.records.find(query, {"_id": 1}, limit=limit)]
+
+    async def quarantine(self, topic: str, partition: int, offset: int, raw: bytes | None, why: str) -> None:
+        """Keeps what nobody can read, once."""
+        async with _transience():
+            await self.unreadable.update_one(
+                {"_id": f"{topic}/{partition}@{offset}"},
+                {"$setOnInsert": {"raw": raw, "why": why, "at": machine_now()}},
+                upsert=True,
+            )
+
+    async def machine_time(self) -> datetime:
+        """The database's own clock."""
+        async with _transience():
+            found: datetime = (await self.client.admin.command("hello"))["localTime"]
+        return found
+
+    async def _step(self, ranges: Ranges, session: AsyncClientSession) -> None:
+        moves = [
+            UpdateOne({"_id": _id(tp), "next": first}, {"$set": {"next": after}})
+            for tp, (first, after) in ranges.items()
+        ]
+        if moves and (await self.positions.bulk_write(moves, session=session)).matched_count != len(moves):
+            raise Fenced
+
+    def _movement(self, r: Record) -> dict[str, Any]:
+        kind = kind_of(r.subject)
+        kept: dict[str, Any] = {
+            "version": r.version,
+            "rules": self.rules[kind].VERSION,
+            "state": _state(r.state).decode(),
+            "indexed": dict(r.indexed),
+            "last_sequence": r.last_sequence,
+            "last_time": r.last_time,
+            "last_hash": r.last_hash,
+            "inbox": r.inbox,
+            "parked": {source: _parked_document(each) for source, each in r.parked.items()},
+        }
+        marks = {
+            "stranded": True if r.parked and stranded(r) else None,
+            "early_since": min((p.since for p in r.parked.values() if not p.fault), default=None),
+            "faulty_since": min((p.since for p in r.parked.values() if p.fault), default=None),
+        }
+        optional: dict[str, Any] = {
+            "private": {"indexed": dict(r.private.indexed), "content": dict(r.private.content)}
+            if r.private.indexed or r.private.content
+            else None,
+            "answered": [msgspec.structs.asdict(each) for each in r.answered],
+            "discarded": [msgspec.structs.asdict(each) for each in r.discarded],
+            **marks,
+        }
+        movement: dict[str, Any] = {
+            "$set": {**kept, **{name: value for name, value in optional.items() if value}},
+            "$setOnInsert": {"kind": kind, "partition": partition_of(r.subject), "relayed": 0},
+        }
+        if r.version > 1 and (gone := {name: "" for name, value in optional.items() if not value}):
+            movement["$unset"] = gone
+        if r.emitted:
+            movement["$push"] = {"emitted": {"$each": list(r.emitted)}}
+            movement["$min"] = {"unrelayed_since": machine_now()}
+        return movement
+
+
+@asynccontextmanager
+async def _transience(session: AsyncClientSession | None = None) -> AsyncIterator[None]:
+    """Turns the database's passing troubles into Transient; inside a transaction its own retry sees them first."""
+    try:
+        yield
+    except PyMongoError as e:
+        passing = isinstance(e, ConnectionFailure) or e.timeout or e.has_error_label("TransientTransactionError")
+        passing = passing or (isinstance(e, OperationFailure) and e.has_error_label("RetryableWriteError"))
+        if session is None and passing:
+            raise Transient(str(e)) from e
+        raise
+
+
+def _id(tp: TopicPartition) -> str:
+    return f"{tp[0]}/{tp[1]}"
+
+
+def _raise_relayed(n: int) -> list[dict[str, Any]]:
+    waiting = {"$cond": [{"$lt": ["$relayed", {"$size": "$emitted"}]}, "$unrelayed_since", "$$REMOVE"]}
+    return [{"$set": {"relayed": {"$max": ["$relayed", n]}}}, {"$set": {"unrelayed_since": waiting}}]
+
+
+def _parked_document(each: Parked) -> dict[str, Any]:
+    envelopes = [
+        {"n": n, "raw": waits} if isinstance(waits, bytes) else {"n": n, **msgspec.structs.asdict(waits)}
+        for n, waits in each.envelopes.items()
+    ]
+    return {"envelopes": envelopes, "fault": each.fault, "since": each.since}
+
+
+def _parked(d: Mapping[str, Any]) -> Parked:
+    envelopes: dict[int, bytes | Place] = {
+        each["n"]: each["raw"] if "raw" in each else Place(each["topic"], each["partition"], each["offset"])
+        for each in d["envelopes"]
+    }
+    return Parked(envelopes, d["fault"], d["since"])
+
+
+def _field(fault: Mapping[str, Any]) -> str:
+    """Which unique field a duplicate key concerns: `person`, or `answered` for an idempotency key."""
+    name = next(iter(fault["keyPattern"]))
+    return "answered" if name == "answered.key" else str(name.removeprefix("indexed."))
+
+
+def _lost_race(fault: Mapping[str, Any]) -> bool:
+    """Another first movement made this very record; a unique index of the service's own is not that."""
+    return fault["code"] == DUPLICATE_KEY and "_id" in fault["keyPattern"]

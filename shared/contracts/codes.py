@@ -1,0 +1,167 @@
+"""The coded vocabularies: every closed list of values that events, forms and pages use, with its labels."""
+
+import msgspec
+
+
+class Label(msgspec.Struct, frozen=True):
+    """How a code reads on a page."""
+
+    fa: str
+    en: str
+
+
+SEXES = {"female": Label("زن", "Female"), "male": Label("مرد", "Male")}
+
+AGE_BANDS = {
+    "18-24": Label("۱۸ تا ۲۴ سال", "18 to 24"),
+    "25-34": Label("۲۵ تا ۳۴ سال", "25 to 34"),
+    "35-44": Label("۳۵ تا ۴۴ سال", "35 to 44"),
+    "45-54": Label("۴۵ تا ۵۴ سال", "45 to 54"),
+    "55+": Label("۵۵ سال و بیشتر", "55 and over"),
+}
+
+WORK_MODES = {
+    "independent": Label("مستقل", "Independent"),
+    "supported": Label("با پشتیبان", "With a supporter"),
+    "workshop": Label("کارگاهی", "For a workshop"),
+}
+
+INTAKE_CHANNELS = {
+    "web": Label("خودِ متقاضی، از سایت", "Applicant, on the web"),
+    "desk": Label("پیشخوان", "Desk"),
+    "import": Label("فهرست گروهی", "Bulk import"),
+    "api": Label("سامانهٔ دیگر", "Another system"),
+}
+
+IDENTITY_RESULTS = {
+    "match": Label("هویت تأیید شد", "Identity confirmed"),
+    "mismatch": Label("هویت نمی‌خواند", "Identity does not match"),
+    "unavailable": Label("هنوز پاسخی نیامده", "No answer yet"),
+}
+
+WITHDRAWAL_REASONS = {
+    "own_request": Label("به خواست خودم", "At my own request"),
+    "found_work": Label("کار پیدا کرده‌ام", "I found work"),
+    "moved": Label("جابه‌جا شده‌ام", "I moved"),
+    "health": Label("به دلیل سلامتی", "For health reasons"),
+    "other": Label("دلیل دیگر", "Another reason"),
+}
+
+SEAT_RELEASE_REASONS = {"withdrawn": Label("انصراف", "Withdrawn")}
+
+OUTCOMES = {"approved": Label("پذیرفته", "Approved"), "rejected": Label("رد", "Rejected")}
+
+APPROVAL_REASONS = {"meets_conditions": Label("شرایط را دارد", "Meets the conditions")}
+
+REJECTION_REASONS = {
+    "insured": Label("بیمهٔ اجباری دارد", "Is under compulsory insurance"),
+    "not_resident": Label("ساکن محل کسب‌وکار نیست", "Does not live at the place of business"),
+    "underage": Label("کمتر از سن لازم دارد", "Is under age"),
+    "field_not_suitable": Label("رشته مناسب نیست", "The job field does not suit"),
+    "incomplete": Label("مدارک کامل نیست", "Papers are incomplete"),
+    "unreachable": Label("در دسترس نبود", "Could not be reached"),
+    "other": Label("دلیل دیگر", "Another reason"),
+}
+
+DECISION_REASONS = {**APPROVAL_REASONS, **REJECTION_REASONS}
+
+CHANNELS = {
+    "lead_enterprise": Label("پیشران", "Lead enterprise"),
+    "piecework_employer": Label("کارفرمای کارمزدی", "Piecework employer"),
+    "cooperative": Label("تعاونی بازاریابی", "Marketing cooperative"),
+    "provincial_webshop": Label("فروشگاه اینترنتی استان", "Provincial web shop"),
+    "online_marketplace": Label("بازار اینترنتی", "Online marketplace"),
+    "place_market": Label("مکان‌بازار اینترنتی", "Internet place-market"),
+    "exhibition": Label("نمایشگاه", "Exhibition"),
+    "weekly_market": Label("بازار هفتگی", "Weekly market"),
+    "export": Label("صادرات", "Export"),
+    "direct": Label("فروش مستقیم", "Direct sale"),
+}
+
+COUNTERPARTY_KINDS = {
+    "lead_enterprise": Label("پیشران", "Lead enterprise"),
+    "company": Label("شرکت", "Company"),
+    "cooperative": Label("تعاونی", "Cooperative"),
+    "marketplace": Label("بازار اینترنتی", "Marketplace"),
+    "public_body": Label("نهاد عمومی", "Public body"),
+    "consumer": Label("مصرف‌کننده", "Consumer"),
+}
+
+EVIDENCE = {
+    "E0": Label("اعلام شده", "Declared"),
+    "E1": Label("با سند", "Documented"),
+    "E2": Label("تأیید طرف مقابل", "Confirmed by the counterparty"),
+    "E3": Label("نخستین فروش ثابت شده", "First sale proven"),
+    "E4": Label("پس از ۹۰ روز هنوز برقرار", "Still active after 90 days"),
+}
+
+END_REASONS = {
+    "completed": Label("کار به پایان رسید", "Completed"),
+    "price": Label("قیمت", "Price"),
+    "quality": Label("کیفیت", "Quality"),
+    "delivery": Label("تحویل", "Delivery"),
+    "withdrawn": Label("انصراف متقاضی", "Applicant withdrew"),
+    "other": Label("دلیل دیگر", "Another reason"),
+}
+
+DECLINE_REASONS = {
+    "price": Label("قیمت", "Price"),
+    "distance": Label("دوری راه", "Distance"),
+    "capacity": Label("توان تولید", "Capacity"),
+    "terms": Label("شرایط قرارداد", "Terms"),
+    "other": Label("دلیل دیگر", "Another reason"),
+}
+
+LEAD_SERVICES = {
+    "training": Label("آموزش", "Training"),
+    "counselling": Label("مشاوره", "Counselling"),
+    "sale": Label("فروش و اتصال به بازار", "Sale and connection to market"),
+}
+
+PRODUCT_GROUPS = {
+    "handicrafts": Label("صنایع دستی", "Handicrafts"),
+    "production": Label("تولید", "Production"),
+    "processing": Label("فرآوری و خوراک", "Processing and food"),
+    "livestock": Label("دام", "Livestock"),
+    "fishery": Label("آبزیان", "Fishery"),
+    "farming": Label("کشاورزی", "Farming"),
+    "culture": Label("فرهنگ", "Culture"),
+    "art": Label("هنر", "Art"),
+    "ecommerce": Label("کسب‌وکار اینترنتی", "E-commerce"),
+    "online_teaching": Label("آموزش برخط", "Online teaching"),
+}
+
+UNITS = {
+    "piece": Label("عدد", "Piece"),
+    "kilogram": Label("کیلوگرم", "Kilogram"),
+    "metre": Label("متر", "Metre"),
+    "square_metre": Label("متر مربع", "Square metre"),
+    "litre": Label("لیتر", "Litre"),
+    "hour": Label("ساعت", "Hour"),
+    "pair": Label("جفت", "Pair"),
+    "set": Label("دست", "Set"),
+}
+
+MONTHLY_BANDS = {
+    "1-9": Label("۱ تا ۹ در ماه", "1 to 9 a month"),
+    "10-49": Label("۱۰ تا ۴۹ در ماه", "10 to 49 a month"),
+    "50-199": Label("۵۰ تا ۱۹۹ در ماه", "50 to 199 a month"),
+    "200-999": Label("۲۰۰ تا ۹۹۹ در ماه", "200 to 999 a month"),
+    "1000+": Label("۱۰۰۰ و بیشتر در ماه", "1000 and more a month"),
+}
+
+SKILL_LEVELS = {
+    "beginner": Label("تازه‌کار", "Beginner"),
+    "skilled": Label("ماهر", "Skilled"),
+    "master": Label("استادکار", "Master"),
+}
+
+NEEDS = {
+    "training": Label("آموزش", "Training"),
+    "counselling": Label("مشاوره", "Counselling"),
+    "tools": Label("ابزار", "Tools"),
+    "material": Label("مواد اولیه", "Raw material"),
+    "finance": Label("تأمین مالی", "Finance"),
+    "permit": Label("مجوز", "Permit"),
+    "packaging": Label("بسته‌بندی", "Packaging"),
+}

@@ -210,12 +210,12 @@ outcome_unknown invalid
 Choose approved or rejected.
 
 province_code_old invalid
-کد {code} از شماره‌گذاری پیش از آذر ۱۳۹۹ است. پرونده را با کدهای کنونی استان‌ها بفرستید.
-Code {code} is from the numbering before November 2020. Send the file with the present province codes.
+کد {given} از شماره‌گذاری پیش از آذر ۱۳۹۹ است. پرونده را با کدهای کنونی استان‌ها بفرستید.
+Code {given} is from the numbering before November 2020. Send the file with the present province codes.
 
 province_name_mismatch invalid
-کد {code} از آنِ «{expected}» است، نه «{name}». کد و نام را یکی کنید.
-Code {code} is {expected}, not {name}. Make code and name agree.
+کد {given} از آنِ «{expected}» است، نه «{name}». کد و نام را یکی کنید.
+Code {given} is {expected}, not {name}. Make code and name agree.
 
 province_unknown invalid
 استان را از فهرست انتخاب کنید.

@@ -18,8 +18,9 @@ from pymongo.read_concern import ReadConcern
 
 from contracts.subjects import kind_of, partition_of
 from plumbing.clock import machine_now
-from plumbing.record import NEVER, Answer, Discarded, Parked, Place, Private, Record, Rules, stranded
+from plumbing.record import EMITTED_ALARM, NEVER, Answer, Discarded, Parked, Place, Private, Record, Rules, stranded
 from plumbing.store import (
+    Backlog,
     Change,
     Conflict,
     Fenced,
@@ -75,6 +76,10 @@ class MongoStore:
             await self.records.create_index(
                 [("partition", 1), (field, 1)], partialFilterExpression={field: {"$exists": True}}
             )
+        await self.records.create_index(
+            [("partition", 1), ("last_sequence", -1)],
+            partialFilterExpression={"last_sequence": {"$gte": EMITTED_ALARM}},
+        )
         for field in ("answered.key", *(f"indexed.{each}" for each in self.unique)):
             await self.records.create_index(
                 [(field, 1)], unique=True, partialFilterExpression={field: {"$exists": True}}
@@ -231,6 +236,38 @@ class MongoStore:
         async with _transience():
             found: datetime = (await self.client.admin.command("hello"))["localTime"]
         return found
+
+    async def backlog(self, partitions: Collection[int], now: datetime) -> Backlog:
+        """What waits in these partitions; `now` is programme time."""
+        here, machine = {"partition": {"$in": list(partitions)}}, machine_now()
+
+        async def oldest(field: str, counted: Any = 1) -> tuple[int, float]:
+            group = {"_id": None, "n": {"$sum": counted}, "since": {"$min": f"${field}"}}
+            found = await self.records.aggregate([{"$match": {**here, field: {"$exists": True}}}, {"$group": group}])
+            return next(((d["n"], (machine - d["since"]).total_seconds()) for d in await found.to_list()), (0, 0.0))
+
+        async with _transience():
+            unsent, unsent_age = await oldest("unrelayed_since", {"$subtract": ["$last_sequence", "$relayed"]})
+            early, early_age = await oldest("early_since")
+            faulty, faulty_age = await oldest("faulty_since")
+            stranded = await self.records.count_documents({**here, "stranded": True})
+            overdue = await self.records.find_one(
+                {**here, "indexed.due": {"$lte": now}}, {"indexed.due": 1}, sort=[("indexed.due", 1)]
+            )
+            longest = await self.records.find_one(
+                {**here, "last_sequence": {"$gte": EMITTED_ALARM}}, {"last_sequence": 1}, sort=[("last_sequence", -1)]
+            )
+        return Backlog(
+            unsent=unsent,
+            unsent_age=unsent_age,
+            early=early,
+            early_age=early_age,
+            faulty=faulty,
+            faulty_age=faulty_age,
+            stranded=stranded,
+            due_age=(now - overdue["indexed"]["due"]).total_seconds() if overdue else 0.0,
+            emitted_longest=longest["last_sequence"] if longest else 0,
+        )
 
     async def _step(self, ranges: Ranges, session: AsyncClientSession) -> None:
         moves = [

@@ -98,6 +98,20 @@ class Waiting(msgspec.Struct, frozen=True):
     emitted: Sequence[bytes]
 
 
+class Backlog(msgspec.Struct, frozen=True, kw_only=True):
+    """What waits in some partitions; ages in seconds of machine time, but `due_age` of programme time."""
+
+    unsent: int = 0  # events
+    unsent_age: float = 0.0
+    early: int = 0  # subjects
+    early_age: float = 0.0
+    faulty: int = 0
+    faulty_age: float = 0.0
+    stranded: int = 0
+    due_age: float = 0.0
+    emitted_longest: int = 0  # 0 where no subject has passed the alarm
+
+
 class Store(Protocol):
     """Where a service keeps its records: MongoDB, or memory in tests."""
 

@@ -1,0 +1,186 @@
+"""Every metric there is: what it means, and what to do when it moves."""
+
+from collections import Counter as Tally
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from plumbing.clock import machine_now
+
+if TYPE_CHECKING:
+    from plumbing.mongo import MongoStore
+    from plumbing.record import Message
+    from plumbing.store import Processed, TopicPartition
+
+LATENCIES_A_BATCH = 1_000  # of a longer batch only every n-th event's latency is observed
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2, 5, 10, 30, 60, 300, 3600)
+
+# The worker
+
+EVENTS_RELAYED = Counter(
+    "peyvand_events_relayed_total",
+    "Events of this service that Kafka has acknowledged. Standing still while events are unsent: look at Kafka.",
+    ["service"],
+)
+EVENTS_HEARD = Counter(
+    "peyvand_events_heard_total",
+    "Events that arrived, by type and outcome: handled, repeated (harmless), early (waits for an earlier one), "
+    "faulty (met a bug, or waits behind one). Faulty ones: fix the rules, then retry the dead letters.",
+    ["service", "type", "outcome"],
+)
+EVENT_TO_HANDLED = Histogram(
+    "peyvand_event_to_handled_seconds",
+    "From the moment an event was emitted to the moment it is handled here, in machine time; of a long batch a sample. "
+    "High while the lag is 0: the database or the linger time is slow; high with lag: the worker is behind.",
+    ["service"],
+    buckets=SECONDS,
+)
+TRANSACTION_SECONDS = Histogram(
+    "peyvand_transaction_seconds",
+    "One batch of events into MongoDB, conflicts included. Above 10 s: MongoDB is slow, its limit is 60 s.",
+    ["service"],
+    buckets=SECONDS,
+)
+LAG = Gauge(
+    "peyvand_lag_events",
+    "Events on a topic that this worker's cursors have not passed. Growing: the service is slower than its sources.",
+    ["service", "topic"],
+)
+PARTITIONS = Gauge(
+    "peyvand_partitions_owned",
+    "Partitions this worker owns. 0 on every worker of a service: nobody consumes, look at Kafka's group.",
+    ["service"],
+)
+CATCHING_UP = Gauge(
+    "peyvand_catching_up_partitions",
+    "Partitions read from the log instead of live. Not back at 0 within minutes: look at lag and transaction seconds.",
+    ["service"],
+)
+UNSENT = Gauge(
+    "peyvand_unsent_events",
+    "Events emitted that Kafka does not have yet. They are safe; growing: look at Kafka and this worker's log.",
+    ["service"],
+)
+UNSENT_AGE = Gauge(
+    "peyvand_unsent_oldest_seconds",
+    "Age of the oldest event that Kafka does not have. Above 60 s: Kafka is away or no worker owns its partition.",
+    ["service"],
+)
+PARKED = Gauge(
+    "peyvand_parked_subjects",
+    "Subjects with parked events: early ones drain by themselves, faulty ones wait for a person (dead letters).",
+    ["service", "why"],
+)
+PARKED_AGE = Gauge(
+    "peyvand_parked_oldest_seconds",
+    "How long the longest has been parked. Early above 60 s: an event is missing, republish it from its owner.",
+    ["service", "why"],
+)
+STRANDED = Gauge(
+    "peyvand_stranded_subjects",
+    "Subjects whose next parked event only the log has. Not back at 0: the log cannot be read where it lies.",
+    ["service"],
+)
+DUE_AGE = Gauge(
+    "peyvand_due_oldest_seconds",
+    "How long the longest overdue subject waits for the clock to call, in programme time. Growing: its rules say "
+    "nothing when called, or the timer is in trouble.",
+    ["service"],
+)
+EMITTED_LONGEST = Gauge(
+    "peyvand_emitted_longest",
+    "Events of the subject that emitted most, where above the alarm of 500, else 0. At 5,000 it is refused: look at "
+    "what makes one subject emit so much.",
+    ["service"],
+)
+UNREADABLE = Counter(
+    "peyvand_unreadable_total",
+    "Records on a topic that are no event of ours; kept in the list of the unreadable. Find who wrote them.",
+    ["service", "topic"],
+)
+TICK_FAULTS = Counter(
+    "peyvand_tick_faults_total",
+    "Subjects on which a call of the clock met a bug; the others were called. The log names them: fix the rules.",
+    ["service"],
+)
+TROUBLES = Counter(
+    "peyvand_troubles_total",
+    "Passing troubles of the database or the broker that a loop waited out. Steady: the part it names is unwell.",
+    ["service", "loop"],
+)
+FENCED = Counter(
+    "peyvand_fenced_total",
+    "Batches refused because another worker had moved the cursor. A few at a rebalance are normal; steady: two "
+    "groups share one database.",
+    ["service"],
+)
+PAUSED = Gauge(
+    "peyvand_paused",
+    "1 while a service consumes nothing: 20 faults in a row, or records written by newer rules. Deploy the version "
+    "that can, and start it anew.",
+    ["service"],
+)
+LOG_BROKEN = Gauge(
+    "peyvand_log_broken_partitions",
+    "Partitions whose log does not hold what the cursor needs: truncated, or a topic made anew. Nothing is skipped: "
+    "set the cursor by the audited command and republish from the owner.",
+    ["service"],
+)
+CLOCKS_APART = Gauge(
+    "peyvand_clocks_apart_seconds",
+    "Between this machine's clock and the database's. Above 5 s the worker is not ready: mend time synchronisation.",
+    ["service"],
+)
+
+
+def observe_batch(service: str, messages: "Sequence[Message]", done: "Processed") -> None:
+    """Counts what became of each event of a batch, and how long it took to get there."""
+    now = machine_now()
+    inboxes = {after.subject: (before.inbox, after) for before, after in done.changes}
+    tally: Tally[tuple[str, str]] = Tally()
+    handled = []
+    for m in messages:
+        e = m.envelope
+        before, after = inboxes.get(e.subject, (None, None))
+        if before is None or after is None or e.sequence <= before.get(e.source, 0):
+            outcome = "repeated"
+        elif e.sequence <= after.inbox.get(e.source, 0):
+            outcome = "handled"
+            handled.append(m)
+        else:
+            outcome = "faulty" if e.source in after.parked and after.parked[e.source].fault else "early"
+        tally[e.event.TYPE, outcome] += 1
+    for (kind, outcome), n in tally.items():
+        EVENTS_HEARD.labels(service, kind, outcome).inc(n)
+    seconds = EVENT_TO_HANDLED.labels(service)
+    for m in handled[:: len(handled) // LATENCIES_A_BATCH + 1]:
+        if m.envelope.recorded is not None:
+            seconds.observe(max(0.0, (now - m.envelope.recorded).total_seconds()))
+
+
+async def observe_worker(
+    service: str,
+    store: "MongoStore",
+    cursors: "Mapping[TopicPartition, int]",
+    ends: "Mapping[TopicPartition, int]",
+    now: datetime,
+) -> None:
+    """What waits in the partitions that this worker owns; `now` is programme time. Raises Transient."""
+    lag: Tally[str] = Tally()
+    for tp, at in cursors.items():
+        lag[tp[0]] += max(0, ends.get(tp, at) - at)
+    for topic, n in lag.items():
+        LAG.labels(service, topic).set(n)
+    PARTITIONS.labels(service).set(len(cursors))
+    seen = await store.backlog({tp[1] for tp in cursors}, now)
+    UNSENT.labels(service).set(seen.unsent)
+    UNSENT_AGE.labels(service).set(seen.unsent_age)
+    PARKED.labels(service, "early").set(seen.early)
+    PARKED.labels(service, "faulty").set(seen.faulty)
+    PARKED_AGE.labels(service, "early").set(seen.early_age)
+    PARKED_AGE.labels(service, "faulty").set(seen.faulty_age)
+    STRANDED.labels(service).set(seen.stranded)
+    DUE_AGE.labels(service).set(seen.due_age)
+    EMITTED_LONGEST.labels(service).set(seen.emitted_longest)

@@ -52,6 +52,7 @@ class ProducerConnected(ApplicantEvent, frozen=True, kw_only=True, omit_defaults
     channel: str
     counterparty_kind: str  # lead_enterprise | company | cooperative | marketplace | public_body | consumer
     evidence: str  # E0 | E1 | E2 | E3
+    offer: str = ""  # the accepted offer it comes from
 
 
 class ConnectionEvidenced(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):

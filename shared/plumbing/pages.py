@@ -127,15 +127,16 @@ def bar(value: float | Decimal, full: float = 100, *, tone: str = "f", mark: flo
         if mark is None
         else f'<line class="bar-m" x1="{mark / full * 100:.1f}" x2="{mark / full * 100:.1f}" y1="-2" y2="8"/>'
     )
-    return Markup(  # noqa: S704  numbers only
+    return Markup(
         '<svg class="bar" viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true" focusable="false">'
-        f'<rect class="bar-t" width="100" height="6"/><rect class="bar-{tone}" width="{share:.1f}" height="6"/>{tick}</svg>'
+        f'<rect class="bar-t" width="100" height="6"/><rect class="bar-{tone}" width="{share:.1f}" height="6"/>{tick}'
+        "</svg>"
     )
 
 
 def share_bar(weight: float, taken: float, widest: float) -> Markup:
     """What was taken of a weight: the bar's width is the weight, its filled part what was earned."""
-    return Markup(  # noqa: S704  numbers only
+    return Markup(
         '<svg class="bar" viewBox="0 0 100 9" preserveAspectRatio="none" aria-hidden="true" focusable="false">'
         f'<rect class="bar-t" width="{weight / widest * 100:.1f}" height="9"/>'
         f'<rect class="bar-f" width="{taken / widest * 100:.1f}" height="9"/></svg>'
@@ -148,7 +149,7 @@ def spark(ranks: Sequence[int], worst: int, *, hot: bool = False) -> Markup:
     at = [(3 + i * step, 2 + (rank - 1) / max(1, worst - 1) * 16) for i, rank in enumerate(ranks)]
     points = " ".join(f"{x:.0f},{y:.1f}" for x, y in at)
     heat = "hot" if hot else ""
-    return Markup(  # noqa: S704  numbers only
+    return Markup(
         '<svg class="spark" viewBox="0 0 72 20" preserveAspectRatio="none" aria-hidden="true" focusable="false">'
         f'<polyline class="{heat}" points="{points}"/><rect class="dot {heat}" x="{at[-1][0] - 2:.0f}" '
         f'y="{at[-1][1] - 2:.1f}" width="4" height="4"/></svg>'
@@ -163,7 +164,7 @@ def strip(values: Iterable[float], own: float | None, full: float = 100) -> Mark
         if own is None
         else f'<line class="me" x1="{own / full * 100:.1f}" x2="{own / full * 100:.1f}" y1="2" y2="30"/>'
     )
-    return Markup(  # noqa: S704  numbers only
+    return Markup(
         '<svg class="strip" viewBox="0 0 100 32" preserveAspectRatio="none" aria-hidden="true" focusable="false">'
         f'<line class="ax" x1="0" x2="100" y1="16" y2="16"/>{ticks}{mine}</svg>'
     )
@@ -181,7 +182,7 @@ def knots(persons: int, per_knot: int, quota: int | None = None) -> Markup:
     line = (
         "" if x is None or x > KNOTS_A_ROW * 10 else f'<line class="kn-q" x1="{x:.1f}" x2="{x:.1f}" y1="-5" y2="43"/>'
     )
-    return Markup(  # noqa: S704  numbers only
+    return Markup(
         f'<svg viewBox="0 0 {KNOTS_A_ROW * 10} 40" aria-hidden="true" focusable="false">'
         f'<path class="kn" d="{path}"/>{line}</svg>'
     )

@@ -97,6 +97,10 @@ date_invalid invalid
 تاریخ را به شکل سال-ماه-روز بنویسید؛ مثلاً ۱۳۷۵-۰۷-۰۵.
 Write the date as year-month-day, for example 1375-07-05.
 
+evidence_beyond_role forbidden
+شما مدرک را تا {highest} ثبت می‌کنید؛ بالاتر از آن را کسی دیگر باید ثابت کند.
+You may record evidence up to {highest}; what is above must be proven by somebody else.
+
 evidence_not_allowed invalid
 این مدرک را نمی‌توان اینجا ثبت کرد. یکی از E0 تا E3 را انتخاب کنید.
 This evidence cannot be recorded here. Choose one of E0 to E3.
@@ -185,6 +189,10 @@ not_connected conflict
 این تولیدکننده هنوز اتصالی ندارد.
 This producer has no connection yet.
 
+not_eligible conflict
+با قواعدی که برقرار نیست نمی‌توان پذیرفت: {rules}.
+Conditions that do not hold forbid an approval: {rules}.
+
 not_found missing
 چیزی با این نشانی پیدا نشد. نشانی را دوباره نگاه کنید.
 Nothing was found here. Check the address.
@@ -200,6 +208,10 @@ There is no such application. Check the identifier.
 offer_closed conflict
 به این پیشنهاد پیش‌تر پاسخ داده شده است.
 This offer has already been answered.
+
+offer_not_accepted conflict
+این پیشنهاد پذیرفته نشده، یا برای کانال دیگری است.
+This offer has not been accepted, or it is for another channel.
 
 offer_unknown missing
 چنین پیشنهادی پیدا نشد. شناسه را دوباره نگاه کنید.
@@ -252,6 +264,10 @@ There is no such round. Check its number.
 row_invalid invalid
 ردیف {row} را درست کنید.
 Correct row {row}.
+
+row_repeated invalid
+این شناسه در فهرست دوباره آمده است؛ فقط ردیف نخست به حساب آمد.
+This identifier occurs again in the list; only the first row counted.
 
 rows_invalid invalid
 هیچ ردیفی ثبت نشد. {count} ردیف را درست کنید و پرونده را دوباره بفرستید.

@@ -1,0 +1,83 @@
+"""The rules about a lead enterprise: it joins one province, able to train, counsel or buy.
+
+Its name is content that only market holds; no event tells it.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from contracts.codes import LEAD_SERVICES
+from contracts.commands import Refused, Said, Tick
+from contracts.envelope import Context, Envelope
+from contracts.events import Event, LeadEnlisted
+from contracts.reference import job_fields, provinces
+
+VERSION = 1
+
+
+class State(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the lead enterprise does, and where."""
+
+    province: str = ""
+    services: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()
+    enlisted: datetime | None = None
+
+
+class Enlist(msgspec.Struct, frozen=True):
+    """A lead enterprise joins with its services and the job fields it works in."""
+
+    services: tuple[str, ...]
+    fields: tuple[str, ...]
+    province: str
+
+
+def decide(state: State, command: Enlist | Tick, at: datetime) -> Sequence[Event | Said]:
+    """Enlisting again changes nothing. Raises Refused."""
+    if isinstance(command, Tick) or state.enlisted:
+        return []
+    if command.province not in provinces():
+        raise Refused("province_unknown", "province")
+    for name, values, known in (
+        ("services", command.services, LEAD_SERVICES),
+        ("fields", command.fields, job_fields()),
+    ):
+        if not values:
+            raise Refused("missing_field", name)
+        if any(value not in known for value in values):
+            raise Refused("field_unknown" if name == "fields" else "code_unknown", name)
+    enlisted = LeadEnlisted(
+        services=tuple(dict.fromkeys(command.services)), fields=tuple(dict.fromkeys(command.fields))
+    )
+    return [Said(enlisted, Context(province=command.province))]
+
+
+def react(state: State, heard: Envelope, at: datetime) -> Sequence[Event]:
+    """Nobody else speaks about lead enterprises."""
+    return []
+
+
+def evolve(state: State, envelope: Envelope) -> State:
+    """The state after one event."""
+    match envelope.event:
+        case LeadEnlisted() as event:
+            return State(
+                province=envelope.context.province,
+                services=event.services,
+                fields=event.fields,
+                enlisted=envelope.time,
+            )
+    return state
+
+
+def indexed(state: State) -> Mapping[str, Any]:
+    """Where it works."""
+    return {"scope": state.province, "province": state.province} if state.enlisted else {}
+
+
+def context(state: State) -> Context:
+    """Where it works, for the next event about it."""
+    return Context(province=state.province)

@@ -1,0 +1,69 @@
+"""An offer of a channel to a producer: made once, answered once."""
+
+from datetime import datetime
+
+import msgspec
+from msgspec.structs import replace
+
+from contracts.codes import CHANNELS, DECLINE_REASONS
+from contracts.commands import Refused
+from contracts.envelope import Envelope
+from contracts.events import Event, OfferAccepted, OfferDeclined, OfferMade
+
+OPEN, ACCEPTED, DECLINED = "open", "accepted", "declined"
+
+
+class Offer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What was offered by whom, and what the producer said."""
+
+    application: int
+    channel: str
+    made: datetime
+    lead: str = ""
+    answer: str = OPEN
+    reason: str = ""  # why it was declined
+
+
+class MakeOffer(msgspec.Struct, frozen=True):
+    """A lead enterprise, or an officer for one, offers a channel."""
+
+    channel: str
+    lead: str = ""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """The producer's answer; `lead` where the lead enterprise itself records it."""
+
+    offer: str
+    accepted: bool
+    reason: str = ""
+    lead: str = ""
+
+
+def check(command: MakeOffer) -> None:
+    """Whether this can be offered at all. Raises Refused."""
+    if command.channel not in CHANNELS:
+        raise Refused("code_unknown", "channel")
+
+
+def answer(name: str, offer: Offer, command: Answer) -> Event:
+    """Accepts or declines an open offer. Raises Refused."""
+    if offer.answer != OPEN:
+        raise Refused("offer_closed")
+    if command.accepted:
+        return OfferAccepted(application=offer.application, offer=name)
+    if command.reason not in DECLINE_REASONS:
+        raise Refused("reason_unknown", "reason")
+    return OfferDeclined(application=offer.application, offer=name, reason=command.reason)
+
+
+def evolve(offer: Offer | None, envelope: Envelope) -> Offer | None:
+    """The offer after one event about it; none before it was made."""
+    match envelope.event, offer:
+        case OfferMade() as event, _:
+            return Offer(application=event.application, channel=event.channel, made=envelope.time, lead=event.lead)
+        case OfferAccepted(), Offer():
+            return replace(offer, answer=ACCEPTED)
+        case OfferDeclined(reason=reason), Offer():
+            return replace(offer, answer=DECLINED, reason=reason)
+    return offer

@@ -1,0 +1,104 @@
+"""What an admitted applicant can make: requested with a due day, identified by an officer, breached by the clock."""
+
+from collections.abc import Sequence
+from datetime import date, datetime
+
+import msgspec
+from msgspec.structs import replace
+
+from contracts.calendar import add_working_days, day_end, tehran_day
+from contracts.codes import MONTHLY_BANDS, NEEDS, PRODUCT_GROUPS, SKILL_LEVELS, UNITS
+from contracts.commands import Refused
+from contracts.envelope import Envelope
+from contracts.events import CapacityBreached, CapacityIdentified, CapacityRequested, Event
+from contracts.policies import policy
+
+
+class Capacity(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is known of the applicant's capacity in the present application, and by when it is to be known."""
+
+    requested: datetime | None = None
+    due: date | None = None
+    breached: bool = False
+    identified: datetime | None = None
+    product_group: str = ""
+    unit: str = ""
+    monthly_band: str = ""
+    skill_level: str = ""
+    needs: tuple[str, ...] = ()
+
+
+class IdentifyCapacity(msgspec.Struct, frozen=True):
+    """An officer tells what this applicant can make, how much a month, how well, and what is lacking."""
+
+    product_group: str
+    unit: str
+    monthly_band: str
+    skill_level: str
+    needs: tuple[str, ...] = ()
+
+
+def request(application: int, version: str, at: datetime) -> CapacityRequested:
+    """The capacity of an applicant who was admitted at this instant is to be identified, under these policies."""
+    return CapacityRequested(
+        application=application, due=add_working_days(tehran_day(at), policy(version).capacity_days)
+    )
+
+
+def awaits_clock(capacity: Capacity) -> datetime | None:
+    """The end of the due day, where passing it is still to be told."""
+    open_ = capacity.due is not None and capacity.identified is None and not capacity.breached
+    return day_end(capacity.due) if open_ and capacity.due else None
+
+
+def breach(application: int, capacity: Capacity, now: datetime) -> Sequence[Event]:
+    """What the clock says of it."""
+    end = awaits_clock(capacity)
+    return [CapacityBreached(application=application, due=capacity.due)] if end and capacity.due and end <= now else []
+
+
+def identify(capacity: Capacity, command: IdentifyCapacity, application: int, seat: bool) -> Sequence[Event]:
+    """The officer's answer, once per application and only for one who holds a seat. Raises Refused."""
+    if capacity.identified is not None:
+        raise Refused("capacity_known")
+    if not seat:
+        raise Refused("not_admitted")
+    for field, value, known in (
+        ("product_group", command.product_group, PRODUCT_GROUPS),
+        ("unit", command.unit, UNITS),
+        ("monthly_band", command.monthly_band, MONTHLY_BANDS),
+        ("skill_level", command.skill_level, SKILL_LEVELS),
+        *(("needs", need, NEEDS) for need in command.needs),
+    ):
+        if value not in known:
+            raise Refused("code_unknown", field)
+    return [
+        CapacityIdentified(
+            application=application,
+            product_group=command.product_group,
+            unit=command.unit,
+            monthly_band=command.monthly_band,
+            skill_level=command.skill_level,
+            needs=tuple(dict.fromkeys(command.needs)),
+        )
+    ]
+
+
+def evolve(capacity: Capacity, envelope: Envelope) -> Capacity:
+    """The capacity after one of its own events."""
+    match envelope.event:
+        case CapacityRequested(due=due):
+            return Capacity(requested=envelope.time, due=due)
+        case CapacityBreached():
+            return replace(capacity, breached=True)
+        case CapacityIdentified() as event:
+            return replace(
+                capacity,
+                identified=envelope.time,
+                product_group=event.product_group,
+                unit=event.unit,
+                monthly_band=event.monthly_band,
+                skill_level=event.skill_level,
+                needs=event.needs,
+            )
+    return capacity

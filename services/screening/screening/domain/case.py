@@ -1,0 +1,124 @@
+"""The screening case of one application: opened, decided on or before a day, breached by the clock."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+
+import msgspec
+from msgspec.structs import replace
+
+from contracts.calendar import add_working_days, day_end, tehran_day, working_hours_between
+from contracts.codes import APPROVAL_REASONS, OUTCOMES, REJECTION_REASONS
+from contracts.commands import Refused
+from contracts.envelope import Envelope
+from contracts.events import CaseBreached, CaseDecided, CaseOpened, Event
+from contracts.policies import policy
+from screening.domain.eligibility import Facts, broken
+
+APPROVED, REJECTED = "approved", "rejected"
+
+
+class Case(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What has become of the screening of the present application."""
+
+    opened: datetime | None = None
+    due: date | None = None
+    breached: bool = False
+    outcome: str = ""
+    reasons: tuple[str, ...] = ()
+    rule_version: str = ""
+    decided: datetime | None = None
+    decider: str = ""  # role and pseudonymous id
+    within_sla: bool = False
+
+
+class Decide(msgspec.Struct, frozen=True):
+    """An officer decides; without a checklist the officer answers for what the rules would ask by telephone."""
+
+    outcome: str
+    reasons: tuple[str, ...] = ()
+    checklist: Mapping[str, bool] | None = None
+    by: str = ""  # the officer, as in the envelope's actor
+
+
+def open_case(application: int, version: str, at: datetime) -> CaseOpened:
+    """A case for an application that was registered at this instant, under these policies."""
+    return CaseOpened(application=application, due=add_working_days(tehran_day(at), policy(version).screening_days))
+
+
+def is_open(case: Case) -> bool:
+    """Whether it waits for a decision."""
+    return case.opened is not None and not case.outcome
+
+
+def awaits_clock(case: Case) -> datetime | None:
+    """The end of the due day, where passing it is still to be told."""
+    return day_end(case.due) if is_open(case) and case.due and not case.breached else None
+
+
+def breach(application: int, case: Case, now: datetime) -> Sequence[Event]:
+    """What the clock says of it."""
+    end = awaits_clock(case)
+    return [CaseBreached(application=application, due=case.due)] if end and case.due and end <= now else []
+
+
+def decide(
+    case: Case, command: Decide, application: int, version: str, facts: Facts, registrar: str, at: datetime
+) -> Sequence[Event]:
+    """The officer's decision on an open case; it may come after the breach. Raises Refused."""
+    if case.outcome:
+        raise Refused("already_decided")
+    if case.opened is None or case.due is None:
+        raise Refused("no_open_case")
+    if command.outcome not in OUTCOMES:
+        raise Refused("outcome_unknown", "outcome")
+    reasons = _reasons(command)
+    if registrar and person_of(command.by) == registrar:
+        raise Refused("registrar_may_not_screen")
+    rules = policy(version)
+    if command.outcome == APPROVED and (failed := broken(rules, facts, command.checklist)):
+        raise Refused("not_eligible", "outcome", rules=failed)
+    return [
+        CaseDecided(
+            application=application,
+            outcome=command.outcome,
+            reasons=reasons,
+            rule_version=rules.version,
+            working_hours=working_hours_between(case.opened, at),
+            within_sla=tehran_day(at) <= case.due,
+        )
+    ]
+
+
+def evolve(case: Case, envelope: Envelope) -> Case:
+    """The case after one of its own events."""
+    match envelope.event:
+        case CaseOpened(due=due):
+            return Case(opened=envelope.time, due=due)
+        case CaseBreached():
+            return replace(case, breached=True)
+        case CaseDecided() as event:
+            return replace(
+                case,
+                outcome=event.outcome,
+                reasons=event.reasons,
+                rule_version=event.rule_version,
+                decided=envelope.time,
+                decider=envelope.actor,
+                within_sla=event.within_sla,
+            )
+    return case
+
+
+def person_of(actor: str) -> str:
+    """The pseudonymous person in an actor, whatever the role: `registrar:of-2f9c` -> `of-2f9c`; nobody for `web:`."""
+    return actor.partition(":")[2]
+
+
+def _reasons(command: Decide) -> tuple[str, ...]:
+    known = APPROVAL_REASONS if command.outcome == APPROVED else REJECTION_REASONS
+    reasons = tuple(dict.fromkeys(command.reasons)) or (tuple(APPROVAL_REASONS) if command.outcome == APPROVED else ())
+    if not reasons:
+        raise Refused("reasons_missing", "reasons")
+    if any(reason not in known for reason in reasons):
+        raise Refused("reason_unknown", "reasons")
+    return reasons

@@ -10,10 +10,13 @@ KINDS = {
     "unauthenticated": 401,
     "forbidden": 403,
     "missing": 404,
+    "method": 405,
     "conflict": 409,
     "too_large": 413,
+    "media": 415,
     "invalid": 422,
     "limited": 429,
+    "failed": 500,
     "busy": 503,
 }
 
@@ -93,6 +96,10 @@ cross_site forbidden
 این درخواست از سایت دیگری آمده است. صفحه را از همین سایت باز کنید و دوباره بفرستید.
 This request came from another site. Open the page on this site and send it again.
 
+cursor_invalid malformed
+این نشانی صفحه دیگر معتبر نیست. از صفحهٔ نخست فهرست آغاز کنید.
+This page of the list is no longer valid. Start from its first page.
+
 date_invalid invalid
 تاریخ را به شکل سال-ماه-روز بنویسید؛ مثلاً ۱۳۷۵-۰۷-۰۵.
 Write the date as year-month-day, for example 1375-07-05.
@@ -109,6 +116,10 @@ evidence_not_higher conflict
 مدرک تازه باید بالاتر از {evidence} باشد که ثبت شده است.
 The new evidence must be above {evidence}, which is already recorded.
 
+failed failed
+خطایی در سامانه رخ داد و ثبت شد. کمی بعد دوباره بکوشید و اگر ماند، این شماره را به پشتیبانی بدهید.
+Something went wrong on our side and was recorded. Try again shortly; if it stays, give this number to support.
+
 field_not_open invalid
 این رشته در این دوره باز نیست. رشتهٔ دیگری انتخاب کنید.
 This job field is not open in this round. Choose another one.
@@ -124,6 +135,10 @@ This is not yours to do. If it should be, tell the plan's manager in your provin
 history_full busy
 پروندهٔ این مورد پر شده است. لطفاً به پشتیبانی سامانه خبر دهید.
 The history of this record is full. Please tell the operators of the system.
+
+host_unknown malformed
+این درخواست به نشانی دیگری فرستاده شده است. نشانی رسمی سامانه را باز کنید.
+This request was sent to another address. Open the official address of the programme.
 
 idempotency_key_invalid malformed
 کلید تکرار باید ۱ تا ۱۲۸ نویسهٔ سادهٔ لاتین باشد.
@@ -148,6 +163,14 @@ This lead enterprise is not enlisted. Check its identifier.
 malformed malformed
 درخواست خوانده نشد. شکل آن را با راهنمای API بسنجید و دوباره بفرستید.
 The request could not be read. Compare it with the API description and send it again.
+
+media_type media
+محتوا را با نوع {expected} بفرستید.
+Send the content as {expected}.
+
+method_not_allowed method
+این نشانی چنین درخواستی را نمی‌پذیرد.
+This address does not accept that method.
 
 missing_field invalid
 این بخش را هم پر کنید.
@@ -204,6 +227,14 @@ This producer is not ready for a market yet; the capacity has to be identified f
 not_registered missing
 چنین درخواستی پیدا نشد. شناسه را دوباره نگاه کنید.
 There is no such application. Check the identifier.
+
+number_too_large invalid
+عددی بنویسید که از {limit} بزرگ‌تر نباشد.
+Enter a number that is at most {limit}.
+
+number_too_small invalid
+عددی بنویسید که از {limit} کوچک‌تر نباشد.
+Enter a number that is at least {limit}.
 
 offer_closed conflict
 به این پیشنهاد پیش‌تر پاسخ داده شده است.
@@ -277,13 +308,33 @@ scope_other forbidden
 این کار فقط برای استان خودتان ممکن است.
 You can do this for your own province only.
 
+taken conflict
+این مقدار پیش‌تر ثبت شده است و نمی‌تواند دوباره به کار رود.
+This value is already in use and cannot be used twice.
+
+too_few_items invalid
+دست‌کم {limit} مورد بنویسید.
+Give at least {limit} items.
+
 too_large too_large
 درخواست بزرگ‌تر از {limit} کیلوبایت است. آن را به چند بخش تقسیم کنید.
 The request is larger than {limit} kilobytes. Divide it into parts.
 
+too_long invalid
+کوتاه‌تر بنویسید: حداکثر {limit} نویسه.
+Shorten this to at most {limit} characters.
+
+too_many_items invalid
+فهرست را کوتاه‌تر کنید: حداکثر {limit} مورد پذیرفته می‌شود.
+Shorten the list: at most {limit} items are accepted.
+
 too_many_requests limited
 درخواست‌های پی‌درپی شما زیاد بود. {seconds} ثانیهٔ دیگر دوباره بفرستید.
 Too many requests in a row. Send it again in {seconds} seconds.
+
+too_short invalid
+کامل‌تر بنویسید: دست‌کم {limit} نویسه.
+Write at least {limit} characters.
 
 unauthenticated unauthenticated
 برای ادامه وارد سامانه شوید.
@@ -300,6 +351,10 @@ You must be at least {minimum} years old to register.
 unknown_field invalid
 این بخش شناخته نیست؛ آن را بردارید.
 This field is not known; remove it.
+
+value_invalid invalid
+این مقدار پذیرفتنی نیست. لطفاً دوباره نگاه کنید.
+This value is not acceptable. Please check it.
 
 wrong_type invalid
 مقدار این بخش به شکل درست نوشته نشده است.

@@ -1,0 +1,67 @@
+"""A round: when it takes applications, for which job fields, and under which policy."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from contracts.commands import Said
+from contracts.envelope import Context, Envelope
+from contracts.events import Event, RoundOpened, RoundWindowSet
+
+VERSION = 1
+
+
+class State(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What registration said about the round; `windows` are the provinces' own, (opens, closes)."""
+
+    round: str = ""
+    policy: str = ""
+    fields: tuple[str, ...] = ()
+    opened: datetime | None = None  # when it was announced
+    opens: datetime | None = None
+    closes: datetime | None = None
+    windows: dict[str, tuple[datetime, datetime]] = {}
+    recorded: int = 0  # machine time of the newest event, in milliseconds
+
+
+def decide(state: State, command: object, at: datetime) -> Sequence[Event | Said]:
+    """Nobody asks reporting anything about a round."""
+    return ()
+
+
+def react(state: State, heard: Envelope, at: datetime) -> Sequence[Event | Said]:
+    """Reporting remembers; it says nothing."""
+    return ()
+
+
+def evolve(state: State, envelope: Envelope) -> State:
+    """The round after one more event."""
+    recorded = int(envelope.recorded.timestamp() * 1000) if envelope.recorded else 0
+    known = msgspec.structs.replace(
+        state, round=envelope.context.round or state.round, recorded=max(recorded, state.recorded)
+    )
+    match envelope.event:
+        case RoundOpened(fields=fields, opens=opens, closes=closes):
+            return msgspec.structs.replace(
+                known,
+                policy=envelope.context.policy,
+                fields=fields,
+                opened=state.opened or envelope.time,
+                opens=opens,
+                closes=closes,
+            )
+        case RoundWindowSet(opens=opens, closes=closes):
+            return msgspec.structs.replace(known, windows={**state.windows, envelope.context.province: (opens, closes)})
+    return known
+
+
+def indexed(state: State) -> Mapping[str, Any]:
+    """The round, for the list of rounds."""
+    return {"round": state.round, "opens": state.opens}
+
+
+def context(state: State) -> Context:
+    """Reporting emits nothing about rounds."""
+    return Context(round=state.round, policy=state.policy)

@@ -1,0 +1,99 @@
+"""The worked example of the methodology, and what is shown of it."""
+
+import re
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from contracts.policies import CURRENT, policy
+from reporting.domain.indicators import Counts
+from reporting.domain.ranking import rounded, scores, table
+
+FORMULA = policy(CURRENT).formula
+
+
+def counts(quota, registered, screened, admitted, identified, connected, in_time, sustained, data) -> Counts:
+    """Whole numbers that give the shares of the example; `data` is D in thousandths."""
+    proven = data - 900  # D = .8 + .1 R3 + .1 M5': all verified, the rest by proven claims
+    return Counts(
+        quota=quota,
+        registered=registered,
+        verified=registered,
+        screened=screened,
+        screened_in_time=screened * in_time[0] // 100,
+        screening_due=screened,
+        admitted=admitted,
+        identified=identified,
+        identified_in_time=identified * in_time[1] // 100,
+        capacity_due=identified,
+        connected=connected,
+        sustained=sustained,
+        sustainable=100 if sustained else 0,
+        claims=100,
+        claims_confirmed=proven,
+    )
+
+
+EXAMPLE = {
+    "IR-08": counts(2500, 2400, 2000, 1500, 1100, 500, (75, 70), 65, 990),
+    "IR-20": counts(1300, 3000, 2400, 1250, 900, 240, (80, 70), 60, 980),
+    "IR-27": counts(2000, 2580, 1500, 1100, 700, 260, (60, 60), 60, 980),
+    "IR-22": counts(2500, 5000, 5000, 2300, 1200, 300, (70, 60), 55, 970),
+    "IR-23": counts(1300, 6000, 5900, 1300, 100, 5, (95, 30), 0, 980),  # all registration, no market
+}
+
+
+def test_the_worked_example_reproduces() -> None:
+    rows = table(scores(EXAMPLE, FORMULA), "composite")
+    assert [(row.province, row.rank, str(row.shown)) for row in rows] == [
+        ("IR-08", 1, "52.22"),
+        ("IR-20", 2, "48.58"),
+        ("IR-27", 3, "43.35"),
+        ("IR-22", 4, "43.02"),
+        ("IR-23", 5, "11.87"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("province", "d", "stages"),
+    [
+        ("IR-08", "0.990", ("0.8568", "0.6733", "0.3664")),
+        ("IR-20", "0.980", ("0.8700", "0.8126", "0.2923")),
+        ("IR-27", "0.980", ("0.7326", "0.5945", "0.2964")),
+        ("IR-22", "0.970", ("0.9250", "0.6967", "0.2450")),
+        ("IR-23", "0.980", ("0.9808", "0.4908", "0.0212")),
+    ],
+)
+def test_its_factors(province: str, d: str, stages: tuple[str, ...]) -> None:
+    score = scores(EXAMPLE, FORMULA)[province]
+    shown = [rounded(Decimal(s.numerator) / Decimal(s.denominator), 4) for s in score.stages]
+    assert str(rounded(Decimal(score.d.numerator) / Decimal(score.d.denominator), 3)) == d
+    assert [str(each) for each in shown] == list(stages)
+
+
+def test_best_in_the_first_stage_is_not_best() -> None:
+    of = scores(EXAMPLE, FORMULA)
+    assert table(of, "1")[0].province == "IR-23"
+    assert table(of, "composite")[-1].province == "IR-23"
+
+
+def test_the_page_on_the_method_says_the_same() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "methodology.md").read_text(encoding="utf-8")
+    found = [
+        [cell.strip().replace(",", "") for cell in line.strip("|\n").split("|")]
+        for line in text.splitlines()
+        if re.match(r"\| (Kerman|Semnan|Golestan|Hormozgan|All registration) ", line)
+    ]
+    rows = table(scores(EXAMPLE, FORMULA), "composite")
+    assert len(found) == len(rows) == 5
+    for cells, row in zip(found, rows, strict=True):
+        c, score = row.score.counts, row.score
+        plain = [c.quota, c.registered, c.screened, c.admitted, c.identified, c.connected]
+        assert cells[1:7] == [str(each) for each in plain]
+        exact = [score.d, *score.stages]
+        assert [Decimal(each) for each in cells[9:13]] == [
+            rounded(Decimal(x.numerator) / Decimal(x.denominator), places)
+            for x, places in zip(exact, (3, 4, 4, 4), strict=True)
+        ]
+        assert cells[13:] == [str(row.shown), str(row.rank)]

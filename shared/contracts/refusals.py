@@ -5,6 +5,8 @@ from typing import Any
 
 import msgspec
 
+from contracts import calendar, text
+
 KINDS = {
     "malformed": 400,
     "unauthenticated": 401,
@@ -356,6 +358,10 @@ value_invalid invalid
 این مقدار پذیرفتنی نیست. لطفاً دوباره نگاه کنید.
 This value is not acceptable. Please check it.
 
+window_outside_round invalid
+مهلت استان را درون مهلت دوره بگذارید.
+Set the window of the province within that of the round.
+
 wrong_type invalid
 مقدار این بخش به شکل درست نوشته نشده است.
 The value of this field is not of the right type.
@@ -387,13 +393,11 @@ def sentence(code: str, lang: str, **details: Any) -> str:
     A code that the table lacks reads as `malformed` (a test keeps that from happening).
     """
     refusal = REFUSALS.get(code, REFUSALS["malformed"])
-    text = refusal.fa if lang == "fa" else refusal.en
-    return text.format_map(_Filled({name: _shown(value, lang) for name, value in details.items()}))
+    said = refusal.fa if lang == "fa" else refusal.en
+    return said.format_map(_Filled({name: _shown(value, lang) for name, value in details.items()}))
 
 
 def _shown(value: Any, lang: str) -> str:
-    from contracts import calendar, text
-
     if isinstance(value, bool):
         return str(value)
     if isinstance(value, int):

@@ -1,0 +1,130 @@
+"""What shall happen in the round, drawn from a seed before it begins; nothing here knows how a province is ranked."""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import cache
+from importlib.resources import files
+from random import Random
+
+from contracts.reference import provinces
+
+ROUND = "1404"
+FIRST_DAY = date(2025, 9, 27)  # Saturday 1404-07-05
+DAYS = (0, 6, 12, 18, 24, 30, 38, 46, 54, 62, 70, 80, 90, 100, 110, 120, 130, 145, 160, 175, 190, 205, 220, 235)
+INTAKE_DAYS = 34  # the window closes after the sixth step
+INTAKE = (0.30, 0.22, 0.16, 0.12, 0.10, 0.10)  # of the registrations, in the first six steps: opening days are busiest
+CONNECTING = range(10, 17)  # steps in which producers are connected: the last leaves 90 days and more behind it
+QUOTA = (1_200, 2_700)  # seats of a province whose quota is not known (known ones: 1,000 to 2,500)
+OVERSUBSCRIPTION = (2.0, 2.3)  # registrations a seat, where both are known
+LEADER = "IR-20"  # its council was told that it leads in all three stages: drawn so, the ranking does not know it
+
+
+@dataclass(frozen=True)
+class Course:
+    """How one province's round goes: counts at this scale, and shares of what comes before."""
+
+    province: str
+    quota: int
+    registrations: tuple[int, ...]  # in each step of the intake
+    by_api: float  # share of the registrations that come one by one
+    withdrawn: float  # of the quota, those who withdraw
+    in_time: float  # share of a cohort that is decided before its due day
+    late: float  # share decided after it; the rest stays open
+    approved: float  # share of the decided
+    identified_in_time: float  # share of those admitted in a step
+    identified_late: float
+    connected: int  # at E2 or above and not ended, at the end
+    ended: int  # connected with evidence, and over before 90 days
+    claimed: int  # connected without the counterparty's word
+
+
+@cache
+def known_figures() -> dict[str, dict[str, str]]:
+    """The figures that provinces have made public, by province."""
+    text = files("peyvand").joinpath("data/known_figures.csv").read_text("utf-8")
+    return {row["province_code"]: row for row in csv.DictReader(text.splitlines())}
+
+
+def draw(seed: int, scale: float, only: frozenset[str] = frozenset()) -> dict[str, Course]:
+    """The course of every province; known figures where they are known, else plausible draws. `scale` 1 is the nation.
+
+    The leader's figures are taken whole at any scale.
+    """
+    return {code: _course(code, seed, scale) for code in provinces() if not only or code in only}
+
+
+def _course(code: str, seed: int, scale: float) -> Course:
+    chance = Random(f"{seed}/{code}")  # a stream of its own: one province's draws never move another's
+    known = known_figures().get(code, {})
+    quota_drawn, ratio = chance.randint(*QUOTA) // 50 * 50, chance.uniform(*OVERSUBSCRIPTION)
+    quota = int(known.get("quota") or 0) or quota_drawn
+    registered = (
+        int(known.get("registered") or 0) + chance.randint(1, 90) if known.get("registered") else round(quota * ratio)
+    )
+    shares = _shares(chance)
+    if code == LEADER:
+        shares |= {
+            "by_api": 0.28,
+            "in_time": 0.965,
+            "late": 0.025,
+            "approved": 0.86,
+            "identified_in_time": 0.93,
+            "identified_late": 0.03,
+        }
+        connected, ended, claimed = int(known["connected"]) + chance.randint(-3, 4), 18, 9
+    else:
+        quota, registered = max(4, round(quota * scale)), max(8, round(registered * scale))
+        connected = round(quota * chance.uniform(0.05, 0.14))
+        ended, claimed = round(connected * chance.uniform(0.15, 0.5)), round(connected * chance.uniform(0.15, 0.6))
+    return Course(
+        province=code,
+        quota=quota,
+        registrations=tuple(_split(registered, INTAKE)),
+        withdrawn=chance.uniform(0.03, 0.08),
+        connected=connected,
+        ended=ended,
+        claimed=claimed,
+        **shares,
+    )
+
+
+def _shares(chance: Random) -> dict[str, float]:
+    in_time = chance.uniform(0.52, 0.84)
+    identified_in_time = chance.uniform(0.35, 0.68)
+    return {
+        "by_api": chance.uniform(0.12, 0.22),
+        "in_time": in_time,
+        "late": chance.uniform(0.3, 0.7) * (1 - in_time),
+        "approved": chance.uniform(0.68, 0.85),
+        "identified_in_time": identified_in_time,
+        "identified_late": chance.uniform(0.2, 0.5) * (1 - identified_in_time),
+    }
+
+
+def _split(total: int, shares: tuple[float, ...]) -> list[int]:
+    """`total` in whole parts of these shares, nothing lost."""
+    parts, given, wanted = [], 0, 0.0
+    for share in shares:
+        wanted += share * total
+        parts.append(round(wanted) - given)
+        given += parts[-1]
+    parts[-1] += total - given
+    return parts
+
+
+def day_of(step: int) -> date:
+    """The day on which a step happens."""
+    return FIRST_DAY + timedelta(days=DAYS[step])
+
+
+def connections_in(course: Course, step: int) -> Mapping[str, int]:
+    """How many producers are connected in this step, by what becomes of it: connected, ended, claimed."""
+    if step not in CONNECTING:
+        return {}
+    at, shares = step - CONNECTING.start, (1 / len(CONNECTING),) * len(CONNECTING)
+    return {
+        fate: _split(total, shares)[at]
+        for fate, total in (("connected", course.connected), ("ended", course.ended), ("claimed", course.claimed))
+    }

@@ -1,0 +1,51 @@
+# Everything is kept in one git-ignored folder of this clone; PEYVAND_HOME names another.
+PEYVAND_HOME ?= $(CURDIR)/.peyvand
+export PEYVAND_HOME
+BIN := $(PEYVAND_HOME)/venv/bin
+PEYVAND := $(BIN)/python -m peyvand
+# Any Python that is new enough may lay the house; the locked one lives in it.
+PYTHON ?= $(firstword $(foreach each,python3 python3.11 python3.12 python3.13,$(shell $(each) -c 'import sys; print(sys.executable) if sys.version_info >= (3, 11) else 0' 2>/dev/null | grep /)) none)
+CODE := shared services deploy tests
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run up test check lint contracts lock clean
+.NOTPARALLEL:
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+setup: python ## bring what is missing: Python packages, Kafka, MongoDB, page assets
+	@$(PYTHON) deploy/setup.py
+
+run: setup ## the whole country: Kafka, MongoDB, four services, a simulated round, a live ranking; Ctrl-C ends it
+	@exec $(PEYVAND) run
+
+up: setup ## the same with nothing simulated
+	@exec $(PEYVAND) up
+
+test: python ## everything that CI runs (25 minutes)
+	@$(PYTHON) deploy/setup.py --tests
+	@$(MAKE) --no-print-directory lint
+	@exec $(BIN)/python -m pytest -q
+
+check: setup ## the part that needs no server (one minute)
+	@$(MAKE) --no-print-directory lint
+	@exec $(BIN)/python -m pytest -q -m "not server"
+
+lint: # style and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy $(CODE)
+
+contracts: setup ## make the published schemas, examples and AsyncAPI anew
+	@$(BIN)/python -m contracts.publish
+
+lock: python ## make the locks anew
+	@$(PYTHON) deploy/setup.py lock
+
+clean: setup ## remove what was run (data, logs, secrets); what is installed stays
+	@$(PEYVAND) clean
+
+.PHONY: python
+python:
+	@test "$(PYTHON)" != none || { echo "  ✗ Python 3.11 or newer is needed: sudo apt-get install -y python3"; exit 1; }

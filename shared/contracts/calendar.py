@@ -30,6 +30,7 @@ GREGORIAN_EN = (
 OFFICE_OPENS, OFFICE_HOURS = time(8), 8  # a working day, for clocks that count hours
 
 _FRIDAY = 4
+_GREGORIAN_YEARS = 1700  # a year from here on is no Jalali one
 _DATE = re.compile(r"(\d{4})([-/.])(\d{1,2})\2(\d{1,2})")
 _AGE_BANDS = ((55, "55+"), (45, "45-54"), (35, "35-44"), (25, "25-34"), (18, "18-24"))
 
@@ -94,7 +95,10 @@ def jalali_text(day: date) -> str:
 def parse_jalali(text: str, field: str = "") -> date:
     """The day of a Jalali date as typed: `1404-07-05`, `۱۴۰۴/۷/۵`. Raises Refused: date_invalid."""
     try:
-        return from_jalali(*_parts(text))
+        year, month, day = _parts(text)
+        if year >= _GREGORIAN_YEARS:
+            raise ValueError("a Gregorian year")
+        return from_jalali(year, month, day)
     except ValueError as e:
         raise Refused("date_invalid", field=field) from e
 
@@ -103,7 +107,7 @@ def parse_date(text: str, field: str = "") -> date:
     """The day of a Jalali date, or of a Gregorian one where the year is 1700 or later. Raises Refused: date_invalid."""
     try:
         year, month, day = _parts(text)
-        return date(year, month, day) if year >= 1700 else from_jalali(year, month, day)
+        return date(year, month, day) if year >= _GREGORIAN_YEARS else from_jalali(year, month, day)
     except ValueError as e:
         raise Refused("date_invalid", field=field) from e
 

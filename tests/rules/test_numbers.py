@@ -1,0 +1,116 @@
+"""National IDs and mobiles as people type them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts.commands import Refused
+from contracts.numbers import check_digit, mask_national_id, mobile, national_id
+
+
+@pytest.mark.parametrize(
+    ("typed", "number"),
+    [
+        ("9990000018", "9990000018"),
+        ("9990000026", "9990000026"),
+        ("9991234561", "9991234561"),
+        ("9987654320", "9987654320"),
+        ("9995555557", "9995555557"),
+        ("۹۹۹۰۰۰۰۰۱۸", "9990000018"),
+        ("٩٩٩٠٠٠٠٠١٨", "9990000018"),
+        ("999-000001-8", "9990000018"),
+        (" 999 000 0018\u200f", "9990000018"),
+        ("\u202a999\u2013000001\u20138\u202c", "9990000018"),
+    ],
+)
+def test_valid(typed: str, number: str) -> None:
+    assert national_id(typed) == number
+
+
+@pytest.mark.parametrize(
+    ("typed", "code"),
+    [
+        ("9990000019", "national_id_check_digit"),
+        ("999000001", "national_id_check_digit"),  # padded to 0999000001
+        *((digit * 10, "national_id_impossible") for digit in "0123456789"),
+        ("0001234564", "national_id_impossible"),  # no such place
+        ("9990000000", "national_id_impossible"),  # a zero middle
+        ("", "national_id_length"),
+        ("9990001", "national_id_length"),
+        ("99900000180", "national_id_length"),
+        ("۹۹۹", "national_id_length"),
+    ],
+)
+def test_refused(typed: str, code: str) -> None:
+    with pytest.raises(Refused) as refused:
+        national_id(typed)
+    assert (refused.value.code, refused.value.field) == (code, "national_id")
+
+
+@pytest.mark.parametrize(("typed", "position"), [("999000O018", 7), ("x", 1), ("999000001²", 10), ("۹۹۹+", 4)])
+def test_what_is_no_digit_is_named_by_its_place(typed: str, position: int) -> None:
+    with pytest.raises(Refused) as refused:
+        national_id(typed)
+    assert refused.value.code == "national_id_letter"
+    assert refused.value.details == {"position": position}
+
+
+def test_zeros_lost_by_a_spreadsheet_come_back() -> None:
+    number = "00" + "1234567"
+    number += check_digit(number)
+    assert national_id(number.lstrip("0")) == number
+
+
+@given(st.from_regex(r"999(?!000000)[0-9]{6}", fullmatch=True).filter(lambda nine: set(nine) != {"9"}))
+def test_one_last_digit_of_ten_fits(nine: str) -> None:
+    fitting = [digit for digit in "0123456789" if _fits(nine + digit)]
+    assert fitting == [check_digit(nine)]
+
+
+@given(st.text(max_size=14))
+def test_whatever_is_typed_is_a_number_or_refused(typed: str) -> None:
+    try:
+        assert len(national_id(typed)) == 10
+    except Refused as refused:
+        assert refused.code.startswith("national_id_")
+
+
+def test_mask() -> None:
+    assert mask_national_id("9990000018") == "999****018"
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "09123456789",
+        "9123456789",
+        "+989123456789",
+        "00989123456789",
+        "989123456789",
+        "0912 345 67 89",
+        "(0912) 345-6789",
+        "۰۹۱۲۳۴۵۶۷۸۹",
+        "٠٩١٢٣٤٥٦٧٨٩",
+        "\u202a+98 912 345 6789\u202c",
+    ],
+)
+def test_a_mobile_from_any_usual_way_to_write_it(typed: str) -> None:
+    assert mobile(typed) == "+989123456789"
+
+
+def test_new_ranges_need_no_table() -> None:
+    assert mobile("09991234567") == "+989991234567"
+
+
+@pytest.mark.parametrize("typed", ["", "02123456789", "0912345678", "091234567890", "+4912345678901", "0912345678x"])
+def test_no_mobile(typed: str) -> None:
+    with pytest.raises(Refused, match="mobile_invalid"):
+        mobile(typed)
+
+
+def _fits(number: str) -> bool:
+    try:
+        return national_id(number) == number
+    except Refused as refused:
+        assert refused.code == "national_id_check_digit"
+        return False

@@ -1,0 +1,46 @@
+"""Policies are exact, complete and never edited."""
+
+from fractions import Fraction
+from hashlib import sha256
+
+import pytest
+
+from contracts import codes, policies
+
+PUBLISHED = {
+    "1404-1": "bc6e8086f2fa921ab3e10c359000e7b89a7fe5a37e4abec06d2705f11e393b04"
+}  # a version is added here with its digest, never changed
+
+
+def digest(version: str) -> str:
+    return sha256((policies._FOLDER / f"{version}.json").read_bytes()).hexdigest()
+
+
+def test_what_was_published_is_never_edited() -> None:
+    assert {version: digest(version) for version in policies.versions()} == PUBLISHED
+
+
+@pytest.mark.parametrize("version", policies.versions())
+def test_every_version_is_whole(version: str) -> None:
+    found = policies.policy(version)
+    assert found.version == version
+    formula = found.formula
+    for stage in (formula.stage_1, formula.stage_2, formula.stage_3):
+        assert sum(stage.values()) == 1
+    assert sum(formula.exponents) == 1
+    assert set(formula.capped) <= {*formula.stage_1, *formula.stage_2, *formula.stage_3}
+    assert {rule.reason for rule in found.eligibility} <= set(codes.REJECTION_REASONS)
+    assert found.evidence_counted in codes.EVIDENCE
+
+
+def test_the_current_one() -> None:
+    found = policies.policy(policies.CURRENT)
+    assert (found.screening_days, found.capacity_days, found.sustained_days, found.minimum_age) == (10, 20, 90, 18)
+    assert found.formula.stage_1 == {"R1": Fraction(35, 100), "S1": Fraction(2, 5), "S3": Fraction(1, 4)}
+    assert (found.formula.floor, found.formula.data_least) == (Fraction(1, 100), Fraction(4, 5))
+
+
+def test_what_was_never_published_is_unknown() -> None:
+    for version in ("1300-1", "../policies/1404-1", ""):
+        with pytest.raises(KeyError):
+            policies.policy(version)

@@ -1,0 +1,102 @@
+"""The reference tables are whole, and old province codes are refused."""
+
+from collections import Counter
+
+import pytest
+
+from contracts import calendar, codes, reference
+from contracts.commands import Refused
+
+COUNTIES = {
+    **{"IR-00": 12, "IR-01": 16, "IR-02": 22, "IR-03": 21, "IR-04": 17, "IR-05": 14, "IR-06": 27, "IR-07": 36},
+    **{"IR-08": 23, "IR-09": 30, "IR-10": 24, "IR-11": 23, "IR-12": 10, "IR-13": 10, "IR-14": 10, "IR-15": 11},
+    **{"IR-16": 11, "IR-17": 9, "IR-18": 10, "IR-19": 8, "IR-20": 8, "IR-21": 10, "IR-22": 13, "IR-23": 16},
+    **{"IR-24": 11, "IR-25": 1, "IR-26": 6, "IR-27": 14, "IR-28": 8, "IR-29": 11, "IR-30": 6},
+}
+
+
+def test_31_provinces_in_the_order_of_their_codes() -> None:
+    assert list(reference.provinces()) == list(COUNTIES)
+    for names in ("name_fa", "name_en", "capital_fa", "capital_en", "old_code"):
+        assert len({getattr(each, names) for each in reference.provinces().values()}) == 31
+
+
+def test_448_counties_each_in_its_province() -> None:
+    assert len(reference.counties()) == 448
+    assert Counter(each.province for each in reference.counties().values()) == COUNTIES
+    assert all(each.code[:2] == each.province[3:] for each in reference.counties().values())
+    assert [each.name_fa for each in reference.counties_of("IR-20")] == [
+        *("دامغان", "سمنان", "شاهرود", "گرمسار", "مهدی شهر", "آرادان", "میامی", "سرخه")
+    ]
+
+
+def test_job_fields() -> None:
+    fields = reference.job_fields()
+    assert len(fields) == 30
+    assert {each.group for each in fields.values()} == set(codes.PRODUCT_GROUPS)
+    assert all(each.starred == bool(each.clearance_body) for each in fields.values())
+
+
+def test_holidays_stand_under_the_same_day_in_both_calendars() -> None:
+    assert len(reference.holidays()) == 223
+    rows = list(reference._table("holidays"))
+    assert [calendar.jalali_text(each.day) for each in reference.holidays()] == [row["jalali"] for row in rows]
+
+
+def test_29_of_31_old_codes_mean_another_province_today() -> None:
+    changed = [each for each in reference.provinces().values() if each.old_code != each.code]
+    assert len(changed) == 29
+    assert sum(each.old_code in reference.provinces() for each in changed) == 27
+    for each in changed:
+        with pytest.raises(Refused) as refused:
+            reference.province_named(each.old_code, each.name_fa)
+        wanted = "province_code_old" if each.old_code in ("IR-31", "IR-32") else "province_name_mismatch"
+        assert refused.value.code == wanted
+
+
+def test_a_refused_pair_says_what_the_code_stands_for() -> None:
+    with pytest.raises(Refused) as refused:
+        reference.province_named("IR-20", "لرستان")
+    assert refused.value.details == {"given": "IR-20", "expected": "سمنان", "name": "لرستان"}
+
+
+@pytest.mark.parametrize(
+    ("code", "typed"),
+    [
+        ("IR-11", "سیستان وبلوچستان"),
+        ("IR-11", "سیستان‌وبلوچستان"),
+        ("IR-11", "سيستان و بلوچستان"),
+        ("IR-17", "كهگيلويه وبويراحمد"),
+        ("IR-14", "چهارمحال وبختيارئ"),
+        ("IR-14", "چهار محال بختیاری"),
+        (" IR-03 ", "اذربایجان شرقی"),
+        ("IR-20", "سمنان"),
+    ],
+)
+def test_a_name_as_the_sources_type_it(code: str, typed: str) -> None:
+    assert reference.province_named(code, typed).code == code.strip()
+
+
+def test_no_two_provinces_have_names_that_could_be_taken_for_each_other() -> None:
+    assert len({reference._name_key(each.name_fa) for each in reference.provinces().values()}) == 31
+
+
+@pytest.mark.parametrize(
+    ("call", "code"),
+    [
+        (lambda: reference.province("IR-31"), "province_code_old"),
+        (lambda: reference.province("20"), "province_unknown"),
+        (lambda: reference.county_in("2099", "IR-20"), "county_unknown"),
+        (lambda: reference.county_in("2101", "IR-20"), "county_not_in_province"),
+        (lambda: reference.job_field("JF999"), "field_unknown"),
+    ],
+)
+def test_unknown_codes(call: object, code: str) -> None:
+    with pytest.raises(Refused, match=code):
+        call()  # type: ignore[operator]
+
+
+def test_known_codes() -> None:
+    assert reference.province("IR-20").name_en == "Semnan"
+    assert reference.county_in("2002", "IR-20").name_fa == "سمنان"
+    assert reference.job_field("JF001").name_en == "Carpet weaving"

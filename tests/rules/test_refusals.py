@@ -1,0 +1,45 @@
+"""Every refusal has a sentence in both languages that says what to do, in the voice of the programme."""
+
+import string
+from datetime import date
+
+import pytest
+
+from contracts.refusals import KINDS, REFUSALS, _parse, sentence
+
+
+def names(text: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(text) if name}
+
+
+@pytest.mark.parametrize("code", REFUSALS)
+def test_both_sentences_are_whole(code: str) -> None:
+    refusal = REFUSALS[code]
+    assert refusal.kind in KINDS
+    assert refusal.fa.endswith(".") and refusal.en.endswith(".")
+    assert names(refusal.fa) == names(refusal.en)
+    assert not set("يىك!") & set(refusal.fa) and "!" not in refusal.en
+    assert any("\u0600" <= letter <= "\u06ff" for letter in refusal.fa) and refusal.en.isascii()
+
+
+def test_the_table_is_in_alphabetical_order() -> None:
+    assert list(REFUSALS) == sorted(REFUSALS)
+
+
+def test_details_are_told_in_the_reader_s_language() -> None:
+    assert "۱۸ سال" in sentence("underage", "fa", minimum=18)
+    assert "at least 18 years" in sentence("underage", "en", minimum=18)
+    assert "{" not in sentence("underage", "fa")  # what the details lack
+    assert "۱٬۳۰۰" in sentence("quota_below_admitted", "fa", admitted=1300)
+    assert "۵ آبان" in sentence("row_invalid", "fa", row=date(2025, 10, 27))
+    assert "province، name_fa" in sentence("columns_unknown", "fa", columns=["province", "name_fa"])
+
+
+def test_a_code_that_the_table_lacks_is_still_answered() -> None:
+    assert sentence("no_such_code", "en") == sentence("malformed", "en")
+
+
+@pytest.mark.parametrize("table", ["a teapot\nfa\nen", "a invalid\nfa\nen\n\na invalid\nfa\nen", "a invalid\nfa"])
+def test_the_table_refuses_what_is_no_entry(table: str) -> None:
+    with pytest.raises(ValueError):
+        _parse(table)

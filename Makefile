@@ -1,10 +1,12 @@
 # Everything is kept in one git-ignored folder of this clone; PEYVAND_HOME names another.
 PEYVAND_HOME ?= $(CURDIR)/.peyvand
 export PEYVAND_HOME
+# Nine processes that each compile every module anew would take half a minute to start.
+unexport PYTHONDONTWRITEBYTECODE
 BIN := $(PEYVAND_HOME)/venv/bin
 PEYVAND := $(BIN)/python -m peyvand
 # Any Python that is new enough may lay the house; the locked one lives in it.
-PYTHON ?= $(firstword $(foreach each,python3 python3.11 python3.12 python3.13,$(shell $(each) -c 'import sys; print(sys.executable) if sys.version_info >= (3, 11) else 0' 2>/dev/null | grep /)) none)
+PYTHON := $(shell for each in python3 python3.11 python3.12 python3.13; do $$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && exit; done; echo none)
 CODE := shared services deploy tests
 
 .DEFAULT_GOAL := help

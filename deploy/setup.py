@@ -99,7 +99,7 @@ def environment() -> None:
             shutil.rmtree(venv, ignore_errors=True)
             run([*uv, "venv", "--python", sys.executable, venv])
         pip = [*uv, "pip"]
-        run([*pip, "sync", "--python", python, "--require-hashes", ROOT / "requirements.lock"])
+        run([*pip, "sync", "--compile-bytecode", "--python", python, "--require-hashes", ROOT / "requirements.lock"])
         ours = [part for each in members for part in ("-e", ROOT / each)]
         run([*pip, "install", "--python", python, "--no-deps", "--no-build-isolation", *ours])
 

@@ -88,7 +88,7 @@ class MongoStore:
     async def read(self, subjects: Collection[str], session: AsyncClientSession | None = None) -> Known:
         """The records; one never stored comes fresh, at version 0. Raises NewerRules, Transient."""
         known = {s: Record(subject=s, state=self.rules[kind_of(s)].State()) for s in subjects}
-        async with _transience(session):
+        async with transience(session):
             async for d in self.records.find({"_id": {"$in": list(subjects)}}, {"emitted": 0}, session=session):
                 known[d["_id"]] = self.record(d)
         return known
@@ -116,7 +116,7 @@ class MongoStore:
     async def swap(self, after: Record) -> bool:
         """Stores one record if it is still as it was read. Raises Taken, Transient."""
         try:
-            async with _transience():
+            async with transience():
                 done = await self.records.update_one(
                     {"_id": after.subject, "version": after.version - 1},
                     self._movement(after),
@@ -160,7 +160,7 @@ class MongoStore:
                 await projection(changed, session)
 
         while True:
-            async with _transience(), self.client.start_session() as session:
+            async with transience(), self.client.start_session() as session:
                 try:
                     await session.with_transaction(together, read_concern=ReadConcern("snapshot"))
                     return
@@ -173,19 +173,19 @@ class MongoStore:
 
     async def answered(self, key: str) -> str | None:
         """The subject whose record has answered this idempotency key."""
-        async with _transience():
+        async with transience():
             found = await self.records.find_one({"answered.key": key}, {"_id": 1})
         return found["_id"] if found else None
 
     async def holder(self, field: str, value: str) -> str | None:
         """The subject that holds this value of a unique field."""
-        async with _transience():
+        async with transience():
             found = await self.records.find_one({f"indexed.{field}": value}, {"_id": 1})
         return found["_id"] if found else None
 
     async def cursors(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """The next offset to be handled of each partition; one never read stands at 0."""
-        async with _transience():
+        async with transience():
             if tps:
                 await self.positions.bulk_write(
                     [UpdateOne({"_id": _id(tp)}, {"$setOnInsert": {"next": 0}}, upsert=True) for tp in tps],
@@ -197,7 +197,7 @@ class MongoStore:
     async def due(self, partitions: Collection[int], now: datetime, limit: int) -> list[str]:
         """Subjects whose time has come, the longest overdue first."""
         query = {"partition": {"$in": list(partitions)}, "indexed.due": {"$lte": now}}
-        async with _transience():
+        async with transience():
             found = self.records.find(query, {"_id": 1}, limit=limit, sort=[("indexed.due", 1)])
             return [d["_id"] async for d in found]
 
@@ -205,13 +205,13 @@ class MongoStore:
         """Records with events that Kafka does not have, the longest waiting first."""
         query = {"partition": {"$in": list(partitions)}, "unrelayed_since": {"$exists": True}}
         shown = {"emitted": {"$slice": ["$emitted", "$relayed", limit]}, "relayed": 1, "partition": 1}
-        async with _transience():
+        async with transience():
             found = self.records.find(query, shown, limit=limit, sort=[("unrelayed_since", 1)])
             return [Waiting(d["_id"], d["partition"], d["relayed"], d["emitted"]) async for d in found]
 
     async def mark_relayed(self, relayed: Mapping[str, int]) -> None:
         """Raises how many of its events Kafka has, per subject; touches nothing else."""
-        async with _transience():
+        async with transience():
             await self.records.bulk_write(
                 [UpdateOne({"_id": subject}, _raise_relayed(n)) for subject, n in relayed.items()], ordered=False
             )
@@ -219,12 +219,12 @@ class MongoStore:
     async def stranded(self, partitions: Collection[int], limit: int) -> list[str]:
         """Subjects that wait for a parked event of which only the place in the log was kept."""
         query = {"partition": {"$in": list(partitions)}, "stranded": {"$exists": True}}
-        async with _transience():
+        async with transience():
             return [d["_id"] async for d in self.records.find(query, {"_id": 1}, limit=limit)]
 
     async def quarantine(self, topic: str, partition: int, offset: int, raw: bytes | None, why: str) -> None:
         """Keeps what nobody can read, once."""
-        async with _transience():
+        async with transience():
             await self.unreadable.update_one(
                 {"_id": f"{topic}/{partition}@{offset}"},
                 {"$setOnInsert": {"raw": raw, "why": why, "at": machine_now()}},
@@ -233,7 +233,7 @@ class MongoStore:
 
     async def machine_time(self) -> datetime:
         """The database's own clock."""
-        async with _transience():
+        async with transience():
             found: datetime = (await self.client.admin.command("hello"))["localTime"]
         return found
 
@@ -246,7 +246,7 @@ class MongoStore:
             found = await self.records.aggregate([{"$match": {**here, field: {"$exists": True}}}, {"$group": group}])
             return next(((d["n"], (machine - d["since"]).total_seconds()) for d in await found.to_list()), (0, 0.0))
 
-        async with _transience():
+        async with transience():
             unsent, unsent_age = await oldest("unrelayed_since", {"$subtract": ["$last_sequence", "$relayed"]})
             early, early_age = await oldest("early_since")
             faulty, faulty_age = await oldest("faulty_since")
@@ -316,7 +316,7 @@ class MongoStore:
 
 
 @asynccontextmanager
-async def _transience(session: AsyncClientSession | None = None) -> AsyncIterator[None]:
+async def transience(session: AsyncClientSession | None = None) -> AsyncIterator[None]:
     """Turns the database's passing troubles into Transient; inside a transaction its own retry sees them first."""
     try:
         yield

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from markupsafe import Markup
 from contracts import calendar, reference, text
 
 STATIC = Path(__file__).parent / "static"
+Number = int | float | Decimal | Fraction
+
 LANGUAGES = ("fa", "en")
 LANGUAGE_COOKIE = "peyvand_lang"
 KNOTS_A_ROW, KNOTS_A_COLUMN = 54, 4  # of the funnel
@@ -66,12 +69,12 @@ def error_page(request: Request, problem: Mapping[str, Any]) -> HTMLResponse:
 # Filters: a number, a date or a code in the reader's language
 
 
-def n(value: int | float | Decimal | None, lang: str, decimals: int = 0) -> str:
+def n(value: Number | None, lang: str, decimals: int = 0) -> str:
     """1300 -> `۱٬۳۰۰` or `1,300`; nothing is an en dash."""
     return "–" if value is None else text.number(value, lang, decimals)
 
 
-def pct(share: float | Decimal | None, lang: str, decimals: int = 1) -> str:
+def pct(share: Number | None, lang: str, decimals: int = 1) -> str:
     """0.185 -> `۱۸٫۵٪`, the sign behind the number in both directions."""
     if share is None:
         return "–"
@@ -79,10 +82,10 @@ def pct(share: float | Decimal | None, lang: str, decimals: int = 1) -> str:
     return f"{NUMBER_MARK}{number}٪" if lang == "fa" else f"{number}%"
 
 
-def signed(value: float | Decimal, lang: str, decimals: int = 2) -> Markup:
+def signed(value: Number, lang: str, decimals: int = 2) -> Markup:
     """+3.64 or −2.88, written left to right."""
     sign = "+" if value > 0 else "\u2212" if value < 0 else ""
-    return Markup('<bdi dir="ltr">{}</bdi>').format(sign + text.number(abs(value), lang, decimals))
+    return Markup('<bdi dir="ltr">{}</bdi>').format(sign + text.number(value if value > 0 else -value, lang, decimals))
 
 
 def jdate(value: date | datetime | str, lang: str) -> Markup:
@@ -119,7 +122,7 @@ def field_name(code: str, lang: str) -> str:
 # Marks: plain SVG from numbers, presentation attributes only (the policy refuses inline style)
 
 
-def bar(value: float | Decimal, full: float = 100, *, tone: str = "f", mark: float | None = None) -> Markup:
+def bar(value: Number, full: float = 100, *, tone: str = "f", mark: float | None = None) -> Markup:
     """A bar from 0 to full scale; tone f leads, l is neutral, w due, x late; `mark` is a limit's tick."""
     share = max(0.0, min(100.0, float(value) / full * 100)) if full else 0.0
     tick = (

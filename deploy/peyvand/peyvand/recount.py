@@ -169,13 +169,13 @@ def _key(c: Count, table: str) -> tuple[Fraction, ...]:
     """What decides, then what breaks ties, all "larger is better"."""
     part = _part
     M1, M2, M3 = part(c.M, c.Q), part(c.M, c.C), part(c.U, c.sustainable)
-    S1 = _w(35) * min(part(c.R, c.Q), 1) + _w(40) * part(c.S, c.R) + _w(25) * part(c.in_time, c.due)
+    S1 = _w(35) * _capped(part(c.R, c.Q)) + _w(40) * part(c.S, c.R) + _w(25) * part(c.in_time, c.due)
     S2 = (
-        _w(40) * min(part(c.Ad, c.Q), 1)
+        _w(40) * _capped(part(c.Ad, c.Q))
         + _w(40) * part(c.C, c.Ad)
         + _w(20) * part(c.identified_in_time, c.identified_due)
     )
-    S3 = _w(50) * min(M1, 1) + _w(30) * M2
+    S3 = _w(50) * _capped(M1) + _w(30) * M2
     few = c.sustainable < SMALLEST_SUSTAINED_BASE
     S3 = S3 / _w(80) if few else S3 + _w(20) * M3
     D = _w(80) + _w(20) * (part(c.verified, c.R) + part(c.confirmed, c.claims)) / 2
@@ -183,18 +183,22 @@ def _key(c: Count, table: str) -> tuple[Fraction, ...]:
     quick = -Fraction(spans[(len(spans) - 1) // 2]) if spans else Fraction(-(10**9))
     last = (quick, Fraction(c.Q))
     if table == "1":
-        return (S1, part(c.S, c.R), min(part(c.R, c.Q), Fraction(1)), part(c.in_time, c.due), *last)
+        return (S1, part(c.S, c.R), _capped(part(c.R, c.Q)), part(c.in_time, c.due), *last)
     if table == "2":
-        terms = (min(part(c.Ad, c.Q), Fraction(1)), part(c.C, c.Ad), part(c.identified_in_time, c.identified_due))
+        terms = (_capped(part(c.Ad, c.Q)), part(c.C, c.Ad), part(c.identified_in_time, c.identified_due))
         return (S2, *terms, *last)
     if table == "3":
-        return (S3, min(M1, Fraction(1)), M2, Fraction(0) if few else M3, *last)
+        return (S3, _capped(M1), M2, Fraction(0) if few else M3, *last)
     value = D**4 * max(S1, FLOOR) * max(S2, FLOOR) * max(S3, FLOOR) ** 2
     return (value, S3, M1, S2, S1, *last)
 
 
 def _w(percent: int) -> Fraction:
     return Fraction(percent, 100)
+
+
+def _capped(share: Fraction) -> Fraction:
+    return min(share, Fraction(1))
 
 
 def _part(numerator: int, denominator: int) -> Fraction:

@@ -77,6 +77,13 @@ class Country:
             await asyncio.sleep(pause)
         raise AssertionError("unreachable")
 
+    async def text(self, path: str) -> str:
+        """What stands at a public address. Raises Refusal."""
+        async with self.http.get(self.base + path) as answer:
+            if answer.status >= 400:
+                raise Refusal(answer.status, await _problem(answer))
+            return await answer.text()
+
     async def pages(self, path: str, role: str, province: str) -> AsyncIterator[dict[str, Any]]:
         """All items of a listing, page after page."""
         after, joint = "", "&" if "?" in path else "?"

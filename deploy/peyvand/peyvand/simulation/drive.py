@@ -16,7 +16,7 @@ from contracts.reference import counties, job_fields, provinces
 from peyvand.simulation import plan
 from peyvand.simulation.client import Country
 from peyvand.simulation.people import COLUMNS, person
-from peyvand.simulation.plan import DAYS, INTAKE, INTAKE_DAYS, ROUND, Course
+from peyvand.simulation.plan import DAYS, INTAKE, OPEN_DAYS, ROUND, Course
 
 NINE = time(9, 0)  # the working day begins
 LATE_AFTER = 4  # steps after which a late cohort is decided: past ten working days
@@ -44,16 +44,14 @@ class Round:
 
     async def open(self) -> None:
         """The ministry opens the round and notifies the quotas; every province gets a lead enterprise."""
-        opens = instant(0) - timedelta(hours=9)
-        closes = opens + timedelta(days=INTAKE_DAYS)
+        window = {
+            "opens": (instant(0) - timedelta(hours=9)).isoformat(),
+            "closes": (instant(0) + timedelta(days=OPEN_DAYS)).isoformat(),
+        }
         body = {
             "fields": sorted(job_fields()),
-            "opens": opens.isoformat(),
-            "closes": (closes + timedelta(days=300)).isoformat(),
-            "windows": [
-                {"province": code, "opens": opens.isoformat(), "closes": (closes + timedelta(days=300)).isoformat()}
-                for code in self.courses
-            ],
+            **window,
+            "windows": [{"province": code, **window} for code in self.courses],
             "policy": CURRENT,
         }
         await self.country.ask("PUT", f"/registration/v1/rounds/{ROUND}", "ministry_admin", json=body, key="sim-round")
@@ -200,7 +198,7 @@ class Round:
                 course.identified_in_time if age == 1 else course.identified_late if age == IDENTIFIED_LATE_AFTER else 0
             )
             whole = len(cases) if age == 1 else len(cases) / max(0.01, 1 - course.identified_in_time)
-            capacities += [_capacity(case, chance) for case in cases[: round(whole * share)]]
+            capacities += [capacity(case, chance) for case in cases[: round(whole * share)]]
         await self._lists("/screening/v1/applicants/capacities", "capacities", capacities, "screener", course)
 
     async def _open(self, path: str, role: str, course: Course) -> dict[int, list[str]]:
@@ -258,7 +256,7 @@ class Round:
         return done
 
 
-def _capacity(case: str, chance: Random) -> dict[str, Any]:
+def capacity(case: str, chance: Random) -> dict[str, Any]:
     return {
         "id": case,
         "product_group": "handicrafts",

@@ -13,7 +13,7 @@ from contracts.reference import provinces
 ROUND = "1404"
 FIRST_DAY = date(2025, 9, 27)  # Saturday 1404-07-05
 DAYS = (0, 6, 12, 18, 24, 30, 38, 46, 54, 62, 70, 80, 90, 100, 110, 120, 130, 145, 160, 175, 190, 205, 220, 235)
-INTAKE_DAYS = 34  # the window closes after the sixth step
+OPEN_DAYS = 365  # the intake windows: late comers register while others sell already
 INTAKE = (0.30, 0.22, 0.16, 0.12, 0.10, 0.10)  # of the registrations, in the first six steps: opening days are busiest
 CONNECTING = range(10, 17)  # steps in which producers are connected: the last leaves 90 days and more behind it
 QUOTA = (1_200, 2_700)  # seats of a province whose quota is not known (known ones: 1,000 to 2,500)

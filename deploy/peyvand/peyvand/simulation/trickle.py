@@ -1,0 +1,91 @@
+"""After the round: a trickle of live events, so that the table keeps moving until somebody stops it."""
+
+import asyncio
+from pathlib import Path
+from random import Random
+from time import monotonic
+
+from rich.console import Console
+
+from contracts.codes import CHANNELS, COUNTERPARTY_KINDS
+from contracts.reference import counties, job_fields, provinces
+from peyvand.simulation.client import Country, Refusal
+from peyvand.simulation.drive import CONSENT, capacity
+from peyvand.simulation.people import person
+from peyvand.simulation.plan import ROUND
+from plumbing.clock import file_clock, set_clock
+
+PACE = 0.5  # seconds between two acts
+SPOKEN = 60.0  # seconds between two lines of what is going on
+FIRST_SERIAL, SERIALS = 500_000, 499_000  # people of the trickle: apart from the round's own
+
+
+async def trickle(clock: Path, country: Country, console: Console) -> None:
+    """Registers, screens, identifies and connects, one act at a time, in provinces drawn by chance."""
+    set_clock(clock, file_clock(clock)().at, running=True)
+    console.print("A trickle of live events goes on. Ctrl-C stops everything.")
+    chance, spoken, done = Random(), monotonic(), 0
+    while True:
+        province = chance.choices(list(provinces()), [8 if code == "IR-20" else 3 for code in provinces()])[0]
+        act = chance.choices((_register, _decide, _identify, _connect), (5, 4, 3, 3))[0]
+        try:
+            done += await act(country, province, chance)
+        except Refusal as refusal:
+            if refusal.status not in (404, 409, 422):  # somebody else was faster; everything else is a fault
+                raise
+        if monotonic() - spoken > SPOKEN:
+            spoken = monotonic()
+            console.print(f"{done} acts of the trickle so far", highlight=False)
+        await asyncio.sleep(chance.uniform(0.5, 1.5) * PACE)
+
+
+async def _register(country: Country, province: str, chance: Random) -> int:
+    places = [c for c in counties().values() if c.province == province]
+    row = person(FIRST_SERIAL + chance.randrange(SERIALS), chance, places, list(job_fields().values()), CONSENT)
+    body = {name: value for name, value in row.items() if name != "consent_version"}
+    await country.ask(
+        "POST",
+        f"/registration/v1/rounds/{ROUND}/applications",
+        "registrar",
+        province,
+        json=body | {"consent": {"version": row["consent_version"], "given": True}},
+    )
+    return 1
+
+
+async def _decide(country: Country, province: str, chance: Random) -> int:
+    cases = await country.ask(
+        "GET", f"/screening/v1/cases?province={province}&state=open&limit=3", "screener", province
+    )
+    for case in cases["items"][:1]:
+        approved = chance.random() < 0.8
+        body = {
+            "outcome": "approved" if approved else "rejected",
+            "reasons": ["meets_conditions" if approved else "insured"],
+        }
+        await country.ask("POST", f"/screening/v1/cases/{case['id']}/decision", "screener", province, json=body)
+    return len(cases["items"][:1])
+
+
+async def _identify(country: Country, province: str, chance: Random) -> int:
+    path = f"/screening/v1/cases?province={province}&state=awaiting_capacity&limit=3"
+    cases = await country.ask("GET", path, "screener", province)
+    for case in cases["items"][:1]:
+        body = capacity(case["id"], chance)
+        path = f"/screening/v1/applicants/{body.pop('id')}/capacity"
+        await country.ask("POST", path, "screener", province, json=body)
+    return len(cases["items"][:1])
+
+
+async def _connect(country: Country, province: str, chance: Random) -> int:
+    path = f"/market/v1/producers?province={province}&state=ready&limit=3"
+    producers = await country.ask("GET", path, "manager", province)
+    for producer in producers["items"][:1]:
+        body = {
+            "channel": chance.choice(list(CHANNELS)),
+            "counterparty_kind": chance.choice(list(COUNTERPARTY_KINDS)),
+            "evidence": chance.choice(["E0", "E1", "E2", "E2"]),
+        }
+        path = f"/market/v1/producers/{producer['id']}/connections"
+        await country.ask("POST", path, "manager", province, json=body)
+    return len(producers["items"][:1])

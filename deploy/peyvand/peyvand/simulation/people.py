@@ -24,8 +24,8 @@ COLUMNS = (
 
 
 def national_id(serial: int) -> str:
-    """The synthetic national ID with this serial number (1 to 999,999)."""
-    if not 1 <= serial <= 999_999:
+    """The synthetic national ID with this serial number (1 to 999,998: the next one repeats a digit)."""
+    if not 1 <= serial <= 999_998:
         raise ValueError(f"a serial number has six digits and is not zero: {serial}")
     first = f"999{serial:06d}"
     remainder = sum(int(digit) * (10 - i) for i, digit in enumerate(first)) % 11

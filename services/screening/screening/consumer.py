@@ -1,0 +1,9 @@
+"""What screening hears. What it makes of an event stands in its rules; nothing else moves with them."""
+
+from contracts.topics import heard_by
+from screening.store import SERVICE
+
+
+def topics() -> tuple[str, ...]:
+    """The topics that every worker of this service hears: what is about a kind of subject without rules is read past."""
+    return heard_by(SERVICE)

@@ -5,5 +5,5 @@ from market.store import SERVICE
 
 
 def topics() -> tuple[str, ...]:
-    """The topics that every worker of this service hears: what is about a kind of subject without rules is read past."""
+    """The topics that every worker hears; what is about a kind of subject without rules here is read past."""
     return heard_by(SERVICE)

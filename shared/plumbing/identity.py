@@ -222,11 +222,10 @@ class Policy:
 
     async def __call__(self, request: Request) -> Principal:
         """The principal, if they may. Raises Unauthenticated, Refused("forbidden")."""
-        if PUBLIC in self.roles:
-            return anybody()
-        principal = signed_in(request)
+        principal = anybody() if PUBLIC in self.roles else signed_in(request)
         if not principal.roles & self.roles:
             raise Refused("forbidden")
+        request.scope["peyvand.acting"] = principal
         return principal
 
 
@@ -242,6 +241,17 @@ def allow(*roles: str) -> Any:
 def public() -> Any:
     """A dependency that declares a route open to anybody; it answers `anybody()` whatever token came along."""
     return Depends(Policy(frozenset({PUBLIC})))
+
+
+async def acting(request: Request) -> Principal:
+    """Whoever the route's policy let in, also for a dependency that is asked before the policy itself."""
+    known: Principal | None = request.scope.get("peyvand.acting")
+    if known is None:
+        for policy in request.app.policies_of(request.scope["endpoint"]):
+            known = await policy(request)
+    if known is None:
+        raise RuntimeError(f"{request.scope['path']} has no policy")
+    return known
 
 
 def signed_in(request: HTTPConnection) -> Principal:

@@ -3,8 +3,10 @@
 from collections import Counter as Tally
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import TYPE_CHECKING
 
+import msgspec
 from prometheus_client import Counter, Gauge, Histogram
 
 from plumbing.clock import machine_now
@@ -16,6 +18,38 @@ if TYPE_CHECKING:
 
 LATENCIES_A_BATCH = 1_000  # of a longer batch only every n-th event's latency is observed
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2, 5, 10, 30, 60, 300, 3600)
+
+# Every process
+
+BUILD = Gauge(
+    "peyvand_build_info",
+    "Always 1; its labels say which version of which service and role runs. Two versions for long: a rollout hangs.",
+    ["service", "role", "version"],
+)
+
+# HTTP
+
+REQUEST_SECONDS = Histogram(
+    "peyvand_http_request_seconds",
+    "From the arrival of a request to the start of its answer, by the template of its route, method and class of "
+    "status; its count is the number of requests. 5xx: read the log by request id. Slow writes: look at "
+    "peyvand_transaction_seconds of the workers, they share the database.",
+    ["service", "route", "method", "status"],
+    buckets=(0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 2, 5, 10),
+)
+LIMITED = Counter(
+    "peyvand_http_limited_total",
+    "Requests that were answered 429, by the name of the limit. Rising: somebody tries national IDs or tracking codes "
+    "one after the other, or a script has no patience; the front door's log has the addresses.",
+    ["service", "limit"],
+)
+TOKENS_REFUSED = Counter(
+    "peyvand_http_tokens_refused_total",
+    "Access tokens that did not hold. A few are expired ones; many: the issuer's keys were changed and PEYVAND_JWKS "
+    "was not, or somebody forges tokens; the log says why each was refused.",
+    ["service"],
+)
+METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 
 # The worker
 
@@ -135,6 +169,20 @@ CLOCKS_APART = Gauge(
 )
 
 
+class Backlog(msgspec.Struct, frozen=True, kw_only=True):
+    """What waits in some partitions; ages in seconds of machine time, but `due_age` of programme time."""
+
+    unsent: int = 0  # events
+    unsent_age: float = 0.0
+    early: int = 0  # subjects
+    early_age: float = 0.0
+    faulty: int = 0
+    faulty_age: float = 0.0
+    stranded: int = 0
+    due_age: float = 0.0
+    emitted_longest: int = 0  # 0 where no subject has passed the alarm
+
+
 def observe_batch(service: str, messages: "Sequence[Message]", done: "Processed") -> None:
     """Counts what became of each event of a batch, and how long it took to get there."""
     now = machine_now()
@@ -158,6 +206,17 @@ def observe_batch(service: str, messages: "Sequence[Message]", done: "Processed"
     for m in handled[:: len(handled) // LATENCIES_A_BATCH + 1]:
         if m.envelope.recorded is not None:
             seconds.observe(max(0.0, (now - m.envelope.recorded).total_seconds()))
+
+
+@cache
+def _request_seconds(service: str, route: str, method: str, status: str) -> Histogram:
+    return REQUEST_SECONDS.labels(service, route, method, status)
+
+
+def observe_request(service: str, route: str, method: str, status: int, seconds: float) -> None:
+    """One answered request; `route` is a template, so that labels stay bounded."""
+    method = method if method in METHODS else "other"
+    _request_seconds(service, route, method, f"{status // 100}xx").observe(seconds)
 
 
 async def observe_worker(

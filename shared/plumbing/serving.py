@@ -1,0 +1,188 @@
+"""How a process runs: `python -m <service>.main api|worker`, from start to a drained end. Needs no FastAPI.
+
+def api() -> None:                                async def worker() -> None:
+    settings = load(Settings)                         settings = load(Settings)
+    serve(create(settings), settings)                 await serve_worker(Worker(...), settings)
+
+if __name__ == "__main__":
+    role_main(sys.argv, api=api, worker=worker)
+"""
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from types import FrameType
+from typing import Any, Protocol
+
+import msgspec
+import structlog
+import uvicorn
+
+from plumbing import logs, metrics
+from plumbing.settings import Settings
+
+DRAIN = 20  # seconds in which what has begun may end
+METRICS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+
+Ready = Callable[[], Awaitable[list[str]]]
+
+log = structlog.get_logger(__name__)
+
+
+class Runs(Protocol):
+    """A worker, as far as its process cares."""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Works until told to stop; raises what ended it."""
+
+    async def ready(self) -> list[str]:
+        """Why it is not ready."""
+
+
+@cache
+def build() -> str:
+    """The version that runs."""
+    try:
+        return version("peyvand-shared")
+    except PackageNotFoundError:
+        return "0"
+
+
+def serve(app: Any, settings: Settings) -> None:
+    """Serves an API until SIGTERM or SIGINT, then lets requests end for 20 s. Exits with 3 where it cannot start."""
+    logs.configure(settings.service, "api", settings.log_level)
+    metrics.BUILD.labels(settings.service, "api", build()).set(1)
+    server = _Server(_config(app, settings, lifespan="on"), app.state.stopping.set)
+    server.run()
+    if not server.started:
+        sys.exit(3)
+
+
+async def serve_worker(worker: Runs, settings: Settings) -> None:
+    """Runs a worker, with health and metrics on its port, until SIGTERM or SIGINT; it has 20 s to end.
+
+    Raises what ended the worker: a process that cannot go on ends, and is started anew.
+    """
+    logs.configure(settings.service, "worker", settings.log_level)
+    metrics.BUILD.labels(settings.service, "worker", build()).set(1)
+    stop = asyncio.Event()
+
+    async def ready() -> list[str]:
+        return ["stopping"] if stop.is_set() else await worker.ready()
+
+    server = _Server(_config(health_app(settings.service, ready), settings, lifespan="off"))
+    loop = asyncio.get_running_loop()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(each, stop.set)
+    health = asyncio.create_task(server.serve(), name="health")
+    working = asyncio.create_task(worker.run(stop), name="worker")
+    stopped = asyncio.create_task(stop.wait(), name="stop")
+    try:
+        await asyncio.wait({health, working, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stop.set()
+        if not working.done():
+            await asyncio.wait({working}, timeout=DRAIN)
+        if not working.done():
+            log.error("drain", why=f"not drained within {DRAIN} s; what was begun will be repeated")
+            working.cancel()
+            await asyncio.wait({working}, timeout=1)
+        elif (ended := working.exception()) is not None:
+            raise ended
+        if health.done():
+            raise RuntimeError(f"nothing listens on {settings.host}:{settings.port}") from health.exception()
+    finally:
+        server.should_exit = True
+        stopped.cancel()
+        await asyncio.gather(health, stopped, return_exceptions=True)
+
+
+def health_app(service: str, ready: Ready) -> Any:
+    """`/healthz`, `/readyz` and `/metrics`, and nothing else, as a bare ASGI application."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        status, kind, body = await health(scope["path"], service, ready)
+        headers = [
+            (b"content-type", kind),
+            (b"content-length", str(len(body)).encode()),
+            (b"cache-control", b"no-store"),
+            (b"x-content-type-options", b"nosniff"),
+        ]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    return app
+
+
+async def health(path: str, service: str, ready: Ready) -> tuple[int, bytes, bytes]:
+    """Status, media type and body for one of the three paths."""
+    if path == "/metrics":
+        from prometheus_client import REGISTRY, generate_latest
+
+        return 200, METRICS_TYPE, generate_latest(REGISTRY)
+    if path == "/healthz":
+        return 200, b"application/json", msgspec.json.encode({"service": service, "version": build()})
+    if path == "/readyz":
+        try:
+            reasons = await ready()
+        except Exception as e:  # what cannot say that it is ready is not
+            log.warning("readiness", trouble=repr(e))
+            reasons = [f"cannot tell: {type(e).__name__}"]
+        body = msgspec.json.encode({"ready": not reasons, "reasons": reasons})
+        return 503 if reasons else 200, b"application/json", body
+    return 404, b"application/json", b'{"paths":["/healthz","/readyz","/metrics"]}'
+
+
+def role_main(
+    argv: Sequence[str], *, api: Callable[[], None], worker: Callable[[], Awaitable[None]] | Callable[[], None]
+) -> None:
+    """Runs the role that the command line names."""
+    roles: dict[str, Callable[[], Any]] = {"api": api, "worker": worker}
+    if len(argv) != 2 or argv[1] not in roles:
+        sys.exit(f"usage: {argv[0] if argv else 'main'} {'|'.join(roles)}")
+    running = roles[argv[1]]()
+    if asyncio.iscoroutine(running):
+        asyncio.run(running)
+
+
+def _config(app: Any, settings: Settings, *, lifespan: Any) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        lifespan=lifespan,
+        log_config=None,  # `logs` has seen to it
+        access_log=False,  # metrics count requests, and addresses are personal data
+        server_header=False,
+        proxy_headers=True,
+        forwarded_allow_ips=settings.proxies,
+        timeout_graceful_shutdown=DRAIN,
+        timeout_keep_alive=30,
+        ws="none",
+    )
+
+
+class _Server(uvicorn.Server):
+    """uvicorn with a word to what streams for ever, and, beside a worker, without signal handlers of its own."""
+
+    def __init__(self, config: uvicorn.Config, stopping: Callable[[], None] | None = None) -> None:
+        super().__init__(config)
+        self.stopping = stopping
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        if self.stopping is None:
+            yield
+        else:
+            with super().capture_signals():
+                yield
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.stopping is not None:
+            self.stopping()
+        super().handle_exit(sig, frame)

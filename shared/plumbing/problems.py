@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
+from pymongo.errors import ConnectionFailure, PyMongoError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -161,6 +162,7 @@ def install(app: FastAPI) -> None:
         Transient: _unavailable,
         Fenced: _unavailable,
         NewerRules: _unavailable,
+        PyMongoError: _database,
     }
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)
@@ -232,6 +234,12 @@ async def _unavailable(request: Request, e: Exception) -> Response:
     log.warning("unavailable", trouble=repr(e))
     body = problem("unavailable", instance=request_id(request))
     return respond(request, body, {"Retry-After": str(RETRY_AFTER)})
+
+
+async def _database(request: Request, e: PyMongoError) -> Response:
+    if isinstance(e, ConnectionFailure) or e.timeout or e.has_error_label("RetryableWriteError"):
+        return await _unavailable(request, e)
+    raise e  # our mistake, not the database's bad hour
 
 
 def _field_error(each: Mapping[str, Any]) -> dict[str, Any]:

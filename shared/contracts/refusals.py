@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from contracts import calendar, text
+from contracts.doors import DOORS
 
 KINDS = {
     "malformed": 400,
@@ -32,6 +33,7 @@ class Refusal(msgspec.Struct, frozen=True):
     en: str
 
 
+# What the rules refuse; what the doors refuse before any rule is asked stands in `doors`.
 # Three lines each: code and kind, the Persian sentence, the English sentence. Alphabetical.
 _TABLE = """
 already_decided conflict
@@ -45,10 +47,6 @@ An application with this ID is already registered in this round. You can follow 
 already_withdrawn conflict
 این درخواست پیش‌تر پس گرفته شده است.
 This application has already been withdrawn.
-
-batch_too_long invalid
-فهرست را کوتاه‌تر کنید: در هر بار حداکثر {limit} ردیف پذیرفته می‌شود.
-Shorten the list: at most {limit} rows are accepted at a time.
 
 birth_date_future invalid
 تاریخ تولد در آینده است. لطفاً آن را از روی کارت دوباره بخوانید.
@@ -65,14 +63,6 @@ This applicant's capacity has already been identified.
 closes_before_opens invalid
 پایان مهلت را بعد از آغاز آن بگذارید.
 Set the end of the window after its beginning.
-
-code_unknown invalid
-یکی از گزینه‌های فهرست را انتخاب کنید.
-Choose one of the listed values.
-
-columns_unknown invalid
-نام ستون‌های پرونده را درست کنید؛ ستون‌های لازم: {columns}.
-Correct the column names of the file; these are needed: {columns}.
 
 connection_ended conflict
 این اتصال پایان یافته است.
@@ -94,14 +84,6 @@ county_unknown invalid
 شهرستان را از فهرست انتخاب کنید.
 Choose the county from the list.
 
-cross_site forbidden
-این درخواست از سایت دیگری آمده است. صفحه را از همین سایت باز کنید و دوباره بفرستید.
-This request came from another site. Open the page on this site and send it again.
-
-cursor_invalid malformed
-این نشانی صفحه دیگر معتبر نیست. از صفحهٔ نخست فهرست آغاز کنید.
-This page of the list is no longer valid. Start from its first page.
-
 date_invalid invalid
 تاریخ را به شکل سال-ماه-روز بنویسید؛ مثلاً ۱۳۷۵-۰۷-۰۵.
 Write the date as year-month-day, for example 1375-07-05.
@@ -118,10 +100,6 @@ evidence_not_higher conflict
 مدرک تازه باید بالاتر از {evidence} باشد که ثبت شده است.
 The new evidence must be above {evidence}, which is already recorded.
 
-failed failed
-خطایی در سامانه رخ داد و ثبت شد. کمی بعد دوباره بکوشید و اگر ماند، این شماره را به پشتیبانی بدهید.
-Something went wrong on our side and was recorded. Try again shortly; if it stays, give this number to support.
-
 field_not_open invalid
 این رشته در این دوره باز نیست. رشتهٔ دیگری انتخاب کنید.
 This job field is not open in this round. Choose another one.
@@ -130,30 +108,6 @@ field_unknown invalid
 رشته را از فهرست انتخاب کنید.
 Choose the job field from the list.
 
-forbidden forbidden
-این کار در اختیار شما نیست. اگر باید باشد، به مدیر طرح در استان بگویید.
-This is not yours to do. If it should be, tell the plan's manager in your province.
-
-history_full busy
-پروندهٔ این مورد پر شده است. لطفاً به پشتیبانی سامانه خبر دهید.
-The history of this record is full. Please tell the operators of the system.
-
-host_unknown malformed
-این درخواست به نشانی دیگری فرستاده شده است. نشانی رسمی سامانه را باز کنید.
-This request was sent to another address. Open the official address of the programme.
-
-idempotency_key_invalid malformed
-کلید تکرار باید ۱ تا ۱۲۸ نویسهٔ سادهٔ لاتین باشد.
-The idempotency key must be 1 to 128 plain ASCII characters.
-
-idempotency_key_missing malformed
-برای این کار سرآیند Idempotency-Key را هم بفرستید.
-Send the Idempotency-Key header with this request.
-
-idempotency_key_reused invalid
-این کلید تکرار پیش‌تر برای درخواست دیگری به کار رفته است. کلید تازه‌ای بسازید.
-This idempotency key was used for a different request. Make a new one.
-
 intake_closed conflict
 ثبت‌نام در این استان اکنون باز نیست. تاریخ‌ها را در صفحهٔ دوره ببینید.
 Registration in this province is not open now. See the dates on the page of the round.
@@ -161,22 +115,6 @@ Registration in this province is not open now. See the dates on the page of the 
 lead_unknown invalid
 این پیشران ثبت نشده است. شناسهٔ پیشران را دوباره نگاه کنید.
 This lead enterprise is not enlisted. Check its identifier.
-
-malformed malformed
-درخواست خوانده نشد. شکل آن را با راهنمای API بسنجید و دوباره بفرستید.
-The request could not be read. Compare it with the API description and send it again.
-
-media_type media
-محتوا را با نوع {expected} بفرستید.
-Send the content as {expected}.
-
-method_not_allowed method
-این نشانی چنین درخواستی را نمی‌پذیرد.
-This address does not accept that method.
-
-missing_field invalid
-این بخش را هم پر کنید.
-Fill this in as well.
 
 mobile_invalid invalid
 شمارهٔ همراه را با ۱۱ رقم و با ۰۹ در آغاز بنویسید؛ مثلاً ۰۹۱۲۱۲۳۴۵۶۷.
@@ -218,10 +156,6 @@ not_eligible conflict
 با قواعدی که برقرار نیست نمی‌توان پذیرفت: {rules}.
 Conditions that do not hold forbid an approval: {rules}.
 
-not_found missing
-چیزی با این نشانی پیدا نشد. نشانی را دوباره نگاه کنید.
-Nothing was found here. Check the address.
-
 not_ready conflict
 این تولیدکننده هنوز آمادهٔ اتصال نیست؛ نخست باید ظرفیتش شناسایی شود.
 This producer is not ready for a market yet; the capacity has to be identified first.
@@ -229,14 +163,6 @@ This producer is not ready for a market yet; the capacity has to be identified f
 not_registered missing
 چنین درخواستی پیدا نشد. شناسه را دوباره نگاه کنید.
 There is no such application. Check the identifier.
-
-number_too_large invalid
-عددی بنویسید که از {limit} بزرگ‌تر نباشد.
-Enter a number that is at most {limit}.
-
-number_too_small invalid
-عددی بنویسید که از {limit} کوچک‌تر نباشد.
-Enter a number that is at least {limit}.
 
 offer_closed conflict
 به این پیشنهاد پیش‌تر پاسخ داده شده است.
@@ -294,77 +220,13 @@ round_unknown missing
 چنین دوره‌ای پیدا نشد. شمارهٔ دوره را دوباره نگاه کنید.
 There is no such round. Check its number.
 
-row_invalid invalid
-ردیف {row} را درست کنید.
-Correct row {row}.
-
-row_repeated invalid
-این شناسه در فهرست دوباره آمده است؛ فقط ردیف نخست به حساب آمد.
-This identifier occurs again in the list; only the first row counted.
-
-rows_invalid invalid
-هیچ ردیفی ثبت نشد. {count} ردیف را درست کنید و پرونده را دوباره بفرستید.
-No row was taken. Correct {count} rows and send the file again.
-
-scope_other forbidden
-این کار فقط برای استان خودتان ممکن است.
-You can do this for your own province only.
-
-taken conflict
-این مقدار پیش‌تر ثبت شده است و نمی‌تواند دوباره به کار رود.
-This value is already in use and cannot be used twice.
-
-too_few_items invalid
-دست‌کم {limit} مورد بنویسید.
-Give at least {limit} items.
-
-too_large too_large
-درخواست بزرگ‌تر از {limit} کیلوبایت است. آن را به چند بخش تقسیم کنید.
-The request is larger than {limit} kilobytes. Divide it into parts.
-
-too_long invalid
-کوتاه‌تر بنویسید: حداکثر {limit} نویسه.
-Shorten this to at most {limit} characters.
-
-too_many_items invalid
-فهرست را کوتاه‌تر کنید: حداکثر {limit} مورد پذیرفته می‌شود.
-Shorten the list: at most {limit} items are accepted.
-
-too_many_requests limited
-درخواست‌های پی‌درپی شما زیاد بود. {seconds} ثانیهٔ دیگر دوباره بفرستید.
-Too many requests in a row. Send it again in {seconds} seconds.
-
-too_short invalid
-کامل‌تر بنویسید: دست‌کم {limit} نویسه.
-Write at least {limit} characters.
-
-unauthenticated unauthenticated
-برای ادامه وارد سامانه شوید.
-Sign in to go on.
-
-unavailable busy
-سامانه چند لحظه در دسترس نیست. چیزی ثبت نشد؛ کمی بعد دوباره بفرستید.
-The system is away for a moment. Nothing was recorded; send it again shortly.
-
 underage invalid
 برای ثبت‌نام باید دست‌کم {minimum} سال داشته باشید.
 You must be at least {minimum} years old to register.
 
-unknown_field invalid
-این بخش شناخته نیست؛ آن را بردارید.
-This field is not known; remove it.
-
-value_invalid invalid
-این مقدار پذیرفتنی نیست. لطفاً دوباره نگاه کنید.
-This value is not acceptable. Please check it.
-
 window_outside_round invalid
 مهلت استان را درون مهلت دوره بگذارید.
 Set the window of the province within that of the round.
-
-wrong_type invalid
-مقدار این بخش به شکل درست نوشته نشده است.
-The value of this field is not of the right type.
 """
 
 
@@ -379,7 +241,7 @@ def _parse(table: str) -> dict[str, Refusal]:
     return refusals
 
 
-REFUSALS: dict[str, Refusal] = _parse(_TABLE)
+REFUSALS: dict[str, Refusal] = _parse(_TABLE.strip() + "\n\n" + DOORS.strip())
 
 
 class _Filled(dict[str, str]):

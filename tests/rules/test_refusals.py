@@ -5,7 +5,8 @@ from datetime import date
 
 import pytest
 
-from contracts.refusals import KINDS, REFUSALS, _parse, sentence
+from contracts.doors import DOORS
+from contracts.refusals import _TABLE, KINDS, REFUSALS, _parse, sentence
 
 
 def names(text: str) -> set[str]:
@@ -22,8 +23,9 @@ def test_both_sentences_are_whole(code: str) -> None:
     assert any("\u0600" <= letter <= "\u06ff" for letter in refusal.fa) and refusal.en.isascii()
 
 
-def test_the_table_is_in_alphabetical_order() -> None:
-    assert list(REFUSALS) == sorted(REFUSALS)
+def test_the_tables_are_in_alphabetical_order() -> None:
+    for table in (_TABLE, DOORS):
+        assert list(_parse(table)) == sorted(_parse(table))
 
 
 def test_details_are_told_in_the_reader_s_language() -> None:

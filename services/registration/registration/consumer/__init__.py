@@ -1,0 +1,1 @@
+"""What registration hears, and what its worker does besides: seats are given, identities are checked."""

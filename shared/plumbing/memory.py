@@ -1,15 +1,25 @@
 """Records in memory, as atomic as the real ones."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from msgspec.structs import replace
 
 from contracts.subjects import kind_of, partition_of
-from plumbing.record import Record, Rules, stranded
-from plumbing.store import Change, Fenced, Known, Projection, Ranges, Taken, TopicPartition, Waiting
+from plumbing.record import Place, Record, Rules, Unread, stranded
+from plumbing.store import (
+    Change,
+    Fenced,
+    Known,
+    Projection,
+    Ranges,
+    Taken,
+    TopicPartition,
+    Waiting,
+    unique_values,
+)
 
 
 class MemoryStore:
@@ -21,7 +31,7 @@ class MemoryStore:
         self.emitted: dict[str, list[bytes]] = {}  # by subject, everything it ever emitted
         self.relayed: dict[str, int] = {}
         self.positions: dict[TopicPartition, int] = {}
-        self.unreadable: dict[tuple[str, int, int], tuple[bytes | None, str]] = {}
+        self.unreadable: dict[Place, Unread] = {}
         self.held: dict[tuple[str, str], str] = {}  # (unique field, value) -> subject
         self.writing = asyncio.Lock()
 
@@ -31,6 +41,7 @@ class MemoryStore:
 
     async def swap(self, after: Record) -> bool:
         """Stores one record if it is still as it was read."""
+        await asyncio.sleep(0)  # a real one lets others go first, too
         async with self.writing:
             kept = self.kept.get(after.subject)
             if (kept.version if kept else 0) != after.version - 1:
@@ -47,20 +58,25 @@ class MemoryStore:
         projection: Projection | None = None,
     ) -> None:
         """All or nothing."""
+        await asyncio.sleep(0)
         async with self.writing:
             if any(self.positions.get(tp, 0) != first for tp, (first, _) in (ranges or {}).items()):
                 raise Fenced
             changed = change(await self.read(subjects))
             self._check_unique([after for _, after in changed])
-            if projection:
+            if projection and changed:
                 await projection(changed, None)
             self.positions.update({tp: after for tp, (_, after) in (ranges or {}).items()})
             for _, record in changed:
                 self._keep(record)
 
-    async def answered(self, key: str) -> str | None:
-        """The subject whose record has answered this key."""
-        return self.held.get(("answered", key))
+    async def holders(self, field: str, values: Collection[Any]) -> dict[Any, str]:
+        """The subjects that hold these values of a unique field."""
+        return {value: self.held[field, value] for value in values if (field, value) in self.held}
+
+    async def holder(self, field: str, value: Any) -> str | None:
+        """The subject that holds this value of a unique field."""
+        return self.held.get((field, value))
 
     async def cursors(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """The next offset of each partition."""
@@ -92,9 +108,10 @@ class MemoryStore:
         """Subjects whose next parked event only the log has."""
         return [s for s, r in self.kept.items() if partition_of(s) in partitions and stranded(r)][:limit]
 
-    async def quarantine(self, topic: str, partition: int, offset: int, raw: bytes | None, why: str) -> None:
+    async def quarantine(self, unread: Sequence[Unread]) -> None:
         """Keeps what nobody can read."""
-        self.unreadable.setdefault((topic, partition, offset), (raw, why))
+        for each in unread:
+            self.unreadable.setdefault(each.place, each)
 
     def find(self, predicate: Callable[[Mapping[str, Any]], bool]) -> list[Record]:
         """The records whose `indexed` fulfils this, in the order of their subjects."""
@@ -119,6 +136,5 @@ class MemoryStore:
         for answer in record.answered:
             yield "answered", answer.key
         for field in self.unique:
-            value = record.indexed.get(field)
-            for each in value if isinstance(value, list | tuple) else () if value is None else (value,):
-                yield field, each
+            for value in unique_values(record, field):
+                yield field, value

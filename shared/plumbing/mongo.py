@@ -4,7 +4,7 @@ The client reads and writes with majority: what the relay has told Kafka must su
 """
 
 import re
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
@@ -18,9 +18,21 @@ from pymongo.read_concern import ReadConcern
 
 from contracts.subjects import kind_of, partition_of
 from plumbing.clock import machine_now
-from plumbing.record import EMITTED_ALARM, NEVER, Answer, Discarded, Parked, Place, Private, Record, Rules, stranded
+from plumbing.metrics import Backlog
+from plumbing.record import (
+    EMITTED_ALARM,
+    NEVER,
+    Answer,
+    Discarded,
+    Parked,
+    Place,
+    Private,
+    Record,
+    Rules,
+    Unread,
+    stranded,
+)
 from plumbing.store import (
-    Backlog,
     Change,
     Conflict,
     Fenced,
@@ -63,12 +75,8 @@ class MongoStore:
         unique: Collection[str] = (),
     ) -> None:
         self.database, self.service, self.rules, self.unique = database, service, rules, tuple(unique)
-        self.client, self.records, self.positions, self.unreadable = (
-            database.client,
-            database.records,
-            database.cursors,
-            database.unreadable,
-        )
+        self.client, self.records, self.positions = database.client, database.records, database.cursors
+        self.unreadable, self.topics = database.unreadable, database.topics
 
     async def prepare(self) -> None:
         """Makes the kernel's indexes; making them again changes nothing."""
@@ -156,7 +164,7 @@ class MongoStore:
                     ordered=False,
                     session=session,
                 )
-            if projection:
+            if projection and changed:
                 await projection(changed, session)
 
         while True:
@@ -171,17 +179,19 @@ class MongoStore:
                     if taken := next((fault for fault in faults if not _lost_race(fault)), None):
                         raise Taken(_field(taken), taken["op"]["q"]["_id"]) from e
 
-    async def answered(self, key: str) -> str | None:
-        """The subject whose record has answered this idempotency key."""
+    async def holders(self, field: str, values: Collection[Any]) -> dict[Any, str]:
+        """The subjects that hold these values of a unique field; `answered` is the one of idempotency keys."""
+        path = "answered.key" if field == "answered" else f"indexed.{field}"
+        found: dict[Any, str] = {}
         async with transience():
-            found = await self.records.find_one({"answered.key": key}, {"_id": 1})
-        return found["_id"] if found else None
+            async for d in self.records.find({path: {"$in": list(values)}}, {path: 1}):
+                inside = d["indexed"][field] if field != "answered" else [each["key"] for each in d["answered"]]
+                found |= dict.fromkeys(inside if isinstance(inside, list) else [inside], d["_id"])
+        return {value: found[value] for value in values if value in found}
 
-    async def holder(self, field: str, value: str) -> str | None:
+    async def holder(self, field: str, value: Any) -> str | None:
         """The subject that holds this value of a unique field."""
-        async with transience():
-            found = await self.records.find_one({f"indexed.{field}": value}, {"_id": 1})
-        return found["_id"] if found else None
+        return (await self.holders(field, [value])).get(value)
 
     async def cursors(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """The next offset to be handled of each partition; one never read stands at 0."""
@@ -222,14 +232,28 @@ class MongoStore:
         async with transience():
             return [d["_id"] async for d in self.records.find(query, {"_id": 1}, limit=limit)]
 
-    async def quarantine(self, topic: str, partition: int, offset: int, raw: bytes | None, why: str) -> None:
+    async def quarantine(self, unread: Sequence[Unread]) -> None:
         """Keeps what nobody can read, once."""
-        async with transience():
-            await self.unreadable.update_one(
-                {"_id": f"{topic}/{partition}@{offset}"},
-                {"$setOnInsert": {"raw": raw, "why": why, "at": machine_now()}},
+        at = machine_now()
+        kept = [
+            UpdateOne(
+                {"_id": f"{each.place.topic}/{each.place.partition}@{each.place.offset}"},
+                {"$setOnInsert": {**msgspec.structs.asdict(each.place), "raw": each.raw, "why": each.why, "at": at}},
                 upsert=True,
             )
+            for each in unread
+        ]
+        async with transience():
+            await self.unreadable.bulk_write(kept, ordered=False)
+
+    async def topic_ids(self, ids: Mapping[str, str]) -> dict[str, str]:
+        """The id that each topic had when it was first read; one never read is known by this id from now on."""
+        async with transience():
+            if ids:
+                await self.topics.bulk_write(
+                    [UpdateOne({"_id": t}, {"$setOnInsert": {"id": ids[t]}}, upsert=True) for t in ids], ordered=False
+                )
+            return {d["_id"]: d["id"] async for d in self.topics.find({"_id": {"$in": list(ids)}})}
 
     async def machine_time(self) -> datetime:
         """The database's own clock."""

@@ -1,12 +1,14 @@
 """The log itself, from any offset, in long strides (aiokafka `assign`: no group, never a reset)."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaTimeoutError
 
 STRIDE = 50_000  # events of one partition in one transaction, when catching up
+PATIENCE = 5  # seconds without anything, though there is something
 
 
 class LogReader:
@@ -37,25 +39,31 @@ class LogReader:
     async def stride(
         self, ends: Mapping[TopicPartition, int], most: int = STRIDE
     ) -> tuple[list[Any], dict[TopicPartition, int]]:
-        """The next records, and where the reader stands after them (behind control records too)."""
+        """The next records, and where the reader stands after them: behind control records too, which have no event.
+
+        Raises KafkaError: OffsetOutOfRangeError where the log lacks them, KafkaTimeoutError where nothing comes.
+        """
         client = await self._started()
         records: list[Any] = []
-        while True:
-            got = [
-                r
-                for each in (await client.getmany(timeout_ms=1_000, max_records=most - len(records))).values()
-                for r in each
-            ]
-            records += got
+        began, empty = {tp: await client.position(tp) for tp in ends}, 0
+        while empty < PATIENCE:
+            got = await client.getmany(timeout_ms=1_000, max_records=most - len(records))
+            records += [r for each in got.values() for r in each]
             at = {tp: await client.position(tp) for tp in ends}
-            if not got or len(records) >= most or all(at[tp] >= end for tp, end in ends.items()):
+            if len(records) >= most or all(at[tp] >= end for tp, end in ends.items()) or (not got and at != began):
                 return records, at
+            empty += not got
+        raise KafkaTimeoutError(f"{PATIENCE} s without an answer from the log")
 
-    async def one(self, tp: TopicPartition, offset: int) -> Any:
-        """The record at one offset, or None where the log has it no more."""
-        await self.seek({tp: offset})
-        records, _ = await self.stride({tp: offset + 1}, most=1)
-        return next((r for r in records if r.offset == offset), None)
+    async def pick(self, tp: TopicPartition, offsets: Sequence[int]) -> list[Any]:
+        """The records at these offsets of one partition, ascending; without those that the log has no more."""
+        wanted, found = set(offsets), []
+        while left := [offset for offset in offsets if offset in wanted]:
+            await self.seek({tp: left[0]})
+            records, at = await self.stride({tp: left[-1] + 1}, most=len(offsets) * 10)
+            found += [r for r in records if r.offset in wanted]
+            wanted = {offset for offset in wanted if offset >= at[tp]}
+        return found
 
     async def stop(self) -> None:
         """Closes the connection."""

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import msgspec
 from msgspec.structs import replace
 
-from contracts.commands import Said
+from contracts.commands import Refused, Said
 from contracts.envelope import Context, Envelope, digest, read, write
 from contracts.events import Event
 from plumbing.clock import Moment
@@ -19,8 +19,11 @@ PARKED_BYTES = 256 << 10
 NEVER = datetime(1, 1, 1, tzinfo=UTC)
 
 
-class RecordFull(Exception):
+class RecordFull(Refused):
     """The subject has emitted as much as one document can hold."""
+
+    def __init__(self) -> None:
+        super().__init__("record_full", limit=EMITTED_LIMIT)
 
 
 class Rules(Protocol):
@@ -59,6 +62,14 @@ class Message(msgspec.Struct, frozen=True):
     envelope: Envelope
     raw: bytes
     place: Place | None = None
+
+
+class Unread(msgspec.Struct, frozen=True):
+    """What nobody can read, where the log holds it, and why."""
+
+    place: Place
+    raw: bytes | None
+    why: str
 
 
 class Parked(msgspec.Struct, frozen=True):
@@ -116,6 +127,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     emitted: tuple[bytes, ...] = ()  # in this movement, not stored yet
 
 
+def event_time(record: Record, moment: Moment) -> datetime:
+    """When the subject's next event happens: now, in whole milliseconds as BSON keeps them, never before its last."""
+    return max(moment.at.replace(microsecond=moment.at.microsecond // 1000 * 1000), record.last_time)
+
+
 def emit(
     record: Record,
     rules: Rules,
@@ -129,10 +145,12 @@ def emit(
 ) -> Record:
     """The record after events of its own. Raises RecordFull."""
     state, sequence, last_hash, emitted = record.state, record.last_sequence, record.last_hash, list(record.emitted)
-    at = max(moment.at.replace(microsecond=moment.at.microsecond // 1000 * 1000), record.last_time)  # BSON keeps ms
+    at = event_time(record, moment)
     for said in events:
         event, context = (said.event, said.context) if isinstance(said, Said) else (said, rules.context(state))
         sequence += 1
+        if sequence > EMITTED_LIMIT:
+            raise RecordFull
         envelope = Envelope(
             source=service,
             subject=record.subject,
@@ -152,12 +170,10 @@ def emit(
         emitted.append(raw)
     if sequence == record.last_sequence:
         return record
-    if sequence > EMITTED_LIMIT:
-        raise RecordFull(record.subject)
     return replace(
         record,
         state=state,
-        indexed={**rules.indexed(state), **record.private.indexed},
+        indexed=_indexed(rules, state, record.private),
         last_sequence=sequence,
         last_time=at,
         last_hash=last_hash,
@@ -171,44 +187,43 @@ def receive(record: Record, rules: Rules, service: str, message: Message, moment
     A repeat changes nothing, an early one waits, one that meets a fault holds what follows it from the same source.
     """
     envelope = message.envelope
-    parked, last = record.parked.get(envelope.source, Parked()), record.inbox.get(envelope.source, 0)
-    if envelope.sequence <= last:
+    source, sequence, last = envelope.source, envelope.sequence, record.inbox.get(envelope.source, 0)
+    if sequence <= last:
         return record
-    if parked.fault or envelope.sequence > last + 1:
-        return record if envelope.sequence in parked.envelopes else park(record, message, parked.fault, moment)
+    parked = record.parked.get(source)
+    if sequence > last + 1 or (parked and parked.fault):
+        return park(record, message, parked.fault if parked else "", moment)
     try:
         handled = _handle(record, rules, service, envelope, moment)
     except Exception as fault:  # this subject stops here, everyone else flows on
-        return park(record, message, repr(fault), moment)
-    return _drain(
-        _keep(handled, envelope.source, _without(parked, envelope.sequence)), rules, service, envelope.source, moment
-    )
+        return park(record, message, _why(fault), moment)
+    return _drain(handled, rules, service, source, moment) if parked else handled
 
 
 def park(record: Record, message: Message, fault: str, moment: Moment) -> Record:
     """The record with this event waiting: early, or with the fault it met."""
-    source, parked = message.envelope.source, record.parked.get(message.envelope.source, Parked(since=moment.recorded))
-    kept = [each for each in parked.envelopes.values() if isinstance(each, bytes)]
-    full = len(kept) >= PARKED_EVENTS or sum(map(len, kept)) + len(message.raw) > PARKED_BYTES
-    waits = message.place if full and message.place else message.raw
-    return _keep(
-        record,
-        source,
-        Parked({**parked.envelopes, message.envelope.sequence: waits}, fault, parked.since),
-    )
+    source, sequence = message.envelope.source, message.envelope.sequence
+    parked = record.parked.get(source, Parked(since=moment.recorded))
+    if sequence in parked.envelopes and parked.fault == fault:
+        return record
+    waits = message.place if message.place and _full(parked, message.raw) else message.raw
+    return _keep(record, source, Parked({**parked.envelopes, sequence: waits}, fault, parked.since))
 
 
 def retry(record: Record, rules: Rules, service: str, source: str, moment: Moment) -> Record:
-    """The record after its parked events of one source were tried again, in order."""
-    parked = record.parked.get(source, Parked())
+    """The record after its parked events of one source were tried again, in order. Raises Refused: nothing_parked."""
+    parked = _waiting(record, source)
     return _drain(_keep(record, source, replace(parked, fault="")), rules, service, source, moment)
 
 
 def discard(record: Record, rules: Rules, service: str, source: str, reason: str, who: str, moment: Moment) -> Record:
-    """The record with the first parked event of one source given up, and what waited behind it tried."""
-    sequence, parked = record.inbox.get(source, 0) + 1, record.parked.get(source, Parked())
+    """The record with the event that holds up one source given up, and what waited behind it tried.
+
+    That event is parked with a fault, or has never come. Raises Refused: nothing_parked.
+    """
+    sequence, parked = record.inbox.get(source, 0) + 1, _waiting(record, source)
     given_up = replace(
-        _keep(record, source, replace(_without(parked, sequence), fault="")),
+        _keep(record, source, replace(parked, fault="")),
         inbox={**record.inbox, source: sequence},
         discarded=(*record.discarded, Discarded(source, sequence, reason, who, moment.recorded)),
     )
@@ -216,22 +231,30 @@ def discard(record: Record, rules: Rules, service: str, source: str, reason: str
 
 
 def stranded(record: Record) -> list[Place]:
-    """Where the log holds the parked events whose turn it is: only their places were kept."""
-    heads = ((source, each.envelopes.get(record.inbox.get(source, 0) + 1)) for source, each in record.parked.items())
-    return [place for source, place in heads if isinstance(place, Place) and not record.parked[source].fault]
+    """Where the log holds the parked events whose turn it is: only their places were kept. At most PARKED_EVENTS."""
+    places: list[Place] = []
+    for source, parked in record.parked.items():
+        sequence = record.inbox.get(source, 0) + 1
+        while not parked.fault and isinstance(place := parked.envelopes.get(sequence), Place):
+            places.append(place)
+            sequence += 1
+            if len(places) == PARKED_EVENTS:
+                return places
+    return places
 
 
 def _drain(record: Record, rules: Rules, service: str, source: str, moment: Moment) -> Record:
-    while True:
-        sequence, parked = record.inbox.get(source, 0) + 1, record.parked.get(source, Parked())
-        raw = parked.envelopes.get(sequence)
-        if not isinstance(raw, bytes):
-            return record
+    """Handles what waits, as far as it is dense, whole and without fault; forgets what has been handled meanwhile."""
+    parked, fault = record.parked.get(source, Parked()), ""
+    while isinstance(raw := parked.envelopes.get(record.inbox.get(source, 0) + 1), bytes):
         try:
-            handled = _handle(record, rules, service, read(raw), moment)
-        except Exception as fault:
-            return _keep(record, source, replace(parked, fault=repr(fault)))
-        record = _keep(handled, source, _without(parked, sequence))
+            record = _handle(record, rules, service, read(raw), moment)
+        except Exception as e:
+            fault = _why(e)
+            break
+    last = record.inbox.get(source, 0)
+    left = {sequence: waits for sequence, waits in parked.envelopes.items() if sequence > last}
+    return _keep(record, source, Parked(left, fault, parked.since))
 
 
 def _handle(record: Record, rules: Rules, service: str, envelope: Envelope, moment: Moment) -> Record:
@@ -239,28 +262,47 @@ def _handle(record: Record, rules: Rules, service: str, envelope: Envelope, mome
     known = replace(
         record,
         state=state,
-        indexed={**rules.indexed(state), **record.private.indexed},
+        indexed=_indexed(rules, state, record.private),
         inbox={**record.inbox, envelope.source: envelope.sequence},
     )
     return emit(
         known,
         rules,
         service,
-        rules.react(state, envelope, max(moment.at, record.last_time)),
+        rules.react(state, envelope, event_time(record, moment)),
         moment,
         cause=f"{envelope.source}/{envelope.sequence}",
         traceparent=envelope.traceparent,
     )
 
 
-def _without(parked: Parked, sequence: int) -> Parked:
-    if sequence not in parked.envelopes:
-        return parked
-    return replace(parked, envelopes={n: raw for n, raw in parked.envelopes.items() if n != sequence})
+def _indexed(rules: Rules, state: Any, private: Private) -> dict[str, Any]:
+    """What has no value is not there: an index, a unique one above all, must not meet it."""
+    both = {**rules.indexed(state), **private.indexed}
+    return {name: value for name, value in both.items() if value is not None}
+
+
+def _waiting(record: Record, source: str) -> Parked:
+    if source not in record.parked:
+        raise Refused("nothing_parked", source=source)
+    return record.parked[source]
+
+
+def _full(parked: Parked, raw: bytes) -> bool:
+    if len(parked.envelopes) >= PARKED_EVENTS:
+        return True
+    return len(raw) + sum(len(each) for each in parked.envelopes.values() if isinstance(each, bytes)) > PARKED_BYTES
 
 
 def _keep(record: Record, source: str, parked: Parked) -> Record:
-    if not parked.envelopes and source not in record.parked:
-        return record
     others = {s: each for s, each in record.parked.items() if s != source}
     return replace(record, parked={**others, source: parked} if parked.envelopes else others)
+
+
+def _why(fault: Exception) -> str:
+    """The fault and where it happened: faults that read the same are mended the same way."""
+    trace = fault.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = f" in {trace.tb_frame.f_code.co_qualname}:{trace.tb_lineno}" if trace else ""
+    return f"{fault!r}{where}"

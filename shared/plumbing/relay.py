@@ -4,7 +4,7 @@ A crash or a second relay only repeats, and readers know a repeat.
 """
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol
 
 from contracts.envelope import CONTENT_TYPE
@@ -21,12 +21,16 @@ class Producer(Protocol):
     def send(self, topic: str, **message: Any) -> Any:
         """A future of the acknowledgement."""
 
+    def close(self, *, timeout: float) -> None:
+        """Waits that long for what is on its way."""
+
 
 class Relay:
-    """Carries one service's events from its records to its topic."""
+    """Carries one service's events from its records to its topic; connects when needed, and anew after trouble."""
 
-    def __init__(self, store: Store, producer: Producer, topic: str) -> None:
-        self.store, self.producer, self.topic = store, producer, topic
+    def __init__(self, store: Store, connect: Callable[[], Producer], topic: str) -> None:
+        self.store, self.connect, self.topic = store, connect, topic
+        self.producer: Producer | None = None
 
     async def once(self, partitions: Collection[int], writing: asyncio.Lock) -> int:
         """Relays these partitions, up to LIMIT records; returns how many events Kafka has acknowledged."""
@@ -51,6 +55,7 @@ class Relay:
             sent.append(futures)
             try:
                 for raw in w.emitted if trouble is None else ():
+                    self.producer = self.producer or self.connect()
                     futures.append(
                         self.producer.send(
                             self.topic, key=w.subject.encode(), value=raw, partition=w.partition, headers=HEADERS
@@ -63,24 +68,65 @@ class Relay:
             n = 0
             try:
                 for future in futures:
-                    future.get(ACKNOWLEDGED_WITHIN)
+                    future.get(ACKNOWLEDGED_WITHIN if trouble is None else 0.1)
                     n += 1
             except Exception as e:
                 trouble = trouble or e
             acknowledged.append(n)
+        if trouble:
+            self.close()  # what it still holds may yet arrive, as a repeat
         return acknowledged, trouble
 
+    def close(self) -> None:
+        """Lets the producer go; blocks for a moment."""
+        producer, self.producer = self.producer, None
+        if producer is not None:
+            producer.close(timeout=1)
 
-def connect_producer(bootstrap: str, client_id: str) -> Any:
-    """An idempotent producer that waits for every replica in sync. Blocks until a broker answers; raises KafkaError."""
-    from kafka import KafkaProducer  # importing it costs a second of start-up that only workers need to pay
 
-    return KafkaProducer(
-        bootstrap_servers=bootstrap,
-        client_id=client_id,
-        acks="all",
-        enable_idempotence=True,
-        linger_ms=2,
-        max_block_ms=5_000,
-        compression_type=None,
-    )
+def connect_producer(bootstrap: str, client_id: str) -> Callable[[], Any]:
+    """How to connect an idempotent producer that waits for every replica in sync: blocks, raises KafkaError."""
+
+    def connect() -> Any:
+        from kafka import KafkaProducer  # importing it costs a second of start-up that only workers need to pay
+
+        return KafkaProducer(
+            bootstrap_servers=bootstrap,
+            client_id=client_id,
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=2,
+            max_block_ms=5_000,
+            reconnect_backoff_max_ms=1_000,
+            compression_type=None,
+        )
+
+    return connect
+
+
+class TopicIds:
+    """What Kafka calls each topic by: a topic that was deleted and made anew has another id."""
+
+    def __init__(self, bootstrap: str, client_id: str) -> None:
+        self.bootstrap, self.client_id = bootstrap, client_id
+        self.client: Any = None
+
+    async def of(self, topics: Collection[str]) -> dict[str, str]:
+        """The ids. Raises KafkaError."""
+        return await asyncio.to_thread(self._ask, sorted(topics)) if topics else {}
+
+    def _ask(self, topics: Sequence[str]) -> dict[str, str]:
+        from kafka import KafkaAdminClient
+
+        try:
+            self.client = self.client or KafkaAdminClient(bootstrap_servers=self.bootstrap, client_id=self.client_id)
+            return {each["name"]: str(each["topic_id"]) for each in self.client.describe_topics(topics)}
+        except Exception:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Lets the connection go."""
+        client, self.client = self.client, None
+        if client is not None:
+            client.close()

@@ -2,7 +2,8 @@
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -11,7 +12,18 @@ from contracts.commands import Refused
 from contracts.envelope import Envelope, read
 from contracts.subjects import kind_of
 from plumbing.clock import Clock, Moment
-from plumbing.record import Answer, Message, Private, Record, Rules, emit, park, receive
+from plumbing.record import (
+    Answer,
+    Message,
+    Private,
+    Record,
+    Rules,
+    Unread,
+    emit,
+    event_time,
+    park,
+    receive,
+)
 
 Known = Mapping[str, Record]
 Changes = Sequence[tuple[Record, Record]]  # each record before and after
@@ -20,7 +32,10 @@ Projection = Callable[[Changes, Any], Awaitable[None]]  # what else must move in
 TopicPartition = tuple[str, int]
 Ranges = Mapping[TopicPartition, tuple[int, int]]  # the offsets a batch goes from and to
 
+T = TypeVar("T")
+
 ANSWERS_KEPT = timedelta(days=7)
+LATE = timedelta(seconds=5)  # between taking the time and the write
 FAULTS_IN_A_ROW = 20  # after which a service pauses
 
 
@@ -75,9 +90,11 @@ class Done(msgspec.Struct, frozen=True):
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """A well-formed event that met a fault, and is parked with what follows it."""
+    """A well-formed event that met a fault, and is parked with what follows it from the same source."""
 
-    message: Message
+    subject: str
+    source: str
+    sequence: int
     why: str
 
 
@@ -98,25 +115,12 @@ class Waiting(msgspec.Struct, frozen=True):
     emitted: Sequence[bytes]
 
 
-class Backlog(msgspec.Struct, frozen=True, kw_only=True):
-    """What waits in some partitions; ages in seconds of machine time, but `due_age` of programme time."""
-
-    unsent: int = 0  # events
-    unsent_age: float = 0.0
-    early: int = 0  # subjects
-    early_age: float = 0.0
-    faulty: int = 0
-    faulty_age: float = 0.0
-    stranded: int = 0
-    due_age: float = 0.0
-    emitted_longest: int = 0  # 0 where no subject has passed the alarm
-
-
 class Store(Protocol):
     """Where a service keeps its records: MongoDB, or memory in tests."""
 
     service: str
     rules: Mapping[str, Rules]  # by kind of subject
+    unique: tuple[str, ...]  # fields of `indexed` that no two records share
 
     async def read(self, subjects: Collection[str]) -> Known:
         """The records; one never stored comes fresh, at version 0. Raises NewerRules."""
@@ -136,8 +140,8 @@ class Store(Protocol):
         Raises Fenced, Taken, Transient.
         """
 
-    async def answered(self, key: str) -> str | None:
-        """The subject whose record has answered this idempotency key."""
+    async def holders(self, field: str, values: Collection[Any]) -> dict[Any, str]:
+        """The subjects that hold these values of a unique field; `answered` is the one of idempotency keys."""
 
     async def cursors(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """The next offset to be handled of each partition; one never read stands at 0."""
@@ -154,7 +158,7 @@ class Store(Protocol):
     async def stranded(self, partitions: Collection[int], limit: int) -> list[str]:
         """Subjects that wait for a parked event of which only the place in the log was kept."""
 
-    async def quarantine(self, topic: str, partition: int, offset: int, raw: bytes | None, why: str) -> None:
+    async def quarantine(self, unread: Sequence[Unread]) -> None:
         """Keeps what nobody can read, once."""
 
 
@@ -169,16 +173,13 @@ async def execute(store: Store, subject: str, command: Any, clock: Clock, ask: A
         if repeated := _answered_here(before, ask):
             return repeated
         try:
-            after = _decided(before, rules, store.service, command, clock(), ask)
+            after = _timely(clock, partial(_decided, before, rules, store.service, command, ask))
             if after is before:
                 return Done(before)
             if await store.swap(after):
                 return Done(after, tuple(map(read, after.emitted)))
         except (Refused, Taken):
-            elsewhere = await store.answered(ask.key) if ask.key else None
-            if elsewhere is None:
-                raise
-            if repeated := _answered_here((await store.read([elsewhere]))[elsewhere], ask):
+            if repeated := await _answered_elsewhere(store, ask):
                 return repeated
             raise
 
@@ -188,39 +189,58 @@ async def execute_many(
     commands: Mapping[str, Any],
     clock: Clock,
     asks: Mapping[str, Ask] | Ask = Ask(),  # noqa: B008
-) -> dict[str, Done | Refused | Taken]:
-    """Decides on many subjects in one transaction, each for itself: what one is refused, the others are not."""
-    outcomes: dict[str, Done | Refused | Taken] = {}
+) -> dict[str, Done | Refused | Taken | KeyReused]:
+    """Decides on many subjects in one transaction, each for itself: what one is refused, the others are not.
+
+    Where others keep writing the same records, in several smaller ones. Raises Transient.
+    """
+    outcomes: dict[str, Done | Refused | Taken | KeyReused] = {}
     left = dict(commands)
 
-    def change(known: Known) -> Changes:
-        moment, changes = clock(), []
+    def ask_of(subject: str) -> Ask:
+        return asks if isinstance(asks, Ask) else asks.get(subject, Ask())
+
+    def decided(known: Known, moment: Moment) -> Changes:
+        changes = []
         for subject, command in left.items():
-            before, ask = known[subject], asks if isinstance(asks, Ask) else asks.get(subject, Ask())
+            before, ask = known[subject], ask_of(subject)
             try:
-                repeated = _answered_here(before, ask)
-                after = (
-                    before
-                    if repeated
-                    else _decided(before, store.rules[kind_of(subject)], store.service, command, moment, ask)
-                )
-            except Refused as refused:
+                if repeated := _answered_here(before, ask):
+                    outcomes[subject] = repeated
+                    continue
+                after = _decided(before, store.rules[kind_of(subject)], store.service, command, ask, moment)
+            except (Refused, KeyReused) as refused:
                 outcomes[subject] = refused
                 continue
-            outcomes[subject] = repeated or Done(after, tuple(map(read, after.emitted)))
+            outcomes[subject] = Done(after, tuple(map(read, after.emitted)))
             if after is not before:
                 changes.append((before, after))
         return changes
 
     while left:
         try:
-            await store.transact(left.keys(), change)
+            await store.transact(left.keys(), lambda known: _timely(clock, lambda moment: decided(known, moment)))
             break
-        except Taken as taken:
-            if taken.subject not in left:
-                raise
-            del left[taken.subject]
-            outcomes[taken.subject] = taken
+        except Taken as taken:  # nothing was stored: the others go on without them
+            gone = await _taken(store, {s: done.record for s, done in outcomes.items() if isinstance(done, Done)})
+            if not gone.keys() & left.keys():
+                if taken.subject not in left:
+                    raise
+                gone = {taken.subject: taken}
+            for subject in gone.keys() & left.keys():
+                del left[subject]
+                outcomes[subject] = gone[subject]
+        except Conflict:
+            halves = list(left.items())
+            for half in (halves[: len(left) // 2], halves[len(left) // 2 :]):
+                outcomes |= await execute_many(store, dict(half), clock, asks)
+            break
+    for subject, outcome in outcomes.items():
+        if isinstance(outcome, Refused | Taken):
+            try:
+                outcomes[subject] = await _answered_elsewhere(store, ask_of(subject)) or outcome
+            except KeyReused as reused:
+                outcomes[subject] = reused
     return outcomes
 
 
@@ -248,7 +268,12 @@ async def process(
         if not subjects:
             raise
         if len(subjects) == 1:
-            return await _together(store, messages, ranges, clock, projection, faults_in_a_row, because=repr(fault))
+            try:
+                return await _together(store, messages, ranges, clock, projection, faults_in_a_row, because=repr(fault))
+            except (Fenced, Transient, NewerRules, TooManyFaults):
+                raise
+            except Exception as e:  # not even parking it can be stored: nobody's events would fare better
+                raise TooManyFaults(repr(e)) from e
         first = set(subjects[: len(subjects) // 2])
         halves = (
             [m for m in messages if m.envelope.subject in first],
@@ -272,9 +297,9 @@ async def _together(
 ) -> Processed:
     done = Processed()
 
-    def change(known: Known) -> Changes:
+    def handled(known: Known, moment: Moment) -> Changes:
         nonlocal done
-        after, moment, row = dict(known), clock(), faults_in_a_row
+        after, row = dict(known), faults_in_a_row
         faults: list[Fault] = []
         for m in messages:
             subject, source = m.envelope.subject, m.envelope.source
@@ -287,12 +312,12 @@ async def _together(
                 moved = receive(before, store.rules[kind_of(subject)], store.service, m, moment)
             if moved is not before:
                 after[subject] = moved
-                if source in moved.parked and (why := moved.parked[source].fault) and not _fault(before, source):
-                    faults.append(Fault(m, why))
+                if (why := _fault(moved, source)) and not _fault(before, source):
+                    faults.append(Fault(subject, source, moved.inbox.get(source, 0) + 1, why))
                     row += 1
                     if row >= FAULTS_IN_A_ROW:
                         raise TooManyFaults(why)
-                elif m.envelope.sequence == moved.inbox.get(source):
+                elif moved.inbox.get(source, 0) > before.inbox.get(source, 0):
                     row = 0
         changes = [
             (known[s], replace(record, version=record.version + 1))
@@ -302,16 +327,31 @@ async def _together(
         done = Processed(changes, tuple(faults), row)
         return changes
 
-    await store.transact({m.envelope.subject for m in messages}, change, ranges, projection)
+    await store.transact(
+        {m.envelope.subject for m in messages},
+        lambda known: _timely(clock, lambda moment: handled(known, moment)),
+        ranges,
+        projection,
+    )
     return done
+
+
+def _timely(clock: Clock, decide: Callable[[Moment], T]) -> T:
+    """What is decided at a moment; a process that was stopped meanwhile takes the time anew before it writes."""
+    for _ in range(3):
+        moment = clock()
+        decided = decide(moment)
+        if clock().recorded - moment.recorded <= LATE:
+            break
+    return decided
 
 
 def _fault(record: Record, source: str) -> str:
     return record.parked[source].fault if source in record.parked else ""
 
 
-def _decided(before: Record, rules: Rules, service: str, command: Any, moment: Moment, ask: Ask) -> Record:
-    events = rules.decide(before.state, command, max(moment.at, before.last_time))
+def _decided(before: Record, rules: Rules, service: str, command: Any, ask: Ask, moment: Moment) -> Record:
+    events = rules.decide(before.state, command, event_time(before, moment))
     if not events:
         return before
     if ask.private is not None:
@@ -331,3 +371,28 @@ def _answered_here(record: Record, ask: Ask) -> Done | None:
                 raise KeyReused(ask.key)
             return Done(record, (), repeated=True)
     return None
+
+
+async def _answered_elsewhere(store: Store, ask: Ask) -> Done | None:
+    """A repeated request for a new subject meets what the first one took: its answer lies in that record."""
+    elsewhere = (await store.holders("answered", [ask.key])).get(ask.key) if ask.key else None
+    return _answered_here((await store.read([elsewhere]))[elsewhere], ask) if elsewhere else None
+
+
+async def _taken(store: Store, records: Mapping[str, Record]) -> dict[str, Taken]:
+    """Which of these cannot be stored, since others hold values of theirs."""
+    taken: dict[str, Taken] = {}
+    wanted: dict[str, dict[Any, str]] = {"answered": {a.key: s for s, r in records.items() for a in r.answered}}
+    for field in store.unique:
+        wanted[field] = {value: s for s, r in records.items() for value in unique_values(r, field)}
+    for field, values in wanted.items():
+        for value, holder in (await store.holders(field, values.keys())).items() if values else ():
+            if holder != values[value]:
+                taken[values[value]] = Taken(field, values[value])
+    return taken
+
+
+def unique_values(record: Record, field: str) -> tuple[Any, ...]:
+    """The values of a unique field that a record claims; while keys are rotated it claims several."""
+    value = record.indexed.get(field)
+    return tuple(value) if isinstance(value, list | tuple) else () if value is None else (value,)

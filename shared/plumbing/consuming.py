@@ -1,0 +1,225 @@
+"""What a worker hears, into its records: live as it comes, from the log what lies between a cursor and the end.
+
+The cursor is the only position. All events about a subject lie in one partition: the longer a batch of one partition,
+the fewer the writes.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import structlog
+from aiokafka import TopicPartition
+from aiokafka.errors import OffsetOutOfRangeError
+
+from contracts.envelope import Unreadable, read
+from plumbing import metrics
+from plumbing.clock import Clock
+from plumbing.mongo import MongoStore
+from plumbing.reader import STRIDE, LogReader
+from plumbing.record import Message, Place, Unread, stranded
+from plumbing.store import Conflict, Projection, Ranges, process
+
+SMALLEST_STRIDE = 100
+STRANDED = 20  # subjects whose parked events are fetched at a time
+
+log = structlog.get_logger(__name__)
+
+
+class Consumer:
+    """The cursors of the partitions that a worker owns, and the only thing that moves them."""
+
+    def __init__(
+        self,
+        service: str,
+        store: MongoStore,
+        reader: LogReader,
+        clock: Clock,
+        writing: asyncio.Lock,
+        topic_ids: Callable[[Collection[str]], Awaitable[Mapping[str, str]]],
+        projection: Projection | None = None,
+    ) -> None:
+        self.service, self.store, self.reader, self.clock = service, store, reader, clock
+        self.writing, self.topic_ids, self.projection = writing, topic_ids, projection
+        self.owned: frozenset[TopicPartition] = frozenset()
+        self.cursors: Mapping[TopicPartition, int] = {}  # of what is owned and whole; only ever replaced whole
+        self.behind: set[TopicPartition] = set()  # to be read from the log, not live
+        self.broken: Mapping[TopicPartition, str] = {}  # owned, and why nothing of it can be read
+        self.unsure = False  # a step failed: where the cursors stand only the store knows
+        self.stranded = True  # parked events may wait whose bytes only the log has
+        self.stride = STRIDE
+        self.last_caught_up = -1
+        self.faults_in_a_row = 0
+
+    # Who owns what
+
+    async def resume(self, owned: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """After each assignment, all that is owned now; says from where it is live."""
+        topics = {tp.topic for tp in owned}
+        stored, begins, ends, ids = await asyncio.gather(
+            self.store.cursors(owned), self.reader.begins(owned), self.reader.ends(owned), self.topic_ids(topics)
+        )
+        known = await self.store.topic_ids(ids)
+        broken = {}
+        for tp in owned:
+            if known[tp.topic] != ids[tp.topic]:
+                broken[tp] = f"the topic was made anew: its id was {known[tp.topic]}, now it is {ids[tp.topic]}"
+            elif not begins[tp] <= stored[tp] <= ends[tp]:
+                broken[tp] = f"the cursor stands at {stored[tp]}, the log has {begins[tp]} to {ends[tp]}"
+        whole = {tp: stored[tp] for tp in owned if tp not in broken}
+        self.owned, self.broken = frozenset(owned), {}
+        self._break(broken)
+        self.behind |= {tp for tp, at in whole.items() if at < ends[tp]}
+        self.cursors = whole
+        self.stranded = True
+        return dict(ends)
+
+    def revoked(self, gone: Collection[TopicPartition]) -> None:
+        """What was taken away is not looked at again, wherever a batch of it is on its way."""
+        self.owned -= frozenset(gone)
+        self.cursors = {tp: at for tp, at in self.cursors.items() if tp not in gone}
+        self.broken = {tp: why for tp, why in self.broken.items() if tp not in gone}
+
+    def _break(self, broken: Mapping[TopicPartition, str]) -> None:
+        """Truncated, or a topic made anew: somebody must look, and nothing is skipped."""
+        self.broken = {**self.broken, **broken}
+        self.cursors = {tp: at for tp, at in self.cursors.items() if tp not in broken}
+        metrics.LOG_BROKEN.labels(self.service).set(len(self.broken))
+        if broken:
+            log.error("log_broken", partitions=[f"{tp.topic}/{tp.partition}: {why}" for tp, why in broken.items()])
+
+    async def sweep(self, before: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
+        """Finds what no later event shows: the last events of a quiet partition, a log that is another. Gives its ends.
+
+        `before` are the cursors of a while ago.
+        """
+        ends = await self.reader.ends(self.cursors.keys())
+        ids = await self.topic_ids({tp.topic for tp in self.cursors})
+        known = await self.store.topic_ids(ids)
+        self._break(
+            {
+                tp: f"the log ends at {ends[tp]}, the cursor stands at {at}; topic {ids[tp.topic]}"
+                for tp, at in self.cursors.items()
+                if tp in ends and (before.get(tp, 0) > ends[tp] or known[tp.topic] != ids[tp.topic])
+            }
+        )
+        self.behind |= {tp for tp, at in self.cursors.items() if before.get(tp) == at and at < ends.get(tp, at)}
+        self.stranded = True
+        return ends
+
+    # Events into records
+
+    async def take(self, messages: Sequence[Any]) -> bool:
+        """One turn: what came live, then one partition that is behind, or what is stranded; says whether more waits.
+
+        Raises Fenced, Transient, TooManyFaults, NewerRules; `unsure` says that a step failed.
+        """
+        try:
+            if self.unsure:
+                await self._look_again()
+            await self._live(messages)
+            await self._catch_up()
+            if not self.behind and self.stranded:
+                self.stranded = await self._fetch_stranded()
+        except BaseException:
+            self.unsure = True
+            raise
+        return bool(self.behind) or self.stranded
+
+    async def _look_again(self) -> None:
+        """A step failed, perhaps after it was stored: takes the cursors from the store, and the rest from the log."""
+        fresh = await self.store.cursors(self.cursors.keys())
+        self.cursors = {tp: fresh[tp] for tp in self.cursors if tp in fresh}
+        self.behind |= set(self.cursors)
+        self.unsure = False
+
+    async def _live(self, messages: Sequence[Any]) -> None:
+        taken: list[Any] = []
+        ranges: dict[TopicPartition, tuple[int, int]] = {}
+        for m in messages:
+            tp = TopicPartition(m.topic, m.partition)
+            if tp in self.behind or tp not in self.cursors:
+                continue
+            first, expected = ranges.get(tp, (self.cursors[tp], self.cursors[tp]))
+            if m.offset > expected:  # a hole: the log knows what lies in it
+                self.behind.add(tp)
+            elif m.offset == expected:
+                taken.append(m)
+                ranges[tp] = (first, expected + 1)
+        if ranges:
+            await self._step(taken, ranges)
+
+    async def _catch_up(self) -> None:
+        """Reads one partition, of all topics, from its cursors to the present end; each has its turn."""
+        self.behind &= self.cursors.keys()
+        if self.behind:
+            ends = await self.reader.ends(self.behind)
+            self.behind = {tp for tp in self.behind if self.cursors.get(tp, ends[tp]) < ends[tp]}
+        metrics.CATCHING_UP.labels(self.service).set(len(self.behind))
+        if not self.behind:
+            return
+        numbers = {tp.partition for tp in self.behind}
+        self.last_caught_up = min({n for n in numbers if n > self.last_caught_up} or numbers)
+        at = {tp: offset for tp, offset in self.cursors.items() if tp.partition == self.last_caught_up}
+        ends = await self.reader.ends(at.keys())
+        await self.reader.seek(at)
+        try:
+            while any(tp in self.cursors and at[tp] < ends[tp] for tp in at):
+                records, now_at = await self.reader.stride(ends, self.stride)
+                ranges = {tp: (at[tp], now_at[tp]) for tp in at if now_at[tp] > at[tp] and tp in self.cursors}
+                at = now_at  # where this reader stands, whatever was taken from us or given back meanwhile
+                await self._step([r for r in records if (r.topic, r.partition) in ranges], ranges)
+            self.stride = min(self.stride * 2, STRIDE)
+        except Conflict:
+            self.stride = max(self.stride // 2, SMALLEST_STRIDE)
+            raise
+        except OffsetOutOfRangeError as e:
+            self._break(dict.fromkeys(at.keys() & self.cursors.keys(), f"the log lacks what the cursor needs: {e}"))
+        self.behind -= at.keys()
+
+    async def _step(self, records: Sequence[Any], ranges: Ranges) -> None:
+        """From where the reader stood to where it stands, in one transaction with what lies between."""
+        messages, unreadable = [], []
+        for r in records:
+            place = Place(r.topic, r.partition, r.offset)
+            try:
+                if r.key is None or r.value is None:
+                    raise Unreadable("no key" if r.key is None else "no value")
+                messages.append(Message(read(r.value), r.value, place))
+            except Unreadable as why:
+                unreadable.append(Unread(place, r.value, str(why)))
+                metrics.UNREADABLE.labels(self.service, r.topic).inc()
+        if unreadable:
+            await self.store.quarantine(unreadable)
+        await self._process(messages, ranges)
+        self.cursors = {tp: ranges[tp][1] if tp in ranges else at for tp, at in self.cursors.items()}
+
+    async def _process(self, messages: Sequence[Message], ranges: Ranges) -> None:
+        with metrics.TRANSACTION_SECONDS.labels(self.service).time():
+            async with self.writing:
+                done = await process(
+                    self.store, messages, ranges, self.clock, self.projection, faults_in_a_row=self.faults_in_a_row
+                )
+        self.faults_in_a_row = done.faults_in_a_row
+        metrics.observe_batch(self.service, messages, done)
+        for fault in done.faults:
+            log.error("parked", event=f"{fault.source}/{fault.subject}/{fault.sequence}", fault=fault.why)
+        self.stranded |= any(after.parked and stranded(after) for _, after in done.changes)
+
+    async def _fetch_stranded(self) -> bool:
+        """Brings parked events of which only the place was kept, when it is their turn; says whether any came."""
+        waiting = await self.store.stranded({tp.partition for tp in self.owned}, STRANDED)
+        places = [place for record in (await self.store.read(waiting)).values() for place in stranded(record)]
+        offsets: dict[TopicPartition, list[int]] = {}
+        for place in places:
+            offsets.setdefault(TopicPartition(place.topic, place.partition), []).append(place.offset)
+        found = []
+        for tp, wanted in offsets.items():
+            try:
+                found += await self.reader.pick(tp, sorted(wanted))
+            except OffsetOutOfRangeError as e:
+                log.error("parked_event_gone", topic=tp.topic, partition=tp.partition, why=str(e))
+        messages = [Message(read(r.value), r.value, Place(r.topic, r.partition, r.offset)) for r in found]
+        if messages:
+            await self._process(sorted(messages, key=lambda m: (m.envelope.subject, m.envelope.sequence)), {})
+        return bool(messages)

@@ -1,0 +1,85 @@
+"""Workers of the small country on real parts."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from plumbing.clock import Clock
+from plumbing.mongo import MongoStore, connect
+from plumbing.relay import Relay, connect_producer
+from plumbing.worker import Worker
+from tests.parts import Parts
+from tests.plumbing.country import Answering, Asking, Counting, MongoTallies, noon
+
+RULES: dict[str, Any] = {"registration": Asking, "screening": Answering, "reporting": Counting}
+
+
+class Country:
+    """Databases and topics of its own, and as many workers as a test wants."""
+
+    def __init__(self, parts: Parts, mongo: str = "") -> None:
+        self.parts = parts
+        self.name = parts.database()
+        self.client = connect(mongo or parts.mongo)
+        self.topics = {service: f"{self.name}.{service}" for service in ("registration", "screening")}
+        self.hears = {
+            "registration": [self.topics["screening"]],
+            "screening": [self.topics["registration"]],
+            "reporting": list(self.topics.values()),
+        }
+        self.running: dict[Worker, tuple[asyncio.Event, asyncio.Task[None]]] = {}
+
+    async def prepare(self, partitions: int = 32) -> None:
+        """Topics and indexes."""
+        await self.parts.topics(*self.topics.values(), partitions=partitions)
+        for service in RULES:
+            await self.store(service).prepare()
+
+    def store(self, service: str, **options: Any) -> MongoStore:
+        """The records of a service."""
+        database = self.client[f"{self.name}_{service}"]
+        return MongoStore(database, service, {"applicant": RULES[service]}, **options)
+
+    def tallies(self) -> MongoTallies:
+        """What reporting counts."""
+        return MongoTallies(self.client[f"{self.name}_reporting"].tallies)
+
+    def worker(self, service: str, clock: Clock = noon, **options: Any) -> Worker:
+        """One more worker, not started."""
+        store = options.pop("store", None) or self.store(service)
+        relay = Relay(store, connect_producer(self.parts.kafka, service), self.topics.get(service, ""))
+        if service == "reporting":
+            options.setdefault("projection", self.tallies().move)
+        return Worker(service, self.hears[service], self.parts.kafka, store, relay, clock, **options)
+
+    def start(self, worker: Worker) -> Worker:
+        """Lets it run beside the test."""
+        stop = asyncio.Event()
+        self.running[worker] = stop, asyncio.create_task(worker.run(stop))
+        return worker
+
+    async def stop(self, worker: Worker) -> None:
+        """Ends it as SIGTERM does; raises what it had ended with."""
+        stop, task = self.running.pop(worker)
+        stop.set()
+        await task
+
+    async def close(self) -> None:
+        """Ends everything."""
+        for worker in list(self.running):
+            await self.stop(worker)
+        for name in await self.client.list_database_names():
+            if name.startswith(self.name):
+                await self.client.drop_database(name)
+        await self.client.close()
+
+    async def until(self, holds: Callable[[], Awaitable[bool]], within: float = 30) -> None:
+        """Waits until something holds; a worker that ends meanwhile ends the test."""
+        deadline = time.monotonic() + within
+        while not await holds():
+            for _, task in self.running.values():
+                if task.done():
+                    task.result()
+            assert time.monotonic() < deadline, "it does not come to hold"
+            await asyncio.sleep(0.05)

@@ -1,0 +1,76 @@
+"""The verbs that start, simulate, prepare and clear away the country."""
+
+from typing import Annotated
+
+import typer
+
+from peyvand.running import Trouble, addresses
+
+
+def starting(app: typer.Typer) -> None:
+    """Adds them to the command."""
+    for verb in (run, up, simulate, apply, clean):
+        app.command(verb.__name__)(verb)
+
+
+def run() -> int:
+    """The whole country: Kafka, MongoDB, four services, a simulated round, a live ranking; Ctrl-C ends it."""
+    from peyvand import supervisor
+
+    return supervisor.run(simulate=True)
+
+
+def up() -> int:
+    """The same with nothing simulated."""
+    from peyvand import supervisor
+
+    return supervisor.run(simulate=False)
+
+
+def simulate(
+    scale: Annotated[float, typer.Option(min=0.001, max=1, help="Size of the other 30 provinces; Semnan is whole.")] = (
+        1 / 25
+    ),
+    seed: Annotated[int, typer.Option(help="The same seed gives the same table.")] = 1404,
+    provinces: Annotated[str, typer.Option(help="Only these, parted by commas, such as IR-20,IR-23.")] = "",
+    trickle: Annotated[bool, typer.Option("--trickle/--no-trickle", help="Keep the country moving afterwards.")] = True,
+    url: Annotated[str, typer.Option("--url", help="The country's public address, if not the one of this clone.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document at the end instead of words.")] = False,
+) -> int:
+    """Simulates a national round through the public APIs, and proves at the end that nothing was lost."""
+    import contracts.reference as reference
+    from peyvand.simulation.main import simulate as round_of
+
+    only = tuple(filter(None, (code.strip() for code in provinces.split(","))))
+    if unknown := [code for code in only if code not in reference.provinces()]:
+        raise Trouble(f"there is no province {', '.join(unknown)}", "codes are IR-00 to IR-30, parted by commas")
+    return round_of(scale, seed, only, addresses(url).public_url, trickle)
+
+
+def apply(
+    diff: Annotated[bool, typer.Option("--diff", help="Only say what differs; 1 where something does.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of words.")] = False,
+) -> int:
+    """Brings a cluster to what the code says: topics, database users, indexes. Doing it again changes nothing."""
+    from peyvand.apply import apply as bring
+
+    return bring(diff)
+
+
+def clean(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of words.")] = False,
+) -> int:
+    """Removes what was run (data, logs, secrets); what is installed stays."""
+    import json
+
+    from peyvand.home import Busy
+    from peyvand.home import clean as clear
+
+    try:
+        done = clear()
+    except Busy as e:
+        raise Trouble(str(e), "end it first: Ctrl-C where it runs") from e
+    except FileNotFoundError:
+        done = "nothing was ever run here"
+    print(json.dumps({"done": done}) if as_json else done)
+    return 0

@@ -1,0 +1,91 @@
+"""The command line's words and tables."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from contracts.reference import provinces
+
+if TYPE_CHECKING:
+    from peyvand.applications import Rehearsal
+    from peyvand.status import Status
+
+FAULTS_SHOWN = 50
+COUNTS = ("quota", "registered", "screened", "admitted", "identified", "connected", "sustained")
+
+
+def status_tables(found: "Status") -> list[Any]:
+    """What waits in each service, what each process says, and the verdict."""
+    services = _table("service", "unsent", "oldest s", "lag", "early", "faulty", "unreadable", "overdue s")
+    for s in found.services:
+        row = (s.unsent, s.unsent_oldest_seconds, s.lag, s.parked_early, s.parked_faulty, s.unreadable)
+        services.add_row(s.service, *map(str, row), str(s.overdue_oldest_seconds))
+    processes = _table("process", "pid", "port", "ready", "p95 s", "why not", left=("process", "why not"))
+    for p in found.processes:
+        processes.add_row(
+            p.name,
+            str(p.pid or "-"),
+            str(p.port or "-"),
+            "yes" if p.ready else "[red]no[/red]",
+            "-" if p.handled_within is None else f"{p.handled_within:.2f}",
+            "; ".join(p.why),
+        )
+    shown: list[Any] = [found.public_url]
+    shown += [services] if found.services else []
+    shown += [processes] if found.processes else []
+    shown += [f"[red]not asked[/red] {each}" for each in found.troubles]
+    return [*shown, "all is well" if found.well else "[red]something needs a person[/red]: see docs/operations.md"]
+
+
+def quota_table(items: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """One row a province."""
+    names = ("quota", "available", "held", "admitted", "waiting")
+    table = _table("province", "name", *names, left=("province", "name"))
+    known = provinces()
+    for each in items:
+        code = str(each["province"])
+        name = known[code].name_en if code in known else ""
+        table.add_row(code, name, *(f"{each.get(n, 0):,}" for n in names))
+    return [table] if items else ["no quota has been set in this round"]
+
+
+def ranking_table(found: Mapping[str, Any]) -> list[Any]:
+    """One row a province, in the order of the ranks, with what the ranks are made of."""
+    table = _table("rank", "province", "name", "index", *COUNTS, left=("province", "name"))
+    known = provinces()
+    for row in found["rows"]:
+        code, counts = str(row["province"]), row.get("counts", {})
+        table.add_row(
+            "-" if row.get("rank") is None else str(row["rank"]),
+            code,
+            known[code].name_en if code in known else "",
+            _decimal(row.get("index")),
+            *(f"{counts.get(name, 0):,}" for name in COUNTS),
+        )
+    return [table, f"as of {found.get('as_of', '-')}, {found.get('events', 0):,} events"]
+
+
+def rehearsal_lines(checked: "Rehearsal") -> list[Any]:
+    """The faults row by row, then how many there are; the values themselves are not repeated."""
+    faults = checked.faults
+    lines = [f"row {each.row}, {each.field}: {each.detail} · {each.detail_fa}" for each in faults[:FAULTS_SHOWN]]
+    if len(faults) > FAULTS_SHOWN:
+        lines.append(f"... and {len(faults) - FAULTS_SHOWN:,} more; --json shows all")
+    rows = len({each.row for each in faults})
+    last = f"{checked.rows:,} rows, {rows:,} with a fault; nothing was sent"
+    return [*lines, last if faults else f"{checked.rows:,} rows, none with a fault; nothing was sent"]
+
+
+def _decimal(value: Any) -> str:
+    try:
+        return f"{float(value):.2f}"
+    except (TypeError, ValueError):
+        return "-"
+
+
+def _table(*columns: str, left: Iterable[str] = ("service",)) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        table.add_column(name, justify="left" if name in left else "right", no_wrap=name != "why not")
+    return table

@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import os
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -127,10 +127,15 @@ class KeyBlocks:
 
     async def key_of(self, key_id: str) -> bytes:
         """The key. Raises Destroyed, Sealed."""
-        wrapped = await self._wrapped(key_id)
-        if wrapped is None:
+        found = await self.keys_of([key_id])
+        if key_id not in found:
             raise Destroyed(key_id)
-        return self.keyring.unwrap(wrapped, key_id)
+        return found[key_id]
+
+    async def keys_of(self, key_ids: Collection[str]) -> dict[str, bytes]:
+        """The keys of many persons at once; one that was destroyed is missing. Raises Sealed."""
+        wrapped = await self._wrapped(key_ids)
+        return {key_id: self.keyring.unwrap(each, key_id) for key_id, each in wrapped.items()}
 
     async def destroy(self, key_id: str) -> None:
         """Makes everything under this key unreadable, for ever; only when it happened remains."""
@@ -174,9 +179,9 @@ class KeyBlocks:
             ordered=False,
         )
 
-    async def _wrapped(self, key_id: str) -> bytes | None:
-        found = await self.keys.find_one({"_id": key_id}, {"wrapped": 1})
-        return found.get("wrapped") if found else None
+    async def _wrapped(self, key_ids: Collection[str]) -> dict[str, bytes]:
+        found = self.keys.find({"_id": {"$in": list(key_ids)}, "wrapped": {"$exists": True}}, {"wrapped": 1})
+        return {d["_id"]: d["wrapped"] async for d in found}
 
 
 class MemoryKeyBlocks(KeyBlocks):
@@ -201,8 +206,8 @@ class MemoryKeyBlocks(KeyBlocks):
     async def _store(self, wrapped: Mapping[str, bytes], at: datetime) -> None:
         self.kept.update(wrapped)
 
-    async def _wrapped(self, key_id: str) -> bytes | None:
-        return self.kept.get(key_id)
+    async def _wrapped(self, key_ids: Collection[str]) -> dict[str, bytes]:
+        return {key_id: self.kept[key_id] for key_id in key_ids if key_id in self.kept}
 
 
 def _derived(secret: str, purpose: str) -> bytes:

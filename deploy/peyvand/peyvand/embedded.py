@@ -172,19 +172,25 @@ class Mongod(msgspec.Struct, frozen=True):
             if client.admin.command("hello").get("isWritablePrimary"):
                 client.admin.command("createUser", "admin", pwd=self.password, roles=["root"])
             else:
-                self._settle(client)
+                self._initiate(client)  # made already, it says so, and is primary in a moment
         return False
 
     def _settle(self, client: "MongoClient[dict[str, Any]]") -> None:
         """Makes the set where there is none, and tells it its address where the port is another than last time."""
-        member = {"_id": 0, "host": f"127.0.0.1:{self.port}"}
         try:
             known = client.admin.command("replSetGetConfig")["config"]
         except OperationFailure as e:
             if e.code == NOT_YET_INITIALISED:
-                client.admin.command("replSetInitiate", {"_id": REPLICA_SET, "members": [member]})
+                self._initiate(client)
                 return
             raise
-        if [each["host"] for each in known["members"]] != [member["host"]]:
-            known |= {"version": known["version"] + 1, "members": [member]}
+        if [each["host"] for each in known["members"]] != [self._member["host"]]:
+            known |= {"version": known["version"] + 1, "members": [self._member]}
             client.admin.command("replSetReconfig", known, force=True)
+
+    def _initiate(self, client: "MongoClient[dict[str, Any]]") -> None:
+        client.admin.command("replSetInitiate", {"_id": REPLICA_SET, "members": [self._member]})
+
+    @property
+    def _member(self) -> dict[str, Any]:
+        return {"_id": 0, "host": f"127.0.0.1:{self.port}"}

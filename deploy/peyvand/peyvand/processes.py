@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 
 import msgspec
@@ -71,7 +71,7 @@ def wait_until(true: Callable[[], bool], seconds: float) -> bool:
 
 def start(
     command: Sequence[str],
-    log: Path,
+    log: Path | None,
     environment: Mapping[str, str],
     record: Callable[[Identity], None] = lambda _: None,
     *,
@@ -80,14 +80,15 @@ def start(
 ) -> "subprocess.Popen[bytes]":
     """Starts a process in a session of its own, so that the terminal's Ctrl-C is ours alone to pass on.
 
-    It runs only once `record` has returned. `dies_with_us`: killed when the calling thread is gone, for tests.
+    It runs only once `record` has returned. Without a `log` it writes where we write. `dies_with_us`: killed when the
+    calling thread is gone, for tests.
     """
-    with log.open("ab") as out:
+    with log.open("ab") if log else nullcontext() as out:
         process = subprocess.Popen(
             ["/bin/sh", "-c", _WAIT_THEN_RUN, "sh", *command],
             stdin=subprocess.PIPE,
             stdout=out,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.STDOUT if log else None,
             env=dict(environment),
             cwd=folder,
             start_new_session=True,

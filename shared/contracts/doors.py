@@ -30,6 +30,10 @@ forbidden forbidden
 این کار در اختیار شما نیست. اگر باید باشد، به مدیر طرح در استان بگویید.
 This is not yours to do. If it should be, tell the plan's manager in your province.
 
+history_full busy
+پروندهٔ این مورد پر شده است. لطفاً به پشتیبانی سامانه خبر دهید.
+The history of this record is full. Please tell the operators of the system.
+
 host_unknown malformed
 این درخواست به نشانی دیگری فرستاده شده است. نشانی رسمی سامانه را باز کنید.
 This request was sent to another address. Open the official address of the programme.

@@ -4,6 +4,8 @@ from typing import ClassVar
 
 import msgspec
 
+from contracts.events.words import ApplicationNumber
+
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Something that happened to one subject, in words a stranger understands."""
@@ -17,4 +19,4 @@ class ApplicantEvent(Event, frozen=True, kw_only=True, omit_defaults=True):
     Only a reactivation starts another one: what was said about an earlier application no longer counts.
     """
 
-    application: int = 1
+    application: ApplicationNumber = 1

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, NoReturn, Self, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -18,7 +18,7 @@ from plumbing.clock import Clock, file_clock, system_clock
 PREFIX = "PEYVAND_"
 DEVELOPMENT_SECRET = "development"  # what a secret is when nobody set it
 SECRET_LENGTH = 32  # characters, outside development
-OTHERS = frozenset({"PEYVAND_HOME"})  # read by the operator's command, not by a service
+OTHERS = frozenset({"PEYVAND_HOME", "PEYVAND_RUN", "PEYVAND_TOKEN"})  # read by the operator's command, not by a service
 
 
 def secret(description: str) -> Any:
@@ -111,10 +111,10 @@ def load(settings: type[S]) -> S:
     try:
         loaded = settings(**told)
     except ValidationError as e:
-        sys.exit("\n".join(["peyvand: these settings will not do:", *(f"  {line}" for line in _faults(e))]))
+        _refuse("\n".join(["these settings will not do:", *(f"  {line}" for line in _faults(e))]))
     unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and not _known(settings, name))
     if unknown and not loaded.development:  # in development one environment serves all processes
-        sys.exit(f"peyvand: {settings.__name__} knows no {', '.join(unknown)}: a typing error?")
+        _refuse(f"{settings.__name__} knows no {', '.join(unknown)}: a typing error?")
     return loaded
 
 
@@ -132,6 +132,11 @@ def table(settings: type[Settings]) -> str:
             default = "none" if value in (None, {}) else f"`{value}`"
         lines.append(f"| `{PREFIX}{name.upper()}` | {default} | {field.description} |")
     return "\n".join(lines)
+
+
+def _refuse(why: str) -> NoReturn:
+    print(f"peyvand: {why}", file=sys.stderr)
+    sys.exit(2)
 
 
 def _known(settings: type[Settings], name: str) -> bool:

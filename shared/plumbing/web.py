@@ -149,7 +149,9 @@ def create_app(
     app.state.verifier = Verifier(settings.issuer, settings.audience, settings.jwks)
     app.state.buckets = Buckets()
     app.state.stopping = asyncio.Event()
-    app.state.ready = ready
+    app.state.ready, app.state.prefix = ready, prefix
+    if any(route.path == "/sign-in" for router in routers for route in router.routes if isinstance(route, APIRoute)):
+        app.state.sign_in = f"{prefix}/sign-in"
     problems.install(app)
     app.include_router(_own(settings.service, ready, title, prefix))
     for router in routers:

@@ -102,6 +102,10 @@ scope_other forbidden
 این کار فقط برای استان خودتان ممکن است.
 You can do this for your own province only.
 
+sign_in_failed malformed
+ورود کامل نشد. دوباره از صفحهٔ ورود آغاز کنید.
+The sign-in did not complete. Start it again.
+
 taken conflict
 این مقدار پیش‌تر ثبت شده است و نمی‌تواند دوباره به کار رود.
 This value is already in use and cannot be used twice.

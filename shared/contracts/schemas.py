@@ -74,7 +74,9 @@ def _schema(service: str, event: type[Event]) -> Schema:
             "subject": {
                 "description": "what it is about; an applicant is a bare UUID",
                 "type": "string",
-                "pattern": _UUID if about_an_applicant else r"^(round:.+|ledger:.+/IR-[0-9]{2}|lead:.+)$",
+                "pattern": f"^{_UUID}$"
+                if about_an_applicant
+                else f"^(round:{_ROUND}|ledger:{_ROUND}/{_PROVINCE}|lead:{_UUID})$",
             },
             "sequence": {
                 "description": "which of this service's events about this subject: 1, 2, 3 without holes",
@@ -92,16 +94,18 @@ def _schema(service: str, event: type[Event]) -> Schema:
     }
 
 
-_UUID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
+_UUID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_ROUND = "1[34][0-9]{2}(-[0-9]{1,2})?"  # the Jalali year, and which of its rounds
+_PROVINCE = "IR-(0[0-9]|[12][0-9]|30)"
 _CONTEXT = {
-    "round": {"description": "the round", "type": "string", "pattern": r"^[0-9a-z-]{1,20}$"},
-    "province": {"description": "of the applicant or the quota", "type": "string", "pattern": r"^IR-(0\d|[12]\d|30)$"},
-    "county": {"description": "of the applicant", "type": "string", "pattern": r"^(0\d|[12]\d|30)\d{2}$"},
+    "round": {"description": "the round", "type": "string", "pattern": f"^{_ROUND}$"},
+    "province": {"description": "of the applicant or the quota", "type": "string", "pattern": f"^{_PROVINCE}$"},
+    "county": {"description": "of the applicant", "type": "string", "pattern": "^(0[0-9]|[12][0-9]|30)[0-9]{2}$"},
     "field": {"description": "the job field", "type": "string", "pattern": r"^[A-Z]{2}[0-9]{3}$"},
     "policy": {
         "description": "the version of the policies that apply",
         "type": "string",
-        "pattern": r"^\d{4}-\d{1,3}$",
+        "pattern": "^[0-9]{4}-[0-9]{1,3}$",
     },
 }
 _ORIGIN = {
@@ -110,7 +114,11 @@ _ORIGIN = {
         "type": "string",
         "pattern": r"^[a-z_]+:(?![0-9+]+$)[A-Za-z0-9._-]{0,64}$",
     },
-    "cause": {"description": "source/sequence of what this answers", "type": "string", "pattern": r"^[a-z]+/[1-9]\d*$"},
+    "cause": {
+        "description": "source/sequence of what this answers",
+        "type": "string",
+        "pattern": "^[a-z]+/[1-9][0-9]*$",
+    },
     "previous": {
         "description": "BLAKE2b-128 of the bytes of this service's previous event about this subject",
         "type": "string",

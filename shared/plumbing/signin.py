@@ -2,9 +2,9 @@
 
     create_app(..., prefix="/screening", routers=[..., signin.router()])
 
-`/screening/sign-in?to=/screening/` goes to the issuer and comes back there; `/screening/sign-out` (POST) forgets. A page
-that somebody who is not signed in asks for leads here by itself. The token is an access token like any other; the
-cookie only carries it.
+`/screening/sign-in?to=/screening/` goes to the issuer and comes back there; `/screening/sign-out` (POST) forgets. A
+page that somebody who is not signed in asks for leads here by itself. The token is an access token like any other;
+the cookie only carries it.
 """
 
 import asyncio

@@ -180,6 +180,10 @@ outcome_unknown invalid
 نتیجه را «پذیرفته» یا «رد» بگذارید.
 Choose approved or rejected.
 
+policy_unknown invalid
+چنین نسخه‌ای از قواعد منتشر نشده است؛ نسخه‌های منتشرشده: {known}.
+No such version of the policies was published; these were: {known}.
+
 province_code_old invalid
 کد {given} از شماره‌گذاری پیش از آذر ۱۳۹۹ است. پرونده را با کدهای کنونی استان‌ها بفرستید.
 Code {given} is from the numbering before November 2020. Send the file with the present province codes.

@@ -97,6 +97,7 @@ def _schema(service: str, event: type[Event]) -> Schema:
 _UUID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _ROUND = "1[34][0-9]{2}(-[0-9]{1,2})?"  # the Jalali year, and which of its rounds
 _PROVINCE = "IR-(0[0-9]|[12][0-9]|30)"
+_OTHER_SUBJECTS = f"^(round:{_ROUND}|ledger:{_ROUND}/{_PROVINCE}|lead:{_UUID})$"
 _CONTEXT = {
     "round": {"description": "the round", "type": "string", "pattern": f"^{_ROUND}$"},
     "province": {"description": "of the applicant or the quota", "type": "string", "pattern": f"^{_PROVINCE}$"},
@@ -115,7 +116,7 @@ _ORIGIN = {
         "pattern": r"^[a-z_]+:(?![0-9+]+$)[A-Za-z0-9._-]{0,64}$",
     },
     "cause": {
-        "description": "source/sequence of what this answers",
+        "description": "source/sequence of what it answers",
         "type": "string",
         "pattern": "^[a-z]+/[1-9][0-9]*$",
     },

@@ -20,6 +20,8 @@ Url = Annotated[str, typer.Option("--url", help="The country's public address, i
 Round = Annotated[str, typer.Option("--round", help="The round, such as 1404.")]
 Csv = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="A CSV file, UTF-8.")]
 
+WIDE = 160  # characters of a line where no terminal says how wide it is
+
 _GROUP: dict[str, Any] = {"no_args_is_help": True, "pretty_exceptions_enable": False}
 
 
@@ -235,7 +237,7 @@ def _tell(value: Any, as_json: bool, words: Any) -> None:
         return
     from rich.console import Console
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
     for each in told:
         console.print(each)
 

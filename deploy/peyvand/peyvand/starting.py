@@ -38,13 +38,16 @@ def simulate(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document at the end instead of words.")] = False,
 ) -> int:
     """Simulates a national round through the public APIs, and proves at the end that nothing was lost."""
-    import contracts.reference as reference
-    from peyvand.simulation.main import simulate as round_of
+    from contracts.reference import provinces as known
 
     only = tuple(filter(None, (code.strip() for code in provinces.split(","))))
-    if unknown := [code for code in only if code not in reference.provinces()]:
+    if unknown := [code for code in only if code not in known()]:
         raise Trouble(f"there is no province {', '.join(unknown)}", "codes are IR-00 to IR-30, parted by commas")
-    return round_of(scale, seed, only, addresses(url).public_url, trickle)
+    where = addresses(url).public_url
+    from peyvand.simulation.main import simulate as simulated
+
+    done: int = simulated(scale, seed, only, where, trickle)
+    return done
 
 
 def apply(

@@ -51,6 +51,21 @@ TOKENS_REFUSED = Counter(
 )
 METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 
+# Registration
+
+ALREADY_REGISTERED = Counter(
+    "peyvand_already_registered_total",
+    "Applications refused since the person is registered in the round, by channel. Some are people who forgot; rising "
+    "on one channel: somebody tries national IDs one after the other, look at peyvand_http_limited_total.",
+    ["channel"],
+)
+SEATS = Gauge(
+    "peyvand_seats",
+    "Seats by province and kind (quota, admitted, available), as the allocator left them at its last pass. Available "
+    "seats while people wait: the worker that owns the ledger's partition is not running.",
+    ["province", "kind"],
+)
+
 # The worker
 
 EVENTS_RELAYED = Counter(

@@ -68,14 +68,15 @@ class IdentityChecks:
         return len(commands)
 
     async def _ask(self, due: Sequence[str]) -> Mapping[str, IdentityChecked]:
-        records = list((await self.store.read(due)).values())
-        persons = await self.persons.open(records)
+        records = await self.store.read(due)
+        persons = await self.persons.open(list(records.values()))
         try:
             async with asyncio.timeout(PATIENCE):
-                results = await self.registry.check(persons)
+                results = await self.registry.check(list(persons.values()))
         except (OSError, TimeoutError):
             results = ["unavailable"] * len(persons)
+        answers = dict(zip(persons, results, strict=True))
         return {
-            record.subject: IdentityChecked(record.state.application, result)
-            for record, result in zip(records, results, strict=True)
+            subject: IdentityChecked(record.state.application, answers.get(subject, "unavailable"))
+            for subject, record in records.items()
         }

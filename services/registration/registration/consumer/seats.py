@@ -11,8 +11,9 @@ from msgspec.structs import replace
 
 from contracts.envelope import read
 from contracts.subjects import partition_of
+from plumbing import metrics
 from plumbing.clock import Clock, Moment
-from plumbing.record import Record, emit
+from plumbing.record import Record, emit, event_time
 from plumbing.store import Changes, Known, Store
 from registration.domain import applicant, ledger
 from registration.domain.applicant import Admit, ReleaseSeat, Waitlist, seating
@@ -56,17 +57,23 @@ class Allocator:
         moved = 0
 
         def change(known: Known) -> Changes:
-            nonlocal moved
+            nonlocal moved, seats
             this = _Pass(known, subject, self.clock())
             for each in releasing:
                 this.move(each, ReleaseSeat())
             this.seat([*awaiting, *waiting, *releasing], most)
             this.waitlist(awaiting)
-            moved = len(this.moved)
+            moved, seats = len(this.moved), this.seats
             return this.changes()
 
         if releasing or awaiting or waiting:
             await self.store.transact([subject, *releasing, *awaiting, *waiting], change)
+            for kind, n in (
+                ("quota", seats.quota),
+                ("admitted", seats.admitted),
+                ("available", ledger.available(seats)),
+            ):
+                metrics.SEATS.labels(seats.province, kind).set(n)
         return moved
 
 
@@ -82,7 +89,7 @@ class _Pass:
     def move(self, subject: str, command: applicant.Command) -> None:
         """Moves one applicant, and the ledger by what that says; who changed their mind meanwhile is passed over."""
         before = self.records[subject]
-        events = applicant.decide(before.state, command, max(self.moment.at, before.last_time))
+        events = applicant.decide(before.state, command, event_time(before, self.moment))
         if not events:
             return
         after = emit(before, applicant, SERVICE, events, self.moment, actor=ACTOR)

@@ -22,11 +22,6 @@ class MemoryQuestions:
     def __init__(self, store: MemoryStore) -> None:
         self.store = store
 
-    async def holders(self, field: str, values: Collection[str]) -> dict[str, str]:
-        """Which subjects hold these values of a unique field."""
-        held = {value: self.store.held.get((field, value)) for value in values}
-        return {value: subject for value, subject in held.items() if subject}
-
     async def rounds(self) -> list[Record]:
         """Every round."""
         return [r for r in self.store.find(lambda _: True) if kind_of(r.subject) == "round"]

@@ -36,18 +36,6 @@ class MongoQuestions:
         await self.records.create_index([("kind", 1), ("indexed.round", 1), ("_id", 1)])
         await self.records.create_index([("kind", 1), ("indexed.round", 1), ("indexed.scope", 1), ("_id", 1)])
 
-    async def holders(self, field: str, values: Collection[str]) -> dict[str, str]:
-        """Which subjects hold these values of a unique field."""
-        path = "answered.key" if field == "answered" else f"indexed.{field}"
-        wanted, found = set(values), {}
-        async with transience():
-            async for d in self.records.find({path: {"$in": list(wanted)}}, {path: 1}):
-                held = [a["key"] for a in d["answered"]] if field == "answered" else d["indexed"][field]
-                for value in [held] if isinstance(held, str) else held:
-                    if value in wanted:
-                        found[value] = d["_id"]
-        return found
-
     async def rounds(self) -> list[Record]:
         """Every round."""
         return await self._records({"kind": "round"}, 0)

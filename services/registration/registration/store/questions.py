@@ -16,9 +16,6 @@ RULES = {"applicant": applicant, "ledger": ledger, "round": rounds}
 class Questions(Protocol):
     """Everything that is looked up by something else than its subject."""
 
-    async def holders(self, field: str, values: Collection[str]) -> dict[str, str]:
-        """Which subjects hold these values of a unique field (`answered`: have answered these idempotency keys)."""
-
     async def rounds(self) -> list[Record]:
         """Every round, in the order of their names."""
 

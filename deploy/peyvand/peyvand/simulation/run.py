@@ -13,7 +13,7 @@ from rich.console import Console
 from contracts.calendar import jalali_text
 from contracts.reference import holidays, provinces
 from peyvand import recount
-from peyvand.home import Home, write
+from peyvand.home import write
 from peyvand.simulation import plan
 from peyvand.simulation.client import Country
 from peyvand.simulation.drive import Round, instant
@@ -224,13 +224,3 @@ def _row(row: Mapping[str, Any]) -> dict[str, Any]:
 def _totals(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     names = ("registered", "screened", "admitted", "identified", "connected")
     return {name: sum(row["counts"].get(name, 0) for row in rows) for name in names}
-
-
-def where_of(home: Home) -> Where:
-    """The country of this run folder. Raises Refusal where none is up."""
-    if not home.state.exists():
-        raise Refusal("no country is up: `make up` starts one")
-    state = msgspec.json.decode(home.state.read_bytes())
-    return Where(
-        state["public_url"], state["kafka"], state["mongo"]["reader"], home.clock, home.run / "simulation.json"
-    )

@@ -101,7 +101,7 @@ class MongoCases:
         """Cases in this state, the earliest deadline first."""
         query = {**_inside(scope), "indexed.state": state}
         if until:
-            query["indexed.deadline"] = {"$lt": until}
+            query["indexed.deadline"] = {"$lte": until}
         if after:
             deadline, subject = after
             query["$or"] = [
@@ -181,7 +181,7 @@ class MemoryCases:
     ) -> list[Record]:
         """Cases in this state, the earliest deadline first."""
         found = [r for r in self._within(scope) if r.indexed["state"] == state]
-        found = [r for r in found if not until or r.indexed["deadline"] < until]
+        found = [r for r in found if not until or r.indexed["deadline"] <= until]
         return sorted((r for r in found if not after or place_of(r) > after), key=place_of)[:limit]
 
     async def case(self, subject: str, scope: str) -> Record | None:

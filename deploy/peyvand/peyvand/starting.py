@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from peyvand.running import Trouble, addresses
+from peyvand.running import Trouble
 
 
 def starting(app: typer.Typer) -> None:
@@ -43,11 +43,9 @@ def simulate(
     only = tuple(filter(None, (code.strip() for code in provinces.split(","))))
     if unknown := [code for code in only if code not in known()]:
         raise Trouble(f"there is no province {', '.join(unknown)}", "codes are IR-00 to IR-30, parted by commas")
-    where = addresses(url).public_url
     from peyvand.simulation.main import simulate as simulated
 
-    done: int = simulated(scale, seed, only, where, trickle)
-    return done
+    return simulated(scale, seed, only, url, trickle)
 
 
 def apply(

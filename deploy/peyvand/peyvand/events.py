@@ -1,6 +1,6 @@
 """What the country says: its topics read with kafka-python, live or from the beginning, one line an event."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -97,7 +97,7 @@ def line(each: Heard) -> str:
     e = each.envelope
     at = f"{jalali_text(tehran_day(e.time))} {e.time.astimezone(TEHRAN):%H:%M:%S}"
     where = "/".join(filter(None, (e.context.province, e.context.county))) or "-"
-    told = " ".join(f"{name}={_short(value)}" for name, value in _data(e).items())
+    told = " ".join(f"{name}={_short(value)}" for name, value in msgspec.structs.asdict(e.event).items())
     what = e.event.TYPE.removeprefix(f"ir.peyvand.{e.source}.").removesuffix(".v1")
     return f"{at}  {e.source:<12}  {what:<24}  {where:<10}  {e.subject}/{e.sequence}  {told}".rstrip()
 
@@ -144,10 +144,5 @@ def _heard(record: Any) -> Heard:
         return Heard(record.topic, record.partition, record.offset, raw, None, str(e))
 
 
-def _data(e: Envelope) -> Mapping[str, Any]:
-    told: dict[str, Any] = msgspec.to_builtins(e.event)
-    return told
-
-
 def _short(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,202 @@
+"""What the operator sees of the log and of the stores: is it what lies there, and in plain words?"""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+
+from contracts.envelope import Context, Envelope, write
+from contracts.events.screening import CaseDecided
+from contracts.subjects import partition_of
+from contracts.topics import TOPICS
+from peyvand import cli
+from peyvand.events import Heard, cloud_event, line
+from peyvand.running import Addresses, Part
+from peyvand.status import SERVICES, ProcessStatus, ServiceStatus, Status, lag, quantile, reasons, status
+from peyvand.telling import status_tables
+from plumbing.ids import uuid7
+from tests.parts import Parts
+
+NOON = datetime(2025, 10, 1, 8, 30, tzinfo=UTC)
+
+
+def _decided(subject: str, sequence: int) -> Envelope:
+    event = CaseDecided(
+        outcome="approved", reasons=("meets_conditions",), rule_version="1404-1", working_hours=16, within_sla=True
+    )
+    context = Context(round="1404", province="IR-20", county="2001")
+    return Envelope(source="screening", subject=subject, sequence=sequence, time=NOON, event=event, context=context)
+
+
+def _heard(envelope: Envelope) -> Heard:
+    return Heard("peyvand.screening", 3, 17, write(envelope), envelope)
+
+
+def test_an_event_is_one_line_that_a_stranger_understands() -> None:
+    told = line(_heard(_decided("0199-a", 2)))
+    assert told.startswith("1404-07-09 12:00:00  screening")
+    for word in ("case.decided", "IR-20/2001", "0199-a/2", "outcome=approved", "reasons=meets_conditions"):
+        assert word in told
+    assert "\n" not in told
+
+
+def test_an_event_as_json_is_what_its_bytes_say_and_where_they_lie() -> None:
+    told = cloud_event(_heard(_decided("0199-a", 2)))
+    assert (told["topic"], told["partition"], told["offset"]) == ("peyvand.screening", 3, 17)
+    assert told["event"]["id"] == "screening/0199-a/2" and told["event"]["specversion"] == "1.0"
+
+
+def test_what_is_no_event_is_shown_as_that() -> None:
+    each = Heard("peyvand.screening", 3, 17, b"\xff", None, "no JSON")
+    assert line(each) == "peyvand.screening/3@17  unreadable: no JSON"
+    assert cloud_event(each)["unreadable"] == "no JSON"
+
+
+def test_lag_is_what_a_service_hears_and_has_not_passed() -> None:
+    ends = {"peyvand.registration/0": 10, "peyvand.screening/0": 5, "peyvand.market/0": 7}
+    assert lag("screening", {"peyvand.registration/0": 4}, ends) == 6
+    assert lag("reporting", {}, ends) == 22
+    assert lag("registration", {"peyvand.screening/0": 9}, ends) == 0
+
+
+@pytest.mark.parametrize(
+    ("buckets", "wanted"),
+    [
+        ([], None),
+        ([(1.0, 0.0), (float("inf"), 0.0)], None),
+        ([(0.1, 50.0), (0.2, 100.0), (float("inf"), 100.0)], 0.19),
+        ([(0.1, 10.0), (float("inf"), 100.0)], 0.1),
+    ],
+)
+def test_a_quantile_lies_within_its_bucket(buckets: list[tuple[float, float]], wanted: float | None) -> None:
+    assert quantile(0.95, buckets) == (None if wanted is None else pytest.approx(wanted))
+
+
+def test_a_process_says_why_it_is_not_ready() -> None:
+    assert reasons(200, b"whatever") == ()
+    assert reasons(503, b'{"ready":false,"reasons":["paused: TooManyFaults"]}') == ("paused: TooManyFaults",)
+    assert reasons(503, b"<html>") == ("answered 503",)
+    assert reasons(0, b"no answer: refused") == ("no answer: refused",)
+
+
+def _service(**changed: Any) -> ServiceStatus:
+    quiet: dict[str, Any] = {name: 0 for name in ServiceStatus.__struct_fields__ if name != "service"}
+    return ServiceStatus(service="screening", **{**quiet, **changed})
+
+
+@pytest.mark.parametrize(
+    ("found", "well"),
+    [
+        (Status("u", (_service(lag=9, unsent=3, parked_early=1),), (ProcessStatus("p", 1, 2, True),)), True),
+        (Status("u", (_service(parked_faulty=1),), ()), False),
+        (Status("u", (_service(unreadable=1),), ()), False),
+        (Status("u", (), (ProcessStatus("p", 1, 2, False, ("paused",)),)), False),
+        (Status("u", (), (), ("MongoDB cannot be asked",)), False),
+    ],
+)
+def test_all_is_well_only_where_nothing_waits_for_a_person(found: Status, well: bool) -> None:
+    assert found.well is well
+    assert ("all is well" in status_tables(found)[-1]) is well
+
+
+@pytest.fixture
+def country(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> Iterator[Addresses]:
+    """Real parts, and nobody at the public address."""
+    monkeypatch.setenv("PEYVAND_PUBLIC_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("PEYVAND_KAFKA", parts.kafka)
+    monkeypatch.setenv("PEYVAND_MONGO", parts.mongo)
+    yield Addresses("http://127.0.0.1:9", parts.kafka, parts.mongo)
+
+
+async def _topics(parts: Parts) -> None:
+    from kafka.admin import KafkaAdminClient
+
+    client = KafkaAdminClient(bootstrap_servers=parts.kafka)
+    try:
+        missing = [topic.name for topic in TOPICS if topic.name not in client.list_topics()]
+    finally:
+        client.close()
+    if missing:
+        await parts.topics(*missing)
+
+
+def _publish(parts: Parts, *raws: tuple[str, bytes]) -> None:
+    from kafka import KafkaProducer
+
+    producer = KafkaProducer(bootstrap_servers=parts.kafka)
+    try:
+        for subject, raw in raws:
+            sent = producer.send("peyvand.screening", key=subject.encode(), value=raw, partition=partition_of(subject))
+            sent.get(10)
+    finally:
+        producer.close()
+
+
+@pytest.mark.server
+async def test_the_log_is_read_from_its_beginning_one_line_an_event(
+    parts: Parts, country: Addresses, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await _topics(parts)
+    subject = uuid7()
+    _publish(parts, *((subject, write(_decided(subject, n))) for n in (1, 2, 3)), (subject, b"no event"))
+    tail = ["events", "tail", "--from", "beginning", "--no-follow", "--service", "screening", "--subject", subject]
+    assert cli.main(tail) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert [f"{subject}/{n}" in each for n, each in zip((1, 2, 3), told, strict=False)] == [True] * 3
+    assert len(told) == 4 and "unreadable" in told[3]
+    assert cli.main([*tail, "--limit", "2", "--json"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert [json.loads(each)["event"]["sequence"] for each in told] == [1, 2]
+    assert cli.main(["events", "show", f"screening/{subject}/2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["event"]["id"] == f"screening/{subject}/2"
+    assert cli.main(["events", "show", f"screening/{subject}/9"]) == 1
+    assert "peyvand status" in capsys.readouterr().err
+    assert cli.main(["events", "show", "nonsense"]) == 1
+    assert cli.main(["events", "tail", "--service", "nobody"]) == 1
+
+
+@pytest.mark.server
+async def test_the_state_of_the_stores_is_what_lies_in_them(parts: Parts, country: Addresses) -> None:
+    await _topics(parts)
+    now, names = datetime.now(UTC), [uuid7() for _ in range(2)]
+    with MongoClient[dict[str, Any]](parts.mongo, tz_aware=True) as client:
+        market = client["market"]
+        unsent = {"last_sequence": 5, "relayed": 2, "unrelayed_since": now - timedelta(seconds=90)}
+        faulty = {"last_sequence": 1, "relayed": 1, "faulty_since": now - timedelta(seconds=30)}
+        due = {"indexed": {"due": now - timedelta(hours=1)}}
+        market.records.insert_many(
+            [{"_id": names[0], "partition": 0, **unsent}, {"_id": names[1], "partition": 31, **faulty, **due}]
+        )
+        market.unreadable.insert_one({"_id": names[0]})
+        try:
+            found = _status(country, now)
+        finally:
+            market.records.delete_many({"_id": {"$in": names}})
+            market.unreadable.delete_one({"_id": names[0]})
+    seen = {each.service: each for each in found.services}
+    assert tuple(seen) == SERVICES
+    assert seen["market"].unsent >= 3 and seen["market"].unsent_oldest_seconds >= 90
+    assert seen["market"].parked_faulty >= 1 and seen["market"].unreadable >= 1
+    assert seen["market"].overdue_oldest_seconds >= 3600
+    assert found.processes == (
+        ProcessStatus("front door", 0, 0, False, ("no answer: [Errno 111] Connection refused",)),
+    )
+    assert not found.well and not found.troubles
+
+
+def _status(country: Addresses, now: datetime) -> Status:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as elsewhere:  # `status` runs a loop of its own
+        return elsewhere.submit(status, country, now).result()
+
+
+@pytest.mark.server
+def test_what_cannot_be_asked_is_said_and_the_rest_is_told(parts: Parts) -> None:
+    half = Addresses("http://127.0.0.1:9", parts.kafka, "", (Part("market-worker", 1, 9), Part("kafka", 2, 9)))
+    found = status(half, NOON)
+    assert len(found.troubles) == 1 and "MongoDB's address is not known" in found.troubles[0]
+    assert [each.name for each in found.processes] == ["market-worker"]

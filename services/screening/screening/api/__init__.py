@@ -23,7 +23,7 @@ def create(
     lifespan: Any = None,
 ) -> web.App:
     """The API of screening over these records."""
-    app = web.create_app(
+    return web.create_app(
         settings,
         "Screening",
         description="Who is eligible, and what an admitted applicant can make. No identity is ever here.",
@@ -32,5 +32,3 @@ def create(
         prefix=PREFIX,
         routers=[cases.router(store, questions, clock), officers.router(store, questions, clock), signin.router()],
     )
-    app.state.sign_in = f"{PREFIX}/sign-in"
-    return app

@@ -6,7 +6,7 @@ The client reads and writes with majority: what the relay has told Kafka must su
 import re
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -55,7 +55,13 @@ _state = msgspec.json.Encoder().encode
 def connect(url: str) -> AsyncMongoClient[dict[str, Any]]:
     """The one way to a client: majority everywhere, journalled, instants with their zone."""
     return AsyncMongoClient(
-        url, w="majority", journal=True, readConcernLevel="majority", tz_aware=True, serverSelectionTimeoutMS=10_000
+        url,
+        w="majority",
+        journal=True,
+        readConcernLevel="majority",
+        tz_aware=True,
+        tzinfo=UTC,
+        serverSelectionTimeoutMS=10_000,
     )
 
 

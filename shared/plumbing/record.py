@@ -30,7 +30,10 @@ class Rules(Protocol):
     """A module of a service's `domain`, one per kind of subject: pure functions; no I/O, no clock, no chance."""
 
     VERSION: int  # raised when states of the older rules are no longer read the same way
-    State: type[Any]
+
+    @property
+    def State(self) -> type[Any]:
+        """What the rules know of a subject: frozen, and at its start without arguments."""
 
     def decide(self, state: Any, command: Any, at: datetime) -> Sequence[Event | Said]:
         """Somebody asks, or the clock does (Tick). Raises Refused."""

@@ -125,6 +125,11 @@ class KeyBlocks:
             await self._make(0)
         return self._ahead.popleft()
 
+    async def close(self) -> None:
+        """Lets a block that is being made come to its end."""
+        if self._soon is not None:
+            await self._soon
+
     async def key_of(self, key_id: str) -> bytes:
         """The key. Raises Destroyed, Sealed."""
         found = await self.keys_of([key_id])

@@ -1,14 +1,14 @@
 """What is sealed opens with its own key under its own name only; a person is found without being known."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
+from plumbing.ids import uuid7
 from plumbing.mongo import connect
 from plumbing.privacy import Destroyed, KeyBlocks, Keyring, MemoryKeyBlocks, Sealed
-from tests.parts import Parts
 
 MASTER, INDEX, NEXT_MASTER, NEXT_INDEX = "m" * 40, "i" * 40, "n" * 40, "j" * 40
 NATIONAL_ID = "9990000006"
@@ -99,26 +99,26 @@ Make = Callable[[Keyring], KeyBlocks]
 
 
 @pytest.fixture(params=["memory", pytest.param("mongo", marks=pytest.mark.server)])
-def make(request: pytest.FixtureRequest) -> Iterator[Make]:
-    """Key blocks in memory and in MongoDB: the same promises."""
-    if request.param == "memory":
-        kept: dict[str, bytes] = {}
+async def make(request: pytest.FixtureRequest) -> AsyncIterator[Make]:
+    """Key blocks in memory and in MongoDB: the same promises; each call is another process over the same keys."""
+    made: list[KeyBlocks] = []
+    kept: dict[str, bytes] = {}
+    client: Any = None if request.param == "memory" else connect(request.getfixturevalue("parts").mongo)
 
-        def in_memory(keyring: Keyring) -> KeyBlocks:
-            blocks = MemoryKeyBlocks(keyring)
-            blocks.kept = kept
-            return blocks
+    def blocks(keyring: Keyring) -> KeyBlocks:
+        if client is None:
+            each: KeyBlocks = MemoryKeyBlocks(keyring)
+            each.kept = kept  # type: ignore[attr-defined]
+        else:
+            each = KeyBlocks(client[f"keys_{uuid7()}"] if not made else made[0].keys.database, keyring, block=8)
+        made.append(each)
+        return each
 
-        yield in_memory
-        return
-    parts: Parts = request.getfixturevalue("parts")
-    database = f"keys_{abs(hash(request.node.nodeid))}"
-
-    def in_mongo(keyring: Keyring) -> KeyBlocks:
-        client: Any = connect(parts.mongo)
-        return KeyBlocks(client[database], keyring, block=8)
-
-    yield in_mongo
+    yield blocks
+    for each in made:
+        await each.close()
+    if client is not None:
+        await client.close()
 
 
 async def test_keys_are_made_ahead_and_given_once(make: Make, keyring: Keyring) -> None:

@@ -18,7 +18,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from contracts.calendar import tehran_day
 from contracts.subjects import partition_of
 from plumbing.clock import Clock, machine_now
-from plumbing.mongo import MongoStore
+from plumbing.mongo import MongoStore, transience
 from plumbing.store import Changes
 from reporting.domain import RULES
 from reporting.domain import round as rounds
@@ -145,14 +145,15 @@ class Tallies:
 
     async def read(self, since: Mapping[str, int]) -> Reading:
         """What moved since these versions. A document may be newer than its version here; it is then read again."""
-        marks = [mark async for mark in self.marks.find({})]
-        versions = _versions(marks)
-        moved = [place for place, version in versions.items() if since.get(place) != version and place != ROUNDS]
-        documents: dict[str, Days] = {}
-        for start in range(0, len(moved), 1_000):
-            async for d in self.tallies.find({"_id": {"$in": moved[start : start + 1_000]}}, {"days": 1}):
-                documents[d["_id"]] = d["days"]
-        found = await self._rounds() if since.get(ROUNDS, 0) != versions.get(ROUNDS, 0) else None
+        async with transience():
+            marks = [mark async for mark in self.marks.find({})]
+            versions = _versions(marks)
+            moved = [place for place, version in versions.items() if since.get(place) != version and place != ROUNDS]
+            documents: dict[str, Days] = {}
+            for start in range(0, len(moved), 1_000):
+                async for d in self.tallies.find({"_id": {"$in": moved[start : start + 1_000]}}, {"days": 1}):
+                    documents[d["_id"]] = d["days"]
+            found = await self._rounds() if since.get(ROUNDS, 0) != versions.get(ROUNDS, 0) else None
         return Reading(versions, documents, sum(m["events"] for m in marks), _latencies(marks), found)
 
     async def _rounds(self) -> tuple[rounds.State, ...]:
@@ -213,15 +214,16 @@ class Board:
         self.read_at = -math.inf
         self.cost = 0.0  # seconds that the last new figures took: a large country is looked at less often
         self.reading = asyncio.Lock()
+        self.viewers = 0  # who listen to the stream
 
     @property
     def version(self) -> int:
         """Grows whenever anything moves."""
         return sum(self.versions.values())
 
-    async def look(self) -> int:
-        """Reads what moved, if the last look is old enough; returns the version."""
-        pause = max(self.pause, 4 * self.cost)
+    async def look(self, *, fresh: bool = False) -> int:
+        """Reads what moved, if the last look is old enough (`fresh`: in any case); returns the version."""
+        pause = 0.0 if fresh else max(self.pause, 4 * self.cost)
         if time.monotonic() - self.read_at < pause:
             return self.version
         async with self.reading:
@@ -236,9 +238,9 @@ class Board:
                 self.read_at = time.monotonic()
         return self.version
 
-    async def figures(self, round_id: str = "") -> Figures | None:
+    async def figures(self, round_id: str = "", *, fresh: bool = False) -> Figures | None:
         """The figures of a round, or of the current one; none before there is any."""
-        await self.look()
+        await self.look(fresh=fresh)
         now = self.clock().at
         found = self.rounds.get(round_id) if round_id else current(self.rounds.values(), now)
         if found is None:

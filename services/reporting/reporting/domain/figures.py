@@ -34,6 +34,11 @@ class Figures:
         self.day = tehran_day(as_of)
         self._days = days
 
+    @property
+    def edition(self) -> tuple[str, int, str]:
+        """What an answer's version depends on: the same day may end without an event."""
+        return (self.round.round, self.version, self.day.isoformat())
+
     @cached_property
     def policy(self) -> Policy:
         """The policy that the round names."""

@@ -1,0 +1,106 @@
+"""Wires reporting: `python -m reporting.main api|worker`."""
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from pymongo.asynchronous.database import AsyncDatabase
+
+from plumbing.mongo import MongoStore, connect
+from plumbing.serving import role_main, serve, serve_worker
+from plumbing.settings import Settings, load
+from reporting import store
+from reporting.consumer import SERVICE, topics
+from reporting.domain import RULES
+from reporting.store import Board, Tallies
+
+if TYPE_CHECKING:
+    from plumbing.web import App
+
+
+async def prepare(database: AsyncDatabase[dict[str, Any]]) -> None:
+    """Makes the indexes; making them again changes nothing."""
+    await store.prepare(database)
+
+
+def create(settings: Settings, board: Board | None = None) -> "App":
+    """The API and the pages; with a `board` of its own it needs no database."""
+    from plumbing.pages import STATIC
+    from plumbing.web import create_app
+    from reporting.api import data, pages
+    from reporting.api.assets import Assets
+
+    trouble = ["not started"]
+
+    @asynccontextmanager
+    async def lifespan(app: "App") -> AsyncIterator[None]:
+        if board is not None:
+            app.state.board = board
+            trouble.clear()
+            yield
+            return
+        client = connect(settings.mongo.get_secret_value())
+        try:
+            app.state.board = Board(Tallies(client[settings.database]), settings.programme_clock())
+            trouble.clear()
+            yield
+        finally:
+            await client.close()
+
+    async def ready() -> list[str]:
+        if not trouble:
+            await app.state.board.look()
+        return trouble
+
+    app = create_app(
+        settings,
+        "Peyvand: the figures of the country",
+        lifespan=lifespan,
+        ready=ready,
+        prefix="",
+        routers=[data.router, pages.router],
+        description="The ranking of the 31 provinces, open to everybody, with all that it is made of. "
+        "How it is computed: docs/methodology.md.",
+    )
+    app.mount("/assets/peyvand", Assets(directory=STATIC), name="own")
+    if settings.assets is not None:
+        app.mount("/assets/vendor", Assets(directory=settings.assets, kept=True), name="vendor")
+    return app
+
+
+def api() -> None:
+    """The role that answers."""
+    settings = load(Settings)
+    serve(create(settings), settings)
+
+
+async def worker() -> None:
+    """The role that remembers: facts and tallies, in one transaction. It says nothing, so its relay never connects."""
+    from plumbing.relay import Relay, connect_producer
+    from plumbing.worker import Worker
+
+    settings = load(Settings)
+    client = connect(settings.mongo.get_secret_value())
+    try:
+        database = client[settings.database]
+        records = MongoStore(database, SERVICE, RULES)
+        await serve_worker(
+            Worker(
+                SERVICE,
+                topics(),
+                settings.kafka,
+                records,
+                Relay(records, connect_producer(settings.kafka, SERVICE), SERVICE),
+                settings.programme_clock(),
+                projection=Tallies(database).move,
+                linger=settings.linger,
+            ),
+            settings,
+        )
+    finally:
+        await client.close()
+
+
+if __name__ == "__main__":
+    role_main(sys.argv, api=api, worker=worker)

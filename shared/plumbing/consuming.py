@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
@@ -203,7 +204,7 @@ class Consumer:
         self.faults_in_a_row = done.faults_in_a_row
         metrics.observe_batch(self.service, messages, done)
         for fault in done.faults:
-            log.error("parked", event=f"{fault.source}/{fault.subject}/{fault.sequence}", fault=fault.why)
+            log.error("parked", **msgspec.structs.asdict(fault))
         self.stranded |= any(after.parked and stranded(after) for _, after in done.changes)
 
     async def _fetch_stranded(self) -> bool:

@@ -264,7 +264,9 @@ class MongoStore:
     async def machine_time(self) -> datetime:
         """The database's own clock."""
         async with transience():
-            found: datetime = (await self.client.admin.command("hello"))["localTime"]
+            found: datetime = (await self.client.admin.command("hello", codec_options=self.database.codec_options))[
+                "localTime"
+            ]
         return found
 
     async def backlog(self, partitions: Collection[int], now: datetime) -> Backlog:

@@ -57,6 +57,7 @@ class End(msgspec.Struct, frozen=True):
 
     connection: str
     reason: str
+    lead: str = ""
 
 
 def check(command: Connect) -> None:

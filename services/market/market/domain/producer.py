@@ -89,7 +89,7 @@ def decide(state: State, command: Command, at: datetime) -> Sequence[Event]:
             found = _connection(state, command.connection, command.lead)
             return [connections.raise_evidence(command.connection, found, command)]
         case End():
-            return [connections.end(command.connection, _connection(state, command.connection, ""), command)]
+            return [connections.end(command.connection, _connection(state, command.connection, command.lead), command)]
     return []
 
 

@@ -124,6 +124,10 @@ name_invalid invalid
 نام را همان‌گونه که روی کارت ملی است بنویسید.
 Write the name as it stands on the national card.
 
+named_twice invalid
+همین مورد در ردیف {row} هم آمده است. یکی را بردارید.
+The same stands in row {row} already. Remove one of them.
+
 national_id_check_digit invalid
 رقم آخر کد ملی با بقیه نمی‌خواند. لطفاً از روی کارت دوباره بخوانید.
 The last digit does not fit the others. Please read the number from your card again.
@@ -147,10 +151,6 @@ This applicant has no open case.
 not_admitted conflict
 این متقاضی هنوز در سهمیه پذیرفته نشده است.
 This applicant has not been admitted to a seat yet.
-
-not_connected conflict
-این تولیدکننده هنوز اتصالی ندارد.
-This producer has no connection yet.
 
 not_eligible conflict
 با قواعدی که برقرار نیست نمی‌توان پذیرفت: {rules}.

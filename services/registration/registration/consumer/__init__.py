@@ -1,1 +1,9 @@
 """What registration hears, and what its worker does besides: seats are given, identities are checked."""
+
+from contracts.topics import heard_by
+from registration.store.questions import SERVICE
+
+
+def topics() -> tuple[str, ...]:
+    """The topics that registration hears: screening's decisions about its applicants."""
+    return heard_by(SERVICE)

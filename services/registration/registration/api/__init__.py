@@ -1,0 +1,39 @@
+"""Registration over HTTP: rounds, seats and applications for programmes, and the applicant's own pages."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from plumbing import web
+from plumbing.settings import KeySettings
+from registration.api import applications, rounds
+from registration.api.probes import Probes
+from registration.store.audit import Audit
+from registration.store.office import Office
+from registration.store.questions import Questions
+
+PREFIX = "/registration"
+
+
+def create(
+    settings: KeySettings,
+    office: Office,
+    questions: Questions,
+    audit: Audit,
+    *,
+    ready: Callable[[], Awaitable[list[str]]],
+    lifespan: Any = None,
+) -> web.App:
+    """The API of registration over these records."""
+    probes = Probes()
+    return web.create_app(
+        settings,
+        "Registration",
+        description="Who is in, once, nationwide, and which seat.",
+        lifespan=lifespan,
+        ready=ready,
+        prefix=PREFIX,
+        routers=[
+            rounds.router(office, questions),
+            applications.router(office, questions, audit, probes),
+        ],
+    )

@@ -1,0 +1,103 @@
+"""What pure code may not do, and what may not happen when a module is imported."""
+
+import ast
+import sys
+from collections.abc import Iterator
+
+from tests.house.sources import Source, imports
+
+# The part of the standard library that has neither input, output, clock nor chance.
+PURE = {
+    *("abc", "bisect", "collections", "contextlib", "dataclasses", "datetime", "decimal", "enum", "fractions"),
+    *("functools", "graphlib", "hashlib", "heapq", "itertools", "json", "math", "operator", "re", "statistics"),
+    *("string", "types", "typing", "unicodedata", "zlib", "zoneinfo"),
+}
+NOW = {"now", "utcnow", "today"}  # of datetime and date
+IMPURE = {"open", "print", "input", "exec", "eval", "__import__", "breakpoint", "globals", "hash", "id"}
+
+# What may be called while a module is imported: it makes a value out of values and touches nothing.
+MAKERS = {
+    *("Annotated", "Counter", "Decimal", "Fraction", "Gauge", "Histogram", "TypeVar", "ZoneInfo", "bytes", "cast"),
+    *("chr", "date", "datetime", "dict", "dedent", "frozenset", "len", "list", "maketrans", "max", "min", "ord"),
+    *("range", "set", "sorted", "str", "sum", "timedelta", "tuple", "zip", "time", "compile", "join", "split"),
+    *("Decoder", "Encoder", "Meta", "field", "Field", "NewType", "ParamSpec", "Path", "vars", "values", "items"),
+    *("isinstance", "issubclass", "strip", "enumerate", "encode", "fromkeys", "get", "getLogger", "get_logger"),
+    *("SecretStr", "MappingProxyType", "parents", "TypeAdapter", "object", "int", "namedtuple", "resolve"),
+    *("AppKey", "RequestKey", "Argument", "Option"),  # names of things, and of what a command takes
+    *("allow", "etagged", "limited", "public"),  # what a route declares
+}
+
+
+def impurities(source: Source) -> list[str]:
+    """Where this file reads the clock, takes a chance or touches the world."""
+    found = [
+        f"{source.where}:{line} imports {name}"
+        for line, name in imports(source)
+        if name.split(".")[0] in sys.stdlib_module_names and name.split(".")[0] not in PURE
+    ]
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.AsyncFunctionDef | ast.Await):
+            found.append(f"{source.where}:{node.lineno} waits")
+        if isinstance(node, ast.Call):
+            function = node.func
+            if isinstance(function, ast.Name) and function.id in IMPURE:
+                found.append(f"{source.where}:{node.lineno} calls {function.id}")
+            if isinstance(function, ast.Attribute) and function.attr in NOW:
+                found.append(f"{source.where}:{node.lineno} calls .{function.attr}")
+        if isinstance(node, ast.Global | ast.Nonlocal):
+            found.append(f"{source.where}:{node.lineno} changes what stands outside")
+    return found
+
+
+def happenings(source: Source) -> list[str]:
+    """What would happen if this module were imported, beside definitions."""
+    made_here = {
+        node.name for node in source.tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)
+    }  # a class or a function of the module itself makes its constants
+    classes = {name.rsplit(".", 1)[-1] for _, name in imports(source) if name.rsplit(".", 1)[-1][:1].isupper()}
+    found = []
+    for statement in _statements(source.tree.body):
+        if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+            continue  # a docstring
+        if not isinstance(statement, ast.Assign | ast.AnnAssign):
+            found.append(f"{source.where}:{statement.lineno} does something when imported")
+            continue
+        for node in _run_now(statement):
+            if isinstance(node, ast.Call) and (name := _name(node.func)) not in MAKERS | made_here | classes:
+                found.append(f"{source.where}:{node.lineno} calls {name} when imported")
+            if isinstance(node, ast.Attribute) and node.attr in ("environ", "argv"):
+                found.append(f"{source.where}:{node.lineno} reads {node.attr} when imported")
+    return found
+
+
+def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    for statement in body:
+        match statement:
+            case ast.Import() | ast.ImportFrom() | ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Pass():
+                pass
+            case ast.ClassDef():
+                yield from _statements(statement.body)
+            case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+                pass
+            case ast.If(test=ast.Compare(left=ast.Name(id="__name__"))):
+                pass
+            case _:
+                yield statement
+
+
+def _run_now(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes that are evaluated at once: not the bodies of lambdas."""
+    if isinstance(node, ast.Lambda):
+        return
+    yield node
+    for child in ast.iter_child_nodes(node):
+        yield from _run_now(child)
+
+
+def _name(function: ast.expr) -> str:
+    match function:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name
+        case ast.Subscript(value=value):
+            return _name(value)
+    return ast.unparse(function)

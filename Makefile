@@ -45,8 +45,8 @@ contracts: setup ## make the published schemas, examples and AsyncAPI anew
 lock: python ## make the locks anew
 	@$(PYTHON) deploy/setup.py lock
 
-clean: setup ## remove what was run (data, logs, secrets); what is installed stays
-	@$(PEYVAND) clean
+clean: ## remove what was run (data, logs, secrets); what is installed stays
+	@test ! -x $(BIN)/python || $(PEYVAND) clean
 
 .PHONY: python
 python:

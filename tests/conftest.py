@@ -1,14 +1,36 @@
 """What several rooms of tests share: the real parts, started only when a test asks for them."""
 
+import shutil
 from collections.abc import Iterator
 
 import pytest
 
-from tests.parts import Parts, started
+from tests import country as countries
+from tests import parts as real
+from tests.country import Country
+from tests.parts import Parts
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 @pytest.fixture(scope="session")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
     """A real Kafka and a real MongoDB."""
-    with started(tmp_path_factory.mktemp("parts")) as running:
+    with real.started(tmp_path_factory.mktemp("parts")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def country(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Country]:
+    """The whole country, every process of it ready; whoever kills one waits until it is back."""
+    with countries.started(tmp_path_factory.mktemp("country")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The program of a browser; without one a web test is reported as not run, never as passed."""
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        pytest.skip("not run: there is no browser on this machine")
+    return found

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,7 +65,7 @@ def started(folder: Path) -> Iterator[Parts]:
     try:
         for name, part in (("mongod", mongod), ("kafka", kafka)):
             part.prepare()
-            running[name] = start(part.command(), folder / f"{name}.log", os.environ, dies_with_us=True)
+            running[name] = start(part.command(), folder / f"{name}.log", os.environ, if_we_die=signal.SIGKILL)
         for name, part in (("mongod", mongod), ("kafka", kafka)):
             if not _comes_up(part, running[name]):
                 log = (folder / f"{name}.log").read_text(errors="replace")

@@ -76,12 +76,12 @@ def start(
     record: Callable[[Identity], None] = lambda _: None,
     *,
     folder: Path | None = None,
-    dies_with_us: bool = False,
+    if_we_die: signal.Signals | None = None,
 ) -> "subprocess.Popen[bytes]":
     """Starts a process in a session of its own, so that the terminal's Ctrl-C is ours alone to pass on.
 
-    It runs only once `record` has returned. Without a `log` it writes where we write. `dies_with_us`: killed when the
-    calling thread is gone, for tests.
+    It runs only once `record` has returned. Without a `log` it writes where we write. `if_we_die`: what the
+    kernel sends it when the calling thread is gone, for tests.
     """
     with log.open("ab") if log else nullcontext() as out:
         process = subprocess.Popen(
@@ -92,19 +92,24 @@ def start(
             env=dict(environment),
             cwd=folder,
             start_new_session=True,
-            preexec_fn=_die_with_parent if dies_with_us else None,
+            preexec_fn=(lambda: _when_parent_dies(if_we_die)) if if_we_die else None,
         )
     assert process.stdin is not None
-    if who := identify(process.pid):
-        record(who)
+    try:
+        if who := identify(process.pid):
+            record(who)
+    except BaseException:
+        process.stdin.close()
+        process.wait()
+        raise
     with suppress(BrokenPipeError):  # it is gone already; whoever waits for it sees that
         process.stdin.write(b"go\n")
         process.stdin.close()
     return process
 
 
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+def _when_parent_dies(sign: signal.Signals) -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, sign)
 
 
 def stop(process: "subprocess.Popen[bytes]", grace: float) -> None:

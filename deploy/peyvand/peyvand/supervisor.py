@@ -97,9 +97,10 @@ class Supervisor:
     async def _bring_up(self) -> None:
         secrets = development_secrets(self.home, SERVICES)
         kafka, mongo = os.environ.get("KAFKA_BOOTSTRAP", ""), os.environ.get("MONGO_URL", "")
+        anywhere = os.environ.get("PEYVAND_PORTS") == "any"
         ports = free_ports(
             {
-                name: port
+                name: None if anywhere else port
                 for name, port in country.PORTS.items()
                 if not (kafka and name in ("kafka", "controller")) and not (mongo and name == "mongod")
             }
@@ -165,6 +166,7 @@ class Supervisor:
             process = self._begin("indexes", country.INDEXES, environment, log, 0)
             while process.poll() is None:  # noqa: ASYNC110  a process tells no other way
                 await asyncio.sleep(0.1)
+            self._say_state(processes={name: each for name, each in self.state.processes.items() if name != "indexes"})
             if process.returncode:
                 raise Failed(f"indexes: {log.read_text(errors='replace')[-2000:]}")
 

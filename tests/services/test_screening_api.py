@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
 from contracts.envelope import Context, Envelope, write
 from contracts.events import ApplicantAdmitted, ApplicantRegistered, Event
@@ -30,7 +31,7 @@ class Desk:
         self.now, self.store, self.issuer = START, memory_store(), Issuer(folder)
         self.told: dict[str, int] = {}
         settings = Settings(
-            service="screening", environment="development", kafka="-", mongo="-", database="-",
+            service="screening", environment="development", kafka="-", mongo=SecretStr("-"), database="-",
             issuer=self.issuer.name, jwks=self.issuer.jwks,
         )  # fmt: skip
 
@@ -55,7 +56,12 @@ class Desk:
         return subject
 
     async def registered(self, n: int, province: str = "IR-20", **more: str) -> str:
-        person = {"sex": "female", "age_band": "25-34", "work_mode": "independent", "intake_channel": "desk"}
+        person: dict[str, Any] = {
+            "sex": "female",
+            "age_band": "25-34",
+            "work_mode": "independent",
+            "intake_channel": "desk",
+        }
         return await self.hears(n, ApplicantRegistered(**person), province, **more)
 
     async def asks(self, method: str, path: str, *roles: str, key: str = "", **more: Any) -> httpx.Response:
@@ -147,7 +153,7 @@ async def test_others_do_not_decide(desk: Desk, role: str) -> None:
 
 async def test_a_list_is_answered_item_by_item_in_order(desk: Desk) -> None:
     cases = [await desk.registered(n) for n in range(1, 5)]
-    decisions = [
+    decisions: list[dict[str, Any]] = [
         {"id": cases[2], "outcome": "rejected", "reasons": ["insured"]},
         {"id": cases[0], **APPROVE},
         {"id": cases[1], "outcome": "rejected"},

@@ -99,7 +99,7 @@ def router(store: Store, questions: Cases, clock: Clock) -> APIRouter:
             state=state,
             f=f,
             today=today,
-            none=none,
+            nothing_free=none,
             groups=_groups([_line(each, today, held) for each in shown], today),
             counts={"late": late, "today": until_today - late, "week": until_week, "all": counts.states.get(OPEN, 0)},
             states=counts.states,

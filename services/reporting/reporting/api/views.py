@@ -15,6 +15,7 @@ from reporting.api.words import (
     DURATIONS,
     FUNNEL,
     GRADES,
+    HEADS,
     NOTES,
     STAGES,
     TERMS,
@@ -73,7 +74,7 @@ def ranking(figures: Figures, name: str, lang: str) -> Values:
         "rows": [_row(figures, name, row) for row in figures.tables[name]],
         "months": [_month(day, lang) for day in (*figures.month_ends, figures.day)],
         "median": median_low([row.shown for row in ranked]) if ranked else None,
-        "terms": _terms_of_head(figures, name, lang),
+        "heads": _heads(figures, name, lang),
         "country_terms": stage_terms(figures.country, figures.policy.formula, STAGE_IDS[int(name) - 1])
         if name != "composite"
         else (),
@@ -113,7 +114,7 @@ def province(figures: Figures, code: str, lang: str) -> Values:
     return {
         "figures": figures,
         "code": code,
-        "name": name_of(code, lang),
+        "called": name_of(code, lang),
         "row": figures.row("composite", code),
         "change": figures.change("composite", code),
         "last_month": _month(figures.month_ends[-1], lang) if figures.month_ends else None,
@@ -176,11 +177,11 @@ def _row(figures: Figures, name: str, row: Row) -> Values:
     }
 
 
-def _terms_of_head(figures: Figures, name: str, lang: str) -> list[str]:
+def _heads(figures: Figures, name: str, lang: str) -> list[tuple[str, str]]:
     if name == "composite":
         return []
     weights = getattr(figures.policy.formula, STAGE_IDS[int(name) - 1])
-    return [TERMS[term].get(lang) for term in weights]
+    return [(HEADS[term][0].get(lang), HEADS[term][1].get(lang)) for term in weights]
 
 
 def _month(day: Any, lang: str) -> str:

@@ -36,6 +36,17 @@ TERMS = {
     "R3": Words("هویت تأییدشده", "Identity verified, of registered"),
     "M5": Words("ادعای تأییدشده", "Claims confirmed, of claimed connections"),
 }
+HEADS = {  # of columns: two lines each
+    "R1": (Words("ثبت‌نام", "Registered,"), Words("از سهمیه", "of quota")),
+    "S1": (Words("پایش‌شده،", "Screened,"), Words("از ثبت‌نام", "of registered")),
+    "S3": (Words("پایش", "Screened"), Words("در مهلت", "in time")),
+    "C1": (Words("پذیرفته،", "Admitted,"), Words("از سهمیه", "of quota")),
+    "C2": (Words("ظرفیت،", "Identified,"), Words("از پذیرفته", "of admitted")),
+    "C3": (Words("شناسایی", "Identified"), Words("در مهلت", "in time")),
+    "M1": (Words("متصل با گواه،", "Connected,"), Words("از سهمیه", "of quota")),
+    "M2": (Words("متصل،", "Connected,"), Words("از ظرفیت", "of identified")),
+    "M3": (Words("پایدار،", "Sustained,"), Words("پس از ۹۰ روز", "after 90 days")),
+}
 NOTES = {
     "R1": Words("از ۱۰۰ بیشتر شمرده نمی‌شود", "counts at most 100"),
     "C1": Words("از ۱۰۰ بیشتر شمرده نمی‌شود", "counts at most 100"),

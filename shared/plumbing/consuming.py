@@ -22,6 +22,7 @@ from plumbing.record import Message, Place, Unread, stranded
 from plumbing.store import Conflict, Projection, Ranges, process
 
 SMALLEST_STRIDE = 100
+FEW = 5_000  # events of several partitions in one transaction
 STRANDED = 20  # subjects whose parked events are fetched at a time
 
 log = structlog.get_logger(__name__)
@@ -151,7 +152,7 @@ class Consumer:
             await self._step(taken, ranges)
 
     async def _catch_up(self) -> None:
-        """Reads one partition, of all topics, from its cursors to the present end; each has its turn."""
+        """Reads one partition of all topics, or a few that lag little, from the cursors to the present end."""
         self.behind &= self.cursors.keys()
         if self.behind:
             ends = await self.reader.ends(self.behind)
@@ -159,9 +160,8 @@ class Consumer:
         metrics.CATCHING_UP.labels(self.service).set(len(self.behind))
         if not self.behind:
             return
-        numbers = {tp.partition for tp in self.behind}
-        self.last_caught_up = min({n for n in numbers if n > self.last_caught_up} or numbers)
-        at = {tp: offset for tp, offset in self.cursors.items() if tp.partition == self.last_caught_up}
+        turn = self._turn({tp: end - self.cursors[tp] for tp, end in ends.items() if tp in self.behind})
+        at = {tp: offset for tp, offset in self.cursors.items() if tp.partition in turn}
         ends = await self.reader.ends(at.keys())
         await self.reader.seek(at)
         try:
@@ -177,6 +177,18 @@ class Consumer:
         except OffsetOutOfRangeError as e:
             self._break(dict.fromkeys(at.keys() & self.cursors.keys(), f"the log lacks what the cursor needs: {e}"))
         self.behind -= at.keys()
+
+    def _turn(self, lag: Mapping[TopicPartition, int]) -> set[int]:
+        """The next partition that is behind, and those after it as long as all together are few."""
+        numbers = sorted({tp.partition for tp in lag})
+        turn, events = set[int](), 0
+        for number in sorted(numbers, key=lambda n: (n <= self.last_caught_up, n)):
+            events += sum(n for tp, n in lag.items() if tp.partition == number)
+            if turn and events > FEW:
+                break
+            turn.add(number)
+            self.last_caught_up = number
+        return turn
 
     async def _step(self, records: Sequence[Any], ranges: Ranges) -> None:
         """From where the reader stood to where it stands, in one transaction with what lies between."""

@@ -16,6 +16,7 @@ EMITTED_ALARM = 500  # events of one subject: somebody should look
 EMITTED_LIMIT = 5_000  # a document holds 16 MB, and a batch with too large a one stops
 PARKED_EVENTS = 200  # of one source that are kept as bytes; what comes after is kept as its place in the log
 PARKED_BYTES = 256 << 10
+STRANDED_EVENTS = 2_000  # of one record that are brought from the log at a time
 NEVER = datetime(1, 1, 1, tzinfo=UTC)
 
 
@@ -234,14 +235,14 @@ def discard(record: Record, rules: Rules, service: str, source: str, reason: str
 
 
 def stranded(record: Record) -> list[Place]:
-    """Where the log holds the parked events whose turn it is: only their places were kept. At most PARKED_EVENTS."""
+    """Where the log holds the parked events whose turn it is: only their places were kept."""
     places: list[Place] = []
     for source, parked in record.parked.items():
         sequence = record.inbox.get(source, 0) + 1
         while not parked.fault and isinstance(place := parked.envelopes.get(sequence), Place):
             places.append(place)
             sequence += 1
-            if len(places) == PARKED_EVENTS:
+            if len(places) == STRANDED_EVENTS:
                 return places
     return places
 

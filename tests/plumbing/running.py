@@ -2,11 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from aiokafka import TopicPartition
+
+from contracts.subjects import PARTITIONS, partition_of
 from plumbing.clock import Clock
 from plumbing.mongo import MongoStore, connect
+from plumbing.reader import LogReader
+from plumbing.record import Message
 from plumbing.relay import Relay, connect_producer
 from plumbing.worker import Worker
 from tests.parts import Parts
@@ -73,6 +78,31 @@ class Country:
             if name.startswith(self.name):
                 await self.client.drop_database(name)
         await self.client.close()
+
+    async def say(
+        self, service: str, *messages: Message, raw: Sequence[tuple[bytes | None, bytes | None]] = ()
+    ) -> None:
+        """Writes events, and then any other bytes (into partition 0), to a service's topic."""
+        await asyncio.to_thread(self._say, self.topics[service], messages, raw)
+
+    def _say(self, topic: str, messages: Sequence[Message], raw: Sequence[tuple[bytes | None, bytes | None]]) -> None:
+        producer = connect_producer(self.parts.kafka, "test")()
+        for m in messages:
+            subject = m.envelope.subject
+            producer.send(topic, key=subject.encode(), value=m.raw, partition=partition_of(subject))
+        for key, value in raw:
+            producer.send(topic, key=key, value=value, partition=0)
+        producer.flush(30)
+        producer.close()
+
+    async def at_end(self) -> bool:
+        """Whether reporting's cursors stand at the end of every log."""
+        reader = LogReader(self.parts.kafka, "test")
+        try:
+            tps = [TopicPartition(t, p) for t in self.topics.values() for p in range(PARTITIONS)]
+            return await self.store("reporting").cursors(tps) == await reader.ends(tps)
+        finally:
+            await reader.stop()
 
     async def until(self, holds: Callable[[], Awaitable[bool]], within: float = 30) -> None:
         """Waits until something holds; a worker that ends meanwhile ends the test."""

@@ -13,6 +13,7 @@ PERSONAL = frozenset(
     {"national_id", "first_name", "last_name", "name", "mobile", "phone", "birth_date", "address", "token", "body"}
 )
 _NUMBERS = re.compile(r"(?<![\w.-])(?:\+?98|0)?9\d{9}(?![\w.-])|(?<![\w.-])\d{10}(?![\w.-])")
+_INPUTS = re.compile(r"('input': |input_value=|input=)[^\n]*")  # what validation errors quote
 REMOVED = "[removed]"
 
 
@@ -49,12 +50,12 @@ def configure(service: str, role: str, level: str = "info") -> None:
 
 
 def impersonal(logger: Any, method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Takes out values under personal names, and numbers that look like a national ID or a mobile number."""
+    """Takes out values under personal names, and what looks like a national ID, a mobile number or a quoted input."""
     for name, value in line.items():
         if name in PERSONAL:
             line[name] = REMOVED
         elif isinstance(value, str) and not name.startswith("_"):
-            line[name] = _NUMBERS.sub(REMOVED, value)
+            line[name] = _INPUTS.sub(rf"\1{REMOVED}", _NUMBERS.sub(REMOVED, value))
     return line
 
 

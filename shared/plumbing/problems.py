@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 import structlog
@@ -22,6 +23,7 @@ from starlette.responses import RedirectResponse, Response
 
 from contracts.commands import Refused
 from contracts.refusals import KINDS, REFUSALS, sentence
+from plumbing import metrics
 from plumbing.identity import Unauthenticated
 from plumbing.record import RecordFull
 from plumbing.store import Fenced, KeyReused, NewerRules, Taken, Transient
@@ -80,15 +82,21 @@ def checked(check: Callable[[str], Any]) -> BeforeValidator:
         try:
             return check(value)
         except Refused as refused:
-            raise PydanticCustomError(refused.code, "{code}", {"code": refused.code, **refused.details}) from refused
+            raise PydanticCustomError(refused.code, refused.code, dict(refused.details)) from refused
 
     return BeforeValidator(validate)
 
 
 def problem(
-    code: str, *, status: int = 0, instance: str = "", errors: Iterable[Mapping[str, Any]] = (), **details: Any
+    code: str, /, *, status: int = 0, instance: str = "", errors: Iterable[Mapping[str, Any]] = (), **details: Any
 ) -> dict[str, Any]:
-    """The body of a refusal."""
+    """The body of a refusal; its details fill the sentence."""
+    return _problem(code, details, status, instance, errors)
+
+
+def _problem(
+    code: str, details: Mapping[str, Any], status: int, instance: str, errors: Iterable[Mapping[str, Any]]
+) -> dict[str, Any]:
     refusal = REFUSALS.get(code, REFUSALS["malformed"])
     status = status or KINDS[refusal.kind]
     body: dict[str, Any] = {
@@ -122,7 +130,7 @@ _TITLES = {
 }
 
 
-def error(field: str, code: str, **details: Any) -> dict[str, Any]:
+def error(field: str, code: str, /, **details: Any) -> dict[str, Any]:
     """One entry of a problem's `errors`."""
     return {
         "field": field,
@@ -175,7 +183,7 @@ def request_id(request: Request) -> str:
 
 async def _refused(request: Request, e: Refused) -> Response:
     errors = [error(e.field, e.code, **e.details)] if e.field else []
-    body = problem(e.code, instance=request_id(request), errors=errors, **e.details)
+    body = _problem(e.code, e.details, 0, request_id(request), errors)
     headers = {}
     if body["status"] in (429, 503):
         headers["Retry-After"] = str(e.details.get("seconds", RETRY_AFTER))
@@ -184,12 +192,12 @@ async def _refused(request: Request, e: Refused) -> Response:
 
 async def _unauthenticated(request: Request, e: Unauthenticated) -> Response:
     if e.why != "no token":
+        metrics.TOKENS_REFUSED.labels(request.app.state.settings.service).inc()
         log.info("token_refused", why=e.why)
     sign_in = getattr(request.app.state, "sign_in", "")
     if sign_in and request.method == "GET" and wants_page(request):
-        from urllib.parse import quote
-
-        to = request.scope["path"] + (f"?{request.scope['query_string'].decode()}" if request.url.query else "")
+        query = request.scope["query_string"].decode("latin-1")
+        to = request.scope["path"] + (f"?{query}" if query else "")
         return RedirectResponse(f"{sign_in}?to={quote(to, safe='/')}", 303)
     body = problem("unauthenticated", instance=request_id(request))
     return respond(request, body, {"WWW-Authenticate": "Bearer"})

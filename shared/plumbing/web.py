@@ -81,7 +81,9 @@ class UndeclaredRoute(Exception):
 class Body(BaseModel):
     """What a request may hold: known fields, finite numbers, bounded text."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, str_max_length=2_000, frozen=True)
+    model_config = ConfigDict(
+        extra="forbid", allow_inf_nan=False, str_max_length=2_000, frozen=True, hide_input_in_errors=True
+    )
 
 
 class App(FastAPI):
@@ -153,9 +155,9 @@ def create_app(
     if any(route.path == "/sign-in" for router in routers for route in router.routes if isinstance(route, APIRoute)):
         app.state.sign_in = f"{prefix}/sign-in"
     problems.install(app)
-    app.include_router(_own(settings.service, ready, title, prefix))
     for router in routers:
         app.include_router(router, prefix=prefix)
+    app.include_router(_own(settings.service, ready, title, prefix))  # last: it is asked for least
     return app
 
 

@@ -1,13 +1,18 @@
-"""One suite over both stores: what memory promises, MongoDB keeps, races included."""
+"""One suite over both stores: what memory promises, MongoDB keeps, races included. And an API of the frame alone."""
 
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import httpx
 import pytest
 
 from plumbing.memory import MemoryStore
 from plumbing.mongo import MongoStore, connect
+from plumbing.settings import Settings
+from plumbing.web import App, create_app
 from tests.plumbing.country import Answering, Asking, Counting
+from tests.plumbing.things import HERE, routes
+from tests.tokens import Issuer
 
 RULES: dict[str, Any] = {"registration": Asking, "screening": Answering, "reporting": Counting}
 StoreOf = Callable[..., Any]
@@ -36,3 +41,41 @@ async def store_of(request: pytest.FixtureRequest) -> AsyncIterator[StoreOf]:
         if database.startswith(name):
             await client.drop_database(database)
     await client.close()
+
+
+@pytest.fixture(scope="session")
+def issuer(tmp_path_factory: pytest.TempPathFactory) -> Issuer:
+    """Who signs."""
+    return Issuer(tmp_path_factory.mktemp("issuer"))
+
+
+@pytest.fixture(scope="session")
+def settings(issuer: Issuer) -> Settings:
+    """Of a service in development."""
+    return Settings(
+        service="tests",
+        environment="development",
+        kafka="-",
+        mongo="-",  # type: ignore[arg-type]
+        database="-",
+        jwks=issuer.jwks,
+    )
+
+
+@pytest.fixture(scope="session")
+def app(settings: Settings) -> App:
+    """An application with these routes under /t."""
+
+    async def ready() -> list[str]:
+        return list(made.state.reasons)
+
+    made = create_app(settings, "Tests", lifespan=None, ready=ready, prefix="/t", routers=[routes()])
+    made.state.reasons = []
+    return made
+
+
+@pytest.fixture
+async def client(app: App) -> AsyncIterator[httpx.AsyncClient]:
+    """Somebody at the public address."""
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=HERE) as client:
+        yield client

@@ -332,6 +332,7 @@ def succeeds(command: list[object]) -> bool:
 
 
 def dotted(version: tuple[int, ...]) -> str:
+    """(3, 11) -> `3.11`."""
     return ".".join(map(str, version))
 
 

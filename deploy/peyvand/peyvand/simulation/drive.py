@@ -257,6 +257,7 @@ class Round:
 
 
 def capacity(case: str, chance: Random) -> dict[str, Any]:
+    """What an applicant can make, drawn."""
     return {
         "id": case,
         "product_group": "handicrafts",

@@ -149,5 +149,6 @@ def _csv(name: str, lines: list[list[Any]]) -> Response:
 
 
 def board_of(request: Request) -> Board:
+    """The board of this process."""
     board: Board = request.app.state.board
     return board

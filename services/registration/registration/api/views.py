@@ -30,7 +30,7 @@ class Window(Body):
 class RoundTerms(Body):
     """A round as it shall be."""
 
-    fields: list[str] = Field(min_length=1, max_length=2_000, examples=[["JF001", "JF002"]])
+    fields: list[str] = Field(max_length=2_000, examples=[["JF001", "JF002"]])
     opens: AwareDatetime = Instant
     closes: AwareDatetime = Instant
     windows: list[Window] = Field(default=[], max_length=31)

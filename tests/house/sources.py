@@ -23,6 +23,11 @@ class Source:
         """The syntax tree."""
         return _parsed(self.text)
 
+    @property
+    def nodes(self) -> tuple[ast.AST, ...]:
+        """Every node of the tree."""
+        return _walked(self.text)
+
 
 @cache
 def committed() -> tuple[str, ...]:
@@ -48,7 +53,7 @@ def in_use() -> list[Source]:
 
 def imports(source: Source) -> Iterator[tuple[int, str]]:
     """Line and full name of each import; `from contracts import text` is `contracts.text`."""
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield node.lineno, alias.name
@@ -61,3 +66,8 @@ def imports(source: Source) -> Iterator[tuple[int, str]]:
 @cache
 def _parsed(text: str) -> ast.Module:
     return ast.parse(text)
+
+
+@cache
+def _walked(text: str) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(_parsed(text)))

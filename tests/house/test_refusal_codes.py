@@ -14,7 +14,7 @@ RAISES = {"Refused", "problem"}
 
 def raised(source: Source) -> Iterator[tuple[int, str]]:
     """Line and code of what is refused with its code written out, each branch of a choice included."""
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Call) and node.args and _name(node.func) in RAISES:
             for code in _constants(node.args[0]):
                 yield node.lineno, code
@@ -30,7 +30,7 @@ def unsaid(codes: Iterable[str], spoken: Iterable[Source]) -> list[str]:
     words = {
         node.value
         for source in spoken
-        for node in ast.walk(source.tree)
+        for node in source.nodes
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
     return sorted(set(codes) - words)

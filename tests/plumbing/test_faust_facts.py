@@ -1,0 +1,221 @@
+"""What `plumbing.live` takes faust for: one test a fact, so that an upgrade that changes one fails here."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from faust.transport import consumer as faust_consumer
+from faust.transport.drivers import aiokafka as driver
+from kafka import KafkaAdminClient
+
+from peyvand.processes import listening
+from plumbing.live import Live
+from plumbing.relay import connect_producer
+from tests.parts import Parts
+
+pytestmark = pytest.mark.server
+PARTITIONS = 4
+
+
+class Group:
+    """Members of one group on topics of their own."""
+
+    def __init__(self, parts: Parts, topics: Collection[str]) -> None:
+        self.parts, self.topics = parts, sorted(topics)
+        self.members: list[Member] = []
+
+    async def join(self, at: Mapping[TopicPartition, int] | None = None, **options: Any) -> "Member":
+        """One more, at these offsets or at the beginning."""
+        member = Member(self, at or {}, f"m{len(self.members)}", **options)
+        self.members.append(member)
+        await member.live.start()
+        return member
+
+    async def say(self, n: int, topic: int = 0) -> None:
+        """That many events into each partition of one topic."""
+
+        def send() -> None:
+            producer = connect_producer(self.parts.kafka, "test")()
+            for each in range(n):
+                for partition in range(PARTITIONS):
+                    producer.send(self.topics[topic], key=b"k", value=b"%d" % each, partition=partition)
+            producer.flush(30)
+            producer.close()
+
+        await asyncio.to_thread(send)
+
+    async def committed(self) -> dict[TopicPartition, int]:
+        """What Kafka takes the group's positions for."""
+        group = self.members[0].live.app.conf.id
+
+        def ask() -> dict[TopicPartition, int]:
+            client = KafkaAdminClient(bootstrap_servers=self.parts.kafka)
+            try:
+                found = client.list_group_offsets(group)
+                found = found.get(group, found)
+                return {TopicPartition(tp.topic, tp.partition): at.offset for tp, at in found.items()}
+            finally:
+                client.close()
+
+        return await asyncio.to_thread(ask)
+
+
+class Member:
+    """One that notes what faust tells it."""
+
+    def __init__(
+        self,
+        group: Group,
+        at: Mapping[TopicPartition, int],
+        client_id: str,
+        resume: Callable[[set[TopicPartition]], Awaitable[Mapping[TopicPartition, int]]] | None = None,
+        ack: bool = True,
+    ) -> None:
+        self.at, self.ack = at, ack
+        self.assigned: list[set[TopicPartition]] = []
+        self.revoked: list[set[TopicPartition]] = []
+        self.events: list[Any] = []
+        self.live = Live(
+            group.topics[0],
+            group.topics,
+            group.parts.kafka,
+            client_id,
+            resume=resume or self.resume,
+            revoked=self.revoked.append,
+            deliver=self.deliver,
+        )
+
+    async def resume(self, owned: set[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """Where it shall stand."""
+        self.assigned.append(owned)
+        return {tp: self.at.get(tp, 0) for tp in owned}
+
+    async def deliver(self, event: Any) -> None:
+        """An event."""
+        self.events.append(event)
+        if self.ack:
+            event.ack()
+
+    @property
+    def places(self) -> list[tuple[str, int, int]]:
+        """Where the events lay."""
+        return [(e.message.topic, e.message.partition, e.message.offset) for e in self.events]
+
+
+async def until(holds: Callable[[], Any], within: float = 40) -> None:
+    """Waits until it holds."""
+    deadline = time.monotonic() + within
+    while not holds():
+        assert time.monotonic() < deadline, "it does not come to hold"
+        await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+async def group(parts: Parts) -> AsyncIterator[Group]:
+    """Two topics, nobody listening yet."""
+    group = Group(parts, [await parts.topic(partitions=PARTITIONS) for _ in range(2)])
+    yield group
+    for member in group.members:
+        await member.live.stop()
+
+
+async def test_it_stands_where_we_say_after_an_assignment(group: Group) -> None:
+    """`perform_seek` of the transport's consumer is the seam: called after each assignment, and the last word."""
+    await group.say(10)
+    tps = [TopicPartition(group.topics[0], p) for p in range(PARTITIONS)]
+    member = await group.join({tps[0]: 0, tps[1]: 5, tps[2]: 10, tps[3]: 9})
+    await until(lambda: len(member.events) >= 16)
+    await asyncio.sleep(0.3)
+    by = {tp: [o for t, p, o in member.places if (t, p) == tp] for tp in tps}
+    assert [by[tp] for tp in tps] == [list(range(10)), list(range(5, 10)), [], [9]]
+    assert member.assigned[-1] == {TopicPartition(t, p) for t in group.topics for p in range(PARTITIONS)}
+
+
+async def test_it_commits_again_after_we_moved_it_forward(group: Group) -> None:
+    """Only since `_read_offset`, `_committed_offset`, `_acked` and `_acked_index` are set where we seek."""
+    await group.say(10)
+    tps = [TopicPartition(group.topics[0], p) for p in range(PARTITIONS)]
+    member = await group.join(dict.fromkeys(tps, 7))
+    await until(lambda: len(member.events) == 12)
+    for _ in range(100):
+        if (await group.committed()).get(tps[0]) == 10:
+            break
+        await asyncio.sleep(0.1)
+    found = await group.committed()
+    assert [found.get(tp) for tp in tps] == [10] * PARTITIONS
+
+
+async def test_events_are_not_acked_by_reading_them(group: Group) -> None:
+    """`noack().events()`: nothing is committed before we say so."""
+    member = await group.join(ack=False)
+    await group.say(5)
+    await until(lambda: len(member.events) == 20)
+    await asyncio.sleep(1.5)
+    assert not any(at > 0 for at in (await group.committed()).values())
+    assert not any(event.message.acked for event in member.events)
+
+
+async def test_two_members_share_numbers_and_a_leaver_is_replaced_at_once(group: Group) -> None:
+    """The same numbers of all topics; whoever stops leaves the group, and does not wait for a timeout."""
+    one = await group.join()
+    await until(lambda: one.assigned)
+    two = await group.join()
+    await until(lambda: two.assigned and two.assigned[-1] and len(one.assigned[-1]) < 2 * PARTITIONS)
+    numbers = [{tp.partition for tp in each.assigned[-1]} for each in (one, two)]
+    assert not numbers[0] & numbers[1] and numbers[0] | numbers[1] == set(range(PARTITIONS))
+    for each, own in zip((one, two), numbers, strict=True):
+        assert each.assigned[-1] == {TopicPartition(t, p) for t in group.topics for p in own}
+    assert set().union(*one.revoked) >= {TopicPartition(t, p) for t in group.topics for p in numbers[1]}
+    left = time.monotonic()
+    await two.live.stop()
+    await until(lambda: len(one.assigned[-1]) == 2 * PARTITIONS)
+    assert time.monotonic() - left < 9  # the session timeout is 10
+
+
+async def test_trouble_in_our_seam_is_not_swallowed(group: Group) -> None:
+    """faust takes an exception there for one more rebalance and then does nothing for ever: we crash it."""
+
+    async def broken(owned: set[TopicPartition]) -> Mapping[TopicPartition, int]:
+        raise ZeroDivisionError
+
+    member = await group.join(resume=broken)
+    await until(lambda: member.live.crashed)
+    assert isinstance(member.live.crashed, ZeroDivisionError)
+
+
+async def test_it_opens_no_port_and_makes_no_topic(group: Group) -> None:
+    """Started from code, without its web server; topics are made by the admin command alone."""
+    assert not listening(6066), "somebody else listens there: this test can say nothing"
+    member = await group.join()
+    await until(lambda: member.assigned)
+    assert not listening(6066)
+    client = AIOKafkaConsumer(bootstrap_servers=group.parts.kafka)
+    await client.start()
+    made = [t for t in await client.topics() if member.live.app.conf.id in t]
+    await client.stop()
+    assert not made
+
+
+async def test_another_set_of_topics_is_another_group(parts: Parts) -> None:
+    """Co-subscribed topics go together only while all members hear the same."""
+
+    async def nothing(_: Any) -> Any:
+        return {}
+
+    def id_of(topics: Collection[str]) -> str:
+        live = Live("s", topics, parts.kafka, "c", resume=nothing, revoked=lambda gone: None, deliver=nothing)
+        return str(live.app.conf.id)
+
+    assert id_of(["peyvand.a", "peyvand.b"]) == id_of(["peyvand.b", "peyvand.a"]) == "peyvand.s.a+b"
+    assert id_of(["peyvand.a"]) != id_of(["peyvand.a", "peyvand.b"])
+
+
+def test_the_internals_that_we_set_are_those_it_reads() -> None:
+    """Names: a rename would turn our settings into notes that nobody reads."""
+    fields = faust_consumer.Consumer.__annotations__
+    assert {"_acked", "_acked_index", "_read_offset", "_committed_offset"} <= fields.keys()
+    assert driver.Transport.Consumer is driver.Consumer
+    assert {"perform_seek", "seek_wait", "assignment"} <= set(dir(driver.Consumer))

@@ -276,6 +276,20 @@ async def test_discovery_and_keys_agree_with_what_is_pinned(client: Client, tmp_
     assert all("d" not in key for key in keys["keys"])
 
 
+async def test_every_role_it_gives_is_one_that_the_services_verify(client: Client, tmp_path: Path) -> None:
+    from plumbing import identity
+
+    verifier = identity.Verifier(f"{HOME}/issuer", "peyvand", tmp_path / "jwks.json")
+    assert set(ROLES) == set(identity.ROLES)
+    for role in ROLES:
+        _, answer = await _token(
+            client, grant_type="client_credentials", role=role, province="IR-20", county="2001", lead="l-1", sub="x-1"
+        )
+        principal = verifier.verify(answer["access_token"])
+        scope = {"province": "IR-20", "county": "IR-20/2001"}.get(ROLES[role].bound_to, "")
+        assert (principal.actor, principal.scope) == (f"{role}:x-1", scope)
+
+
 def test_the_key_is_made_once_and_its_owner_alone_reads_it(tmp_path: Path) -> None:
     first, second = Issuer(_settings(tmp_path)), Issuer(_settings(tmp_path))
     assert first.public == second.public

@@ -1,5 +1,9 @@
 """The verbs that start, simulate, prepare and clear away the country."""
 
+import json
+import sys
+from contextlib import redirect_stdout
+from io import StringIO
 from typing import Annotated
 
 import typer
@@ -45,7 +49,12 @@ def simulate(
         raise Trouble(f"there is no province {', '.join(unknown)}", "codes are IR-00 to IR-30, parted by commas")
     from peyvand.simulation.main import simulate as simulated
 
-    return simulated(scale, seed, only, url, trickle)
+    if not as_json:
+        return simulated(scale, seed, only, url, trickle)
+    with redirect_stdout(sys.stderr):  # the words go beside
+        code = simulated(scale, seed, only, url, trickle)
+    print(json.dumps({"seed": seed, "scale": scale, "provinces": only, "proved": code == 0}))
+    return code
 
 
 def apply(
@@ -55,15 +64,19 @@ def apply(
     """Brings a cluster to what the code says: topics, database users, indexes. Doing it again changes nothing."""
     from peyvand.apply import apply as bring
 
-    return bring(diff)
+    if not as_json:
+        return bring(diff)
+    with redirect_stdout(StringIO()) as said:
+        code = bring(diff)
+    *lines, _ = said.getvalue().splitlines() or [""]  # the last one only counts them
+    print(json.dumps({"differences" if diff else "done": lines}))
+    return code
 
 
 def clean(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of words.")] = False,
 ) -> int:
     """Removes what was run (data, logs, secrets); what is installed stays."""
-    import json
-
     from peyvand.home import Busy
     from peyvand.home import clean as clear
 

@@ -20,6 +20,7 @@ from peyvand.embedded import Kafka, Missing, Mongod
 from peyvand.home import Busy, Home, Secrets, development_secrets, here
 from peyvand.keeper import Failed, Keeper, Part, answers
 from peyvand.processes import Identity, alive, end, free_ports, identify, kill, start
+from peyvand.scraping import write_configuration
 
 DRAIN = 20.0  # seconds the services have to end what they do
 DATABASES_DRAIN = 15.0  # then Kafka and MongoDB
@@ -77,6 +78,7 @@ class Supervisor:
             log.replace(log.with_suffix(".log.1"))
         await self._bring_up()
         self._say_state(ready=True)
+        write_configuration(self.home, self.state)  # for whoever watches with Prometheus
         self.say.tick("the country is up", time.monotonic() - began)
         self._addresses()
         if self.simulate:

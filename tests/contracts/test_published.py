@@ -15,6 +15,7 @@ from contracts.envelope import digest, read, write
 from contracts.events import TYPES
 from contracts.examples import life
 from contracts.topics import TOPICS, heard_by
+from tests.validity import invalid
 
 EXAMPLES = [(name, raw) for name, every in publish.examples().items() for raw in every]
 
@@ -175,3 +176,11 @@ def test_the_asyncapi_document_is_valid_by_its_own_schema() -> None:
     assert [error.message for error in validator.iter_errors(document)] == []
     document["channels"] = []  # the validator bites
     assert [*validator.iter_errors(document)]
+
+
+def test_what_breaks_its_schema_is_told_with_its_id() -> None:
+    raw = publish.example("ir.peyvand.screening.case.decided.v1")
+    said = json.loads(raw)
+    said["data"]["outcome"] = "زهرا محمدی"
+    told = invalid([raw, json.dumps(said).encode()])
+    assert len(told) == 1 and told[0].startswith(f"{said['id']}: $.data.outcome")

@@ -234,7 +234,7 @@ def _between(first: int, last: int) -> int:
     return working_days_between(datetime.fromordinal(first).date(), datetime.fromordinal(last).date())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(histories())
 def test_the_sums_of_every_day_are_a_recount(told: list[Envelope]) -> None:
     deltas = contributions(folded(told))
@@ -256,7 +256,7 @@ def test_the_sums_of_every_day_are_a_recount(told: list[Envelope]) -> None:
             assert sums[p, "identified_in_time"] <= sums[p, "capacity_due"]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(histories(), st.randoms(use_true_random=False))
 def test_any_interleaving_of_the_sources_gives_the_same_end(told: list[Envelope], random) -> None:  # type: ignore[no-untyped-def]
     queues = {source: [e for e in told if e.source == source] for source in ("registration", "screening", "market")}

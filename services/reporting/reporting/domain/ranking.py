@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from fractions import Fraction
 from functools import cached_property
-from itertools import pairwise
 
 from contracts.policies import Formula
 from reporting.domain.indicators import (
@@ -78,7 +77,7 @@ class Score:
     @cached_property
     def index(self) -> Decimal:
         """The index, of 100, with far more digits than are shown; never ranked on."""
-        return 100 * root(self.rank_value, self.root)
+        return _PRECISE.multiply(Decimal(100), root(self.rank_value, self.root))
 
     @property
     def unranked(self) -> str:
@@ -187,10 +186,8 @@ def _decimal(value: Fraction) -> Decimal:
 
 
 def _decimals(ranked: Sequence[Score], name: str) -> dict[str, int]:
-    """Two decimals; three where two neighbours differ and would look equal."""
-    decimals = {score.province: DECIMALS for score in ranked}
-    for one, next_one in pairwise(ranked):
-        differ = one.ranked_on(name) != next_one.ranked_on(name)
-        if differ and rounded(one.shown(name), DECIMALS) == rounded(next_one.shown(name), DECIMALS):
-            decimals[one.province] = decimals[next_one.province] = DECIMALS + 1
-    return decimals
+    """Two decimals; three for all who would look equal and are not."""
+    alike: dict[Decimal, set[Fraction]] = {}
+    for score in ranked:
+        alike.setdefault(rounded(score.shown(name), DECIMALS), set()).add(score.ranked_on(name))
+    return {s.province: DECIMALS + (len(alike[rounded(s.shown(name), DECIMALS)]) > 1) for s in ranked}

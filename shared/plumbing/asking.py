@@ -38,6 +38,7 @@ class Idempotent:
         idempotency_key: Annotated[
             str | None,
             Header(
+                alias="Idempotency-Key",
                 description="A key of the caller's own, 8 to 128 visible ASCII characters, new for each new request: "
                 "sent again with the same request, it is answered again and nothing is done twice. Kept for 7 days.",
                 examples=["6f1c7c0e-5d0b-4a53-9a86-2f7d1f0f8f11"],

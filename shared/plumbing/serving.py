@@ -11,6 +11,7 @@ if __name__ == "__main__":
 import asyncio
 import contextlib
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import cache
@@ -25,6 +26,7 @@ import uvicorn
 from plumbing import logs, metrics
 from plumbing.settings import Settings
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 DRAIN = 20  # seconds in which what has begun may end
 METRICS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
@@ -65,7 +67,8 @@ def serve(app: Any, settings: Settings) -> None:
 async def serve_worker(worker: Runs, settings: Settings) -> None:
     """Runs a worker, with health and metrics on its port, until SIGTERM or SIGINT; it has 20 s to end.
 
-    Raises what ended the worker: a process that cannot go on ends, and is started anew.
+    Raises what ended the worker, or OSError where the port is taken: a process that cannot go on ends, and is started
+    anew.
     """
     logs.configure(settings.service, "worker", settings.log_level)
     metrics.BUILD.labels(settings.service, "worker", build()).set(1)
@@ -74,11 +77,13 @@ async def serve_worker(worker: Runs, settings: Settings) -> None:
     async def ready() -> list[str]:
         return ["stopping"] if stop.is_set() else await worker.ready()
 
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listening = socket.create_server((settings.host, settings.port), family=family)  # uvicorn would end the loop itself
     server = _Server(_config(health_app(settings.service, ready), settings, lifespan="off"))
     loop = asyncio.get_running_loop()
-    for each in (signal.SIGTERM, signal.SIGINT):
+    for each in SIGNALS:
         loop.add_signal_handler(each, stop.set)
-    health = asyncio.create_task(server.serve(), name="health")
+    health = asyncio.create_task(server.serve([listening]), name="health")
     working = asyncio.create_task(worker.run(stop), name="worker")
     stopped = asyncio.create_task(stop.wait(), name="stop")
     try:
@@ -93,8 +98,10 @@ async def serve_worker(worker: Runs, settings: Settings) -> None:
         elif (ended := working.exception()) is not None:
             raise ended
         if health.done():
-            raise RuntimeError(f"nothing listens on {settings.host}:{settings.port}") from health.exception()
+            raise RuntimeError("health is no longer served") from health.exception()
     finally:
+        for each in SIGNALS:
+            loop.remove_signal_handler(each)
         server.should_exit = True
         stopped.cancel()
         await asyncio.gather(health, stopped, return_exceptions=True)
@@ -178,9 +185,13 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         if self.stopping is None:
             yield
-        else:
-            with super().capture_signals():
-                yield
+            return
+        before = {each: signal.signal(each, self.handle_exit) for each in SIGNALS}
+        try:
+            yield
+        finally:
+            for each, handler in before.items():  # not raised again, as uvicorn would: a drained end is a good end
+                signal.signal(each, handler)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.stopping is not None:

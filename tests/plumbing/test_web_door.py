@@ -117,14 +117,14 @@ async def test_health_is_for_the_processes_own_port(client: httpx.AsyncClient, a
 
 
 async def test_latency_is_measured_by_template(client: httpx.AsyncClient) -> None:
-    await client.get("/t/v1/things/4711")
-    await client.request("BREW", "/t/v1/things/4711")
-    await client.get("/t/v1/nowhere/4712")
+    await client.get("/t/v1/things/the-one")
+    await client.request("BREW", "/t/v1/things/the-one")
+    await client.get("/t/v1/nowhere/the-other")
     text = (await client.get("/metrics")).text
 
     told = 'peyvand_http_request_seconds_count{method="GET",route="/t/v1/things/{thing}",service="tests",status="2xx"}'
     assert told in text and 'route="unmatched"' in text and 'method="other"' in text
-    assert "4711" not in text and "4712" not in text and "BREW" not in text
+    assert "the-one" not in text and "the-other" not in text and "BREW" not in text
 
 
 async def test_documentation_needs_no_other_host(client: httpx.AsyncClient) -> None:

@@ -154,13 +154,13 @@ class Consumer:
     async def _catch_up(self) -> None:
         """Reads one partition of all topics, or a few that lag little, from the cursors to the present end."""
         self.behind &= self.cursors.keys()
-        if self.behind:
-            ends = await self.reader.ends(self.behind)
-            self.behind = {tp for tp in self.behind if self.cursors.get(tp, ends[tp]) < ends[tp]}
+        ends = await self.reader.ends(frozenset(self.behind))  # the sweep may add to it meanwhile
+        self.behind -= {tp for tp, end in ends.items() if self.cursors.get(tp, end) >= end}
         metrics.CATCHING_UP.labels(self.service).set(len(self.behind))
-        if not self.behind:
+        lag = {tp: end - self.cursors[tp] for tp, end in ends.items() if tp in self.behind and tp in self.cursors}
+        if not lag:
             return
-        turn = self._turn({tp: end - self.cursors[tp] for tp, end in ends.items() if tp in self.behind})
+        turn = self._turn(lag)
         at = {tp: offset for tp, offset in self.cursors.items() if tp.partition in turn}
         ends = await self.reader.ends(at.keys())
         await self.reader.seek(at)

@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
+from functools import lru_cache
 from typing import Any, Protocol
 
 import msgspec
@@ -84,12 +85,15 @@ def movement(changed: Changes, now: datetime) -> Movement:
         old, new = contributions(old_state), contributions(new_state)
         if old == new:
             continue
-        round_id = new_state.round
-        for key in old.keys() | new.keys():
+        moved_here: dict[str, dict[str, int]] = {}
+        last = ""
+        for key in new if not old else old.keys() | new.keys():
             if n := new.get(key, 0) - old.get(key, 0):
                 province, day, indicator = key
-                place = moved.places.setdefault((round_id, province, partition), {})
-                by = place.setdefault(iso_day(day), {})
+                if province != last:  # an applicant's deltas lie mostly in one province
+                    moved_here = moved.places.setdefault((new_state.round, province, partition), {})
+                    last = province
+                by = moved_here.setdefault(iso_day(day), {})
                 by[indicator] = by.get(indicator, 0) + n
     for round_id, province, partition in moved.places:
         moved.marks[partition].versions[place_name(round_id, province, partition)] = 1
@@ -101,6 +105,7 @@ def place_name(round_id: str, province: str, partition: int) -> str:
     return f"{round_id.replace('.', '_')}/{province}/{partition}"
 
 
+@lru_cache(4096)
 def iso_day(ordinal: int) -> str:
     """How a day is written in the tallies."""
     return date.fromordinal(ordinal).isoformat()

@@ -12,7 +12,8 @@ import structlog
 PERSONAL = frozenset(
     {"national_id", "first_name", "last_name", "name", "mobile", "phone", "birth_date", "address", "token", "body"}
 )
-_NUMBERS = re.compile(r"(?<![\w.-])(?:\+?98|0)?9\d{9}(?![\w.-])|(?<![\w.-])\d{10}(?![\w.-])")
+_ALONE, _ENDS = r"(?<!\w)(?<!\w[.-])", r"(?!\w|[.-]\w)"  # no part of an id, a decimal or an instant
+_NUMBERS = re.compile(rf"{_ALONE}(?:\+?98|0)?9\d{{9}}{_ENDS}|{_ALONE}\d{{10}}{_ENDS}")
 _INPUTS = re.compile(r"('input': |input_value=|input=)[^\n]*")  # what validation errors quote
 REMOVED = "[removed]"
 

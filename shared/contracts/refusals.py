@@ -224,6 +224,10 @@ round_unknown missing
 چنین دوره‌ای پیدا نشد. شمارهٔ دوره را دوباره نگاه کنید.
 There is no such round. Check its number.
 
+tracking_code_unknown missing
+درخواستی با این کد پیگیری پیدا نشد. کد را حرف‌به‌حرف دوباره نگاه کنید.
+No application has this tracking code. Please check it character by character.
+
 underage invalid
 برای ثبت‌نام باید دست‌کم {minimum} سال داشته باشید.
 You must be at least {minimum} years old to register.

@@ -5,7 +5,7 @@ from typing import Any
 
 from plumbing import web
 from plumbing.settings import KeySettings
-from registration.api import applications, rounds
+from registration.api import applications, applying, following, rounds
 from registration.api.probes import Probes
 from registration.store.audit import Audit
 from registration.store.office import Office
@@ -35,5 +35,7 @@ def create(
         routers=[
             rounds.router(office, questions),
             applications.router(office, questions, audit, probes),
+            applying.router(office, questions, settings, probes),
+            following.router(office, questions),
         ],
     )

@@ -63,6 +63,11 @@ class MemoryQuestions:
         found.sort(key=lambda r: (r.indexed["priority"], r.indexed["registered_at"], r.subject))
         return [r.subject for r in found[:limit]]
 
+    async def ahead(self, record: Record) -> int:
+        """How many stand before this applicant."""
+        line = await self.line(record.indexed["ledger"], "waiting", len(self.store.kept))
+        return line.index(record.subject)
+
     async def unchecked(self, partitions: Collection[int], now: datetime, limit: int) -> list[str]:
         """Applicants whose identity is to be asked for."""
         found = self.store.find(lambda i: "check_due" in i and i["check_due"] <= now)

@@ -77,6 +77,19 @@ class MongoQuestions:
             found = self.records.find(query, {"_id": 1}, limit=limit, sort=[*SEATED_BY, ("_id", 1)])
             return [d["_id"] async for d in found]
 
+    async def ahead(self, record: Record) -> int:
+        """How many stand before this applicant on the waiting list."""
+        mine = record.indexed
+        at, priority = mine["registered_at"], mine["priority"]
+        before = [
+            {"indexed.priority": {"$lt": priority}},
+            {"indexed.priority": priority, "indexed.registered_at": {"$lt": at}},
+            {"indexed.priority": priority, "indexed.registered_at": at, "_id": {"$lt": record.subject}},
+        ]
+        query = {"indexed.seating": "waiting", "indexed.ledger": mine["ledger"], "$or": before}
+        async with transience():
+            return await self.records.count_documents(query)
+
     async def unchecked(self, partitions: Collection[int], now: datetime, limit: int) -> list[str]:
         """Applicants whose identity is to be asked for."""
         query = {"partition": {"$in": list(partitions)}, "indexed.check_due": {"$lte": now}}

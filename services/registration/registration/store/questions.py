@@ -37,5 +37,8 @@ class Questions(Protocol):
     async def line(self, ledger: str, seating: str, limit: int) -> list[str]:
         """The first of those awaiting, waiting or releasing, in the published order: class, registered_at, id."""
 
+    async def ahead(self, record: Record) -> int:
+        """How many stand before this applicant on the waiting list."""
+
     async def unchecked(self, partitions: Collection[int], now: datetime, limit: int) -> list[str]:
         """Applicants of these partitions whose identity is to be asked for, the longest due first."""

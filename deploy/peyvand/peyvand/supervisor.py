@@ -209,7 +209,7 @@ class Supervisor:
             processes = {**self.state.processes, name: Process(who, port)}
             self._say_state(processes=processes)
 
-        return start(command, log, environment, record, folder=self.home.run)
+        return start(command, log, environment, record, folder=self.home.data)
 
     def _say_state(self, **changed: object) -> None:
         self.state = msgspec.structs.replace(self.state, **changed)

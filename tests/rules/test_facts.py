@@ -1,8 +1,10 @@
 """Facts about an applicant: whatever the order of the sources, the end is the same, and its tallies are a recount."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -35,7 +37,7 @@ from reporting.domain.contributions import contributions
 
 START = datetime(2025, 9, 23, 5, tzinfo=UTC)
 HORIZON = 260  # days that are looked at
-PERSON = {"sex": "female", "age_band": "25-34", "work_mode": "independent", "intake_channel": "web"}
+PERSON: dict[str, Any] = {"sex": "female", "age_band": "25-34", "work_mode": "independent", "intake_channel": "web"}
 
 
 class History:
@@ -87,7 +89,7 @@ def histories(draw: st.DrawFn) -> list[Envelope]:
 
 def _apply(h: History, application: int) -> bool:
     """One application, until it is left (another may follow) or stands where it stands."""
-    n = {"application": application}
+    n: dict[str, Any] = {"application": application}
     if h.happens():
         for result in h.draw(st.lists(st.sampled_from(["match", "mismatch", "unavailable"]), max_size=3)):
             h.tell("registration", ApplicantIdentityChecked(result=result, **n))
@@ -119,7 +121,7 @@ def _apply(h: History, application: int) -> bool:
     return False
 
 
-def _seated(h: History, n: dict[str, int]) -> None:
+def _seated(h: History, n: dict[str, Any]) -> None:
     due = add_working_days(tehran_day(h.at), 20)
     h.tell("screening", CapacityRequested(due=due, **n))
     h.later()
@@ -160,14 +162,15 @@ def folded(told: Iterable[Envelope]) -> applicant.State:
 
 def recount(told: list[Envelope], day: int) -> Counter[tuple[str, str]]:
     """The figures at the end of a day, asked of the events alone: no spans, no deltas."""
-    known = [(e, tehran_day(e.time).toordinal()) for e in told if tehran_day(e.time).toordinal() <= day]
+    known: list[tuple[Any, int]] = [(e, tehran_day(e.time).toordinal()) for e in told]
+    known = [(e, d) for e, d in known if d <= day]
     starts = [e for e, _ in known if isinstance(e.event, ApplicantRegistered | ApplicantReactivated)]
     if not starts:
         return Counter()
     present, province = starts[-1].event.application, starts[-1].context.province
-    of = [(e, d) for e, d in known if e.event.application == present]  # type: ignore[attr-defined]
+    of = [(e, d) for e, d in known if e.event.application == present]
 
-    def first(kind: type) -> tuple[Envelope | None, int]:
+    def first(kind: type) -> tuple[Any, int]:
         return next(((e, d) for e, d in of if isinstance(e.event, kind)), (None, 0))
 
     registered = tehran_day(starts[-1].time).toordinal()
@@ -185,7 +188,7 @@ def recount(told: list[Envelope], day: int) -> Counter[tuple[str, str]]:
             on = first(CaseDecided)[1]
             names += ["screened", "screening_due", f"to_decision:{_between(registered, on)}"]
             names += ["approved"] if decided.event.outcome == "approved" else []
-            names += ["screened_in_time"] if on <= due else []
+            names += ["screened_in_time"] if due is not None and on <= due else []
         elif due is not None and day > due:
             names.append("screening_due")
     if first(ApplicantAdmitted)[0] and not first(ApplicantSeatReleased)[0]:
@@ -193,11 +196,11 @@ def recount(told: list[Envelope], day: int) -> Counter[tuple[str, str]]:
     return Counter((province, name) for name in names)
 
 
-def _recount_seat(of, first, registered, day) -> list[str]:  # type: ignore[no-untyped-def]
+def _recount_seat(of: list[tuple[Any, int]], first: Callable[[type], Any], registered: int, day: int) -> list[str]:
     names = ["admitted"]
     admitted, (identified, on) = first(ApplicantAdmitted)[1], first(CapacityIdentified)
     due = first(CapacityRequested)[0].event.due.toordinal() if first(CapacityRequested)[0] else None
-    proven_on = {}
+    proven_on: dict[str, int] = {}
     for e, d in of:
         match e.event:
             case ProducerConnected(connection=name, evidence=grade) if grade >= "E2":
@@ -258,7 +261,7 @@ def test_the_sums_of_every_day_are_a_recount(told: list[Envelope]) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(histories(), st.randoms(use_true_random=False))
-def test_any_interleaving_of_the_sources_gives_the_same_end(told: list[Envelope], random) -> None:  # type: ignore[no-untyped-def]
+def test_any_interleaving_of_the_sources_gives_the_same_end(told: list[Envelope], random: Random) -> None:
     queues = {source: [e for e in told if e.source == source] for source in ("registration", "screening", "market")}
     shuffled: list[Envelope] = []
     while any(queues.values()):

@@ -41,7 +41,7 @@ def ranks(of: dict[str, Counts], name: str = "composite") -> dict[str, int | Non
 class Made(Score):
     """A score with stages as told, so that a tie can be exact at one place and nowhere else."""
 
-    def __init__(self, province: str, counts: Counts, d: Fraction, stages: tuple[Fraction, Fraction, Fraction]) -> None:
+    def __init__(self, province: str, counts: Counts, d: Fraction, stages: tuple[Fraction, ...]) -> None:
         super().__init__(province, counts, FORMULA)
         self.d, self.stages = d, stages
 
@@ -131,7 +131,7 @@ def test_what_looks_equal_and_is_not_gets_a_third_decimal() -> None:
 def test_a_province_with_zero_screened_is_ranked_on_what_it_has() -> None:
     nothing = Counts(quota=100, registered=50, verified=50)
     score = scores({"IR-01": nothing}, FORMULA)["IR-01"]
-    assert score.stages == (F(35, 200), 0, 0)
+    assert score.stages == (F(35, 200), F(0, 1), F(0, 1))
     assert score.rank_value == F(9, 10) ** 4 * F(35, 200) * F(1, 100) * F(1, 100) ** 2
     assert ranks({"IR-01": nothing, "IR-02": BASE})["IR-01"] == 2
 

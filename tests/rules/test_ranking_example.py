@@ -7,41 +7,13 @@ from pathlib import Path
 import pytest
 
 from contracts.policies import CURRENT, policy
-from reporting.domain.indicators import Counts
+from reporting.domain.example import example
 from reporting.domain.ranking import rounded, scores, table
 
 FORMULA = policy(CURRENT).formula
 
 
-def counts(quota, registered, screened, admitted, identified, connected, in_time, sustained, data) -> Counts:
-    """Whole numbers that give the shares of the example; `data` is D in thousandths."""
-    proven = data - 900  # D = .8 + .1 R3 + .1 M5': all verified, the rest by proven claims
-    return Counts(
-        quota=quota,
-        registered=registered,
-        verified=registered,
-        screened=screened,
-        screened_in_time=screened * in_time[0] // 100,
-        screening_due=screened,
-        admitted=admitted,
-        identified=identified,
-        identified_in_time=identified * in_time[1] // 100,
-        capacity_due=identified,
-        connected=connected,
-        sustained=sustained,
-        sustainable=100 if sustained else 0,
-        claims=100,
-        claims_confirmed=proven,
-    )
-
-
-EXAMPLE = {
-    "IR-08": counts(2500, 2400, 2000, 1500, 1100, 500, (75, 70), 65, 990),
-    "IR-20": counts(1300, 3000, 2400, 1250, 900, 240, (80, 70), 60, 980),
-    "IR-27": counts(2000, 2580, 1500, 1100, 700, 260, (60, 60), 60, 980),
-    "IR-22": counts(2500, 5000, 5000, 2300, 1200, 300, (70, 60), 55, 970),
-    "IR-23": counts(1300, 6000, 5900, 1300, 100, 5, (95, 30), 0, 980),  # all registration, no market
-}
+EXAMPLE = example()
 
 
 def test_the_worked_example_reproduces() -> None:

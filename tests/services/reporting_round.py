@@ -60,8 +60,8 @@ class Speakers:
     def applicant(self, subject: str, province: str, reached: int) -> None:
         """One applicant, as far as: 1 registered, 2 screened, 3 admitted, 4 identified, 5 connected."""
         at = START + timedelta(days=1)
-        person = {"sex": "female", "age_band": "25-34", "work_mode": "independent", "intake_channel": "web"}
-        self.say("registration", subject, ApplicantRegistered(**person), at, province)
+        registered = ApplicantRegistered(sex="female", age_band="25-34", work_mode="independent", intake_channel="web")
+        self.say("registration", subject, registered, at, province)
         self.say("registration", subject, ApplicantIdentityChecked(result="match"), at, province)
         self.say("screening", subject, CaseOpened(due=add_working_days(tehran_day(at), 10)), at, province)
         if reached > 1:

@@ -3,6 +3,7 @@
 import random
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,7 @@ def test_every_published_example_is_heard(path: Path) -> None:
 async def test_the_examples_together_are_one_applicant_who_sells() -> None:
     """The producers' examples tell one life; told whole and in order it counts where it should."""
     said = sorted((read(path.read_bytes()) for path in EXAMPLES), key=lambda e: (e.source, e.subject, e.sequence))
-    states = {}
+    states: dict[str, Any] = {}
     for envelope in said:
         if rules := RULES.get(kind_of(envelope.subject)):
             states[envelope.subject] = rules.evolve(states.get(envelope.subject, rules.State()), envelope)

@@ -56,6 +56,7 @@ class Country:
         """The JSON answer. Troubles that pass are tried again under the same key. Raises Refusal."""
         headers = {"Authorization": f"Bearer {await self.token(role, province)}"} if role else {}
         headers |= {"Idempotency-Key": key} if key else {}
+        headers |= {"Cache-Control": "no-cache"} if method == "GET" else {}  # what is stored now, not a second ago
         headers |= {"Content-Type": "text/csv; charset=utf-8"} if csv else {}
         data = csv.encode() if csv else None
         for attempt in range(ATTEMPTS):
@@ -79,7 +80,7 @@ class Country:
 
     async def text(self, path: str) -> str:
         """What stands at a public address. Raises Refusal."""
-        async with self.http.get(self.base + path) as answer:
+        async with self.http.get(self.base + path, headers={"Cache-Control": "no-cache"}) as answer:
             if answer.status >= 400:
                 raise Refusal(answer.status, await _problem(answer))
             return await answer.text()

@@ -1,19 +1,21 @@
 """The round's quotas from and to a file: `province,name_fa,quota`, all rows or none."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from peyvand.client import Client, Refusal
 from peyvand.running import Trouble
 
 
 def import_quotas(client: Client, file: Path, round_id: str) -> Any:
-    """Sets the quotas in this file; what the country answers. Raises Trouble, with the rows that are refused."""
-    content = contents(file)
+    """Sets the quotas in this file; what the country answers. Raises Trouble, with the rows that are refused.
+
+    Each time under a new key: a file may be given again after another one has changed what it set.
+    """
     try:
         return client.post(
-            f"/registration/v1/rounds/{round_id}/quotas/import", content, "text/csv", key=key_of(content, round_id)
+            f"/registration/v1/rounds/{round_id}/quotas/import", contents(file), "text/csv", key=uuid4().hex
         ).json()
     except Refusal as e:
         raise rows_refused(e) from e
@@ -30,11 +32,6 @@ def contents(file: Path) -> bytes:
         return file.read_bytes()
     except OSError as e:
         raise Trouble(f"{file} cannot be read: {e.strerror}", "give the path of a CSV file") from e
-
-
-def key_of(content: bytes, *about: str) -> str:
-    """The Idempotency-Key of a file: the same file sent again is the same request."""
-    return hashlib.sha256(b"\0".join([*(each.encode() for each in about), content])).hexdigest()
 
 
 def rows_refused(e: Refusal) -> Trouble:

@@ -48,7 +48,7 @@ class Keyring:
     ) -> None:
         if version in (older or {}) or not all(0 < v < 256 for v in (version, *(older or {}))):
             raise ValueError("each key has a version of its own, from 1 to 255")
-        self.version = version
+        self.version, self._secret = version, master_key
         secrets = {version: (master_key, index_key), **(older or {})}  # the current one comes first
         self._masters = {v: AESGCM(_derived(master, "wrap")) for v, (master, _) in secrets.items()}
         self._indexes = {v: _derived(index, "index") for v, (_, index) in secrets.items()}
@@ -79,6 +79,10 @@ class Keyring:
             return AESGCM(key).decrypt(sealed[1 : 1 + NONCE], sealed[1 + NONCE :], about.encode())
         except (InvalidTag, ValueError) as e:
             raise Sealed("another key, another subject, or changed") from e
+
+    def key_for(self, purpose: str) -> bytes:
+        """A key of the service's own, for what is sealed for one purpose and soon over, say a draft in a cookie."""
+        return _derived(self._secret, purpose)
 
     def wrap(self, key: bytes, key_id: str) -> bytes:
         """A person's key under the current master key; it unwraps only under its own id."""

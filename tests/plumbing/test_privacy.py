@@ -95,6 +95,15 @@ def test_versions_are_one_byte_and_differ(version: int, older: dict[int, tuple[s
         Keyring(MASTER, INDEX, version, older)
 
 
+def test_a_purpose_has_a_key_of_its_own(keyring: Keyring) -> None:
+    sealed = keyring.seal(keyring.key_for("draft"), b"plain")
+
+    assert Keyring(MASTER, NEXT_INDEX).open(keyring.key_for("draft"), sealed) == b"plain"
+    for other in (keyring.key_for("other"), keyring.key_for("wrap/v1"), Keyring(NEXT_MASTER, INDEX).key_for("draft")):
+        with pytest.raises(Sealed):
+            keyring.open(other, sealed)
+
+
 Make = Callable[[Keyring], KeyBlocks]
 
 

@@ -47,7 +47,7 @@ async def test_the_next_case_is_handed_out_and_shown_as_taken(desk: Desk) -> Non
     await desk.registered(1)
     taken = await desk.http.post("/screening/next")
     assert (taken.status_code, taken.headers["location"]) == (303, f"/screening/cases/{name(1)}")
-    assert "در دست یک کارشناس" in (await desk.http.get("/screening/")).text
+    assert "برداشته شده" in (await desk.http.get("/screening/")).text
     none = await desk.http.post("/screening/next")
     assert "پروندهٔ آزادی نمانده" in (await desk.http.get(none.headers["location"])).text
 

@@ -1,6 +1,7 @@
 """Applications from a file: checked row by row here for a rehearsal, or sent to be registered, all rows or none."""
 
 import csv
+import hashlib
 import io
 from collections.abc import Callable
 from datetime import date
@@ -13,7 +14,7 @@ import msgspec
 from contracts import calendar, codes, numbers, policies, reference, refusals
 from contracts.commands import Refused
 from peyvand.client import UNKNOWN, Client, Refusal
-from peyvand.quota import contents, key_of, rows_refused
+from peyvand.quota import contents, rows_refused
 from peyvand.running import Trouble
 
 COLUMNS = (
@@ -29,6 +30,7 @@ COLUMNS = (
     "work_mode",
     "consent",
 )
+ALSO = {"consent_version": "consent"}
 PATIENCE = 600.0  # seconds for a whole province's file
 ATTEMPTS = 5  # the same file under the same key is never registered twice
 
@@ -55,8 +57,10 @@ def rehearse(content: bytes, today: date) -> Rehearsal:
     try:
         reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
         header = reader.fieldnames or ()
-        if missing := [name for name in COLUMNS if name not in header]:
-            raise Trouble(f"the columns {', '.join(missing)} are missing", f"the header is {','.join(COLUMNS)}")
+        reader.fieldnames = header = [ALSO.get(name.strip(), name.strip()) for name in header]
+        if sorted(header) != sorted(COLUMNS):
+            odd = sorted(set(COLUMNS).symmetric_difference(header)) or ["a column that stands twice"]
+            raise Trouble(f"missing or too many: {', '.join(odd)}", f"the header is {','.join(COLUMNS)}")
         rows, faults, seen = 0, list[RowFault](), dict[str, int]()
         for n, row in enumerate(reader, start=2):
             rows += 1
@@ -71,7 +75,7 @@ def rehearse(content: bytes, today: date) -> Rehearsal:
 def register(client: Client, file: Path, round_id: str, waiting: Callable[[str], None] = lambda _: None) -> Any:
     """Registers the file's rows, again where the answer was lost; what the country says of them. Raises Trouble."""
     content = contents(file)
-    key = key_of(content, "applications", round_id)
+    key = hashlib.sha256(f"{round_id}\0".encode() + content).hexdigest()  # the same file is the same request
     for attempt in range(1, ATTEMPTS + 1):
         try:
             return client.post(
@@ -98,15 +102,7 @@ def _faults(n: int, row: dict[str, Any], seen: dict[str, int], today: date) -> l
                 raise Refused("consent_missing" if name == "consent" else "missing_field", field=name)
             meaning = _meaning(name, said, row, today)
             if name == "national_id" and seen.setdefault(str(meaning), n) != n:
-                found.append(
-                    RowFault(
-                        n,
-                        name,
-                        "repeated_in_file",
-                        f"the same person stands in row {seen[str(meaning)]}",
-                        f"همین شخص در ردیف {seen[str(meaning)]} هم هست",
-                    )
-                )
+                raise Refused("named_twice", field=name, row=seen[str(meaning)])
         except Refused as e:
             said_fa, said_en = (refusals.sentence(e.code, lang, **e.details) for lang in ("fa", "en"))
             found.append(RowFault(n, e.field or name, e.code, said_en, said_fa))

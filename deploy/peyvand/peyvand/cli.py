@@ -196,7 +196,7 @@ def import_applications(
     """Registers the applicants of a file: every row valid, else none; the same file again registers nobody twice."""
     from peyvand.applications import register, rehearse
     from peyvand.quota import contents
-    from peyvand.telling import rehearsal_lines
+    from peyvand.telling import import_lines, rehearsal_lines
 
     if dry_run:
         checked = rehearse(contents(file), _today())
@@ -205,7 +205,7 @@ def import_applications(
     client = _client(url, *(("manager",) if province else ("ministry_admin",)), province=province)
     with _waiting(f"registering the rows of {file.name}", as_json) as say:
         done = register(client, file, round_id, say)
-    _tell(done, as_json, lambda told: f"{file.name}: {_counts(told)}")
+    _tell(done, as_json, import_lines)
     return 1 if done.get("refused") else 0
 
 

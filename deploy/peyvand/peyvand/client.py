@@ -108,10 +108,11 @@ def _refusal(status: int, body: bytes) -> Refusal:
         problem = {}
     problem = problem if isinstance(problem, dict) else {}
     what = problem.get("detail") or problem.get("title") or f"the country answered {status}"
+    said = "detail" in problem
     then = {
         401: "sign in again: the token is missing, foreign or too old",
         403: "use a token of a role that may do this",
-        404: "is it there, and in the province of your token?",
+        404: "" if said else "is this the address of a country? see --url",
         429: "wait a minute and try again",
         503: "nothing was done; try again in a moment",
     }.get(status, "")

@@ -77,6 +77,16 @@ def rehearsal_lines(checked: "Rehearsal") -> list[Any]:
     return [*lines, last if faults else f"{checked.rows:,} rows, none with a fault; nothing was sent"]
 
 
+def import_lines(done: Mapping[str, Any]) -> list[Any]:
+    """The rows that were refused, then what became of all of them; nobody's tracking code is shown."""
+    refused = done.get("refused", [])
+    lines = [f"row {each['row']}, {each['field']}: {each['detail']}" for each in refused[:FAULTS_SHOWN]]
+    if len(refused) > FAULTS_SHOWN:
+        lines.append(f"... and {len(refused) - FAULTS_SHOWN:,} more; --json shows all")
+    counts = ", ".join(f"{done.get(name, 0):,} {name}" for name in ("rows", "registered", "repeated"))
+    return [*lines, f"{counts}, {len(refused):,} refused"]
+
+
 def _decimal(value: Any) -> str:
     try:
         return f"{float(value):.2f}"

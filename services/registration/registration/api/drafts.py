@@ -6,18 +6,14 @@ people at one form cannot meet each other's answers. The cookie opens with a key
 
 import base64
 import binascii
-import hashlib
-import hmac
-import os
 from collections.abc import Mapping
 from time import time
 
 import msgspec
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from starlette.requests import Request
 from starlette.responses import Response
 
+from plumbing.privacy import Keyring, Sealed
 from plumbing.settings import KeySettings
 from registration.domain.application import ANSWERS
 
@@ -26,7 +22,6 @@ PATH = "/registration/apply"
 KEPT = 24 * 3600  # seconds since the last answer
 LONGEST = 3_500  # characters: browsers keep cookies of 4 kB
 ANSWER = 200  # characters of one answer
-NONCE = 12  # bytes
 
 Answers = Mapping[str, str]
 
@@ -43,25 +38,24 @@ class Drafts:
     """Seals and opens drafts."""
 
     def __init__(self, settings: KeySettings) -> None:
-        secret = settings.master_key.get_secret_value().encode()
-        self.seal = AESGCM(hmac.digest(b"peyvand/draft/v1", secret, hashlib.sha256))
+        self.keyring = Keyring.of(settings)
+        self.key = self.keyring.key_for("draft")
         self.secure = settings.public_url.startswith("https:")
 
     def read(self, request: Request) -> dict[str, str]:
         """The answers so far; none where there is no draft, it is too old, or somebody changed it."""
         try:
             raw = base64.urlsafe_b64decode(request.cookies.get(COOKIE, "").encode())
-            draft = _decode(self.seal.decrypt(raw[:NONCE], raw[NONCE:], COOKIE.encode()))
-        except (InvalidTag, ValueError, binascii.Error, msgspec.DecodeError):
+            draft = _decode(self.keyring.open(self.key, raw, COOKIE))
+        except (Sealed, ValueError, binascii.Error, msgspec.DecodeError):
             return {}
         return draft.answers if draft.until > time() else {}
 
     def keep(self, response: Response, answers: Answers) -> None:
         """Sends the draft along with this answer."""
         told = {name: value[:ANSWER] for name, value in answers.items() if name in ANSWERS}
-        nonce = os.urandom(NONCE)
         plain = msgspec.json.encode(_Draft(time() + KEPT, told))
-        sealed = base64.urlsafe_b64encode(nonce + self.seal.encrypt(nonce, plain, COOKIE.encode())).decode()
+        sealed = base64.urlsafe_b64encode(self.keyring.seal(self.key, plain, COOKIE)).decode()
         if len(sealed) <= LONGEST:
             response.set_cookie(
                 COOKIE, sealed, max_age=KEPT, path=PATH, httponly=True, samesite="lax", secure=self.secure

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 from contracts.calendar import add_working_days, tehran_day
 from contracts.envelope import Context, Envelope, write
@@ -86,6 +87,14 @@ class Speakers:
 
 
 def a_round() -> Speakers:
+    """The round below, for a test to go on from."""
+    speakers = Speakers()
+    speakers.said, speakers.sequences = list(_round().said), Counter(_round().sequences)
+    return speakers
+
+
+@cache
+def _round() -> Speakers:
     """31 provinces, 30 of them with a quota; the first has nobody, each next one has come a little further."""
     speakers = Speakers()
     opened = RoundOpened(fields=("JF001",), opens=START, closes=START + timedelta(days=300))
@@ -113,8 +122,18 @@ async def hear(tallies: MemoryTallies, said: Iterable[Envelope], store: MemorySt
     return store
 
 
-async def board(said: Iterable[Envelope], now: datetime = NOW) -> Board:
-    """The figures of what was said."""
-    tallies = MemoryTallies()
-    await hear(tallies, said)
+async def board(said: Iterable[Envelope] = (), now: datetime = NOW) -> Board:
+    """The figures of what was said; without it, of the round as it is."""
+    tallies = _heard()
+    if said:
+        tallies = MemoryTallies()
+        await hear(tallies, said)
+    elif not tallies.tallies:
+        await hear(tallies, _round().said)
     return Board(tallies, at(now), pause=0.0)
+
+
+@cache
+def _heard() -> MemoryTallies:
+    """Heard once for all tests that only read."""
+    return MemoryTallies()

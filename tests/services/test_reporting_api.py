@@ -41,7 +41,7 @@ async def client_of(of: Board) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-    async for each in client_of(await board(a_round().said)):
+    async for each in client_of(await board()):
         yield each
 
 

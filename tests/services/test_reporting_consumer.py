@@ -122,11 +122,11 @@ async def test_an_open_case_counts_against_from_the_day_after_its_due_day() -> N
 
 
 async def test_ranks_of_the_past_months_are_told_from_the_same_deltas() -> None:
-    found = await (await board(a_round().said)).figures()
+    found = await (await board()).figures()
     assert found is not None
     assert [day.isoformat() for day in found.month_ends] == ["2025-10-22", "2025-11-21"]
     assert all(len(ranks) == 2 for ranks in found.past_ranks["composite"].values())
-    then = await (await board(a_round().said, START + timedelta(days=29))).figures()
+    then = await (await board(now=START + timedelta(days=29))).figures()
     assert then is not None and then.day == found.month_ends[0]
     assert {code: ranks[0] for code, ranks in found.past_ranks["3"].items()} == then.ranks["3"]
 

@@ -1,5 +1,6 @@
 """Registration's API over ASGI, on records in memory, with an issuer of its own."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -8,17 +9,20 @@ from typing import Any
 
 import httpx
 from pydantic import SecretStr
+from pymongo import AsyncMongoClient
 
 from plumbing.clock import Moment
-from plumbing.privacy import Keyring, MemoryKeyBlocks
+from plumbing.privacy import KeyBlocks, Keyring, MemoryKeyBlocks
 from plumbing.settings import KeySettings
 from registration.api import create
 from registration.consumer.identity import DevelopmentRegistry, IdentityChecks
 from registration.consumer.seats import Allocator
-from registration.store.audit import MemoryAudit
+from registration.store.audit import MemoryAudit, MongoAudit
 from registration.store.memory import MemoryQuestions, memory_store
+from registration.store.mongo import MongoQuestions, mongo_store
 from registration.store.office import Office
 from registration.store.persons import Persons
+from registration.store.questions import Questions
 from tests.tokens import Issuer
 
 START = datetime(2025, 9, 27, 6, tzinfo=UTC)
@@ -48,7 +52,7 @@ COLUMNS = (*(name for name in PERSON if name != "consent"), "consent_version")
 class RegistrationOffice:
     """The service in one process, and somebody at its door."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, client: AsyncMongoClient[dict[str, Any]] | None = None, name: str = "") -> None:
         self.issuer = Issuer(folder)
         self.settings = KeySettings(
             service="registration",
@@ -59,11 +63,19 @@ class RegistrationOffice:
             issuer=self.issuer.name,
             jwks=self.issuer.jwks,
         )
-        self.store = memory_store()
-        self.questions, self.audit = MemoryQuestions(self.store), MemoryAudit()
         keyring = Keyring.of(self.settings)
-        self.keys = MemoryKeyBlocks(keyring)
         self.now = START
+        self.store: Any
+        self.questions: Questions
+        self.audit: Any
+        if client is None:
+            self.store = memory_store()
+            self.questions, self.audit = MemoryQuestions(self.store), MemoryAudit()
+            self.keys: KeyBlocks = MemoryKeyBlocks(keyring)
+        else:
+            self.store = mongo_store(client[name])
+            self.questions, self.audit = MongoQuestions(self.store), MongoAudit(client[name])
+            self.keys = KeyBlocks(client[f"{name}_keys"], keyring)
         self.office = Office(self.store, Persons(self.keys, keyring), self.clock)
         self.allocator = Allocator(self.store, self.questions, self.clock)
         registry = DevelopmentRegistry()
@@ -82,8 +94,8 @@ class RegistrationOffice:
     async def work(self) -> None:
         """What the worker does, until nothing is left."""
         self.allocator.looked = -1e9
-        while await self.checks(ALL) + await self.allocator(ALL):
-            pass
+        while await self.checks(ALL) + await self.allocator(ALL) or self.checks.asking:
+            await asyncio.sleep(0)
 
     async def ask(
         self, method: str, path: str, role: str = "registrar", *, key: str = "", scope: str = "IR-20", **more: Any

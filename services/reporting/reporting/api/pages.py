@@ -57,10 +57,13 @@ async def ranking(request: Request, table: Table = "composite") -> HTMLResponse:
 @router.get("/ranking/rows")
 async def rows(request: Request, table: Table = "composite") -> HTMLResponse:
     """The body of the table alone, for the page that stands open; with the as-of line, which changes as well."""
-    figures = await board_of(request).figures()
+    figures, lang = await board_of(request).figures(), lang_of(request)
     if figures is None:
         raise Refused("round_unknown")
-    return _pages().render(request, "rows.html", apart=True, **views.ranking(figures, table, lang_of(request)))
+    if ("rows", table, lang) not in figures.kept:  # every open page asks for the same when something moves
+        page = _pages().render(request, "rows.html", apart=True, **views.ranking(figures, table, lang))
+        figures.kept["rows", table, lang] = bytes(page.body)
+    return HTMLResponse(figures.kept["rows", table, lang], headers={"Content-Language": lang, "Vary": "Cookie"})
 
 
 @router.get("/provinces/{province}")

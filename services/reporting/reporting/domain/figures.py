@@ -33,6 +33,7 @@ class Figures:
         self.latencies = sorted(latencies)
         self.day = tehran_day(as_of)
         self._days = days
+        self.kept: dict[tuple[str, ...], bytes] = {}  # what was made of these figures, for the next who asks
 
     @property
     def edition(self) -> tuple[str, int, str]:

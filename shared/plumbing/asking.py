@@ -46,9 +46,10 @@ class Idempotent:
         ] = None,
     ) -> Ask:
         """Raises Refused where the key is missing or cannot be one."""
+        principal = await acting(request)
         if self.required and not idempotency_key:
             raise Refused("idempotency_key_missing")
-        return ask_of(request, await acting(request), idempotency_key or "", await _content(request))
+        return ask_of(request, principal, idempotency_key or "", await _content(request))
 
 
 def idempotent(*, required: bool = False) -> Any:

@@ -36,7 +36,7 @@ from contracts.commands import Refused
 from plumbing import openapi, problems
 from plumbing.asking import ask_of, idempotent
 from plumbing.door import Door
-from plumbing.identity import Policy, Principal, Verifier, allow, public
+from plumbing.identity import Policy, Principal, Verifier, acting, allow, public
 from plumbing.limits import Buckets, limited
 from plumbing.listing import Etag, Page, Paging, etagged, paged
 from plumbing.problems import Invalid, checked
@@ -190,7 +190,8 @@ class Raw:
         self.media_type = media_type
 
     async def __call__(self, request: Request) -> bytes:
-        """Raises Refused("media_type")."""
+        """Raises Refused("media_type"), for those who may come in at all."""
+        await acting(request)
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != self.media_type:
             raise Refused("media_type", expected=self.media_type)
         return await request.body()

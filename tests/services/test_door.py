@@ -270,3 +270,14 @@ def test_it_refuses_to_start_outside_development(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="PEYVAND_ENVIRONMENT=development"):
         application(settings)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_setting_ends_it_with_the_name_of_the_variable(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from peyvand.door import main
+
+    for name in DoorSettings.model_fields:
+        monkeypatch.delenv(f"PEYVAND_{name.upper()}", raising=False)
+    assert main() == 2
+    assert "PEYVAND_PUBLIC_URL" in capsys.readouterr().err

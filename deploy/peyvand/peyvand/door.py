@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from peyvand.forwarding import Forwarder, connect
 from peyvand.issuer import Issuer
 from peyvand.settings import DoorSettings
+from plumbing.logs import configure
 
 HEADER_LIMIT = 16 << 10  # bytes of one header field; an access token in a cookie takes about one kilobyte
 ASKED_WITHIN = 2.0  # seconds a service has to say that it is ready
@@ -64,6 +65,7 @@ def main() -> int:
     """`python -m peyvand.door`."""
     try:
         settings = DoorSettings()  # type: ignore[call-arg]
+        configure("door", "door", settings.log_level)
         asyncio.run(serve(settings))
     except ValidationError as e:
         names = ", ".join(f"PEYVAND_{'_'.join(map(str, each['loc'])).upper()}" for each in e.errors())

@@ -29,7 +29,7 @@ class DoorSettings(BaseSettings):
     upstream_market: str = Field(description="where the front door finds market's api")
     upstream_reporting: str = Field(description="where the front door finds reporting's api")
     body_limit: int = Field(default=64 << 20, description="bytes of a request body that the front door lets through")
-    log_level: str = Field(default="info", description="what is logged: debug, info, warning or error")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least level logged")
 
     def upstreams(self) -> dict[str, str]:
         """Service -> the address of its api, without a trailing slash."""

@@ -263,14 +263,6 @@ def signed_in(request: HTTPConnection) -> Principal:
     return known
 
 
-def perhaps_signed_in(request: HTTPConnection) -> Principal | None:
-    """Whoever is signed in, for an open page that greets them; None where nobody's token holds."""
-    try:
-        return signed_in(request)
-    except Unauthenticated:
-        return None
-
-
 def _token(request: HTTPConnection) -> str:
     if authorization := request.headers.get("authorization"):
         scheme, _, token = authorization.partition(" ")

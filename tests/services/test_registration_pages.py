@@ -72,7 +72,16 @@ async def test_one_question_a_page_then_a_review_then_a_code(office: Registratio
         following = STEPS[n].slug if n < len(STEPS) else "check"
         assert sent.headers["Location"] == f"/registration/apply/{following}"
     review = await page(office, "/apply/check")
-    for shown in ("سمنان", "شاهرود", "۱۴ تیر ۱۳۶۸", "آزمون", "گلیم", "هنوز چیزی ثبت نشده است"):
+    for shown in (
+        "سمنان",
+        "شاهرود",
+        "۱۴ تیر ۱۳۶۸",
+        "آزمون",
+        "گلیم",
+        "هنوز چیزی ثبت نشده است",
+        "۹۹۹ ۰۰۰۰۰۱ ۸",
+        "۰۹۱۲ ۰۰۰ ۰۰۱۸",
+    ):
         assert shown in review.text
     done = await send(office)
     assert done.status_code == 303
@@ -125,7 +134,7 @@ async def test_sent_twice_is_registered_once_with_one_answer(office: Registratio
         ("birth-date", {"day": "1", "month": "1", "year": "1399"}, "birth_date", "۱۸"),
         ("mobile", {"mobile": "12345"}, "mobile", "۰۹"),
         ("province", {"province": "IR-27"}, "province", "باز نیست"),
-        ("sex", {"x": "1"}, "sex", "پر کنید"),
+        ("sex", {"x": "1"}, "sex", "انتخاب کنید"),
         ("name", {"first_name": "Maryam1", "last_name": "آزمون"}, "first_name", "نام را"),
     ],
 )

@@ -11,9 +11,9 @@ from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from contracts import calendar, codes, reference
+from contracts import calendar, codes, numbers, reference, text
 from contracts.commands import Refused
-from contracts.policies import policy
+from contracts.policies import CURRENT, policy
 from contracts.refusals import KINDS, REFUSALS, sentence
 from plumbing.identity import Principal, anybody
 from plumbing.ids import shown_code
@@ -75,13 +75,12 @@ def router(office: Office, questions: Questions, settings: KeySettings, probes: 
     def reviewed(
         request: Request, at: Desk, answers: Answers, errors: Sequence[Error] = (), key: str = "", status: int = 200
     ) -> Response:
-        born = calendar.parse_date(answers["birth_date"])
         return site().render(
             request,
             "check.html",
             status=status,
             answers=answers,
-            born=born,
+            shown=_shown(answers, lang_of(request)),
             errors=errors,
             key=key or secrets.token_hex(16),
             consent=consent.TEXTS[consent.CURRENT],
@@ -171,7 +170,9 @@ def router(office: Office, questions: Questions, settings: KeySettings, probes: 
 
     @api.get("/done")
     async def done_page(request: Request, principal: Annotated[Principal, public()], code: str = "") -> Response:
-        return site().render(request, "done.html", code=code[:40])
+        at = await desk()
+        version = CURRENT if at is None else at.round.policy
+        return site().render(request, "done.html", code=code[:40], days=policy(version).screening_days)
 
     return api
 
@@ -193,6 +194,9 @@ async def _sent_before(office: Office, key: str) -> str:
 
 
 def _faults(step: Step, at: Desk, answers: Answers) -> list[Refused]:
+    chosen = step.slug in ("province", "county", "sex", "field", "work-mode")
+    if chosen and not answers.get(step.names[0]):
+        return [Refused("code_unknown", field=step.names[0])]
     _, faults = check(step.names, answers, calendar.tehran_day(at.now), policy(at.round.policy))
     if not faults and step.slug == "province" and not rounds.is_open(at.round, answers["province"], at.now):
         faults.append(Refused("intake_closed", field="province"))
@@ -212,6 +216,19 @@ def _typed(step: Step, form: FormData) -> dict[str, str]:
 def _birth_parts(typed: str) -> dict[str, str]:
     year, month, day = [*typed.split("/"), "", "", ""][:3]
     return {"year": year, "month": month, "day": day}
+
+
+def _shown(answers: Answers, lang: str) -> dict[str, str]:
+    """Numbers as people read them, in groups."""
+    nid, mobile = numbers.national_id(answers["national_id"]), numbers.mobile(answers["mobile"])
+    year, month, day = calendar.to_jalali(calendar.parse_date(answers["birth_date"]))
+    months = calendar.MONTHS_FA if lang == "fa" else calendar.MONTHS_EN
+    told = {
+        "national_id": f"{nid[:3]} {nid[3:9]} {nid[9]}",
+        "mobile": f"0{mobile[3:6]} {mobile[6:9]} {mobile[9:]}",
+        "birth_date": f"{day} {months[month - 1]} {year}",
+    }
+    return {name: text.persian_digits(value) if lang == "fa" else value for name, value in told.items()}
 
 
 def _choices(step: Step, at: Desk, answers: Answers, lang: str) -> Any:

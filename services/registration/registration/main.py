@@ -8,7 +8,6 @@ from typing import Any
 
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import PyMongoError
 
 from contracts.subjects import PARTITIONS
 from contracts.topics import topic_of
@@ -18,7 +17,7 @@ from plumbing.privacy import KeyBlocks, Keyring
 from plumbing.serving import role_main, serve, serve_worker
 from plumbing.settings import KeySettings, load
 from registration import consumer
-from registration.consumer.identity import DevelopmentRegistry, IdentityChecks, IdentityRegistry
+from registration.consumer.identity import DevelopmentRegistry, IdentityChecks, IdentityRegistry, NoRegistry
 from registration.consumer.seats import Allocator
 from registration.store.audit import MongoAudit
 from registration.store.mongo import MongoQuestions, mongo_store
@@ -62,19 +61,17 @@ def api() -> None:
 
     settings = load(KeySettings)
     client = connect(settings.mongo.get_secret_value())
-    store, clock = mongo_store(client[settings.database]), settings.programme_clock()
-    office = Office(store, persons(settings, client), clock)
+    store, people = mongo_store(client[settings.database]), persons(settings, client)
+    office = Office(store, people, settings.programme_clock())
 
     async def ready() -> list[str]:
-        try:
-            await client.admin.command("ping")
-        except PyMongoError as e:
-            return [f"database: {type(e).__name__}"]
+        await store.machine_time()
         return []
 
     @asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:
         yield
+        await people.keys.close()
         await client.close()
 
     app = create(settings, office, MongoQuestions(store), MongoAudit(store.database), ready=ready, lifespan=lifespan)
@@ -90,6 +87,7 @@ async def worker() -> None:
     client = connect(settings.mongo.get_secret_value())
     store, clock = mongo_store(client[settings.database]), settings.programme_clock()
     people = persons(settings, client)
+    registry = DevelopmentRegistry() if settings.development else NoRegistry()
     work = Worker(
         SERVICE,
         consumer.topics(),
@@ -97,7 +95,7 @@ async def worker() -> None:
         store,
         Relay(store, connect_producer(settings.kafka, SERVICE), topic_of(SERVICE)),
         clock,
-        duties=duties(store, MongoQuestions(store), people, DevelopmentRegistry(), clock),
+        duties=duties(store, MongoQuestions(store), people, registry, clock),
         linger=settings.linger,
     )
     await serve_worker(work, settings)

@@ -59,6 +59,7 @@ class Watch:
         }
         if service == "registration":
             wanted["between seats"] = {"indexed.seating": {"$in": ["awaiting", "releasing"]}}
+            wanted["identity to be checked"] = {"indexed.check_due": {"$lte": now}}
         return wanted
 
     async def _behind(self, service: str, ends: Mapping[TopicPartition, int]) -> int:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from functools import cache
 
-import jsonschema  # type: ignore[import-untyped]
+import jsonschema
 
 from contracts.schemas import schemas
 

@@ -5,7 +5,7 @@ import os
 from copy import deepcopy
 from pathlib import Path
 
-import jsonschema  # type: ignore[import-untyped]
+import jsonschema
 import msgspec
 import pytest
 import yaml

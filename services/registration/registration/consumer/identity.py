@@ -41,7 +41,7 @@ class DevelopmentRegistry:
 
 
 class NoRegistry:
-    """Outside development, until the civil registry's service is connected: nobody is confirmed, and nobody is held up."""
+    """Outside development, until the civil registry is connected: nobody is confirmed, and nobody is held up."""
 
     async def check(self, persons: Sequence[Person]) -> Sequence[str]:
         """That there is no answer."""

@@ -112,18 +112,19 @@ class TopicIds:
         self.client: Any = None
 
     async def of(self, topics: Collection[str]) -> dict[str, str]:
-        """The ids. Raises KafkaError."""
+        """The ids. Raises Transient."""
         return await asyncio.to_thread(self._ask, sorted(topics)) if topics else {}
 
     def _ask(self, topics: Sequence[str]) -> dict[str, str]:
         from kafka import KafkaAdminClient
+        from kafka.errors import KafkaError
 
         try:
             self.client = self.client or KafkaAdminClient(bootstrap_servers=self.bootstrap, client_id=self.client_id)
             return {each["name"]: str(each["topic_id"]) for each in self.client.describe_topics(topics)}
-        except Exception:
+        except (KafkaError, OSError) as e:
             self.close()
-            raise
+            raise Transient(f"Kafka does not say what its topics are: {e!r}") from e
 
     def close(self) -> None:
         """Lets the connection go."""

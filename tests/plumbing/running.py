@@ -1,13 +1,22 @@
 """Workers of the small country on real parts."""
 
 import asyncio
+import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from aiokafka import TopicPartition
+from kafka import KafkaAdminClient
+from kafka.admin import NewTopic
 
 from contracts.subjects import PARTITIONS, partition_of
+from peyvand.processes import start
 from plumbing.clock import Clock
 from plumbing.mongo import MongoStore, connect
 from plumbing.reader import LogReader
@@ -20,13 +29,20 @@ from tests.plumbing.country import Answering, Asking, Counting, MongoTallies, no
 RULES: dict[str, Any] = {"registration": Asking, "screening": Answering, "reporting": Counting}
 
 
+class Address:
+    """Where the parts are."""
+
+    def __init__(self, kafka: str, mongo: str) -> None:
+        self.kafka, self.mongo = kafka, mongo
+
+
 class Country:
     """Databases and topics of its own, and as many workers as a test wants."""
 
-    def __init__(self, parts: Parts, mongo: str = "") -> None:
+    def __init__(self, parts: "Parts | Address", name: str = "") -> None:
         self.parts = parts
-        self.name = parts.database()
-        self.client = connect(mongo or parts.mongo)
+        self.name = name or f"test_{uuid4().hex[:12]}"
+        self.client = connect(parts.mongo)
         self.topics = {service: f"{self.name}.{service}" for service in ("registration", "screening")}
         self.hears = {
             "registration": [self.topics["screening"]],
@@ -37,9 +53,16 @@ class Country:
 
     async def prepare(self, partitions: int = 32) -> None:
         """Topics and indexes."""
-        await self.parts.topics(*self.topics.values(), partitions=partitions)
+        await asyncio.to_thread(self._topics, partitions)
         for service in RULES:
             await self.store(service).prepare()
+
+    def _topics(self, partitions: int) -> None:
+        client = KafkaAdminClient(bootstrap_servers=self.parts.kafka)
+        client.create_topics([NewTopic(topic, partitions, 1) for topic in self.topics.values()])
+        while not set(self.topics.values()) <= set(client.list_topics()):
+            time.sleep(0.05)
+        client.close()
 
     def store(self, service: str, **options: Any) -> MongoStore:
         """The records of a service."""
@@ -94,6 +117,11 @@ class Country:
             producer.send(topic, key=key, value=value, partition=0)
         producer.flush(30)
         producer.close()
+
+    def process(self, service: str) -> "subprocess.Popen[bytes]":
+        """One more worker, as a process of its own that ends with this one."""
+        command = [sys.executable, "-m", "tests.plumbing.role", service, self.parts.kafka, self.parts.mongo, self.name]
+        return start(command, Path("/dev/null"), os.environ, if_we_die=signal.SIGKILL)
 
     async def at_end(self) -> bool:
         """Whether reporting's cursors stand at the end of every log."""

@@ -46,6 +46,7 @@ class Live:
             autodiscover=False,
         )
         self.app.transport = self._transport()
+        self.app._create_directories = lambda: None  # type: ignore[method-assign]  # of tables, which we have none of
         self.app.agent(
             self.app.topic(
                 *self.topics, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"

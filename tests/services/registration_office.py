@@ -94,8 +94,8 @@ class RegistrationOffice:
     async def work(self) -> None:
         """What the worker does, until nothing is left."""
         self.allocator.looked = -1e9
-        while await self.checks(ALL) + await self.allocator(ALL) or self.checks.asking:
-            await asyncio.sleep(0)
+        while await self.checks(ALL) + await self.allocator(ALL) or self.checks.asking:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)  # the registry answers on the side
 
     async def ask(
         self, method: str, path: str, role: str = "registrar", *, key: str = "", scope: str = "IR-20", **more: Any

@@ -62,6 +62,15 @@ def file_clock(path: Path) -> Clock:
     return now
 
 
+def hold_clock(path: Path) -> datetime:
+    """Lets programme time stand still where it is; returns when that is. Reading it and setting it would go back."""
+    at = file_clock(path)().at
+    new = path.with_suffix(f".{os.getpid()}")
+    new.write_bytes(msgspec.json.encode(_Setting(at)))
+    new.replace(path)
+    return at
+
+
 def set_clock(path: Path, at: datetime, *, running: bool = False) -> None:
     """Sets programme time, standing still or running from there. Raises ValueError where it would go back."""
     machine = machine_now()

@@ -20,7 +20,7 @@ from peyvand.simulation.drive import Round, instant
 from peyvand.simulation.quiet import SERVICES, Watch
 from peyvand.simulation.screen import Screen
 from peyvand.simulation.trickle import trickle
-from plumbing.clock import file_clock, set_clock
+from plumbing.clock import hold_clock, set_clock
 
 RESTS_WITHIN = 120.0  # seconds for a step to be counted everywhere
 SEED, SCALE = 1404, 1 / 25
@@ -70,8 +70,7 @@ async def simulate(
                 wrong = await prove(where, country, client, acknowledged, console)
             elif mark.finished:
                 console.print(f"The round of seed {mark.seed} at scale {mark.scale:g} is in the stores already.")
-                stands = file_clock(where.clock)().at
-                set_clock(where.clock, stands)  # it stands still while it is looked at
+                stands = hold_clock(where.clock)  # while it is looked at
                 await watch.rest(stands, RESTS_WITHIN)
                 wrong = await prove(where, country, client, None, console)
             else:

@@ -183,7 +183,8 @@ class Nation:
         cursors = await store.cursors([(topic, p) for topic in HEARS[service] for p in ALL])
         ranges, batch = {}, []
         for (topic, p), at in cursors.items():
-            end = len(self.logs[topic][p])
+            if at == (end := len(self.logs[topic][p])):
+                continue
             upto = end if self.chance.random() < 0.7 else self.chance.randint(at, end)
             if upto > at:
                 ranges[topic, p] = (at, upto)

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse
 from starlette.requests import Request
 
-from contracts.calendar import MONTHS_EN, MONTHS_FA, to_jalali
+from contracts.calendar import MONTHS_EN, MONTHS_FA, tehran_day, to_jalali
 from contracts.commands import Refused
 from contracts.policies import CURRENT, policy
 from contracts.reference import provinces
@@ -86,8 +86,8 @@ async def method(request: Request) -> HTMLResponse:
 
 
 def _period(figures: Figures, lang: str) -> tuple[str, str]:
-    """The round, and the name of the month that runs."""
-    month = to_jalali(figures.day)[1] - 1
+    """The round, and the name of the month in which it opened."""
+    month = to_jalali(tehran_day(figures.round.opens or figures.as_of))[1] - 1
     return figures.round.round, (MONTHS_FA if lang == "fa" else MONTHS_EN)[month]
 
 

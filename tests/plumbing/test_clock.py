@@ -1,53 +1,51 @@
-"""Programme time is set by one file, runs or stands still, and never goes back."""
+"""Two times: what development may set, and what nobody sets."""
 
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from plumbing.clock import file_clock, hold_clock, set_clock, system_clock
+from plumbing.clock import file_clock, machine_now, set_clock, system_clock
 
-SET = datetime(2026, 3, 21, 5, 30, tzinfo=UTC)
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return tmp_path / "clock.json"
+DAY = datetime(2025, 10, 1, 12, tzinfo=UTC)
 
 
-def test_without_a_file_programme_time_is_machine_time(file: Path) -> None:
-    for clock in (system_clock(), file_clock(file)):
-        moment = clock()
-        assert moment.at == moment.recorded
+def test_the_system_clock_tells_one_moment() -> None:
+    """In production the two times are one."""
+    now = system_clock()()
+    assert now.at == now.recorded and abs(machine_now() - now.at) < timedelta(seconds=5)
 
 
-def test_every_process_reads_what_was_set(file: Path) -> None:
-    clock = file_clock(file)
-    set_clock(file, SET)
-    assert clock().at == SET == clock().at
-    set_clock(file, SET + timedelta(days=6))
-    assert clock().at == SET + timedelta(days=6)
-    assert abs(clock().recorded - datetime.now(UTC)) < timedelta(seconds=5), "machine time nobody sets"
+def test_without_a_file_programme_time_is_machine_time(tmp_path: Path) -> None:
+    """And so it is again when the file is gone."""
+    path = tmp_path / "clock.json"
+    clock = file_clock(path)
+    assert abs(clock().at - machine_now()) < timedelta(seconds=5)
+    set_clock(path, DAY)
+    assert clock().at == DAY
+    path.unlink()
+    assert abs(clock().at - machine_now()) < timedelta(seconds=5)
 
 
-def test_it_never_goes_back(file: Path) -> None:
-    set_clock(file, SET)
+def test_a_set_clock_stands_still_for_everybody(tmp_path: Path) -> None:
+    """Every process that reads the file sees the same; machine time goes on."""
+    path = tmp_path / "clock.json"
+    one, other = file_clock(path), file_clock(path)
+    set_clock(path, DAY)
+    assert one().at == other().at == DAY and abs(one().recorded - machine_now()) < timedelta(seconds=5)
+    set_clock(path, DAY + timedelta(days=1))
+    os.utime(path, ns=(1, 1))  # a file system whose times are coarse
+    assert other().at == DAY + timedelta(days=1)
+
+
+def test_it_never_goes_back(tmp_path: Path) -> None:
+    """Neither standing still nor running."""
+    path = tmp_path / "clock.json"
+    set_clock(path, DAY)
     with pytest.raises(ValueError, match="never goes back"):
-        set_clock(file, SET - timedelta(microseconds=1))
-    assert file_clock(file)().at == SET
-
-
-def test_it_runs_from_where_it_was_set(file: Path) -> None:
-    set_clock(file, SET, running=True)
-    clock = file_clock(file)
-    first, second = clock(), clock()
-    assert SET < first.at < second.at
-    assert second.at - first.at == second.recorded - first.recorded
-
-
-def test_a_running_clock_is_held_where_it_is(file: Path) -> None:
-    set_clock(file, SET, running=True)
-    held = hold_clock(file)
-    assert held > SET
-    assert file_clock(file)().at == held == file_clock(file)().at
-    set_clock(file, held, running=True)
+        set_clock(path, DAY - timedelta(seconds=1))
+    set_clock(path, DAY, running=True)
+    assert file_clock(path)().at >= DAY
+    set_clock(path, DAY + timedelta(days=1))
+    assert [each.name for each in tmp_path.iterdir()] == ["clock.json"]

@@ -132,8 +132,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def event_time(record: Record, moment: Moment) -> datetime:
-    """When the subject's next event happens: now, in whole milliseconds as BSON keeps them, never before its last."""
-    return max(moment.at.replace(microsecond=moment.at.microsecond // 1000 * 1000), record.last_time)
+    """When the subject's next event happens: now, and never before its last."""
+    return max(moment.at, record.last_time)
 
 
 def emit(
@@ -148,6 +148,8 @@ def emit(
     traceparent: str = "",
 ) -> Record:
     """The record after events of its own. Raises RecordFull."""
+    if not (events := tuple(events)):
+        return record
     state, sequence, last_hash, emitted = record.state, record.last_sequence, record.last_hash, list(record.emitted)
     at = event_time(record, moment)
     for said in events:
@@ -172,8 +174,6 @@ def emit(
         raw = write(envelope)
         last_hash = digest(raw)
         emitted.append(raw)
-    if sequence == record.last_sequence:
-        return record
     return replace(
         record,
         state=state,
@@ -280,10 +280,11 @@ def _handle(record: Record, rules: Rules, service: str, envelope: Envelope, mome
     )
 
 
-def _indexed(rules: Rules, state: Any, private: Private) -> dict[str, Any]:
+def _indexed(rules: Rules, state: Any, private: Private) -> Mapping[str, Any]:
     """What has no value is not there: an index, a unique one above all, must not meet it."""
-    both = {**rules.indexed(state), **private.indexed}
-    return {name: value for name, value in both.items() if value is not None}
+    found = rules.indexed(state)
+    both = {**found, **private.indexed} if private.indexed else found
+    return {name: value for name, value in both.items() if value is not None} if None in both.values() else both
 
 
 def _waiting(record: Record, source: str) -> Parked:

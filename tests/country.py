@@ -19,8 +19,8 @@ UP_WITHIN, DOWN_WITHIN = 180.0, 60.0  # seconds on a busy machine
 class Country:
     """One country: where it is, and the processes it consists of."""
 
-    def __init__(self, run: Path) -> None:
-        self.home = Home(here().parts, run)
+    def __init__(self, run: Path, **environment: str) -> None:
+        self.home, self.environment = Home(here().parts, run), environment
         self.log = run.with_suffix(".out")
         self.supervisor: subprocess.Popen[bytes] | None = None
 
@@ -49,6 +49,7 @@ class Country:
         """Starts it and returns when everything is ready, after how many seconds."""
         environment = {
             **os.environ,
+            **self.environment,
             "PEYVAND_HOME": str(self.home.parts),
             "PEYVAND_RUN": str(self.home.run),
             "PEYVAND_PORTS": "any",

@@ -60,9 +60,8 @@ def topics(bootstrap: str, *, diff: bool = False) -> list[str]:
                 }
                 client.create_topics(made, wait_for_metadata=True)
             if any(differing.values()):
-                client.alter_configs(
-                    [ConfigResource(ConfigResourceType.TOPIC, name, each) for name, each in differing.items() if each]
-                )
+                mended = [ConfigResource(ConfigResourceType.TOPIC, n, each) for n, each in differing.items() if each]
+                client.alter_configs(mended)
     finally:
         client.close()
     return [f"topic {topic.name} is missing" for topic in missing] + [

@@ -1,0 +1,94 @@
+"""`peyvand apply` brings an existing cluster to what the code says, once; the country runs on it as on its own."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
+from pymongo import MongoClient
+
+from contracts.topics import TOPICS
+from peyvand import apply
+from peyvand.country import SERVICES
+from peyvand.home import Home, Secrets, development_secrets, here
+from peyvand.processes import wait_until
+from tests import parts as real
+from tests.country import Country
+from tests.parts import Parts
+
+pytestmark = pytest.mark.server
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
+    """A Kafka and a MongoDB that nobody has prepared."""
+    with real.started(tmp_path_factory.mktemp("cluster")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def secrets(tmp_path_factory: pytest.TempPathFactory) -> Secrets:
+    home = Home(here().parts, tmp_path_factory.mktemp("run"))
+    home.make()
+    return development_secrets(home, SERVICES)
+
+
+def test_topics_are_made_once_and_mended(cluster: Parts) -> None:
+    missing = [f"topic {topic.name} is missing" for topic in TOPICS]
+    assert apply.topics(cluster.kafka, diff=True) == missing
+    assert apply.topics(cluster.kafka) == missing
+    assert apply.topics(cluster.kafka) == []
+    client = KafkaAdminClient(bootstrap_servers=cluster.kafka)
+    try:
+        named = TOPICS[0].name
+        client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, named, {"retention.ms": "1000"})])
+        differs = [f"topic {named}: retention.ms should be -1"]
+        # the broker hears from its controller a moment later
+        assert wait_until(lambda: apply.topics(cluster.kafka, diff=True) == differs, 10)
+        apply.topics(cluster.kafka)
+        assert wait_until(lambda: apply.topics(cluster.kafka, diff=True) == [], 10)
+    finally:
+        client.close()
+
+
+async def test_a_topic_of_another_size_is_told_and_left(cluster: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = await cluster.topic(partitions=2)
+    monkeypatch.setattr(apply, "TOPICS", [type(TOPICS[0])(name=other, speaker="market", heard_by=())])
+    with pytest.raises(apply.Unalterable, match=other):
+        apply.topics(cluster.kafka)
+
+
+def test_users_are_made_once_and_mended(cluster: Parts, secrets: Secrets) -> None:
+    missing = [f"database user {name} is missing" for name in (*SERVICES, "reader")]
+    assert apply.users(cluster.mongo, secrets, diff=True) == missing
+    assert apply.users(cluster.mongo, secrets) == missing
+    assert apply.users(cluster.mongo, secrets) == []
+    with MongoClient[dict[str, object]](cluster.mongo) as client:
+        client.admin.command("updateUser", "market", roles=["root"])
+    assert apply.users(cluster.mongo, secrets) == ["database user market has other roles"]
+    assert apply.users(cluster.mongo, secrets, diff=True) == []
+
+
+async def test_indexes_are_compared_without_touching_the_data(cluster: Parts) -> None:
+    missing = await apply.indexes(cluster.mongo, diff=True)
+    assert any(each.startswith("index registration.records.") for each in missing)
+    assert await apply.indexes(cluster.mongo, diff=True) == missing, "only looked at"
+    assert await apply.indexes(cluster.mongo) == missing
+    assert await apply.indexes(cluster.mongo, diff=True) == []
+    with MongoClient[dict[str, object]](cluster.mongo) as client:
+        assert not [name for name in client.list_database_names() if name.startswith("peyvand_diff")]
+        client["market"]["records"].create_index("by_hand")
+    assert await apply.indexes(cluster.mongo, diff=True) == ["index market.records.by_hand_1 is not ours"]
+
+
+def test_the_country_runs_on_a_cluster_that_exists(cluster: Parts, tmp_path: Path) -> None:
+    country = Country(tmp_path / "run", KAFKA_BOOTSTRAP=cluster.kafka, MONGO_URL=cluster.mongo)
+    try:
+        country.start()
+        assert country.state.kafka == cluster.kafka
+        assert not {"kafka", "mongod"} & country.state.processes.keys()
+        assert country.interrupt() == 0
+    finally:
+        country.end()
+    with MongoClient[dict[str, object]](cluster.mongo) as client:
+        client.admin.command("ping")

@@ -63,6 +63,8 @@
     }
   });
 
+  document.body.addEventListener("htmx:oobAfterSwap", show);  // the as-of line brings a new button
+
   document.body.addEventListener("htmx:afterSettle", (e) => {
     if (e.detail.target.id !== "rows") return;
     asking = false;

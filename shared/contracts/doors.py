@@ -50,6 +50,14 @@ idempotency_key_reused invalid
 این کلید تکرار پیش‌تر برای درخواست دیگری به کار رفته است. کلید تازه‌ای بسازید.
 This idempotency key was used for a different request. Make a new one.
 
+intake_full busy
+سامانه اکنون تا سقف گنجایشش درخواست دارد. چیزی ثبت نشد؛ {seconds} ثانیهٔ دیگر دوباره بفرستید.
+The system holds all it can for now. Nothing was recorded; send it again in {seconds} seconds.
+
+letter_unknown invalid
+این شناسهٔ نامهٔ مرده نیست: {letter}. آن را از فهرست بردارید.
+This is no dead letter's id: {letter}. Take it from the list.
+
 malformed malformed
 درخواست خوانده نشد. شکل آن را با راهنمای API بسنجید و دوباره بفرستید.
 The request could not be read. Compare it with the API description and send it again.
@@ -85,6 +93,10 @@ Enter a number that is at least {limit}.
 record_full conflict
 در این پرونده بیش از {limit} رویداد ثبت شده است و دیگر جا ندارد. لطفاً به پشتیبانی خبر دهید.
 This record holds {limit} events and has no room for more. Please tell the support.
+
+restoring busy
+سامانه پس از بازگرداندن پشتیبان، کارنامه‌اش را کامل می‌کند. چیزی ثبت نشد؛ {seconds} ثانیهٔ دیگر دوباره بفرستید.
+The system completes its records after a restore. Nothing was recorded; send it again in {seconds} seconds.
 
 row_invalid invalid
 ردیف {row} را درست کنید.
@@ -133,6 +145,10 @@ Too many requests in a row. Send it again in {seconds} seconds.
 too_short invalid
 کامل‌تر بنویسید: دست‌کم {limit} نویسه.
 Write at least {limit} characters.
+
+two_persons_needed forbidden
+کنار گذاشتن بیش از {limit} نامه از یک گونه، کار دو نفر است.
+Giving up more than {limit} letters of one kind takes two persons.
 
 unauthenticated unauthenticated
 برای ادامه وارد سامانه شوید.

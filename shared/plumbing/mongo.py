@@ -122,7 +122,7 @@ class MongoStore:
             last_time=d.get("last_time", NEVER),
             last_hash=d["last_hash"],
             inbox=d["inbox"],
-            parked={source: _parked(each) for source, each in d["parked"].items()},
+            parked={source: parked_of(each) for source, each in d["parked"].items()},
             answered=tuple(Answer(**each) for each in d.get("answered", ())),
             discarded=tuple(Discarded(**each) for each in d.get("discarded", ())),
         )
@@ -377,7 +377,8 @@ def _parked_document(each: Parked) -> dict[str, Any]:
     return {"envelopes": envelopes, "fault": each.fault, "since": each.since}
 
 
-def _parked(d: Mapping[str, Any]) -> Parked:
+def parked_of(d: Mapping[str, Any]) -> Parked:
+    """What waits, from a document."""
     envelopes: dict[int, bytes | Place] = {
         each["n"]: each["raw"] if "raw" in each else Place(each["topic"], each["partition"], each["offset"])
         for each in d["envelopes"]

@@ -63,7 +63,7 @@ def reporting(settings: KeySettings) -> App:
     from reporting.main import create
 
     nothing: Any = Untouched()
-    return create(settings, nothing)
+    return create(settings, nothing, nothing)
 
 
 SERVICES: list[Callable[[KeySettings], App]] = [registration, screening, market, reporting]

@@ -10,6 +10,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from plumbing.mongo import MongoStore, connect
 from plumbing.serving import role_main, serve, serve_worker
 from plumbing.settings import Settings, load
+from plumbing.store import Store
 from reporting import store
 from reporting.consumer import SERVICE, topics
 from reporting.domain import RULES
@@ -24,42 +25,43 @@ async def prepare(database: AsyncDatabase[dict[str, Any]]) -> None:
     await store.prepare(database)
 
 
-def create(settings: Settings, board: Board | None = None) -> "App":
-    """The API and the pages; with a `board` of its own it needs no database."""
+def create(settings: Settings, board: Board | None = None, records: Store | None = None) -> "App":
+    """The API and the pages, over MongoDB; with a `board` and `records` of its own it needs no database."""
+    from plumbing import mending
     from plumbing.pages import STATIC
     from plumbing.web import create_app
     from reporting.api import data, pages
     from reporting.api.assets import Assets
 
-    trouble = ["not started"]
+    clock = settings.programme_clock()
+    client = connect(settings.mongo.get_secret_value()) if board is None else None
+    if client is not None:
+        database = client[settings.database]
+        board, records = Board(Tallies(database), clock), MongoStore(database, SERVICE, RULES)
+    assert board is not None
+    shown = board
 
     @asynccontextmanager
     async def lifespan(app: "App") -> AsyncIterator[None]:
-        if board is not None:
-            app.state.board = board
-            trouble.clear()
-            yield
-            return
-        client = connect(settings.mongo.get_secret_value())
-        try:
-            app.state.board = Board(Tallies(client[settings.database]), settings.programme_clock())
-            trouble.clear()
-            yield
-        finally:
+        app.state.board = shown
+        yield
+        if client is not None:
             await client.close()
 
     async def ready() -> list[str]:
-        if not trouble:
-            await app.state.board.look()
-        return trouble
+        await shown.look()
+        return []
 
+    routers = [data.router, pages.router]
+    if records is not None:  # what a person mends moves the tallies as well
+        routers.append(mending.router(records, clock, shown.tallies.move))
     app = create_app(
         settings,
         "Peyvand: the figures of the country",
         lifespan=lifespan,
         ready=ready,
         prefix="",
-        routers=[data.router, pages.router],
+        routers=routers,
         description="The ranking of the 31 provinces, open to everybody, with all that it is made of. "
         "How it is computed: docs/methodology.md.",
     )

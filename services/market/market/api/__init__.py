@@ -5,7 +5,7 @@ from typing import Any
 
 from market.api import leads, page, producers
 from market.store import Questions
-from plumbing import web
+from plumbing import mending, web
 from plumbing.clock import Clock
 from plumbing.settings import Settings
 from plumbing.store import Store
@@ -34,5 +34,6 @@ def create(
             leads.router(store, questions, clock),
             producers.router(store, questions, clock),
             page.router(questions),
+            mending.router(store, clock),
         ],
     )

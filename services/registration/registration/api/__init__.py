@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from plumbing import web
+from plumbing import mending, web
 from plumbing.settings import KeySettings
 from registration.api import applications, applying, following, rounds
 from registration.api.probes import Probes
@@ -37,5 +37,6 @@ def create(
             applications.router(office, questions, audit, probes),
             applying.router(office, questions, settings, probes),
             following.router(office, questions),
+            mending.router(office.store, office.clock),
         ],
     )

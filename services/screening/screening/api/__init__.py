@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from plumbing import signin, web
+from plumbing import mending, signin, web
 from plumbing.clock import Clock
 from plumbing.settings import Settings
 from plumbing.store import Store
@@ -30,5 +30,10 @@ def create(
         lifespan=lifespan,
         ready=ready,
         prefix=PREFIX,
-        routers=[cases.router(store, questions, clock), officers.router(store, questions, clock), signin.router()],
+        routers=[
+            cases.router(store, questions, clock),
+            officers.router(store, questions, clock),
+            mending.router(store, clock),
+            signin.router(),
+        ],
     )

@@ -49,6 +49,12 @@ TOKENS_REFUSED = Counter(
     "was not, or somebody forges tokens; the log says why each was refused.",
     ["service"],
 )
+SHED = Counter(
+    "peyvand_http_shed_total",
+    "Applications refused with 503 since the store holds all it can: too many unsent events, or too little disk. "
+    "Rising: people are turned away; bring Kafka back or give the database room, the log says which.",
+    ["service"],
+)
 METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 
 # Registration

@@ -100,6 +100,12 @@ class KeySettings(Settings):
         default_factory=dict,
         description="Keys still alive during a rotation, as JSON: version to [master_key, index_key].",
     )
+    intake_unsent: int = Field(
+        default=200_000, ge=1, description="Subjects with unsent events beyond which new applications get a 503."
+    )
+    intake_free: int = Field(
+        default=512, ge=0, description="Free megabytes of the database's disk below which they get a 503."
+    )
 
 
 S = TypeVar("S", bound=Settings)

@@ -11,6 +11,7 @@ from contracts.envelope import Context, Envelope, write
 from contracts.events import ApplicantRegistered, ApplicantWithdrawn, Event
 from plumbing import dead_letters, mending
 from plumbing.dead_letters import DeadLetters, cause, groups, parts_of
+from plumbing.memory import MemoryStore
 from plumbing.record import Message, Place, Unread
 from plumbing.settings import Settings
 from plumbing.store import process
@@ -151,11 +152,9 @@ def test_an_id_is_an_event_of_a_source() -> None:
 
 
 @pytest.fixture
-async def desk(store_of: StoreOf, issuer: Issuer) -> AsyncIterator["Desk"]:
-    """A service with dead letters, and somebody at its door."""
-    if "memory" not in store_of.__name__:
-        pytest.skip("the door is the same over every store")
-    store, tallies = await store_of("reporting"), Tallies()
+async def desk(issuer: Issuer) -> AsyncIterator["Desk"]:
+    """A service with dead letters, and somebody at its door; it is the same over every store."""
+    store, tallies = MemoryStore("reporting", {"applicant": Counting}), Tallies()
     settings = Settings(
         service="tests",
         environment="development",

@@ -5,6 +5,7 @@ from typing import Any
 
 from plumbing import mending, web
 from plumbing.settings import KeySettings
+from plumbing.shedding import intake_of
 from registration.api import applications, applying, following, rounds
 from registration.api.probes import Probes
 from registration.store.audit import Audit
@@ -25,6 +26,7 @@ def create(
 ) -> web.App:
     """The API of registration over these records."""
     probes = Probes()
+    intake = intake_of(office.store, "registration", most=settings.intake_unsent, least_free=settings.intake_free)
     return web.create_app(
         settings,
         "Registration",
@@ -34,8 +36,8 @@ def create(
         prefix=PREFIX,
         routers=[
             rounds.router(office, questions),
-            applications.router(office, questions, audit, probes),
-            applying.router(office, questions, settings, probes),
+            applications.router(office, questions, audit, probes, intake),
+            applying.router(office, questions, settings, probes, intake),
             following.router(office, questions),
             mending.router(office.store, office.clock),
         ],

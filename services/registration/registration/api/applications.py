@@ -15,6 +15,7 @@ from contracts.refusals import sentence
 from plumbing.identity import Principal, visible
 from plumbing.ids import typed_code
 from plumbing.record import Record
+from plumbing.shedding import Intake, bounded
 from plumbing.store import Ask, Done, Store, execute
 from plumbing.web import (
     Etag,
@@ -60,7 +61,7 @@ Status = Literal[
 ApplicantId = Annotated[str, Path(pattern=r"^[0-9a-f-]{1,64}$")]
 
 
-def router(office: Office, questions: Questions, audit: Audit, probes: Probes) -> APIRouter:
+def router(office: Office, questions: Questions, audit: Audit, probes: Probes, intake: Intake) -> APIRouter:
     """The routes under /registration/v1."""
     api = APIRouter(prefix="/v1", tags=["applications"])
     store, clock = office.store, office.clock
@@ -68,7 +69,7 @@ def router(office: Office, questions: Questions, audit: Audit, probes: Probes) -
     @api.post(
         "/rounds/{round_id}/applications",
         status_code=201,
-        dependencies=[limited("applications", per_minute=6_000)],
+        dependencies=[limited("applications", per_minute=6_000), bounded(intake)],
     )
     async def register(
         round_id: RoundId,
@@ -99,7 +100,7 @@ def router(office: Office, questions: Questions, audit: Audit, probes: Probes) -
         "/rounds/{round_id}/applications/import",
         response_model=views.Imported,
         max_body_size=FILE,
-        dependencies=[limited("import", per_minute=120)],
+        dependencies=[limited("import", per_minute=120), bounded(intake)],
     )
     async def import_applications(
         round_id: RoundId,

@@ -19,6 +19,7 @@ from plumbing.identity import Principal, anybody
 from plumbing.ids import shown_code
 from plumbing.pages import Pages, lang_of, pages
 from plumbing.settings import KeySettings
+from plumbing.shedding import Intake, bounded
 from plumbing.web import ask_of, limited, public
 from registration.api.drafts import PATH, Answers, Drafts
 from registration.api.probes import Probes
@@ -41,7 +42,7 @@ def site() -> Pages:
     return pages("registration")
 
 
-def router(office: Office, questions: Questions, settings: KeySettings, probes: Probes) -> APIRouter:
+def router(office: Office, questions: Questions, settings: KeySettings, probes: Probes, intake: Intake) -> APIRouter:
     """The pages under /registration/apply."""
     api = APIRouter(include_in_schema=False)
     drafts = Drafts(settings)
@@ -114,7 +115,7 @@ def router(office: Office, questions: Questions, settings: KeySettings, probes: 
             return RedirectResponse(_next(at, answers), 303)
         return reviewed(request, at, answers)
 
-    @api.post("/apply/check", dependencies=[FORM])
+    @api.post("/apply/check", dependencies=[FORM, bounded(intake)])
     async def submit(request: Request, principal: Annotated[Principal, public()]) -> Response:
         form, answers, at = await request.form(), drafts.read(request), await desk()
         key = str(form.get("key", ""))

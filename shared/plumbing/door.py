@@ -26,6 +26,7 @@ CONTENT_POLICY = (
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 OWN = frozenset({"/healthz", "/readyz", "/metrics"})  # of the process: asked at its port, never through a proxy
 UNMATCHED = "unmatched"
+CLOSED_SECONDS = 10  # after which to come again
 
 _TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{8,64}")
@@ -35,10 +36,16 @@ log = structlog.get_logger(__name__)
 
 
 class Door:
-    """Wraps an application; `templates` gives the path template of a route's endpoint."""
+    """Wraps an application; `templates` gives paths by endpoint, `closed` why nobody is served."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, templates: Callable[[], Mapping[Any, str]]) -> None:
-        self.app, self.service, self.templates = app, settings.service, templates
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        templates: Callable[[], Mapping[Any, str]],
+        closed: Callable[[], str] = lambda: "",
+    ) -> None:
+        self.app, self.service, self.templates, self.closed = app, settings.service, templates, closed
         public = urlsplit(settings.public_url)
         self.development = settings.development
         self.hosts = {public.hostname or "", settings.host, "127.0.0.1", "localhost", "[::1]"}
@@ -85,9 +92,9 @@ class Door:
         structlog.contextvars.bind_contextvars(request_id=scope["peyvand.request_id"])
         try:
             if code := self._refusal(scope, headers):
-                await respond(Request(scope), problem(code, instance=scope["peyvand.request_id"]))(
-                    scope, receive, answer
-                )
+                wait = {"Retry-After": str(CLOSED_SECONDS)} if code == "restoring" else {}
+                body = problem(code, instance=scope["peyvand.request_id"], seconds=CLOSED_SECONDS)
+                await respond(Request(scope), body, wait)(scope, receive, answer)
             else:
                 await self.app(scope, receive, answer)
         except Exception:
@@ -100,6 +107,8 @@ class Door:
     def _refusal(self, scope: Scope, headers: Mapping[bytes, bytes]) -> str:
         if scope["path"] in OWN:
             return "not_found" if b"x-forwarded-for" in headers else ""
+        if self.closed():
+            return "restoring"
         host = headers.get(b"host", b"").decode("latin-1").lower()
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
         if name not in self.hosts and not (self.development and name.isalnum()):

@@ -92,7 +92,9 @@ class App(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
         """Called before the first request and before start-up. Raises UndeclaredRoute."""
         seal_routes(self)
-        return Door(super().build_middleware_stack(), self.state.settings, lambda: self.templates)
+        return Door(
+            super().build_middleware_stack(), self.state.settings, lambda: self.templates, lambda: self.state.closed
+        )
 
     @cached_property
     def templates(self) -> Mapping[Any, str]:
@@ -152,12 +154,17 @@ def create_app(
     app.state.buckets = Buckets()
     app.state.stopping = asyncio.Event()
     app.state.ready, app.state.prefix = ready, prefix
+    app.state.closed = ""  # why nobody is served yet
     if any(route.path == "/sign-in" for router in routers for route in router.routes if isinstance(route, APIRoute)):
         app.state.sign_in = f"{prefix}/sign-in"
     problems.install(app)
     for router in routers:
         app.include_router(router, prefix=prefix)
-    app.include_router(_own(settings.service, ready, title, prefix))  # last: it is asked for least
+
+    async def open_and_ready() -> list[str]:
+        return [app.state.closed] if app.state.closed else await ready()
+
+    app.include_router(_own(settings.service, open_and_ready, title, prefix))  # last: it is asked for least
     return app
 
 

@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 
 from plumbing import metrics
 from plumbing.clock import Clock, machine_now
+from plumbing.completing import until_complete
 from plumbing.consuming import Consumer
 from plumbing.live import Live
 from plumbing.mongo import MongoStore
@@ -65,6 +66,7 @@ class Worker:
         self.fenced_in_a_row = 0
         self.paused = ""  # why nothing is consumed until somebody acts and this process is started anew
         self.troubles: dict[str, str] = {}  # loop -> what it waits out
+        self.incomplete = ""  # why the store is not whole after a restore
         self.clocks_apart = 0.0
 
     @property
@@ -74,6 +76,14 @@ class Worker:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set or something ends it for good. Raises what ended it."""
+        try:
+            await until_complete(self.store, self.live.topics, self.reader, self.clock, self._say_incomplete, stop)
+        except BaseException:
+            await self.reader.stop()
+            raise
+        if stop.is_set():
+            await self.reader.stop()
+            return
         loops = {"consume": self._consume, "relay": self._relay, "timer": self._timer, "sweep": self._sweep}
         tasks: list[asyncio.Task[Any]] = [
             asyncio.create_task(self._forever(name, step), name=name) for name, step in loops.items()
@@ -97,12 +107,16 @@ class Worker:
     async def ready(self) -> list[str]:
         """Why this worker is not ready; empty when it is."""
         reasons = [] if self.assigned else ["no partitions assigned yet"]
+        reasons += [self.incomplete] if self.incomplete else []
         reasons += [f"paused: {self.paused}"] if self.paused else []
         reasons += [f"{tp.topic}/{tp.partition}: {why}" for tp, why in self.consumer.broken.items()]
         reasons += [f"{name}: {why}" for name, why in self.troubles.items()]
         if self.clocks_apart > CLOCKS_APART:
             reasons.append(f"this machine's clock and the database's are {self.clocks_apart:.1f} s apart")
         return reasons
+
+    def _say_incomplete(self, why: str) -> None:
+        self.incomplete = why
 
     # What the group tells us
 

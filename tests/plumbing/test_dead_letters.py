@@ -154,7 +154,8 @@ def test_an_id_is_an_event_of_a_source() -> None:
 @pytest.fixture
 async def desk(issuer: Issuer) -> AsyncIterator["Desk"]:
     """A service with dead letters, and somebody at its door; it is the same over every store."""
-    store, tallies = MemoryStore("reporting", {"applicant": Counting}), Tallies()
+    rules: dict[str, Any] = {"applicant": Counting}
+    store, tallies = MemoryStore("reporting", rules), Tallies()
     settings = Settings(
         service="tests",
         environment="development",
@@ -184,9 +185,7 @@ class Desk:
     async def ask(self, method: str, path: str, role: str = "operator", **body: Any) -> httpx.Response:
         """One request."""
         headers = self.issuer.bearer(role, id="o1")
-        return await self.client.request(
-            method, f"/t/v1/dead-letters{path}", headers=headers, **({"json": body} if body else {})
-        )
+        return await self.client.request(method, f"/t/v1/dead-letters{path}", headers=headers, json=body or None)
 
 
 async def test_the_door_lists_shows_rehearses_and_acts(desk: Desk) -> None:

@@ -3,14 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import registration.api
 from contracts.commands import Refused
 from plumbing.mongo import connect
-from plumbing.shedding import Intake, MongoLoad
+from plumbing.shedding import BEGINNING, Intake, MongoLoad
 from plumbing.store import Transient
 from registration.main import prepare
 from tests.parts import Parts
@@ -40,8 +39,7 @@ class Told:
 
 def intake(load: Told) -> Intake:
     """A bound that is looked at anew each time."""
-    made = Intake(load, "registration", most=MOST, least_free=LEAST)
-    return made
+    return Intake(load, "registration", most=MOST, least_free=LEAST)
 
 
 def again(of: Intake) -> None:
@@ -67,7 +65,7 @@ async def test_what_takes_in_answers_503_and_when_to_come_again(full: tuple[Regi
     body = refused.json()
     assert body["code"] == "intake_full" and "30" in body["detail"] and "۳۰" in body["detail_fa"]
     path = "/v1/rounds/1404/applications/import"
-    assert (await office.ask("POST", path, csv=a_file([1]), key="key-file")).status_code == 503
+    assert (await office.ask("POST", path, csv=a_file(range(1, 2)), key="key-file")).status_code == 503
     form = await office.client.post("/registration/apply/check", data={"consent": "1404-1"})
     assert form.status_code == 503 and form.headers["Retry-After"] == "30"
     assert not [s for s in office.store.kept if ":" not in s], "nothing was taken"
@@ -127,7 +125,7 @@ async def test_mongodb_counts_what_is_unsent_from_its_index_alone(parts: Parts, 
             assert unsent >= 2 and await load.unsent(1) == 1 and await load.free() > 0
             await office.store.mark_relayed({made.json()["id"]: 99})
             assert await load.unsent(100) == unsent - 1
-            query = {"partition": {"$in": list(range(32))}, "unrelayed_since": {"$gte": made_long_ago()}}
+            query = {"partition": {"$in": list(range(32))}, "unrelayed_since": {"$gte": BEGINNING}}
             plan = await client[name].command(
                 "explain", {"count": "records", "query": query}, verbosity="executionStats"
             )
@@ -136,10 +134,3 @@ async def test_mongodb_counts_what_is_unsent_from_its_index_alone(parts: Parts, 
         await client.drop_database(name)
         await client.drop_database(f"{name}_keys")
         await client.close()
-
-
-def made_long_ago() -> Any:
-    """Before any event."""
-    from plumbing.shedding import BEGINNING
-
-    return BEGINNING

@@ -21,13 +21,15 @@ __all__ = ["api", "create", "prepare", "worker"]
 def create(settings: Settings) -> "App":
     """The API and the public page, over MongoDB; the client belongs to the loop that first uses it."""
     from market.api import create as over
+    from plumbing.restored import closed_until_complete
 
     client = connect(settings.mongo.get_secret_value())
     store = mongo_store(client[settings.database])
 
     @asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[None]:
-        yield
+        async with closed_until_complete(app, store):
+            yield
         await client.close()
 
     async def ready() -> list[str]:

@@ -57,6 +57,7 @@ def duties(
 
 def api() -> None:
     """Serves the API and the pages."""
+    from plumbing.restored import closed_until_complete
     from registration.api import create
 
     settings = load(KeySettings)
@@ -69,8 +70,9 @@ def api() -> None:
         return []
 
     @asynccontextmanager
-    async def lifespan(_: Any) -> AsyncIterator[None]:
-        yield
+    async def lifespan(app: Any) -> AsyncIterator[None]:
+        async with closed_until_complete(app, store):
+            yield
         await people.keys.close()
         await client.close()
 

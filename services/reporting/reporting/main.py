@@ -29,6 +29,7 @@ def create(settings: Settings, board: Board | None = None, records: Store | None
     """The API and the pages, over MongoDB; with a `board` and `records` of its own it needs no database."""
     from plumbing import mending
     from plumbing.pages import STATIC
+    from plumbing.restored import closed_until_complete
     from plumbing.web import create_app
     from reporting.api import data, pages
     from reporting.api.assets import Assets
@@ -44,9 +45,12 @@ def create(settings: Settings, board: Board | None = None, records: Store | None
     @asynccontextmanager
     async def lifespan(app: "App") -> AsyncIterator[None]:
         app.state.board = shown
-        yield
-        if client is not None:
-            await client.close()
+        if client is None:
+            yield
+            return
+        async with closed_until_complete(app, MongoStore(client[settings.database], SERVICE, RULES)):
+            yield
+        await client.close()
 
     async def ready() -> list[str]:
         await shown.look()

@@ -20,6 +20,7 @@ __all__ = ["api", "create", "prepare", "worker"]
 
 def create(settings: Settings) -> "App":
     """The API and the officers' desk, over MongoDB; the client belongs to the loop that first uses it."""
+    from plumbing.restored import closed_until_complete
     from screening.api import create as over
 
     client = connect(settings.mongo.get_secret_value())
@@ -27,7 +28,8 @@ def create(settings: Settings) -> "App":
 
     @asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[None]:
-        yield
+        async with closed_until_complete(app, store):
+            yield
         await client.close()
 
     async def ready() -> list[str]:

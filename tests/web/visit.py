@@ -1,12 +1,11 @@
 """A visitor: a page of a real browser, and what a person never sees of it: messages, faults, requests to elsewhere."""
 
-import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from typing import Any
 
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, Response, Route
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, Response
 
 from peyvand.home import here
 
@@ -19,6 +18,7 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # not intercepted: that would switch the cache off
 )
 DESKTOP, TELEPHONE = (1280, 900), (360, 800)
 AXE = "axe.run(document, {resultTypes: ['violations'], preload: false})"
@@ -100,16 +100,11 @@ def axe() -> str:
 async def visiting(
     browser: Browser, base: str, size: tuple[int, int] = DESKTOP, **options: Any
 ) -> AsyncIterator[Visit]:
-    """A visitor with a browser as it was bought; what leaves the host is noted and goes nowhere."""
+    """A visitor with a browser as it was bought; what would leave the host is noted and goes nowhere."""
     viewport = {"width": size[0], "height": size[1]}
     context = await browser.new_context(viewport=viewport, locale="fa-IR", base_url=base, **options)  # type: ignore[arg-type]
     context.set_default_timeout(20_000)
     try:
-        await context.route(re.compile(rf"^(?!{re.escape(base)}/|data:)"), _nowhere)
         yield Visit(context, await context.new_page(), base)
     finally:
         await context.close()
-
-
-async def _nowhere(route: Route) -> None:
-    await route.abort()

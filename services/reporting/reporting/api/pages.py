@@ -4,7 +4,7 @@ from functools import cache
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.requests import Request
 
 from contracts.calendar import MONTHS_EN, MONTHS_FA, tehran_day, to_jalali
@@ -83,6 +83,12 @@ async def method(request: Request) -> HTMLResponse:
     figures = await board_of(request).figures()
     used = figures.policy if figures else policy(CURRENT)
     return _pages().render(request, "method.html", policy=used, **views.method(used.formula, lang_of(request)))
+
+
+@router.get("/favicon.ico")
+async def icon() -> RedirectResponse:
+    """Where a browser looks for the mark when a page names none."""
+    return RedirectResponse("/assets/peyvand/mark.svg", 308)
 
 
 def _period(figures: Figures, lang: str) -> tuple[str, str]:

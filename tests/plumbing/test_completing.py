@@ -33,6 +33,9 @@ from tests.plumbing.test_record import message
 from tests.plumbing.things import HERE, routes, said
 
 ALL = ("registration", "screening", "reporting")
+ASKING: Any = Asking
+ANSWERING: Any = Answering
+COUNTING: Any = Counting
 PEOPLE = [f"p{n}" for n in range(60)]
 LATER = [f"q{n}" for n in range(40)]
 
@@ -49,38 +52,38 @@ def told(subject: str = "p", n: int = 3) -> tuple[Record, dict[int, bytes]]:
     record = Record(subject=subject, state=Asking.State())
     for i in range(n):
         command = Register() if i % 2 == 0 else Withdraw()
-        record = emit(record, Asking, "registration", Asking.decide(record.state, command, NOON), noon())
+        record = emit(record, ASKING, "registration", Asking.decide(record.state, command, NOON), noon())
     return record, dict(enumerate(record.emitted, 1))
 
 
 def test_what_the_store_forgot_is_taken_back_from_the_log() -> None:
     whole, own = told()
     old = told(n=1)[0]
-    again, missing = recall(old, Asking, "registration", own, {}, noon())
+    again, missing = recall(old, ASKING, "registration", own, {}, noon())
     assert (again.state, again.last_sequence, again.last_hash) == (whole.state, 3, whole.last_hash)
     assert again.emitted == whole.emitted and not missing
-    assert recall(again, Asking, "registration", own, {}, noon()) == (again, [])
+    assert recall(again, ASKING, "registration", own, {}, noon()) == (again, [])
 
 
 def test_what_an_event_answers_is_known_and_not_answered_again() -> None:
     heard = message("registration", 1, subject="p")
     empty = Record(subject="p", state=Answering.State())
-    answered = receive(empty, Answering, "screening", heard, noon())
+    answered = receive(empty, ANSWERING, "screening", heard, noon())
     own = dict(enumerate(answered.emitted, 1))
-    again, missing = recall(empty, Answering, "screening", own, {"registration": {1: heard.raw}}, noon())
+    again, missing = recall(empty, ANSWERING, "screening", own, {"registration": {1: heard.raw}}, noon())
     assert not missing and again.state == answered.state and again.inbox == {"registration": 1}
-    assert receive(again, Answering, "screening", heard, noon()) == again
-    blind, missing = recall(empty, Answering, "screening", own, {}, noon())
+    assert receive(again, ANSWERING, "screening", heard, noon()) == again
+    blind, missing = recall(empty, ANSWERING, "screening", own, {}, noon())
     assert missing == ["registration/p/1"] and blind.inbox == {"registration": 1} and blind.state.opened == 1
 
 
 def test_what_was_parked_behind_it_goes_on() -> None:
     heard = [message("registration", n, subject="p") for n in (1, 2)]
     empty = Record(subject="p", state=Answering.State())
-    first = receive(empty, Answering, "screening", heard[0], noon())
+    first = receive(empty, ANSWERING, "screening", heard[0], noon())
     waits = Record(subject="p", state=Answering.State(), parked={"registration": Parked({2: heard[1].raw})})
     told_here = {"registration": {1: heard[0].raw}}
-    again, _ = recall(waits, Answering, "screening", dict(enumerate(first.emitted, 1)), told_here, noon())
+    again, _ = recall(waits, ANSWERING, "screening", dict(enumerate(first.emitted, 1)), told_here, noon())
     assert again.inbox == {"registration": 2} and again.last_sequence == 2 and not again.parked
 
 
@@ -88,12 +91,12 @@ def test_two_stories_are_not_joined() -> None:
     _, own = told()
     old, _ = told(n=1)
     with pytest.raises(Forgotten, match="not 2"):
-        recall(old, Asking, "registration", {1: own[1], 3: own[3]}, {}, noon())
+        recall(old, ASKING, "registration", {1: own[1], 3: own[3]}, {}, noon())
     strange = write(said_by_another(own[1]))
     with pytest.raises(Forgotten, match="another in the log"):
-        recall(old, Asking, "registration", {1: strange}, {}, noon())
+        recall(old, ASKING, "registration", {1: strange}, {}, noon())
     with pytest.raises(Forgotten, match="another than ours"):
-        recall(old, Asking, "registration", {2: own[3].replace(b'"sequence":3', b'"sequence":2')}, {}, noon())
+        recall(old, ASKING, "registration", {2: own[3].replace(b'"sequence":3', b'"sequence":2')}, {}, noon())
 
 
 def said_by_another(raw: bytes) -> Any:
@@ -334,7 +337,7 @@ async def test_a_backup_is_whole_or_none_and_never_over_data(country: Country, t
 @pytest.mark.server
 async def test_an_api_is_closed_until_its_store_is_complete(parts: Parts, settings: Settings) -> None:
     client, name = connect(parts.mongo), parts.database()
-    store = MongoStore(client[name], "reporting", {"applicant": Counting})
+    store = MongoStore(client[name], "reporting", {"applicant": COUNTING})
 
     async def ready() -> list[str]:
         return []

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from peyvand.nursing import nursing
 from peyvand.running import Addresses, Trouble, addresses
 from peyvand.starting import starting
 
@@ -46,6 +47,7 @@ def application() -> typer.Typer:
     ranking.command("show")(ranking_show)
     ranking.command("export")(ranking_export)
     app.add_typer(ranking, name="ranking")
+    nursing(app, _GROUP)
     return app
 
 
@@ -82,7 +84,7 @@ def show_status(as_json: Json = False, url: Url = "") -> int:
     from plumbing.clock import file_clock
 
     found = status(addresses(url), file_clock(here().clock)().at)
-    _tell(found, as_json, status_tables)
+    tell(found, as_json, status_tables)
     return 0 if found.well else 1
 
 
@@ -149,7 +151,7 @@ def ranking_show(
     from peyvand.ranking import table as fetch
     from peyvand.telling import ranking_table
 
-    _tell(fetch(Client(addresses(url).public_url), table), as_json, ranking_table)
+    tell(fetch(Client(addresses(url).public_url), table), as_json, ranking_table)
 
 
 def ranking_export(
@@ -162,7 +164,7 @@ def ranking_export(
     from peyvand.ranking import export
 
     files = export(Client(addresses(url).public_url), to)
-    _tell([str(each) for each in files], as_json, lambda names: "\n".join(names))
+    tell([str(each) for each in files], as_json, lambda names: "\n".join(names))
 
 
 # Files in
@@ -174,7 +176,7 @@ def quota_import(file: Csv, round_id: Round, as_json: Json = False, url: Url = "
 
     with _waiting(f"sending {file.name}", as_json):
         done = import_quotas(_client(url, "ministry_admin"), file, round_id)
-    _tell(done, as_json, lambda told: f"the quotas of round {round_id} are set: {_counts(told)}")
+    tell(done, as_json, lambda told: f"the quotas of round {round_id} are set: {_counts(told)}")
 
 
 def quota_show(round_id: Round, as_json: Json = False, url: Url = "") -> None:
@@ -182,7 +184,7 @@ def quota_show(round_id: Round, as_json: Json = False, url: Url = "") -> None:
     from peyvand.quota import quotas
     from peyvand.telling import quota_table
 
-    _tell(quotas(_client(url, "ministry_admin"), round_id), as_json, quota_table)
+    tell(quotas(_client(url, "ministry_admin"), round_id), as_json, quota_table)
 
 
 def import_applications(
@@ -200,12 +202,12 @@ def import_applications(
 
     if dry_run:
         checked = rehearse(contents(file), _today())
-        _tell(checked, as_json, rehearsal_lines)
+        tell(checked, as_json, rehearsal_lines)
         return 1 if checked.faults else 0
     client = _client(url, *(("manager",) if province else ("ministry_admin",)), province=province)
     with _waiting(f"registering the rows of {file.name}", as_json) as say:
         done = register(client, file, round_id, say)
-    _tell(done, as_json, import_lines)
+    tell(done, as_json, import_lines)
     return 1 if done.get("refused") else 0
 
 
@@ -227,7 +229,8 @@ def _today() -> Any:
     return tehran_day(file_clock(here().clock)().at)
 
 
-def _tell(value: Any, as_json: bool, words: Any) -> None:
+def tell(value: Any, as_json: bool, words: Any) -> None:
+    """Prints a value as JSON, or in the words and tables that `words` makes of it."""
     if as_json:
         print(_json(value))
         return

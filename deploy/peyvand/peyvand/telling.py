@@ -1,17 +1,21 @@
 """The command line's words and tables."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
+from rich.text import Text
 
 from contracts.reference import provinces
 
 if TYPE_CHECKING:
     from peyvand.applications import Rehearsal
+    from peyvand.dead_letters import Found, Mended
     from peyvand.status import Status
 
 FAULTS_SHOWN = 50
+LETTERS_SHOWN = 20
 COUNTS = ("quota", "registered", "screened", "admitted", "identified", "connected", "sustained")
 
 
@@ -36,6 +40,60 @@ def status_tables(found: "Status") -> list[Any]:
     shown += [processes] if found.processes else []
     shown += [f"[red]not asked[/red] {each}" for each in found.troubles]
     return [*shown, "all is well" if found.well else "[red]something needs a person[/red]: see docs/operations.md"]
+
+
+def dead_letter_groups(found: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """One row a group: where, what, how many, since when, and whose fault in which place of the code."""
+    if not found:
+        return ["nothing waits for a person"]
+    table = _table(
+        "service", "fingerprint", "letters", "behind", "since", "source", "type", "cause",
+        left=("service", "fingerprint", "since", "source", "type", "cause"),
+    )  # fmt: skip
+    for each in found:
+        kind = str(each["type"]).removeprefix("ir.peyvand.") or "-"
+        where = f" in {each['where']}" if each["where"] else ""
+        cause = f"{'unreadable: ' if each['kind'] == 'unreadable' else ''}{each['fault']}{where}"
+        row = (each["service"], each["fingerprint"], f"{each['letters']:,}", f"{each['behind']:,}", _since(each))
+        table.add_row(*row, each["source"], kind, Text(cause))
+    return [table, "next: `peyvand dead-letters show FINGERPRINT`"]
+
+
+def dead_letters(found: Sequence["Found"]) -> list[Any]:
+    """Each letter with its event and its cause, and what mends them all."""
+    lines: list[Any] = []
+    for service in found:
+        for each in service.letters[:LETTERS_SHOWN]:
+            where = f" in {each['where']}" if each["where"] else ""
+            lines += [
+                f"{each['id']}  (at {service.service}, {each['kind']}, since {_since(each)}, {each['behind']} behind)",
+                f"  cause: {each['fault']}{where}",
+                f"  event: {json.dumps(each['event'], ensure_ascii=False)}"
+                if each["event"]
+                else f"  event: cannot be shown ({each['bytes']} bytes)",
+            ]
+        if len(service.letters) > LETTERS_SHOWN:
+            lines.append(
+                f"... and {len(service.letters) - LETTERS_SHOWN:,} more at {service.service}; --json shows all"
+            )
+    prints = sorted({str(each["fingerprint"]) for service in found for each in service.letters})
+    for fingerprint in prints:
+        lines.append(f"mended in the code and deployed?  peyvand dead-letters retry {fingerprint} --dry-run")
+        lines.append(f"never to be handled?  peyvand dead-letters discard {fingerprint} --reason '...' --who ID")
+    return [Text(line) if isinstance(line, str) else line for line in lines]
+
+
+def mended_lines(done: "Mended") -> list[Any]:
+    """What became of letters, or would."""
+    would = "would be " if done.dry_run else ""
+    verb = "discarded" if done.action == "discard" else "retried"
+    lines = [f"{done.letters:,} letters {would}{verb}, {done.drained:,} events {would}handled"]
+    if done.gone:
+        lines.append(f"{done.gone:,} were no dead letters any more")
+    if done.left:
+        lines.append(f"{done.left:,} {'would meet' if done.dry_run else 'meet'} a fault still:")
+        lines += [f"  {each}" for each in done.faults]
+    return [Text(line) for line in lines]
 
 
 def quota_table(items: Sequence[Mapping[str, Any]]) -> list[Any]:
@@ -85,6 +143,10 @@ def import_lines(done: Mapping[str, Any]) -> list[Any]:
         lines.append(f"... and {len(refused) - FAULTS_SHOWN:,} more; --json shows all")
     counts = ", ".join(f"{done.get(name, 0):,} {name}" for name in ("rows", "registered", "repeated"))
     return [*lines, f"{counts}, {len(refused):,} refused"]
+
+
+def _since(each: Mapping[str, Any]) -> str:
+    return str(each["since"])[:19].replace("T", " ")
 
 
 def _decimal(value: Any) -> str:

@@ -72,6 +72,15 @@ SEATS = Gauge(
     ["province", "kind"],
 )
 
+# Reporting
+
+PROVINCE_LAST_EVENT = Gauge(
+    "peyvand_province_last_event_timestamp_seconds",
+    "When the newest event was recorded that moved a province's figures, of those this worker has counted. Two days "
+    "ago: the province is silent; ask its manager before anybody asks why its rank stands still.",
+    ["province"],
+)
+
 # The worker
 
 EVENTS_RELAYED = Counter(
@@ -186,6 +195,14 @@ LOG_BROKEN = Gauge(
 CLOCKS_APART = Gauge(
     "peyvand_clocks_apart_seconds",
     "Between this machine's clock and the database's. Above 5 s the worker is not ready: mend time synchronisation.",
+    ["service"],
+)
+
+
+FENCED_IN_A_ROW = Gauge(
+    "peyvand_fenced_in_a_row",
+    "Batches refused in a row without one that went through. At 20 the worker is not ready: another worker or another "
+    "group moves the same cursors; find it, or start this worker anew.",
     ["service"],
 )
 

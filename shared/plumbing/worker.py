@@ -196,6 +196,7 @@ class Worker:
             if await self.consumer.take([event.message for event in events]):
                 self._wake()
             self.fenced_in_a_row = 0
+            metrics.FENCED_IN_A_ROW.labels(self.service).set(0)
             self.troubles.pop("fenced", None)
         except (TooManyFaults, NewerRules) as e:
             self.paused = repr(e)
@@ -204,6 +205,7 @@ class Worker:
         except Fenced:
             self.fenced_in_a_row += 1
             metrics.FENCED.labels(self.service).inc()
+            metrics.FENCED_IN_A_ROW.labels(self.service).set(self.fenced_in_a_row)
             if self.fenced_in_a_row >= FENCED_ALARM:
                 self.troubles["fenced"] = f"{self.fenced_in_a_row} times without progress"
             self._wake()

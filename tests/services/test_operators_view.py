@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from pymongo import MongoClient
 
@@ -14,8 +15,9 @@ from contracts.subjects import partition_of
 from contracts.topics import TOPICS
 from peyvand import cli
 from peyvand.events import Heard, cloud_event, line
+from peyvand.home import ROOT
 from peyvand.running import Addresses, Part
-from peyvand.status import SERVICES, ProcessStatus, ServiceStatus, Status, lag, quantile, reasons, status
+from peyvand.status import SERVICES, ProcessStatus, ServiceStatus, Status, lag, needs, quantile, reasons, status
 from peyvand.telling import status_tables
 from plumbing.ids import uuid7
 from tests.parts import Parts
@@ -100,6 +102,37 @@ def _service(**changed: Any) -> ServiceStatus:
 def test_all_is_well_only_where_nothing_waits_for_a_person(found: Status, well: bool) -> None:
     assert found.well is well
     assert ("all is well" in status_tables(found)[-1]) is well
+
+
+@pytest.mark.parametrize(
+    ("changed", "code", "command"),
+    [
+        ({"unsent": 3, "unsent_oldest_seconds": 61.0}, "unsent", "peyvand events tail"),
+        ({"lag": 9, "stuck": True}, "stuck", "peyvand status"),
+        ({"parked_faulty": 2}, "dead_letters", "peyvand dead-letters list --service screening"),
+        ({"unreadable": 2}, "unreadable", "peyvand dead-letters list --service screening"),
+        ({"parked_early": 1, "parked_early_oldest_seconds": 61.0}, "missing", "peyvand events show ID"),
+        ({"overdue_oldest_seconds": 3_601.0}, "overdue", "peyvand status"),
+    ],
+)
+def test_each_need_says_why_and_what_to_do(changed: dict[str, Any], code: str, command: str) -> None:
+    (need,) = needs(Status("u", (_service(**changed),), ()))
+    assert (need.where, need.code, need.command) == ("screening", code, command) and need.why
+    assert (ROOT / "deploy" / "runbooks" / need.runbook).is_file()
+    told = status_tables(msgspec.structs.replace(Status("u", (_service(**changed),), ()), needs=(need,)))
+    assert any(need.command in str(each) and need.runbook in str(each) for each in told)
+
+
+def test_event_to_ranking_is_what_reporting_s_slowest_worker_says() -> None:
+    workers = (
+        ProcessStatus("reporting-worker", 1, 2, True, (), 0.8, 0.3, silent={"IR-20": 1.0, "IR-10": 50.0}),
+        ProcessStatus("reporting-worker-2", 1, 2, True, (), 2.4, 0.4, silent={"IR-20": 5.0}),
+        ProcessStatus("market-worker", 1, 2, True, (), 9.0, 9.0),
+    )
+    found = Status("u", (), workers)
+    assert found.event_to_ranking == (0.4, 2.4) and [each.code for each in needs(found)] == ["late"]
+    assert found.silent == {"IR-10": 50.0, "IR-20": 1.0}
+    assert Status("u", (), ()).event_to_ranking == (None, None)
 
 
 @pytest.fixture

@@ -39,6 +39,7 @@ class Process(msgspec.Struct, frozen=True):
 
     who: Identity
     port: int
+    starts: int = 1  # in this run of the country
 
 
 class State(msgspec.Struct, frozen=True):

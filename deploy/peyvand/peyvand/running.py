@@ -24,6 +24,7 @@ class Part(msgspec.Struct, frozen=True):
     name: str
     pid: int = 0
     port: int = 0
+    restarts: int = 0  # since the country was started
 
 
 class Addresses(msgspec.Struct, frozen=True):
@@ -59,5 +60,5 @@ def addresses(url: str = "", environment: Mapping[str, str] = os.environ) -> Add
     state = read_state(here())
     if state is None or not state.public_url or not alive(state.supervisor):
         raise Trouble("no country runs from this clone", "start one with `make up`, or name one with --url")
-    parts = tuple(Part(name, each.who.pid, each.port) for name, each in state.processes.items())
+    parts = tuple(Part(name, each.who.pid, each.port, each.starts - 1) for name, each in state.processes.items())
     return Addresses(state.public_url.rstrip("/"), kafka or state.kafka, mongo or state.mongo, parts)

@@ -4,9 +4,10 @@ It asks the stores and the log themselves, and each process what it says of itse
 """
 
 import asyncio
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -15,26 +16,33 @@ import msgspec
 from contracts.subjects import PARTITIONS
 from contracts.topics import heard_by
 from peyvand.running import Addresses, Part, Trouble
+from plumbing.clock import machine_now
 
 SERVICES = ("registration", "screening", "market", "reporting")
 ASKED_WITHIN = 3.0  # seconds a process has to answer
 ALL = frozenset(range(PARTITIONS))
-SHOWN = 0.95  # the quantile of the time from event to handled
+WATCHED = 2.0  # seconds in which a cursor that has something before it moves
+LATE = 60.0  # seconds after which what waits needs a person
+OVERDUE = 3_600.0  # seconds of programme time
+SLOW = 2.0  # seconds from event to ranking that 95 of 100 stay below
 
 
 class ProcessStatus(msgspec.Struct, frozen=True):
-    """One process: ready, or why not; of a worker how long an event takes to be handled (p95, seconds)."""
+    """One process: ready, or why not; of a worker how long an event takes to be handled (seconds), since it began."""
 
     name: str
     pid: int
     port: int
     ready: bool
     why: tuple[str, ...] = ()
-    handled_within: float | None = None
+    handled_within: float | None = None  # p95
+    half_handled_within: float | None = None  # p50
+    restarts: int = 0
+    silent: dict[str, float] = {}  # province -> hours since its last event was counted here
 
 
 class ServiceStatus(msgspec.Struct, frozen=True):
-    """One service's store and cursors: what is unsent, behind, parked, unreadable or overdue."""
+    """One service's store and cursors: what is unsent, behind, parked, unreadable or overdue; `moved` while watched."""
 
     service: str
     unsent: int
@@ -46,6 +54,18 @@ class ServiceStatus(msgspec.Struct, frozen=True):
     parked_faulty_oldest_seconds: float
     unreadable: int
     overdue_oldest_seconds: float
+    moved: int = 0  # events that the cursors passed while we looked
+    stuck: bool = False  # something lies before a cursor, and none of them moved
+
+
+class Need(msgspec.Struct, frozen=True):
+    """Something that waits for a person: where, what it is, why, and what to do."""
+
+    where: str
+    code: str
+    why: str
+    command: str
+    runbook: str
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -55,12 +75,29 @@ class Status(msgspec.Struct, frozen=True):
     services: tuple[ServiceStatus, ...]
     processes: tuple[ProcessStatus, ...]
     troubles: tuple[str, ...] = ()
+    needs: tuple[Need, ...] = ()
+    at: datetime | None = None  # machine time
 
     @property
     def well(self) -> bool:
         """Everything answers and is ready, and nothing waits for a person."""
-        waits = any(each.parked_faulty or each.unreadable for each in self.services)
-        return not self.troubles and not waits and all(each.ready for each in self.processes)
+        return not self.troubles and not needs(self)
+
+    @property
+    def event_to_ranking(self) -> tuple[float | None, float | None]:
+        """p50 and p95 in seconds, of reporting's slowest worker."""
+        workers = [each for each in self.processes if each.name.startswith("reporting-worker")]
+        told = [(each.half_handled_within, each.handled_within) for each in workers if each.handled_within is not None]
+        return max(told, key=lambda each: each[1] or 0) if told else (None, None)
+
+    @property
+    def silent(self) -> dict[str, float]:
+        """Province -> hours since its last event, the longest first; only those that were heard of."""
+        hours: dict[str, float] = {}
+        for each in self.processes:
+            for province, n in each.silent.items():
+                hours[province] = min(n, hours.get(province, n))
+        return dict(sorted(hours.items(), key=lambda item: -item[1]))
 
 
 def status(country: Addresses, now: datetime) -> Status:
@@ -76,7 +113,42 @@ def status(country: Addresses, now: datetime) -> Status:
         services = asyncio.run(stores(country.needs_mongo(), ends, now))
     except Trouble as e:
         troubles.append(f"{e.what} ({e.then})")
-    return Status(country.public_url, services, asked(country), tuple(troubles))
+    processes = asked(country)
+    found = Status(country.public_url, services, processes, tuple(troubles), at=machine_now())
+    return msgspec.structs.replace(found, needs=needs(found))
+
+
+def needs(found: Status) -> tuple[Need, ...]:
+    """What of it waits for a person, the most urgent first."""
+    waits: list[Need] = []
+    for p in found.processes:
+        if not p.ready:
+            waits.append(Need(p.name, "not_ready", "; ".join(p.why), "peyvand status --json", "process-down.md"))
+    for s in found.services:
+
+        def need(code: str, why: str, command: str, runbook: str, where: str = s.service) -> None:
+            waits.append(Need(where, code, why, command, runbook))
+
+        dead = f"peyvand dead-letters list --service {s.service}"
+        if s.unsent_oldest_seconds > LATE:
+            oldest = f"{s.unsent:,} unsent, the oldest for {s.unsent_oldest_seconds:,.0f} s"
+            need("unsent", oldest, "peyvand events tail", "events-unsent.md")
+        if s.stuck:
+            need("stuck", f"{s.lag:,} events behind, and no cursor moves", "peyvand status", "behind.md")
+        if s.parked_faulty:
+            oldest = f"the oldest for {s.parked_faulty_oldest_seconds:,.0f} s"
+            need("dead_letters", f"{s.parked_faulty:,} subjects wait, {oldest}", dead, "dead-letters.md")
+        if s.unreadable:
+            need("unreadable", f"{s.unreadable:,} records nobody can read", dead, "unreadable.md")
+        if s.parked_early_oldest_seconds > LATE:
+            oldest = f"{s.parked_early:,} subjects, the longest for {s.parked_early_oldest_seconds:,.0f} s"
+            need("missing", f"an event has not come: {oldest}", "peyvand events show ID", "event-missing.md")
+        if s.overdue_oldest_seconds > OVERDUE:
+            need("overdue", f"overdue for {s.overdue_oldest_seconds:,.0f} s", "peyvand status", "overdue.md")
+    _, p95 = found.event_to_ranking
+    if p95 is not None and p95 > SLOW:
+        waits.append(Need("reporting", "late", f"event to ranking p95 {p95:.1f} s", "peyvand status", "behind.md"))
+    return tuple(waits)
 
 
 def log_ends(bootstrap: str) -> dict[str, int]:
@@ -99,12 +171,25 @@ async def stores(url: str, ends: Mapping[str, int], now: datetime) -> tuple[Serv
 
     client = connect(url)
     found = []
+
+    async def positions(service: str) -> dict[str, int]:
+        return {d["_id"]: d["next"] async for d in client[service].cursors.find({})}
+
     try:
+        before = {service: await positions(service) for service in SERVICES}
+        began = time.monotonic()
+        behind = {service for service, cursors in before.items() if lag(service, cursors, ends)}
+        moved = dict.fromkeys(SERVICES, 0)
+        while time.monotonic() - began < WATCHED and any(not moved[service] for service in behind):
+            await asyncio.sleep(WATCHED / 10)
+            for service in behind:
+                now_at = await positions(service)
+                moved[service] = sum(at - before[service].get(place, 0) for place, at in now_at.items())
         for service in SERVICES:
             database = client[service]
             waits = await MongoStore(database, service, {}).backlog(ALL, now)
-            cursors = {d["_id"]: d["next"] async for d in database.cursors.find({})}
-            unreadable = await database.unreadable.count_documents({})
+            cursors = await positions(service)
+            unreadable = await database.unreadable.count_documents({"explained": {"$exists": False}})
             found.append(
                 ServiceStatus(
                     service=service,
@@ -117,6 +202,8 @@ async def stores(url: str, ends: Mapping[str, int], now: datetime) -> tuple[Serv
                     parked_faulty_oldest_seconds=round(waits.faulty_age, 1),
                     unreadable=unreadable,
                     overdue_oldest_seconds=round(waits.due_age, 1),
+                    moved=moved[service],
+                    stuck=service in behind and not moved[service],
                 )
             )
     except (PyMongoError, Transient) as e:
@@ -170,30 +257,30 @@ def quantile(share: float, buckets: Iterable[tuple[float, float]]) -> float | No
 
 def _ask(part: Part) -> ProcessStatus:
     code, body = _fetch(f"http://127.0.0.1:{part.port}/readyz")
-    worker = "worker" in part.name
+    told = _samples(part.port) if "worker" in part.name and code else ()
+    buckets = [(float(s.labels["le"]), s.value) for s in told if s.name == "peyvand_event_to_handled_seconds_bucket"]
+    last = {s.labels["province"]: s.value for s in told if s.name == "peyvand_province_last_event_timestamp_seconds"}
+    now = time.time()
     return ProcessStatus(
         part.name,
         part.pid,
         part.port,
         code == 200,
         reasons(code, body),
-        _handled_within(part.port) if worker and code else None,
+        quantile(0.95, buckets),
+        quantile(0.5, buckets),
+        part.restarts,
+        {province: round(max(0.0, now - at) / 3_600, 1) for province, at in last.items()},
     )
 
 
-def _handled_within(port: int) -> float | None:
+def _samples(port: int) -> tuple[Any, ...]:
     from prometheus_client.parser import text_string_to_metric_families
 
     code, body = _fetch(f"http://127.0.0.1:{port}/metrics")
     if code != 200:
-        return None
-    samples: Sequence[Any] = [
-        sample
-        for family in text_string_to_metric_families(body.decode())
-        if family.name == "peyvand_event_to_handled_seconds"
-        for sample in family.samples
-    ]
-    return quantile(SHOWN, [(float(s.labels["le"]), s.value) for s in samples if s.name.endswith("_bucket")])
+        return ()
+    return tuple(s for family in text_string_to_metric_families(body.decode()) for s in family.samples)
 
 
 def _fetch(url: str) -> tuple[int, bytes]:

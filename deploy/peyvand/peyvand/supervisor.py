@@ -206,7 +206,9 @@ class Supervisor:
         self, name: str, command: list[str] | tuple[str, ...], environment: dict[str, str], log: Path | None, port: int
     ) -> "subprocess.Popen[bytes]":
         def record(who: Identity) -> None:
-            processes = {**self.state.processes, name: Process(who, port)}
+            before = self.state.processes.get(name)
+            process = Process(who, port, before.starts + 1 if before else 1)
+            processes = {**self.state.processes, name: process}
             self._say_state(processes=processes)
 
         return start(command, log, environment, record, folder=self.home.data)

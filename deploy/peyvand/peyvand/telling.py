@@ -21,24 +21,45 @@ COUNTS = ("quota", "registered", "screened", "admitted", "identified", "connecte
 
 def status_tables(found: "Status") -> list[Any]:
     """What waits in each service, what each process says, and the verdict."""
-    services = _table("service", "unsent", "oldest s", "lag", "early", "faulty", "unreadable", "overdue s")
+    names = ("unsent", "oldest s", "lag", "moves", "early", "oldest s", "faulty", "oldest s", "unreadable", "overdue s")
+    services = _table("service", *names)
     for s in found.services:
-        row = (s.unsent, s.unsent_oldest_seconds, s.lag, s.parked_early, s.parked_faulty, s.unreadable)
-        services.add_row(s.service, *map(str, row), str(s.overdue_oldest_seconds))
-    processes = _table("process", "pid", "port", "ready", "p95 s", "why not", left=("process", "why not"))
+        services.add_row(
+            s.service,
+            f"{s.unsent:,}",
+            f"{s.unsent_oldest_seconds:,.1f}",
+            f"{s.lag:,}",
+            "[red]no[/red]" if s.stuck else "yes" if s.moved else "-",
+            f"{s.parked_early:,}",
+            f"{s.parked_early_oldest_seconds:,.1f}",
+            f"{s.parked_faulty:,}",
+            f"{s.parked_faulty_oldest_seconds:,.1f}",
+            f"{s.unreadable:,}",
+            f"{s.overdue_oldest_seconds:,.1f}",
+        )
+    columns = ("process", "pid", "port", "ready", "restarts", "p50 s", "p95 s", "why not")
+    processes = _table(*columns, left=("process", "why not"))
     for p in found.processes:
         processes.add_row(
             p.name,
             str(p.pid or "-"),
             str(p.port or "-"),
             "yes" if p.ready else "[red]no[/red]",
-            "-" if p.handled_within is None else f"{p.handled_within:.2f}",
+            str(p.restarts),
+            _seconds(p.half_handled_within),
+            _seconds(p.handled_within),
             "; ".join(p.why),
         )
     shown: list[Any] = [found.public_url]
     shown += [services] if found.services else []
     shown += [processes] if found.processes else []
+    half, most = found.event_to_ranking
+    if most is not None:
+        shown.append(f"event to ranking: p50 {_seconds(half)} s, p95 {_seconds(most)} s")
     shown += [f"[red]not asked[/red] {each}" for each in found.troubles]
+    for need in found.needs:
+        line = Text(f"{need.where}: {need.why}\n  {need.command}   (deploy/runbooks/{need.runbook})")
+        shown.append(line)
     return [*shown, "all is well" if found.well else "[red]something needs a person[/red]: see docs/operations.md"]
 
 
@@ -143,6 +164,10 @@ def import_lines(done: Mapping[str, Any]) -> list[Any]:
         lines.append(f"... and {len(refused) - FAULTS_SHOWN:,} more; --json shows all")
     counts = ", ".join(f"{done.get(name, 0):,} {name}" for name in ("rows", "registered", "repeated"))
     return [*lines, f"{counts}, {len(refused):,} refused"]
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
 
 
 def _since(each: Mapping[str, Any]) -> str:

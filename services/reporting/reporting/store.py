@@ -18,6 +18,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 
 from contracts.calendar import tehran_day
 from contracts.subjects import partition_of
+from plumbing import metrics
 from plumbing.clock import Clock, machine_now
 from plumbing.mongo import MongoStore, transience
 from plumbing.store import Changes
@@ -44,6 +45,7 @@ class Movement(msgspec.Struct):
 
     places: dict[tuple[str, str, int], dict[str, dict[str, int]]] = {}
     marks: dict[int, Mark] = {}
+    heard: dict[str, int] = {}  # province -> machine time of its newest event, in ms
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -68,7 +70,7 @@ class AnyTallies(Protocol):
 
 def movement(changed: Changes, now: datetime) -> Movement:
     """What a batch of changed records adds to the tallies."""
-    moved = Movement({}, {})
+    moved = Movement({}, {}, {})
     now_ms = int(now.timestamp() * 1000)
     for before, after in changed:
         partition = partition_of(after.subject)
@@ -92,6 +94,7 @@ def movement(changed: Changes, now: datetime) -> Movement:
                 province, day, indicator = key
                 if province != last:  # an applicant's deltas lie mostly in one province
                     moved_here = moved.places.setdefault((new_state.round, province, partition), {})
+                    moved.heard[province] = max(new_state.recorded, moved.heard.get(province, 0))
                     last = province
                 by = moved_here.setdefault(iso_day(day), {})
                 by[indicator] = by.get(indicator, 0) + n
@@ -116,6 +119,7 @@ class Tallies:
 
     def __init__(self, database: AsyncDatabase[dict[str, Any]]) -> None:
         self.tallies, self.marks, self.records = database.tallies, database.marks, database.records
+        self.heard: dict[str, int] = {}  # by this process: province -> machine time of its newest event, in ms
 
     async def move(self, changed: Changes, session: Any) -> None:
         """The projection: moves the tallies in the transaction of the facts."""
@@ -147,6 +151,9 @@ class Tallies:
             await self.tallies.bulk_write(places, ordered=False, session=session)
         if marks:
             await self.marks.bulk_write(marks, ordered=False, session=session)
+        for province, at in moved.heard.items():
+            self.heard[province] = max(at, self.heard.get(province, 0))
+            metrics.PROVINCE_LAST_EVENT.labels(province).set(self.heard[province] / 1_000)
 
     async def read(self, since: Mapping[str, int]) -> Reading:
         """What moved since these versions. A document may be newer than its version here; it is then read again."""

@@ -21,9 +21,10 @@ PATIENCE = 60.0  # seconds for a part to be ready on a busy machine
 class Parts:
     """Where they are."""
 
-    def __init__(self, kafka: Kafka, mongod: Mongod) -> None:
+    def __init__(self, kafka: Kafka, mongod: Mongod, pids: dict[str, int]) -> None:
         self.kafka: str = kafka.address
         self.mongo: str = mongod.url()
+        self.pids = pids  # of the processes kafka and mongod
 
     async def topic(self, name: str = "", partitions: int = 32) -> str:
         """Makes a topic, with a name of its own where none is given; returns its name when it can be used."""
@@ -55,8 +56,11 @@ def _comes_up(part: Kafka | Mongod, process: "subprocess.Popen[bytes]") -> bool:
 
 
 @contextmanager
-def started(folder: Path) -> Iterator[Parts]:
-    """Starts both at once and ends both for certain: even where pytest is killed, the kernel ends them."""
+def started(folder: Path, settings: str = "") -> Iterator[Parts]:
+    """Starts both at once and ends both for certain: even where pytest is killed, the kernel ends them.
+
+    `settings` are lines of Kafka's properties, which go before ours.
+    """
     installed = home.here()
     ports = free_ports({"kafka": None, "controller": None, "mongod": None})
     kafka = Kafka(installed, folder / "kafka", ports["kafka"], ports["controller"])
@@ -65,12 +69,15 @@ def started(folder: Path) -> Iterator[Parts]:
     try:
         for name, part in (("mongod", mongod), ("kafka", kafka)):
             part.prepare()
+            if part is kafka and settings:
+                with kafka.data.with_suffix(".properties").open("a") as properties:
+                    properties.write(settings)
             running[name] = start(part.command(), folder / f"{name}.log", os.environ, if_we_die=signal.SIGKILL)
         for name, part in (("mongod", mongod), ("kafka", kafka)):
             if not _comes_up(part, running[name]):
                 log = (folder / f"{name}.log").read_text(errors="replace")
                 raise RuntimeError(f"{name} does not come up:\n{log[-3000:]}")
-        yield Parts(kafka, mongod)
+        yield Parts(kafka, mongod, {name: process.pid for name, process in running.items()})
     finally:
         for process in running.values():
             kill(process)  # what they hold is thrown away

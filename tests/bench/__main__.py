@@ -1,0 +1,29 @@
+"""`python -m tests.bench NAME FILE [--quick]`: runs one benchmark and writes what it found; `peyvand bench` calls it."""
+
+import asyncio
+import sys
+import tempfile
+from importlib import import_module
+from pathlib import Path
+
+import msgspec
+import uvloop
+
+from peyvand.home import here
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the benchmark in a folder that is gone afterwards, on the disk that a country would use."""
+    name, to = arguments[:2]
+    quick = "--quick" in arguments
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=here().parts, ignore_cleanup_errors=True) as folder:
+        measured = uvloop.run(import_module(f"tests.bench.{name}").run(Path(folder), quick))
+    Path(to).write_bytes(msgspec.json.encode(measured))
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        sys.exit(130)

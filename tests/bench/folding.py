@@ -1,0 +1,101 @@
+"""The two readers of the fold, one process each: `python -m tests.bench.folding raw|fold KAFKA`; says what it cost."""
+
+import asyncio
+import json
+import resource
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import uvloop
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from contracts.envelope import read
+from contracts.subjects import PARTITIONS, kind_of
+from contracts.topics import heard_by
+from plumbing.clock import system_clock
+from plumbing.reader import LogReader
+from plumbing.record import Message, Record, receive
+from reporting.domain import RULES
+from reporting.domain.contributions import contributions
+from tests.bench.bare import decode
+
+STRIDE = 50_000
+
+
+def partitions() -> list[TopicPartition]:
+    """Everything that reporting hears."""
+    return [TopicPartition(topic, n) for topic in heard_by("reporting") for n in range(PARTITIONS)]
+
+
+async def raw(kafka: str) -> tuple[int, float]:
+    """Decodes every event, and keeps none; how many, in how many seconds."""
+    async with AIOKafkaConsumer(
+        bootstrap_servers=kafka,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        max_partition_fetch_bytes=16 << 20,
+    ) as consumer:
+        consumer.assign(partitions())
+        wanted = sum((await consumer.end_offsets(partitions())).values())
+        n, began = 0, time.perf_counter()
+        while n < wanted:
+            for records in (await consumer.getmany(timeout_ms=1_000, max_records=STRIDE)).values():
+                for r in records:
+                    decode(r.value)
+                n += len(records)
+        return n, time.perf_counter() - began
+
+
+async def fold(kafka: str) -> tuple[int, float]:
+    """Every applicant's facts from the whole log, and the tallies of all; partition by partition, in memory."""
+    reader, moment = LogReader(kafka, "bench-fold"), system_clock()()
+    ends: Mapping[Any, int] = await reader.ends(partitions())
+    tallies: Counter[tuple[str, int, str]] = Counter()
+    n, began = 0, time.perf_counter()
+    for number in range(PARTITIONS):
+        mine = {tp: end for tp, end in ends.items() if tp.partition == number}
+        at = dict.fromkeys(mine, 0)
+        known: dict[str, Record] = {}
+        await reader.seek(at)
+        while any(at[tp] < end for tp, end in mine.items()):
+            records, at = await reader.stride(mine, STRIDE)
+            for r in records:
+                envelope = read(r.value)
+                rules = RULES[kind_of(envelope.subject)]
+                before = known.get(envelope.subject) or Record(subject=envelope.subject, state=rules.State())
+                known[envelope.subject] = receive(before, rules, "reporting", Message(envelope, r.value), moment)
+            n += len(records)
+        for record in known.values():
+            tallies.update(contributions(record.state))
+    took = time.perf_counter() - began
+    await reader.stop()
+    if not tallies:
+        raise RuntimeError("nothing was counted")
+    return n, took
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Reads, and prints one JSON line."""
+    what, kafka = arguments
+    before = time.process_time()
+    n, seconds = uvloop.run({"raw": raw, "fold": fold}[what](kafka))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+    print(json.dumps({"events": n, "seconds": seconds, "cpu": time.process_time() - before, "memory": peak}))
+
+
+async def in_a_process(what: str, kafka: str) -> dict[str, float]:
+    """What one of them says."""
+    command = [sys.executable, "-m", "tests.bench.folding", what, kafka]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    out, _ = await process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"{what} failed")
+    said: dict[str, float] = json.loads(out)
+    return said
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

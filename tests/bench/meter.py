@@ -1,0 +1,99 @@
+"""What processes cost, as the kernel counts it: CPU seconds and peak resident memory; and what many figures say."""
+
+import os
+import statistics
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU seconds of a process so far, all its threads, user and system; of one that is gone, 0."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    fields = stat[stat.rindex(b")") + 2 :].split()
+    return (int(fields[11]) + int(fields[12])) / TICK
+
+
+def peak_memory(pid: int) -> int:
+    """The most memory that was resident since `Meter` began, in bytes."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return next((int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmHWM")), 0)
+
+
+class Meter:
+    """CPU seconds and peak memory of some processes between two moments."""
+
+    def __init__(self, pids: Mapping[str, int]) -> None:
+        self.pids = dict(pids)
+        for pid in self.pids.values():
+            with suppress(OSError):
+                Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak starts anew
+        self.before = {name: cpu_seconds(pid) for name, pid in self.pids.items()}
+
+    def read(self) -> "Costs":
+        """What they have cost since."""
+        return Costs(
+            {name: cpu_seconds(pid) - self.before[name] for name, pid in self.pids.items()},
+            {name: peak_memory(pid) for name, pid in self.pids.items()},
+        )
+
+
+class Costs:
+    """CPU seconds and peak memory in bytes, by process."""
+
+    def __init__(self, cpu: Mapping[str, float], memory: Mapping[str, int]) -> None:
+        self.cpu, self.memory = dict(cpu), dict(memory)
+
+    def of(self, *names: str) -> float:
+        """CPU seconds of these processes, or of those whose names begin so; of all where none is named."""
+        return sum(seconds for name, seconds in self.cpu.items() if not names or name.startswith(names))
+
+    def rows(self, run: str, units: int) -> list[list[str]]:
+        """As the page's table of processes wants them."""
+        return [
+            [run, name, f"{seconds:.1f}", micros(seconds / max(units, 1)), mebibytes(self.memory[name])]
+            for name, seconds in self.cpu.items()
+        ]
+
+
+def together(costs: Sequence[Costs]) -> Costs:
+    """The medians of several rounds."""
+    names = costs[0].cpu
+    return Costs(
+        {name: statistics.median(each.cpu[name] for each in costs) for name in names},
+        {name: max(each.memory[name] for each in costs) for name in names},
+    )
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """The value below which this share lies; nan where there is none."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else float("nan")
+
+
+def millis(seconds: float) -> str:
+    """`12.3 ms`."""
+    return f"{seconds * 1e3:.1f} ms" if seconds < 0.1 else f"{seconds * 1e3:,.0f} ms"
+
+
+def micros(seconds: float) -> str:
+    """`12.3 us`, or milliseconds where it is long."""
+    return f"{seconds * 1e6:.1f} us" if seconds < 1e-3 else f"{seconds * 1e3:.2f} ms"
+
+
+def mebibytes(size: float) -> str:
+    """`123 MiB`."""
+    return f"{size / (1 << 20):,.0f} MiB"
+
+
+def rates(values: Sequence[float]) -> str:
+    """The figures of each round, in their order."""
+    return ", ".join(f"{value:,.0f}" for value in values)

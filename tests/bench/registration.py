@@ -1,0 +1,109 @@
+"""Registration's POST, beside the naive one: closed loop, in turns."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from statistics import median
+
+import httpx
+from pymongo import AsyncMongoClient
+
+from contracts.policies import CURRENT
+from contracts.reference import job_fields, provinces
+from peyvand.performance import Measured, Verdict
+from peyvand.processes import free_ports
+from peyvand.simulation.plan import ROUND
+from tests import parts as real
+from tests.bench.asking import PATH, Answer, People, closed_loop
+from tests.bench.meter import Costs, Meter, micros, millis, quantile, rates, together
+from tests.bench.places import Running, role, script
+from tests.tokens import Issuer
+
+CLIENTS = 16
+NAIVE, OURS = "naive", "Peyvand"
+
+
+async def run(folder: Path, quick: bool) -> Measured:
+    """Rounds in turns: naive, ours, naive, ours."""
+    rounds, seconds = (3, 2.0) if quick else (5, 8.0)
+    issuer = Issuer(folder)
+    port = free_ports({"naive": None})["naive"]
+    with real.started(folder) as parts:
+        await _prepare(parts.mongo)
+        naive = script("naive", str(port), parts.mongo, log=folder / "naive.log", port=port)
+        with naive as one, role("registration", "api", parts, folder, issuer) as other:
+            one.wait()
+            other.wait()
+            await _open_round(other, issuer)
+            people = People({code: issuer.token("registrar", id=f"of-{code}", province=code) for code in provinces()})
+            found = {NAIVE: list[_Round](), OURS: list[_Round]()}
+            for n in range(rounds + 1):  # the first warms both up
+                for name, server, path in ((NAIVE, one, PATH.removeprefix("/registration/v1")), (OURS, other, PATH)):
+                    measured = await _round(server, parts.pids["mongod"], people, path, 1.0 if n == 0 else seconds)
+                    if n:
+                        found[name].append(measured)
+    return _told(found, rounds)
+
+
+class _Round:
+    def __init__(self, answers: Sequence[Answer], costs: Costs) -> None:
+        wrong = [each for each in answers if each.status != 201]
+        if wrong:
+            raise RuntimeError(f"{len(wrong)} of {len(answers)} were not registered: {wrong[0]}")
+        self.costs, self.n = costs, len(answers)
+        self.seconds = [each.seconds for each in answers]
+        self.rate = len(answers) / (max(each.came for each in answers) - min(each.due for each in answers))
+
+
+async def _round(server: Running, mongod: int, people: People, path: str, seconds: float) -> _Round:
+    requests = people.requests(int(2_500 * seconds), path)
+    meter = Meter({"server": server.pid, "mongod": mongod})
+    answers = await closed_loop(server.port, requests, CLIENTS, seconds)
+    return _Round(answers, meter.read())
+
+
+async def _prepare(mongo: str) -> None:
+    from registration.main import prepare
+
+    async with AsyncMongoClient(mongo) as client:
+        await prepare(client.registration)
+        await client.naive.create_collection("applications")
+
+
+async def _open_round(server: Running, issuer: Issuer) -> None:
+    now = datetime.now(UTC)
+    window = {
+        "opens": (now - timedelta(days=1)).isoformat(),
+        "closes": (now + timedelta(days=100)).isoformat(),
+    }
+    body = {"fields": sorted(job_fields()), **window, "windows": [], "policy": CURRENT}
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as http:
+        answer = await http.put(
+            f"/registration/v1/rounds/{ROUND}", json=body, headers=issuer.bearer("ministry_admin"), timeout=30
+        )
+        answer.raise_for_status()
+
+
+def _told(found: dict[str, list[_Round]], rounds: int) -> Measured:
+    rows, processes = [], []
+    for name, each in found.items():
+        costs, n = together([r.costs for r in each]), median(r.n for r in each)
+        seconds = [s for r in each for s in r.seconds]
+        rows.append(
+            [
+                name,
+                f"{median(r.rate for r in each):,.0f} ({rates([r.rate for r in each])})",
+                millis(quantile(seconds, 0.5)),
+                millis(quantile(seconds, 0.99)),
+                micros(costs.cpu["server"] / n),
+                micros(costs.cpu["mongod"] / n),
+            ]
+        )
+        processes += costs.rows(name, round(n))
+    ratios = [ours.rate / naive.rate for naive, ours in zip(found[NAIVE], found[OURS], strict=True)]
+    return Measured(
+        rows=rows,
+        processes=processes,
+        verdicts=[Verdict("requests/s, ours : naive, median of the rounds", median(ratios), 0.6)],
+        notes=[f"{rounds} rounds in turns, ratio of each: {', '.join(f'{r:.2f}' for r in ratios)}."],
+    )

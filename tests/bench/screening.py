@@ -1,0 +1,95 @@
+"""Screening's catch-up: each event heard makes one that must leave; beside the bare script, in turns."""
+
+from pathlib import Path
+from statistics import median
+
+import msgspec
+
+from contracts.subjects import PARTITIONS
+from contracts.topics import heard_by, topic_of
+from peyvand.performance import Measured, Verdict
+from peyvand.processes import free_ports
+from tests.bench.bare import ANSWERS
+from tests.bench.logs import Backlog, backlog
+from tests.bench.meter import Costs, Meter, micros, rates, together
+from tests.bench.places import role, script
+from tests.tokens import Issuer
+
+BARE, OURS = "bare script", "one worker"
+AIM = 20_000.0
+
+
+class _Round(msgspec.Struct):
+    heard: float  # events a second
+    relayed: float
+    costs: Costs
+
+
+async def run(folder: Path, quick: bool) -> Measured:
+    """Rounds in turns."""
+    events, rounds = (10_000, 2) if quick else (200_000, 3)
+    issuer = Issuer(folder)
+    found: dict[str, list[_Round]] = {BARE: [], OURS: []}
+    async with backlog(folder, events, only="registration") as log:
+        for n in range(rounds):
+            for what in found:
+                found[what].append(await _answer(what, log, folder, issuer, f"{what.replace(' ', '_')}_{n}"))
+        return _told(found, log)
+
+
+async def _answer(what: str, log: Backlog, folder: Path, issuer: Issuer, database: str) -> _Round:
+    topic = ANSWERS if what == BARE else topic_of("screening")
+    if what == BARE:
+        port = free_ports({"bare": None})["bare"]
+        arguments = ("answers", log.parts.kafka, log.parts.mongo, database, str(port), *heard_by("screening"))
+        reader = script("bare", *arguments, log=folder / "bare.log", port=port)
+    else:
+        from screening.main import prepare
+
+        await prepare(log.client[database])
+        reader = role("screening", "worker", log.parts, folder, issuer, database)
+    before = await log.ends(topic)
+    with reader as running:
+        meter = Meter({"reader": running.pid, "mongod": log.parts.pids["mongod"], "kafka": log.parts.pids["kafka"]})
+        began = running.wait()
+        heard = await log.until(lambda: log.read(database), log.events)
+        wanted = log.events if what == BARE else log.unique  # the script answers repeats again
+        relayed = await log.until(lambda: log.ends(topic), before + wanted)
+        costs = meter.read()
+        if what == OURS:
+            await log.until(lambda: _marked(log, database), 1)
+    await log.client.drop_database(database)
+    return _Round(log.events / (heard - began), log.events / (relayed - began), costs)
+
+
+async def _marked(log: Backlog, database: str) -> int:
+    """1 when the records know that everything has left."""
+    waiting = {"partition": {"$in": list(range(PARTITIONS))}, "unrelayed_since": {"$exists": True}}
+    return int(await log.client[database].records.find_one(waiting, {"_id": 1}) is None)
+
+
+def _told(found: dict[str, list[_Round]], log: Backlog) -> Measured:
+    rows, processes = [], []
+    for what, each in found.items():
+        costs = together([r.costs for r in each])
+        rows.append(
+            [
+                what,
+                f"{median(r.heard for r in each):,.0f}",
+                f"{median(r.relayed for r in each):,.0f}",
+                rates([r.relayed for r in each]),
+                micros(costs.cpu["reader"] / log.events),
+                micros(costs.cpu["mongod"] / log.events),
+            ]
+        )
+        processes += costs.rows(what, log.events)
+    ratios = [ours.relayed / bare.relayed for bare, ours in zip(found[BARE], found[OURS], strict=True)]
+    return Measured(
+        rows=rows,
+        processes=processes,
+        verdicts=[
+            Verdict("events/s heard and relayed", median(r.relayed for r in found[OURS]), AIM, digits=0),
+            Verdict("heard and relayed, ours : bare script, median of the rounds", median(ratios), 1.0),
+        ],
+        notes=[f"{log.events:,} events about {log.people:,} applicants, 1 % of them twice."],
+    )

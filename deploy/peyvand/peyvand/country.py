@@ -26,6 +26,7 @@ PORTS: Mapping[str, int] = {
     "kafka": 9092,
     "controller": 9093,
     "mongod": 27017,
+    "operations": 8120,
     **{f"{service}-api": 8101 + n for n, service in enumerate(SERVICES)},
     **{f"{service}-worker": 8111 + n for n, service in enumerate(SERVICES)},
 }
@@ -106,9 +107,24 @@ def door(home: Home, places: Places) -> Role:
         **_common(home, places),
         "PEYVAND_PORT": str(places.ports["door"]),
         "PEYVAND_ISSUER_KEY": str(home.run / "issuer.jwk"),
+        "PEYVAND_UPSTREAM_OPERATIONS": f"http://{LOOPBACK}:{places.ports['operations']}",
         **upstreams,
     }
     return Role("door", (sys.executable, "-m", "peyvand.door"), environment, places.ports["door"])
+
+
+def operations(home: Home, places: Places, secrets: Secrets) -> Role:
+    """The operators' page: reads everything, writes nothing."""
+    environment = {
+        **_common(home, places),
+        "PEYVAND_KAFKA": places.kafka,
+        "PEYVAND_MONGO": places.mongo_of(READER, secrets.mongo_reader),
+        "PEYVAND_PORT": str(places.ports["operations"]),
+        "PEYVAND_CLOCK": str(home.clock),
+        "PEYVAND_HOME": str(home.parts),
+        "PEYVAND_RUN": str(home.run),
+    }
+    return Role("operations", (sys.executable, "-m", "peyvand.operations"), environment, places.ports["operations"])
 
 
 def role(service: str, kind: str, home: Home, places: Places, secrets: Secrets) -> Role:

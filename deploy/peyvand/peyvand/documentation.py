@@ -44,7 +44,7 @@ def door_settings_table() -> str:
 
     rows = ["| Variable | Default | What it is |", "| --- | --- | --- |"]
     for name, field in DoorSettings.model_fields.items():
-        default = "required" if field.is_required() else f"`{field.default}`"
+        default = "required" if field.is_required() else f"`{field.default}`" if field.default != "" else "none"
         rows.append(f"| `PEYVAND_{name.upper()}` | {default} | {field.description} |")
     return "\n".join(rows)
 

@@ -22,14 +22,16 @@ ASKED_WITHIN = 2.0  # seconds a service has to say that it is ready
 DRAIN = 5.0  # seconds that open answers have when the door closes; live streams would last for ever
 
 FORWARDER = web.AppKey("forwarder", Forwarder)
+NEEDED = web.AppKey("needed", tuple[str, ...])
 
 
 def application(settings: DoorSettings) -> web.Application:
     """The door with its issuer. Raises ValueError outside development."""
     issuer = Issuer(settings)
-    forwarder = Forwarder(settings.upstreams(), settings.public_url, settings.body_limit)
+    upstreams = settings.upstreams()
+    forwarder = Forwarder({**upstreams, **settings.besides()}, settings.public_url, settings.body_limit)
     app = web.Application()
-    app[FORWARDER] = forwarder
+    app[FORWARDER], app[NEEDED] = forwarder, tuple(upstreams)
     app.cleanup_ctx.append(_pool)
     app.router.add_get("/healthz", _alive)
     app.router.add_get("/readyz", _ready)
@@ -94,7 +96,7 @@ async def _nothing_here(request: web.Request) -> web.Response:
 async def _ready(request: web.Request) -> web.Response:
     """Ready when all four services are: 200, else 503 and why not."""
     forwarder = request.app[FORWARDER]
-    names = list(forwarder.upstreams)
+    names = request.app[NEEDED]
     answers = await asyncio.gather(*(_why_not(forwarder, name) for name in names))
     reasons = [f"{name}: {why}" for name, why in zip(names, answers, strict=True) if why]
     return web.json_response({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)

@@ -25,6 +25,7 @@ class Part(msgspec.Struct, frozen=True):
     pid: int = 0
     port: int = 0
     restarts: int = 0  # since the country was started
+    host: str = "127.0.0.1"
 
 
 class Addresses(msgspec.Struct, frozen=True):
@@ -49,6 +50,18 @@ class Addresses(msgspec.Struct, frozen=True):
                 "set PEYVAND_MONGO to a URL with a reading user, or run `make up` here",
             )
         return self.mongo
+
+
+def parts(told: str) -> tuple[Part, ...]:
+    """The processes in `name=host:port,...`. Raises Trouble."""
+    found = []
+    for each in filter(None, (part.strip() for part in told.split(","))):
+        name, _, where = each.partition("=")
+        host, _, port = where.rpartition(":")
+        if not (name and host and port.isdigit()):
+            raise Trouble(f"{each} names no process", "write name=host:port, such as market-api=10.0.0.3:8103")
+        found.append(Part(name, port=int(port), host=host))
+    return tuple(found)
 
 
 def addresses(url: str = "", environment: Mapping[str, str] = os.environ) -> Addresses:

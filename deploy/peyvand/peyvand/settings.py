@@ -28,9 +28,14 @@ class DoorSettings(BaseSettings):
     upstream_screening: str = Field(description="where the front door finds screening's api")
     upstream_market: str = Field(description="where the front door finds market's api")
     upstream_reporting: str = Field(description="where the front door finds reporting's api")
+    upstream_operations: str = Field(default="", description="where it finds the operators' page, if anywhere")
     body_limit: int = Field(default=64 << 20, description="bytes of a request body that the front door lets through")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least level logged")
 
     def upstreams(self) -> dict[str, str]:
         """Service -> the address of its api, without a trailing slash."""
         return {name: str(getattr(self, f"upstream_{name}")).rstrip("/") for name in (*PREFIXES, "reporting")}
+
+    def besides(self) -> dict[str, str]:
+        """What else has a prefix, and need not be ready for the country to be."""
+        return {"operations": self.upstream_operations.rstrip("/")} if self.upstream_operations else {}

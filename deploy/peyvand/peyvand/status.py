@@ -256,8 +256,8 @@ def quantile(share: float, buckets: Iterable[tuple[float, float]]) -> float | No
 
 
 def _ask(part: Part) -> ProcessStatus:
-    code, body = _fetch(f"http://127.0.0.1:{part.port}/readyz")
-    told = _samples(part.port) if "worker" in part.name and code else ()
+    code, body = _fetch(f"http://{part.host}:{part.port}/readyz")
+    told = _samples(part) if "worker" in part.name and code else ()
     buckets = [(float(s.labels["le"]), s.value) for s in told if s.name == "peyvand_event_to_handled_seconds_bucket"]
     last = {s.labels["province"]: s.value for s in told if s.name == "peyvand_province_last_event_timestamp_seconds"}
     now = time.time()
@@ -274,10 +274,10 @@ def _ask(part: Part) -> ProcessStatus:
     )
 
 
-def _samples(port: int) -> tuple[Any, ...]:
+def _samples(part: Part) -> tuple[Any, ...]:
     from prometheus_client.parser import text_string_to_metric_families
 
-    code, body = _fetch(f"http://127.0.0.1:{port}/metrics")
+    code, body = _fetch(f"http://{part.host}:{part.port}/metrics")
     if code != 200:
         return ()
     return tuple(s for family in text_string_to_metric_families(body.decode()) for s in family.samples)

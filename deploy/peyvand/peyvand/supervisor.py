@@ -37,6 +37,7 @@ class Supervisor:
         self.places = Places("", "", {})
         self.keepers: dict[str, Keeper] = {}
         self.simulation: subprocess.Popen[bytes] | None = None
+        self.page: asyncio.Task[None] | None = None
         self.stop_asked = asyncio.Event()
         self.code = 0
 
@@ -80,6 +81,7 @@ class Supervisor:
         self._say_state(ready=True)
         write_configuration(self.home, self.state)  # for whoever watches with Prometheus
         self.say.tick("the country is up", time.monotonic() - began)
+        self.page = asyncio.create_task(self._operations())
         self._addresses()
         if self.simulate:
             await self._simulate()
@@ -186,6 +188,13 @@ class Supervisor:
         with self.say.step(role.name, f"127.0.0.1:{role.port}"):
             await self._keep_role(role)
 
+    async def _operations(self) -> None:
+        """The operators' page, when the rest is up: nobody waits for it."""
+        try:
+            await self._keep_role(country.operations(self.home, self.places, development_secrets(self.home, SERVICES)))
+        except Failed as why:
+            self.say.cross("the operators' page does not come up", str(why))
+
     async def _keep_role(self, role: Role) -> None:
         await self._keep(role.name, role.command, role.environment, role.port, lambda: answers(role.port, "/readyz"))
 
@@ -225,6 +234,7 @@ class Supervisor:
             ("home", f"{url}/"),
             ("apply as an applicant", f"{url}/registration/apply"),
             ("officers' desk", f"{url}/screening/"),
+            ("operators' page", f"{url}/operations"),
             ("logs", f"{self.home.logs}"),
         ):
             self.say.plain(f"    {what:<24}{where}")
@@ -244,6 +254,8 @@ class Supervisor:
         """Whoever asks first, then the services, which drain, and at last what they keep their data in."""
         self.say.plain()
         with self.say.step("everything has ended"):
+            if self.page:
+                self.page.cancel()
             for keeper in self.keepers.values():
                 keeper.no_more()
             if self.simulation:

@@ -10,7 +10,7 @@ PYTHON := $(shell for each in python3 python3.11 python3.12 python3.13; do $$eac
 CODE := shared services deploy tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up test check lint contracts lock clean
+.PHONY: help setup run up test check bench lint contracts lock clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -33,6 +33,10 @@ test: python ## everything that CI runs (25 minutes)
 check: setup ## the part that needs no server (one minute)
 	@$(MAKE) --no-print-directory lint
 	@exec $(BIN)/python -m pytest -q -m "not server"
+
+bench: python ## measure how fast it is, on a quiet machine, and write docs/performance.md (15 minutes)
+	@$(PYTHON) deploy/setup.py --tests
+	@exec $(PEYVAND) bench --write
 
 lint: # style and types
 	@$(BIN)/ruff check .

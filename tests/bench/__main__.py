@@ -1,4 +1,4 @@
-"""`python -m tests.bench NAME FILE [--quick]`: runs one benchmark and writes what it found; `peyvand bench` calls it."""
+"""`python -m tests.bench NAME FILE [--quick]`: runs one benchmark and writes what it found, for `peyvand bench`."""
 
 import asyncio
 import sys

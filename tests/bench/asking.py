@@ -114,8 +114,8 @@ class People:
             self.serial += 1
             province = codes[self.serial % len(codes)]
             row = person(self.serial, self.chance, self.counties[province], self.fields, CONSENT)
-            said = {name: value for name, value in row.items() if name != "consent_version"}
-            said = {**said, "consent": {"version": row["consent_version"], "given": True}}
+            told = {name: value for name, value in row.items() if name != "consent_version"}
+            said = {**told, "consent": {"version": row["consent_version"], "given": True}}
             made.append(self._request(path, json.dumps(said).encode(), self.tokens[province], f"bench-{self.serial}"))
         return made
 

@@ -60,10 +60,7 @@ async def _check(what: str, log: Backlog, database: str) -> None:
     """Everybody is there, and every event was counted once."""
     there = log.client[database]
     people = await (there.applicants if what == BARE else there.records).estimated_document_count()
-    if what == BARE:
-        told = log.unique
-    else:
-        told = sum([d["events"] async for d in there.marks.find({})])
+    told = log.unique if what == BARE else sum([d["events"] async for d in there.marks.find({})])
     if (people, told) != (log.people, log.unique):
         raise RuntimeError(f"{what}: {people} people and {told} events, not {log.people} and {log.unique}")
 

@@ -71,7 +71,11 @@ class Person:
 
     def live(self) -> Life:
         """From registration to a market, as far as it goes."""
-        chance, days = self.chance, lambda most: timedelta(seconds=chance.randrange(600, most * 86_400))
+        chance = self.chance
+
+        def days(most: int) -> timedelta:
+            return timedelta(seconds=chance.randrange(600, most * 86_400))
+
         self._register()
         if chance.random() < 0.95:
             result = "match" if chance.random() < 0.93 else "mismatch"

@@ -1,4 +1,4 @@
-"""The naive registration: `python -m tests.bench.naive PORT MONGO`; no token, no encryption, no unique person, no event."""
+"""The naive registration, `python -m tests.bench.naive PORT MONGO`: no token, no encryption, none unique, no event."""
 
 import sys
 from collections.abc import AsyncIterator

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import httpx
 from pymongo import AsyncMongoClient
@@ -65,7 +66,7 @@ async def _round(server: Running, mongod: int, people: People, path: str, second
 async def _prepare(mongo: str) -> None:
     from registration.main import prepare
 
-    async with AsyncMongoClient(mongo) as client:
+    async with AsyncMongoClient[dict[str, Any]](mongo) as client:
         await prepare(client.registration)
         await client.naive.create_collection("applications")
 

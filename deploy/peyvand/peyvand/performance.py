@@ -81,8 +81,8 @@ BENCHES: Mapping[str, Bench] = {
         title="Screening reads a backlog, and answers",
         question="Each event of this stream (registered, admitted) is answered by one (case opened, capacity "
         "requested) that must leave as well. The real worker process against a bare script that stores a state per "
-        "applicant in batches of 5,000 and then sends the answers with aiokafka: at least once, no outbox. Heard: every "
-        "cursor at the end. Relayed: Kafka has every answer.",
+        "applicant in batches of 5,000 and then sends the answers with aiokafka: at least once, no outbox. Heard: "
+        "every cursor at the end. Relayed: Kafka has every answer.",
         columns=("Reader", "heard/s", "heard and relayed/s", "each round", "CPU an event, reader", "CPU, database"),
         unit="event",
     ),
@@ -97,9 +97,9 @@ BENCHES: Mapping[str, Bench] = {
     "country": Bench(
         title="The whole country under load",
         question="All processes of `make up` on this machine, the load client too. Registrations come at their moment "
-        "whether or not earlier ones were answered (open loop); a late one counts from its moment. Counted: the instant, "
-        "in the database's own log, at which reporting's fact was committed. The highest rate is found in short steps: "
-        "it holds while POST p99 <= 100 ms and counted p99 <= 500 ms.",
+        "whether or not earlier ones were answered (open loop); a late one counts from its moment. Counted: the "
+        "instant, in the database's own log, at which reporting's fact was committed. The highest rate is found in "
+        "short steps: it holds while POST p99 <= 100 ms and counted p99 <= 500 ms.",
         columns=("Registrations/s", "Door", "POST p50", "p95", "p99", "201 to counted p50", "p95", "p99", "not 201"),
         unit="registration",
     ),

@@ -13,7 +13,7 @@ from peyvand.running import Trouble
 
 def starting(app: typer.Typer) -> None:
     """Adds them to the command."""
-    for verb in (run, up, simulate, apply, clean):
+    for verb in (run, up, simulate, apply, bench, clean):
         app.command(verb.__name__)(verb)
 
 
@@ -71,6 +71,17 @@ def apply(
     *lines, _ = said.getvalue().splitlines() or [""]  # the last one only counts them
     print(json.dumps({"differences" if diff else "done": lines}))
     return code
+
+
+def bench(
+    names: Annotated[list[str] | None, typer.Argument(help="Only these benchmarks, such as backlog fold.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="At small size: two minutes, and rough figures.")] = False,
+    write: Annotated[bool, typer.Option("--write", help="Write docs/performance.md.")] = False,
+) -> int:
+    """Measures this clone against the obvious alternatives, on this machine (15 minutes; nothing else should run)."""
+    from peyvand.bench import bench as measure
+
+    return measure(names or (), quick=quick, write=write)
 
 
 def clean(

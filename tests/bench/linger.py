@@ -1,0 +1,61 @@
+"""The linger time: what it costs to gather less, and what gathering longer saves."""
+
+from pathlib import Path
+
+from peyvand.performance import Measured, Verdict
+from plumbing.worker import LINGER
+from tests.bench.meter import millis
+from tests.bench.nation import Load, nation
+
+LINGERS = (0.02, 0.05, 0.1)
+RATES = (100.0, 300.0)
+
+
+async def run(folder: Path, quick: bool) -> Measured:
+    """A country for each linger time."""
+    found: dict[tuple[float, float], Load] = {}
+    for linger in LINGERS:
+        with nation(folder / f"linger-{linger}", PEYVAND_LINGER=str(linger)) as country:
+            await country.open_round()
+            await country.load(50, 1.0 if quick else 4.0)  # warm
+            for rate in RATES:
+                found[linger, rate] = await country.load(rate, 3.0 if quick else 12.0)
+    chosen = {rate: found[LINGER, rate] for rate in RATES}
+    return Measured(
+        rows=[_row(linger, load) for (linger, _), load in found.items()],
+        processes=[
+            row
+            for (linger, rate), load in found.items()
+            for row in load.costs.rows(f"{linger:g} s, {rate:.0f}/s", len(load.answers))
+            if row[1].endswith("worker") or row[1] in ("mongod", "kafka")
+        ],
+        verdicts=[
+            Verdict(f"201 to counted p99 at 300/s with {LINGER:g} s", chosen[300].lag(0.99) * 1e3, 500, True, 0, " ms"),
+            Verdict(
+                f"CPU seconds a second at 100/s, {LINGER:g} s : {LINGERS[0]:g} s",
+                _busy(chosen[100]) / _busy(found[LINGERS[0], 100.0]),
+                1.0,
+                at_most=True,
+            ),
+        ],
+        notes=[
+            f"`plumbing.worker.LINGER` is {LINGER:g} s. A shorter one is right where the machine has cores to spare "
+            "and the latency is wanted; a longer one where the journal is slow."
+        ],
+    )
+
+
+def _row(linger: float, load: Load) -> list[str]:
+    return [
+        f"{linger:g} s",
+        f"{load.per_second:.0f}",
+        f"{_busy(load):.2f}",
+        millis(load.post(0.99)),
+        millis(load.lag(0.5)),
+        millis(load.lag(0.99)) + (f", {load.missing} not counted" if load.missing else ""),
+    ]
+
+
+def _busy(load: Load) -> float:
+    """CPU seconds a second of everything but the load client."""
+    return sum(seconds for name, seconds in load.costs.cpu.items() if name != "load client") / load.seconds

@@ -12,7 +12,7 @@ CODE_SYSTEM = "ISO3166-2:IR:2020"
 CONTENT_TYPE = "application/cloudevents+json; charset=UTF-8"
 
 
-class Context(msgspec.Struct, frozen=True, kw_only=True):
+class Context(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Where in the programme a subject stands; every event about it carries this."""
 
     round: str = ""
@@ -22,7 +22,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     policy: str = ""  # the version of the policies that apply
 
 
-class Envelope(msgspec.Struct, frozen=True, kw_only=True):
+class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An event, who emitted it, about whom, as which of its events about that subject (dense: 1, 2, 3)."""
 
     source: str
@@ -42,7 +42,7 @@ class Unreadable(ValueError):
     """These bytes are no event of ours."""
 
 
-class _CloudEvent(msgspec.Struct, omit_defaults=True):
+class _CloudEvent(msgspec.Struct, omit_defaults=True, gc=False):
     type: str
     source: str
     subject: str

@@ -52,7 +52,7 @@ class Rules(Protocol):
         """Where the subject stands in the programme, for the next event about it."""
 
 
-class Place(msgspec.Struct, frozen=True):
+class Place(msgspec.Struct, frozen=True, gc=False):
     """Where the log holds an event."""
 
     topic: str
@@ -60,7 +60,7 @@ class Place(msgspec.Struct, frozen=True):
     offset: int
 
 
-class Message(msgspec.Struct, frozen=True):
+class Message(msgspec.Struct, frozen=True, gc=False):
     """An event that has arrived: the envelope, its bytes, and where the log holds them."""
 
     envelope: Envelope
@@ -113,7 +113,7 @@ class Private(msgspec.Struct, frozen=True):
     content: Mapping[str, Any] = {}
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
+class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """State, inbox and what was emitted, of one subject."""
 
     subject: str
@@ -316,17 +316,18 @@ def _drain(record: Record, rules: Rules, service: str, source: str, moment: Mome
 
 def _handle(record: Record, rules: Rules, service: str, envelope: Envelope, moment: Moment) -> Record:
     state = rules.evolve(record.state, envelope)
+    said = rules.react(state, envelope, event_time(record, moment))
     known = replace(
         record,
         state=state,
-        indexed=_indexed(rules, state, record.private),
+        indexed=record.indexed if said else _indexed(rules, state, record.private),  # else when it was said
         inbox={**record.inbox, envelope.source: envelope.sequence},
     )
     return emit(
         known,
         rules,
         service,
-        rules.react(state, envelope, event_time(record, moment)),
+        said,
         moment,
         cause=f"{envelope.source}/{envelope.sequence}",
         traceparent=envelope.traceparent,

@@ -7,7 +7,7 @@ import msgspec
 from contracts.events.words import ApplicationNumber
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Something that happened to one subject, in words a stranger understands."""
 
     TYPE: ClassVar[str] = ""

@@ -40,7 +40,7 @@ VERSION = 1
 # Days are proleptic ordinals of the day in Tehran (`date.toordinal`), 0 where something has not happened.
 
 
-class Connection(msgspec.Struct, frozen=True, omit_defaults=True):
+class Connection(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One claimed connection: the day on which each grade of evidence was first reached, and its end."""
 
     claimed: int
@@ -51,7 +51,7 @@ class Connection(msgspec.Struct, frozen=True, omit_defaults=True):
     ended: int = 0
 
 
-class Application(msgspec.Struct, frozen=True, omit_defaults=True):
+class Application(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One application of the person in the round: a reactivation starts another."""
 
     # registration
@@ -77,7 +77,7 @@ class Application(msgspec.Struct, frozen=True, omit_defaults=True):
     connections: dict[str, Connection] = {}
 
 
-class State(msgspec.Struct, frozen=True, omit_defaults=True):
+class State(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Everything reporting knows of one person in one round; nothing of it is personal."""
 
     round: str = ""

@@ -26,7 +26,13 @@ from plumbing.store import Changes, Known, Projection, Store, process
 ALONE = 1_000  # of one fingerprint that one person may give up; beyond it takes two
 
 _FAULT = re.compile(r"(?P<name>\w+)\(.*\)(?: in (?P<where>\S+:\d+))?", re.DOTALL)
-_type = msgspec.json.Decoder(msgspec.defstruct("_Typed", [("type", str, "")]))
+
+
+class _Typed(msgspec.Struct):
+    type: str = ""
+
+
+_type = msgspec.json.Decoder(_Typed)
 
 
 class Letter(msgspec.Struct, frozen=True, kw_only=True):
@@ -314,7 +320,7 @@ def parts_of(letter: str) -> tuple[str, str, int]:
 def _type_of(raw: bytes | None) -> str:
     """The type that bytes name, however little else can be read of them."""
     try:
-        return str(getattr(_type.decode(raw or b""), "type", ""))[:200]
+        return _type.decode(raw or b"").type[:200]
     except (msgspec.DecodeError, ValueError, RecursionError):
         return ""
 

@@ -27,7 +27,8 @@ def country(**changed: Any) -> Status:
         ProcessStatus("reporting-worker", 1, 2, True, (), 0.82, 0.31, 2, {"IR-29": 52.0, "IR-20": 3.0}),
         ProcessStatus("market-api", 3, 4, not changed, ("the database is <away>",) if changed else ()),
     )
-    found = Status("u", services, processes, at=datetime(2025, 10, 27, 7, 12, 7, tzinfo=UTC))
+    at = datetime(2025, 10, 27, 7, 12, 7, tzinfo=UTC)
+    found = Status("u", services, processes, event_to_ranking=(0.31, 0.82), at=at)
     return msgspec.structs.replace(found, needs=needs(found))
 
 

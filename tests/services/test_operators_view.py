@@ -123,16 +123,12 @@ def test_each_need_says_why_and_what_to_do(changed: dict[str, Any], code: str, c
     assert any(need.command in str(each) and need.runbook in str(each) for each in told)
 
 
-def test_event_to_ranking_is_what_reporting_s_slowest_worker_says() -> None:
+def test_a_province_is_silent_only_where_every_worker_says_so() -> None:
     workers = (
-        ProcessStatus("reporting-worker", 1, 2, True, (), 0.8, 0.3, silent={"IR-20": 1.0, "IR-10": 50.0}),
-        ProcessStatus("reporting-worker-2", 1, 2, True, (), 2.4, 0.4, silent={"IR-20": 5.0}),
-        ProcessStatus("market-worker", 1, 2, True, (), 9.0, 9.0),
+        ProcessStatus("reporting-worker", 1, 2, True, (), silent={"IR-20": 1.0, "IR-10": 50.0}),
+        ProcessStatus("reporting-worker-2", 1, 2, True, (), silent={"IR-20": 5.0}),
     )
-    found = Status("u", (), workers)
-    assert found.event_to_ranking == (0.4, 2.4) and [each.code for each in needs(found)] == ["late"]
-    assert found.silent == {"IR-10": 50.0, "IR-20": 1.0}
-    assert Status("u", (), ()).event_to_ranking == (None, None)
+    assert Status("u", (), workers).silent == {"IR-10": 50.0, "IR-20": 1.0}
 
 
 @pytest.fixture
@@ -204,16 +200,20 @@ async def test_the_state_of_the_stores_is_what_lies_in_them(parts: Parts, countr
             [{"_id": names[0], "partition": 0, **unsent}, {"_id": names[1], "partition": 31, **faulty, **due}]
         )
         market.unreadable.insert_one({"_id": names[0]})
+        marks = client["reporting"].marks
+        marks.insert_one({"_id": "test", "latest": [[4_000_000_000_000, n] for n in range(1_000)]})
         try:
             found = _status(country, now)
         finally:
             market.records.delete_many({"_id": {"$in": names}})
             market.unreadable.delete_one({"_id": names[0]})
+            marks.delete_one({"_id": "test"})
     seen = {each.service: each for each in found.services}
     assert tuple(seen) == SERVICES
     assert seen["market"].unsent >= 3 and seen["market"].unsent_oldest_seconds >= 90
     assert seen["market"].parked_faulty >= 1 and seen["market"].unreadable >= 1
     assert seen["market"].overdue_oldest_seconds >= 3600
+    assert found.event_to_ranking == (0.5, 0.95)
     assert found.processes == (
         ProcessStatus("front door", 0, 0, False, ("no answer: [Errno 111] Connection refused",)),
     )

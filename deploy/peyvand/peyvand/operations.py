@@ -137,8 +137,6 @@ def sentence(need: Need, found: Status, lang: str) -> str:
     s = next((each for each in found.services if each.service == need.where), None)
     if need.code == "not_ready":
         return "آماده نیست"
-    if need.code == "late":
-        return f"از رویداد تا رتبه، ۹۵ از ۱۰۰: {number(found.event_to_ranking[1] or 0, 'fa', 1)} ثانیه"
     return _fa(need.code, s) if s else need.why
 
 

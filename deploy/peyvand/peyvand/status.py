@@ -7,7 +7,7 @@ import asyncio
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -24,7 +24,10 @@ ALL = frozenset(range(PARTITIONS))
 WATCHED = 2.0  # seconds in which a cursor that has something before it moves
 LATE = 60.0  # seconds after which what waits needs a person
 OVERDUE = 3_600.0  # seconds of programme time
-SLOW = 2.0  # seconds from event to ranking that 95 of 100 stay below
+NEWEST = 1_000  # events of which the time to the ranking is told
+
+
+Quantiles = tuple[float | None, float | None]
 
 
 class ProcessStatus(msgspec.Struct, frozen=True):
@@ -76,19 +79,13 @@ class Status(msgspec.Struct, frozen=True):
     processes: tuple[ProcessStatus, ...]
     troubles: tuple[str, ...] = ()
     needs: tuple[Need, ...] = ()
+    event_to_ranking: Quantiles = (None, None)  # p50 and p95 in seconds, of the newest
     at: datetime | None = None  # machine time
 
     @property
     def well(self) -> bool:
         """Everything answers and is ready, and nothing waits for a person."""
         return not self.troubles and not needs(self)
-
-    @property
-    def event_to_ranking(self) -> tuple[float | None, float | None]:
-        """p50 and p95 in seconds, of reporting's slowest worker."""
-        workers = [each for each in self.processes if each.name.startswith("reporting-worker")]
-        told = [(each.half_handled_within, each.handled_within) for each in workers if each.handled_within is not None]
-        return max(told, key=lambda each: each[1] or 0) if told else (None, None)
 
     @property
     def silent(self) -> dict[str, float]:
@@ -104,17 +101,18 @@ def status(country: Addresses, now: datetime) -> Status:
     """The state of everything that is known of this country; `now` is programme time."""
     troubles: list[str] = []
     services: tuple[ServiceStatus, ...] = ()
+    to_ranking: Quantiles = (None, None)
     try:
         ends = log_ends(country.needs_kafka())
     except Trouble as e:
         ends = {}
         troubles.append(f"{e.what} ({e.then})")
     try:
-        services = asyncio.run(stores(country.needs_mongo(), ends, now))
+        services, to_ranking = asyncio.run(stores(country.needs_mongo(), ends, now))
     except Trouble as e:
         troubles.append(f"{e.what} ({e.then})")
     processes = asked(country)
-    found = Status(country.public_url, services, processes, tuple(troubles), at=machine_now())
+    found = Status(country.public_url, services, processes, tuple(troubles), (), to_ranking, machine_now())
     return msgspec.structs.replace(found, needs=needs(found))
 
 
@@ -145,9 +143,6 @@ def needs(found: Status) -> tuple[Need, ...]:
             need("missing", f"an event has not come: {oldest}", "peyvand events show ID", "event-missing.md")
         if s.overdue_oldest_seconds > OVERDUE:
             need("overdue", f"overdue for {s.overdue_oldest_seconds:,.0f} s", "peyvand status", "overdue.md")
-    _, p95 = found.event_to_ranking
-    if p95 is not None and p95 > SLOW:
-        waits.append(Need("reporting", "late", f"event to ranking p95 {p95:.1f} s", "peyvand status", "behind.md"))
     return tuple(waits)
 
 
@@ -162,8 +157,8 @@ def log_ends(bootstrap: str) -> dict[str, int]:
         log.close()
 
 
-async def stores(url: str, ends: Mapping[str, int], now: datetime) -> tuple[ServiceStatus, ...]:
-    """What the four stores hold back. Raises Trouble."""
+async def stores(url: str, ends: Mapping[str, int], now: datetime) -> tuple[tuple[ServiceStatus, ...], Quantiles]:
+    """What the four stores hold back, and how long the newest events took to the ranking. Raises Trouble."""
     from pymongo.errors import PyMongoError
 
     from plumbing.mongo import MongoStore, connect
@@ -206,11 +201,19 @@ async def stores(url: str, ends: Mapping[str, int], now: datetime) -> tuple[Serv
                     stuck=service in behind and not moved[service],
                 )
             )
+        took = [sample async for mark in client.reporting.marks.find({}, {"latest": 1}) for sample in mark["latest"]]
     except (PyMongoError, Transient) as e:
         raise Trouble(f"MongoDB cannot be asked: {e}", "is it up, and may this user read all four stores?") from e
     finally:
         await client.close()
-    return tuple(found)
+    return tuple(found), _quantiles([ms / 1_000 for _, ms in sorted(took)[-NEWEST:]])
+
+
+def _quantiles(seconds: Sequence[float]) -> Quantiles:
+    ordered = sorted(seconds)
+    if not ordered:
+        return None, None
+    return ordered[len(ordered) // 2], ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))]
 
 
 def lag(service: str, cursors: Mapping[str, int], ends: Mapping[str, int]) -> int:

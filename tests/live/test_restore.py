@@ -1,0 +1,123 @@
+"""The drill: the stores are lost, an older backup and the log bring the country back, and every figure is exact."""
+
+import json
+import urllib.request
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+
+from contracts.subjects import PARTITIONS
+from peyvand import cli
+from peyvand.client import Client, sign_in
+from peyvand.processes import wait_until
+from tests.country import Country
+from tests.live.test_operator import HEADER
+from tests.services.registration_office import a_national_id
+
+pytestmark = pytest.mark.server
+
+ROUND = "1404"
+WITHIN = 60.0  # seconds
+
+Peyvand = Callable[..., tuple[int, Any]]
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Country]:
+    """A country of this test's own: its stores are lost."""
+    country = Country(tmp_path / "run")
+    country.start()
+    yield country
+    country.end()
+
+
+@pytest.fixture
+def peyvand(own: Country, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Peyvand:
+    """Runs a verb with --json where this country runs: exit code, and what it says."""
+    monkeypatch.setenv("PEYVAND_RUN", str(own.home.run))
+    for name in ("PEYVAND_TOKEN", "MONGO_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(*arguments: str) -> tuple[int, Any]:
+        code = cli.main([*arguments, "--json"])
+        return code, json.loads(capsys.readouterr().out)
+
+    return run
+
+
+def _apply(peyvand: Peyvand, folder: Path, numbers: range) -> None:
+    rows = [
+        f"{a_national_id(n)},1365-02-11,زهرا,نمونه,female,09123456789,IR-20,2001,JF001,independent,1404-1"
+        for n in numbers
+    ]
+    file = folder / f"{numbers.start}.csv"
+    file.write_text("\n".join([HEADER, *rows]) + "\n", "utf-8")
+    code, done = peyvand("import", "applications", str(file), "--round", ROUND, "--province", "IR-20")
+    assert code == 0 and done["registered"] == len(numbers), done
+
+
+def _rests(peyvand: Peyvand, registered: int) -> bool:
+    """Nothing is on its way, and the ranking counts so many."""
+    code, found = peyvand("status")
+    quiet = code == 0 and all(each["lag"] == 0 and each["unsent"] == 0 for each in found["services"])
+    if not quiet:
+        return False
+    _, table = peyvand("ranking", "show")
+    counted: int = sum(row["counts"]["registered"] for row in table["rows"])
+    return counted == registered
+
+
+def _open(country: Country) -> None:
+    now = datetime.now(UTC)
+    terms = {
+        "fields": ["JF001"],
+        "opens": (now - timedelta(days=1)).isoformat(),
+        "closes": (now + timedelta(days=60)).isoformat(),
+    }
+    request = urllib.request.Request(
+        f"{country.url}/registration/v1/rounds/{ROUND}",
+        json.dumps(terms).encode(),
+        {"Content-Type": "application/json", "Authorization": f"Bearer {sign_in(country.url, 'ministry_admin')}"},
+        method="PUT",
+    )
+    with urllib.request.urlopen(request) as answer:
+        assert answer.status == 200
+
+
+def test_a_lost_country_comes_back_from_an_older_backup(own: Country, peyvand: Peyvand, tmp_path: Path) -> None:
+    _open(own)
+    _apply(peyvand, tmp_path, range(1, 41))
+    assert wait_until(lambda: _rests(peyvand, 40), WITHIN)
+    code, made = peyvand("backup", str(tmp_path / "b"))
+    assert code == 0 and made["documents"] > 100 and Path(made["keys"]).is_dir()
+    assert peyvand("backup", str(tmp_path / "b"))[0] == 1  # never over another
+    code, refused = peyvand("restore", str(tmp_path / "b"))
+    assert code == 1 and "not empty" in refused["error"]
+
+    _apply(peyvand, tmp_path, range(41, 61))
+    assert wait_until(lambda: _rests(peyvand, 60), WITHIN)
+    assert own.interrupt() == 0
+    (own.home.data / "mongod").rename(tmp_path / "lost")
+    code, back = peyvand("restore", str(tmp_path / "b"))
+    assert code == 0 and back["documents"] >= made["documents"]
+
+    own.start()
+    assert wait_until(lambda: _rests(peyvand, 60), WITHIN), peyvand("status")
+    with MongoClient[dict[str, Any]](own.state.mongo) as client:
+        for service in ("registration", "screening"):
+            for d in client[service].records.find({"kind": "applicant"}):
+                assert len(d["emitted"]) == d["last_sequence"] == d["relayed"]
+            assert client[service].records.count_documents({"kind": "applicant"}) == 60
+            assert client[service].restored.find_one({}) is None
+        known = client.registration.records.count_documents({"kind": "applicant", "private": {"$exists": True}})
+        assert known == 40, "who registered after the backup is counted, and no event tells who it is"
+        assert len(client.reporting.cursors.distinct("_id")) == 3 * PARTITIONS
+    _apply(peyvand, tmp_path, range(61, 66))  # and it goes on
+    assert wait_until(lambda: _rests(peyvand, 65), WITHIN)
+    assert "completed" in (own.home.logs / "screening-worker.log").read_text()
+    someone = Client(own.url, sign_in(own.url, "operator"))
+    assert someone.get("/v1/dead-letters") == []

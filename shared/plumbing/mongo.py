@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from pymongo import AsyncMongoClient, UpdateOne
+from pymongo import AsyncMongoClient, UpdateMany, UpdateOne
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import BulkWriteError, ConnectionFailure, DuplicateKeyError, OperationFailure, PyMongoError
@@ -227,10 +227,12 @@ class MongoStore:
 
     async def mark_relayed(self, relayed: Mapping[str, int]) -> None:
         """Raises how many of its events Kafka has, per subject; touches nothing else."""
+        alike: dict[int, list[str]] = {}  # most have as many events as the next: one write for all of them
+        for subject, n in relayed.items():
+            alike.setdefault(n, []).append(subject)
+        marks = [UpdateMany({"_id": {"$in": subjects}}, _raise_relayed(n)) for n, subjects in alike.items()]
         async with transience():
-            await self.records.bulk_write(
-                [UpdateOne({"_id": subject}, _raise_relayed(n)) for subject, n in relayed.items()], ordered=False
-            )
+            await self.records.bulk_write(marks, ordered=False)
 
     async def stranded(self, partitions: Collection[int], limit: int) -> list[str]:
         """Subjects that wait for a parked event of which only the place in the log was kept."""

@@ -79,6 +79,7 @@ class Ask(msgspec.Struct, frozen=True):
     fingerprint: bytes = b""
     private: Private | None = None
     traceparent: str = ""
+    new: bool = False  # about a subject whose id was made just now: it is not looked for first
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -168,8 +169,9 @@ async def execute(store: Store, subject: str, command: Any, clock: Clock, ask: A
     Raises what `decide` raises, Taken for a unique field, KeyReused, RecordFull, Transient.
     """
     rules = store.rules[kind_of(subject)]
+    fresh = Record(subject=subject, state=rules.State()) if ask.new else None
     while True:
-        before = (await store.read([subject]))[subject]
+        before, fresh = fresh or (await store.read([subject]))[subject], None
         if repeated := _answered_here(before, ask):
             return repeated
         try:

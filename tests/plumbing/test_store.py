@@ -384,3 +384,12 @@ def test_the_suite_reads_what_it_writes() -> None:
     m = message("registration", 1)
     assert isinstance(m, Message) and isinstance(read(m.raw), Envelope) and read(m.raw) == m.envelope
     assert Counting.VERSION == 1 and Decide().outcome == "approved"
+
+
+async def test_a_race_for_a_subject_that_is_not_looked_for_has_one_winner(store_of: StoreOf) -> None:
+    store = await store_of("registration")
+    asks = [Ask(key=f"key-{n}", new=True) for n in range(20)]
+    done = await asyncio.gather(*(execute(store, "p", Register(), noon, each) for each in asks), return_exceptions=True)
+    assert [type(each) for each in done].count(Refused) == 19
+    winner = next(ask for ask, each in zip(asks, done, strict=True) if isinstance(each, Done))
+    assert (await execute(store, "p", Register(), noon, winner)).repeated

@@ -43,7 +43,7 @@ def router(store: Store, questions: Questions, clock: Clock) -> APIRouter:
         # A company's public name is content: it stays here, beside the record, and no event tells it.
         private = Private(indexed={"lead_name": f"{where.code}/{loose_key(name)}"}, content={"name": name})
         command = Enlist(tuple(body.services), tuple(body.fields), where.code)
-        done = await execute(store, lead_subject(uuid7()), command, clock, replace(ask, private=private))
+        done = await execute(store, lead_subject(uuid7()), command, clock, replace(ask, private=private, new=True))
         enlisted = views.lead(done.record)
         response.headers["Location"] = f"/market/v1/leads/{enlisted.id}"
         return enlisted

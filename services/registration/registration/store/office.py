@@ -62,7 +62,7 @@ class Office:
                 return await execute(self.store, answered, _register(desk, accepted, channel), self.clock, ask)
             raise
         try:
-            return await self._register(uuid7(), desk, accepted, channel, ask)
+            return await self._register(uuid7(), desk, accepted, channel, replace(ask, new=True))
         except Taken as taken:
             holder = await self._holder(desk, accepted) if taken.field == "person" else None
             if holder is None:

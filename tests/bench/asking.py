@@ -116,7 +116,9 @@ class People:
             row = person(self.serial, self.chance, self.counties[province], self.fields, CONSENT)
             told = {name: value for name, value in row.items() if name != "consent_version"}
             said = {**told, "consent": {"version": row["consent_version"], "given": True}}
-            made.append(self._request(path, json.dumps(said).encode(), self.tokens[province], f"bench-{self.serial:06d}"))
+            made.append(
+                self._request(path, json.dumps(said).encode(), self.tokens[province], f"bench-{self.serial:06d}")
+            )
         return made
 
     @staticmethod

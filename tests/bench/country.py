@@ -12,7 +12,7 @@ STEPS = (150, 225, 300, 375, 450, 525, 600, 700, 800, 900)
 
 async def run(folder: Path, quick: bool) -> Measured:
     """One country for all of it."""
-    whole, half, step = (6.0, 4.0, 3.0) if quick else (60.0, 30.0, 8.0)
+    whole, half, step = (5.0, 3.0, 2.5) if quick else (60.0, 20.0, 6.0)
     with nation(folder) as country:
         await country.open_round()
         await country.load(50, 2.0 if quick else 5.0)  # warm

@@ -13,7 +13,7 @@ READERS = {"raw": "raw aiokafka and msgspec", "fold": "read, receive, contributi
 
 async def run(folder: Path, quick: bool) -> Measured:
     """Rounds in turns, each reader in a process of its own."""
-    events, rounds = (50_000, 3) if quick else (500_000, 3)
+    events, rounds = (50_000, 3) if quick else (300_000, 3)
     found: dict[str, list[dict[str, float]]] = {name: [] for name in READERS}
     async with backlog(folder, events) as log:
         for _ in range(rounds):

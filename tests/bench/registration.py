@@ -26,7 +26,7 @@ NAIVE, OURS = "naive", "Peyvand"
 
 async def run(folder: Path, quick: bool) -> Measured:
     """Rounds in turns: naive, ours, naive, ours."""
-    rounds, seconds = (3, 2.0) if quick else (5, 8.0)
+    rounds, seconds = (2, 2.0) if quick else (4, 6.0)
     issuer = Issuer(folder)
     port = free_ports({"naive": None})["naive"]
     with real.started(folder) as parts:

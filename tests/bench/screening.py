@@ -27,7 +27,7 @@ class _Round(msgspec.Struct):
 
 async def run(folder: Path, quick: bool) -> Measured:
     """Rounds in turns."""
-    events, rounds = (10_000, 2) if quick else (200_000, 3)
+    events, rounds = (10_000, 2) if quick else (100_000, 3)
     issuer = Issuer(folder)
     found: dict[str, list[_Round]] = {BARE: [], OURS: []}
     async with backlog(folder, events, only="registration") as log:

@@ -34,8 +34,7 @@ check: setup ## the part that needs no server (one minute)
 	@$(MAKE) --no-print-directory lint
 	@exec $(BIN)/python -m pytest -q -m "not server"
 
-bench: python ## measure how fast it is, on a quiet machine, and write docs/performance.md (15 minutes)
-	@$(PYTHON) deploy/setup.py --tests
+bench: setup ## measure how fast it is, on a quiet machine, and write docs/performance.md (15 minutes)
 	@exec $(PEYVAND) bench --write
 
 lint: # style and types

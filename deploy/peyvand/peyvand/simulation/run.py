@@ -112,7 +112,8 @@ async def _carry_out(
     console.print(
         f"A national round, seed {seed}: Semnan whole, the other provinces at {scale:.3g} of their size, "
         f"{sum(sum(c.registrations) for c in courses.values()):,} registrations, "
-        f"{sum(c.quota for c in courses.values()):,} seats, {len(plan.DAYS)} steps over {plan.DAYS[-1]} days"
+        f"{sum(c.quota for c in courses.values()):,} seats, {len(plan.DAYS)} steps over {plan.DAYS[-1]} days",
+        soft_wrap=True,
     )
     round_, began = Round(country, courses, seed), monotonic()
     with Screen(console) as screen:

@@ -5,6 +5,7 @@ from pathlib import Path
 from random import Random
 from time import monotonic
 
+import aiohttp
 from rich.console import Console
 
 from contracts.codes import CHANNELS, COUNTERPARTY_KINDS
@@ -16,6 +17,7 @@ from peyvand.simulation.plan import ROUND
 from plumbing.clock import file_clock, set_clock
 
 PACE = 0.5  # seconds between two acts
+AWAY = 5.0  # seconds to wait where the front door does not answer
 SPOKEN = 60.0  # seconds between two lines of what is going on
 FIRST_SERIAL, SERIALS = 500_000, 499_000  # people of the trickle: apart from the round's own
 
@@ -30,9 +32,11 @@ async def trickle(clock: Path, country: Country, console: Console) -> None:
         act = chance.choices((_register, _decide, _identify, _connect), (5, 4, 3, 3))[0]
         try:
             done += await act(country, province, chance)
-        except Refusal as refusal:
-            if refusal.status not in (404, 409, 422):  # somebody else was faster; everything else is a fault
+        except Refusal as refusal:  # somebody else was faster, or a service is away for a moment
+            if refusal.status not in (404, 409, 422) and refusal.status < 500:
                 raise
+        except (aiohttp.ClientConnectionError, TimeoutError):
+            await asyncio.sleep(AWAY)
         if monotonic() - spoken > SPOKEN:
             spoken = monotonic()
             console.print(f"{done} acts of the trickle so far", highlight=False)

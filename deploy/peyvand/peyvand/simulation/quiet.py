@@ -53,13 +53,14 @@ class Watch:
         return {} if ends == await self._ends() else {"log": "grows"}
 
     def _unrest(self, service: str, now: datetime) -> Mapping[str, Mapping[str, Any]]:
+        everywhere = {"partition": {"$in": list(range(PARTITIONS))}}  # else the indexes are read from end to end
         wanted: dict[str, Mapping[str, Any]] = {
-            "unsent": {"unrelayed_since": {"$exists": True}},
-            "due": {"indexed.due": {"$lte": now}},
+            "unsent": everywhere | {"unrelayed_since": {"$exists": True}},
+            "due": everywhere | {"indexed.due": {"$lte": now}},
         }
         if service == "registration":
             wanted["between seats"] = {"indexed.seating": {"$in": ["awaiting", "releasing"]}}
-            wanted["identity to be checked"] = {"indexed.check_due": {"$lte": now}}
+            wanted["identity to be checked"] = everywhere | {"indexed.check_due": {"$lte": now}}
         return wanted
 
     async def _behind(self, service: str, ends: Mapping[TopicPartition, int]) -> int:

@@ -32,7 +32,7 @@ test: python ## everything that CI runs (25 minutes)
 
 check: setup ## the part that needs no server (one minute)
 	@$(MAKE) --no-print-directory lint
-	@exec $(BIN)/python -m pytest -q -m "not server"
+	@exec $(BIN)/python -m pytest -q -m "not server and not long"
 
 bench: setup ## measure how fast it is, on a quiet machine, and write docs/performance.md (15 minutes)
 	@exec $(PEYVAND) bench --write

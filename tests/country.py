@@ -71,7 +71,11 @@ class Country:
 
     def back(self, name: str, before: Process) -> Process:
         """The process that has taken the place of one that died, once it is ready."""
-        wait_until(lambda: self.process(name) != before and f"{name} is back" in self.said, UP_WITHIN)
+
+        def again() -> bool:
+            return self.process(name) != before and self.said.count(f"{name} is back") >= self.process(name).starts - 1
+
+        wait_until(again, UP_WITHIN)
         assert self.process(name) != before, f"{name} was not started again"
         return self.process(name)
 

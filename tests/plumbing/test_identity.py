@@ -138,7 +138,7 @@ CLAIMS: dict[str, dict[str, Any]] = {
     "expires never": {"exp": None},
     "expires in words": {"exp": "tomorrow"},
     "expires truly": {"exp": True},
-    "not yet": {"nbf": int(time.time()) + 60},
+    "not yet": {"nbf": int(time.time()) + HOUR},
     "not yet, in words": {"nbf": "now"},
     "issued in the future": {"iat": int(time.time()) + HOUR},
     "no subject": {"sub": None},

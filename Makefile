@@ -10,7 +10,7 @@ PYTHON := $(shell for each in python3 python3.11 python3.12 python3.13; do $$eac
 CODE := shared services deploy tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up test check bench lint contracts lock clean
+.PHONY: help setup run up test check bench storm lint contracts lock clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -36,6 +36,11 @@ check: setup ## the part that needs no server (one minute)
 
 bench: setup ## measure how fast it is, on a quiet machine, and write docs/performance.md (15 minutes)
 	@exec $(PEYVAND) bench --write
+
+SEED ?= 7
+FAULTS ?= 200
+storm: setup ## kill, end and freeze every process of a country of its own under load: SEED=7 FAULTS=200 (half an hour)
+	@exec $(PEYVAND) storm --seed $(SEED) --faults $(FAULTS)
 
 lint: # style and types
 	@$(BIN)/ruff check .

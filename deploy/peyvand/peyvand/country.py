@@ -127,9 +127,25 @@ def operations(home: Home, places: Places, secrets: Secrets) -> Role:
     return Role("operations", (sys.executable, "-m", "peyvand.operations"), environment, places.ports["operations"])
 
 
-def role(service: str, kind: str, home: Home, places: Places, secrets: Secrets) -> Role:
-    """One of a service's two roles, `api` or `worker`."""
-    name = f"{service}-{kind}"
+def workers(environment: Mapping[str, str] = os.environ) -> int:
+    """How many workers each service has: PEYVAND_WORKERS, or one. On two cores one is the fastest."""
+    return max(1, int(environment.get("PEYVAND_WORKERS") or 1))
+
+
+def role_name(service: str, kind: str, number: int = 1) -> str:
+    """`market-worker`, and `market-worker-2` for the one beside it."""
+    return f"{service}-{kind}" if number == 1 else f"{service}-{kind}-{number}"
+
+
+def ports_wanted(workers: int) -> dict[str, int | None]:
+    """Where everything would like to be; a worker beside the first takes any free port."""
+    beside = {role_name(service, "worker", n): None for service in SERVICES for n in range(2, workers + 1)}
+    return {**PORTS, **beside}
+
+
+def role(service: str, kind: str, home: Home, places: Places, secrets: Secrets, number: int = 1) -> Role:
+    """One of a service's roles: its `api`, or the worker with this number."""
+    name = role_name(service, kind, number)
     environment = {
         **_common(home, places),
         "PEYVAND_SERVICE": service,

@@ -13,7 +13,7 @@ from peyvand.running import Trouble
 
 def starting(app: typer.Typer) -> None:
     """Adds them to the command."""
-    for verb in (run, up, simulate, apply, bench, clean):
+    for verb in (run, up, simulate, apply, bench, storm, clean):
         app.command(verb.__name__)(verb)
 
 
@@ -82,6 +82,17 @@ def bench(
     from peyvand.bench import bench as measure
 
     return measure(names or (), quick=quick, write=write)
+
+
+def storm(
+    seed: Annotated[int, typer.Option(help="The same seed gives the same faults.")] = 7,
+    faults: Annotated[int, typer.Option(min=0, help="How many.")] = 200,
+    seconds: Annotated[float, typer.Option(min=1, help="No fault begins after so many.")] = 3_600,
+) -> int:
+    """Kills, ends and freezes every process of a country of its own under load: nothing is lost, nothing doubled."""
+    from peyvand.storm.run import storm as blow
+
+    return blow(seed, faults, seconds)
 
 
 def clean(

@@ -105,7 +105,7 @@ class Supervisor:
         ports = free_ports(
             {
                 name: None if anywhere else port
-                for name, port in country.PORTS.items()
+                for name, port in country.ports_wanted(country.workers()).items()
                 if not (kafka and name in ("kafka", "controller")) and not (mongo and name == "mongod")
             }
         )
@@ -133,7 +133,8 @@ class Supervisor:
             together.create_task(self._indexes(data_ready))
             for service in SERVICES:
                 together.create_task(self._role(service, "api", secrets, data_ready))
-                together.create_task(self._role(service, "worker", secrets, data_ready, logs_ready))
+                for n in range(1, country.workers() + 1):
+                    together.create_task(self._role(service, "worker", secrets, data_ready, logs_ready, number=n))
 
     async def _logs(self, broker: Kafka | None, ready: asyncio.Event) -> None:
         from peyvand import apply  # what it needs is loaded while the parts start
@@ -179,10 +180,10 @@ class Supervisor:
         with self.say.step("front door", self.places.public_url):
             await self._keep_role(role)
 
-    async def _role(self, service: str, kind: str, secrets: Secrets, *wanted: asyncio.Event) -> None:
+    async def _role(self, service: str, kind: str, secrets: Secrets, *wanted: asyncio.Event, number: int = 1) -> None:
         for each in wanted:
             await each.wait()
-        role = country.role(service, kind, self.home, self.places, secrets)
+        role = country.role(service, kind, self.home, self.places, secrets, number)
         while not self.home.jwks.exists():  # noqa: ASYNC110  the issuer makes it at its first start
             await asyncio.sleep(0.05)
         with self.say.step(role.name, f"127.0.0.1:{role.port}"):

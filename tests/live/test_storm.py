@@ -11,7 +11,7 @@ from peyvand.storm.faults import schedule
 
 @pytest.mark.server
 def test_a_short_storm_loses_nothing() -> None:
-    command = [sys.executable, "-m", "peyvand", "storm", "--seed", "7", "--faults", "8", "--seconds", "40"]
+    command = [sys.executable, "-m", "peyvand", "storm", "--seed", "7", "--faults", "8", "--seconds", "30"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     last = done.stdout.splitlines()[-1]

@@ -39,7 +39,8 @@ def storm(seed: int, faults: int, seconds: float) -> int:
         "PEYVAND_PORTS": "any",
         "PEYVAND_WORKERS": str(WORKERS),
     }
-    supervisor = start([sys.executable, "-m", "peyvand", "up"], folder / "supervisor.log", environment)
+    command = [sys.executable, "-m", "peyvand", "up"]
+    supervisor = start(command, folder / "supervisor.log", environment, if_we_die=signal.SIGTERM)
     wrong = ["it did not end"]
     try:
         wrong = asyncio.run(_storm(home, seed, faults, seconds))

@@ -39,8 +39,8 @@ host_unknown malformed
 This request was sent to another address. Open the official address of the programme.
 
 idempotency_key_invalid malformed
-کلید تکرار باید ۱ تا ۱۲۸ نویسهٔ سادهٔ لاتین باشد.
-The idempotency key must be 1 to 128 plain ASCII characters.
+کلید تکرار باید ۸ تا ۱۲۸ نویسهٔ سادهٔ لاتین باشد.
+The idempotency key must be 8 to 128 plain ASCII characters.
 
 idempotency_key_missing malformed
 برای این کار سرآیند Idempotency-Key را هم بفرستید.

@@ -122,7 +122,8 @@ def _restart(nation: Nation) -> None:
         nation.timers[name] = Timer(name, store, nation.clock, asyncio.Lock())
 
 
-async def _lives(*points: tuple[int, bool]) -> Fate:
+async def lives(*points: tuple[int, bool]) -> Fate:
+    """A life that ends at these points, and goes on; what must hold at its end does."""
     fate = Fate(*points)
     await check(await _life(fate))
     return fate
@@ -131,20 +132,20 @@ async def _lives(*points: tuple[int, bool]) -> Fate:
 @pytest.mark.long
 def test_no_crash_point_loses_or_doubles() -> None:
     """Exhaustively: before and after everything that the undisturbed life waits for."""
-    whole = asyncio.run(_lives()).seen
+    whole = asyncio.run(lives()).seen
     assert whole > 150
     for n in range(1, whole + 1):
         for after in (False, True):
-            assert asyncio.run(_lives((n, after))).crashes == 1, (n, after)
+            assert asyncio.run(lives((n, after))).crashes == 1, (n, after)
 
 
 def test_no_pair_of_crash_points_loses_or_doubles() -> None:
     """Drawn pairs: the second often strikes while the first is being made good."""
-    chance, whole = Random(11), asyncio.run(_lives()).seen
+    chance, whole = Random(11), asyncio.run(lives()).seen
     for _ in range(PAIRS):
         first = chance.randint(1, whole)
         pair = (first, chance.random() < 0.5), (first + chance.randint(1, 12), chance.random() < 0.5)
-        assert asyncio.run(_lives(*pair)).crashes, pair
+        assert asyncio.run(lives(*pair)).crashes, pair
 
 
 def test_a_position_before_its_effect_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,5 +159,5 @@ def test_a_position_before_its_effect_is_caught(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(MemoryStore, "transact", early)
     with pytest.raises(AssertionError):
-        for n in range(1, asyncio.run(_lives()).seen + 1):
-            asyncio.run(_lives((n, False)))
+        for n in range(1, asyncio.run(lives()).seen + 1):
+            asyncio.run(lives((n, False)))

@@ -68,4 +68,4 @@ _FOLDER = Path(__file__).parent / "policies"
 def _exact(kind: type[Any], value: Any) -> Any:
     if kind is Fraction and isinstance(value, str):
         return Fraction(value)
-    raise NotImplementedError(f"{kind} from {value!r}")
+    raise TypeError(f"{kind} from {value!r}")

@@ -10,16 +10,18 @@ a national ID would tell it.
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
 from fastapi import Depends, Header
+from msgspec.structs import replace
 from starlette.requests import Request
 
 from contracts.commands import Refused
+from plumbing.clock import Clock
 from plumbing.identity import Principal, acting
-from plumbing.store import Ask
+from plumbing.store import Ask, Done, Store, execute_many
 
 _KEY = re.compile(r"[\x21-\x7e]{8,128}")
 _canonical = msgspec.json.Encoder(order="sorted").encode
@@ -94,3 +96,23 @@ async def _content(request: Request) -> bytes:
         return _canonical(_decode(body))
     except msgspec.DecodeError:
         return body
+
+
+async def answer_each(
+    store: Store, items: Sequence[tuple[str, Any]], inside: Collection[str], clock: Clock, ask: Ask
+) -> list[tuple[str, Done | Exception, Ask]]:
+    """Asks the same of many subjects in one transaction, each for itself: what became of each, in their order.
+
+    Subjects that are not `inside` the caller's scope are as missing as any; of one that comes twice the first row
+    counts. A key belongs to one record, so each subject is asked under a key of its own.
+    """
+    commands = {subject: command for subject, command in reversed(items) if subject in inside}
+    asks = {subject: replace(ask, key=f"{ask.key}/{subject}") if ask.key else ask for subject in commands}
+    became = await execute_many(store, commands, clock, asks) if commands else {}
+    outcomes: list[tuple[str, Done | Exception, Ask]] = []
+    seen: set[str] = set()
+    for subject, _ in items:
+        done = Refused("row_repeated") if subject in seen else became.get(subject, Refused("not_found"))
+        outcomes.append((subject, done, asks.get(subject, ask)))
+        seen.add(subject)
+    return outcomes

@@ -9,7 +9,7 @@ from random import Random
 import msgspec
 
 from contracts.reference import counties, job_fields, provinces
-from peyvand.simulation.people import person
+from peyvand.simulation.people import application, person
 from peyvand.simulation.plan import ROUND
 
 CONSENT = "1404-1"
@@ -114,10 +114,10 @@ class People:
             self.serial += 1
             province = codes[self.serial % len(codes)]
             row = person(self.serial, self.chance, self.counties[province], self.fields, CONSENT)
-            told = {name: value for name, value in row.items() if name != "consent_version"}
-            said = {**told, "consent": {"version": row["consent_version"], "given": True}}
             made.append(
-                self._request(path, json.dumps(said).encode(), self.tokens[province], f"bench-{self.serial:06d}")
+                self._request(
+                    path, json.dumps(application(row)).encode(), self.tokens[province], f"bench-{self.serial:06d}"
+                )
             )
         return made
 

@@ -13,9 +13,10 @@ from pymongo import AsyncMongoClient
 
 from contracts.policies import CURRENT
 from contracts.reference import counties, job_fields, provinces
+from peyvand.applications import COLUMNS
 from peyvand.simulation.client import Country as Client
 from peyvand.simulation.drive import CONSENT, capacity
-from peyvand.simulation.people import COLUMNS, person
+from peyvand.simulation.people import application, person
 from peyvand.simulation.quiet import Watch
 from plumbing.clock import set_clock
 from tests.country import Country
@@ -73,10 +74,8 @@ class Round:
         """One more application, by a registrar of the province."""
         self.serial += 1
         row = self._person(province, self.serial)
-        body = {name: value for name, value in row.items() if name != "consent_version"}
         path = f"/registration/v1/rounds/{ROUND}/applications"
-        consent = {"consent": {"version": row["consent_version"], "given": True}}
-        made: dict[str, Any] = await self.client.ask("POST", path, "registrar", province, json=body | consent)
+        made: dict[str, Any] = await self.client.ask("POST", path, "registrar", province, json=application(row))
         self.known[made["id"]] = made["tracking_code"]
         return made
 

@@ -13,9 +13,10 @@ from contracts.calendar import TEHRAN
 from contracts.codes import CHANNELS, COUNTERPARTY_KINDS, MONTHLY_BANDS, NEEDS, SKILL_LEVELS, UNITS
 from contracts.policies import CURRENT
 from contracts.reference import counties, job_fields, provinces
+from peyvand.applications import COLUMNS
 from peyvand.simulation import plan
 from peyvand.simulation.client import Country
-from peyvand.simulation.people import COLUMNS, person
+from peyvand.simulation.people import application, person
 from peyvand.simulation.plan import DAYS, INTAKE, OPEN_DAYS, ROUND, Course
 
 NINE = time(9, 0)  # the working day begins
@@ -128,13 +129,12 @@ class Round:
         return registered
 
     async def _apply(self, province: str, row: Mapping[str, str]) -> tuple[str, str]:
-        body = {name: value for name, value in row.items() if name != "consent_version"}
         made = await self.country.ask(
             "POST",
             f"/registration/v1/rounds/{ROUND}/applications",
             "registrar",
             province,
-            json=body | {"consent": {"version": row["consent_version"], "given": True}},
+            json=application(row),
             key=f"sim-{row['national_id']}",
         )
         self.acknowledged.add(made["id"])

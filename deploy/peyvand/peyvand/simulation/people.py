@@ -1,6 +1,8 @@
 """Synthetic people: national IDs with the prefix 999, which no real person has."""
 
+from collections.abc import Mapping
 from random import Random
+from typing import Any
 
 from contracts.reference import County, JobField
 
@@ -8,19 +10,6 @@ FEMALE = ("مریم", "زهرا", "فاطمه", "لیلا", "سمیه", "نرگ�
 MALE = ("علی", "محمد", "حسین", "رضا", "مهدی", "امیر", "یوسف", "سعید", "مجید", "حمید", "ناصر", "داود")
 FAMILY = ("آزمون", "نمونه", "ساختگی", "فرضی", "آزمایشی", "نمایشی", "بدلی", "انگاره")
 WORK_MODES = ("independent", "supported", "workshop")
-COLUMNS = (
-    "national_id",
-    "birth_date",
-    "first_name",
-    "last_name",
-    "sex",
-    "mobile",
-    "province",
-    "county",
-    "field",
-    "work_mode",
-    "consent_version",
-)
 
 
 def national_id(serial: int) -> str:
@@ -33,7 +22,7 @@ def national_id(serial: int) -> str:
 
 
 def person(serial: int, chance: Random, counties: list[County], fields: list[JobField], consent: str) -> dict[str, str]:
-    """One application as a row of the import file; every draw comes from `chance`."""
+    """One application as a row of a file (`peyvand.applications.COLUMNS`); every draw comes from `chance`."""
     female = chance.random() < 0.72
     county = chance.choice(counties)
     return {
@@ -47,5 +36,10 @@ def person(serial: int, chance: Random, counties: list[County], fields: list[Job
         "county": county.code,
         "field": chance.choice(fields).code,
         "work_mode": chance.choices(WORK_MODES, (6, 3, 1))[0],
-        "consent_version": consent,
+        "consent": consent,
     }
+
+
+def application(row: Mapping[str, str]) -> dict[str, Any]:
+    """The same application as the body of a request."""
+    return {**row, "consent": {"version": row["consent"], "given": True}}

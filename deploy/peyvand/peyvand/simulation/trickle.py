@@ -12,7 +12,7 @@ from contracts.codes import CHANNELS, COUNTERPARTY_KINDS
 from contracts.reference import counties, job_fields, provinces
 from peyvand.simulation.client import Country, Refusal
 from peyvand.simulation.drive import CONSENT, capacity
-from peyvand.simulation.people import person
+from peyvand.simulation.people import application, person
 from peyvand.simulation.plan import ROUND
 from plumbing.clock import file_clock, set_clock
 
@@ -46,13 +46,12 @@ async def trickle(clock: Path, country: Country, console: Console) -> None:
 async def _register(country: Country, province: str, chance: Random) -> int:
     places = [c for c in counties().values() if c.province == province]
     row = person(FIRST_SERIAL + chance.randrange(SERIALS), chance, places, list(job_fields().values()), CONSENT)
-    body = {name: value for name, value in row.items() if name != "consent_version"}
     await country.ask(
         "POST",
         f"/registration/v1/rounds/{ROUND}/applications",
         "registrar",
         province,
-        json=body | {"consent": {"version": row["consent_version"], "given": True}},
+        json=application(row),
     )
     return 1
 

@@ -11,7 +11,7 @@ import aiohttp
 from contracts.reference import counties, job_fields
 from peyvand.simulation.client import Country, Refusal
 from peyvand.simulation.drive import CONSENT, capacity
-from peyvand.simulation.people import person
+from peyvand.simulation.people import application, person
 from peyvand.simulation.plan import ROUND
 
 FIRST_SERIAL = 100_000
@@ -53,11 +53,10 @@ class Load:
             province = chance.choice(self.provinces)
             places = [c for c in counties().values() if c.province == province]
             row = person(FIRST_SERIAL + self.serial, chance, places, fields, CONSENT)
-            body = {k: v for k, v in row.items() if k != "consent_version"}
             await self._apply(
                 f"storm-{self.seed}-{self.serial:07d}",
                 province,
-                body | {"consent": {"version": CONSENT, "given": True}},
+                application(row),
             )
             await asyncio.sleep(PACE)
 

@@ -1,11 +1,10 @@
 """Producers, what they are offered, and what they are connected to."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Query
-from msgspec.structs import replace
 
 from contracts.commands import Refused
 from contracts.reference import province as known_province
@@ -15,10 +14,11 @@ from market.domain.connection import HIGHEST, Connect, End, RaiseEvidence
 from market.domain.offer import Answer, MakeOffer
 from market.domain.producer import READY
 from market.store import Questions
+from plumbing.asking import answer_each
 from plumbing.clock import Clock
 from plumbing.identity import Principal
 from plumbing.record import Record
-from plumbing.store import Ask, Done, Store, execute, execute_many
+from plumbing.store import Ask, Done, Store, execute
 from plumbing.web import Etag, Page, Paging, allow, etagged, idempotent, paged
 
 READERS = ("manager", "labour_expert", "lead", "auditor")
@@ -175,22 +175,11 @@ def router(store: Store, questions: Questions, clock: Clock) -> APIRouter:
 
     async def _many(scope: str, items: Sequence[tuple[str, Any]], ask: Ask) -> views.Outcomes:
         """Asks the same of many subjects in one transaction, each for itself."""
-        commands = dict(reversed(items))  # of an identifier that comes twice the first row counts
-        inside = await questions.inside(commands.keys(), scope)
-        asks: Ask | Mapping[str, Ask] = ask
-        if ask.key:  # a key belongs to one record
-            asks = {subject: replace(ask, key=f"{ask.key}/{subject}") for subject in inside}
-        became: dict[str, Done | Exception] = dict.fromkeys(commands, Refused("not_found"))
-        wanted = {subject: commands[subject] for subject in commands if subject in inside}
-        became |= await execute_many(store, wanted, clock, asks) if wanted else {}
-        answered: list[views.Outcome] = []
-        seen: set[str] = set()
-        for subject, _ in items:
-            done = Refused("row_repeated") if subject in seen else became[subject]
-            own = asks[subject] if isinstance(asks, Mapping) and subject in asks else Ask()
-            name = await _made(done, own) if isinstance(done, Done) else ""
-            answered.append(views.outcome(subject, done, name))
-            seen.add(subject)
+        inside = await questions.inside([subject for subject, _ in items], scope)
+        answered = [
+            views.outcome(subject, done, await _made(done, own) if isinstance(done, Done) else "")
+            for subject, done, own in await answer_each(store, items, inside, clock, ask)
+        ]
         refused = sum(each.code is not None for each in answered)
         return views.Outcomes(items=answered, done=len(answered) - refused, refused=refused)
 

@@ -1,18 +1,18 @@
 """The cases for programmes: the queue, decisions and capacities, one by one or as a list."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from msgspec.structs import replace
 
 from contracts.calendar import day_end, day_start, tehran_day
 from contracts.commands import Refused
 from contracts.reference import province as known_province
+from plumbing.asking import answer_each
 from plumbing.clock import Clock
 from plumbing.identity import Principal
-from plumbing.store import Ask, Done, Store, execute, execute_many
+from plumbing.store import Ask, Store, execute
 from plumbing.web import Etag, Page, Paging, allow, etagged, idempotent, paged
 from screening.api import views
 from screening.store import Cases, Place, place_of
@@ -132,19 +132,10 @@ async def many(
     store: Store, questions: Cases, clock: Clock, scope: str, items: Sequence[tuple[str, Any]], ask: Ask
 ) -> views.Outcomes:
     """Asks the same of many subjects in one transaction, each for itself."""
-    commands = dict(reversed(items))  # of an identifier that comes twice the first row counts
-    inside = await questions.inside(commands.keys(), scope)
-    asks: Ask | Mapping[str, Ask] = ask
-    if ask.key:  # a key belongs to one record
-        asks = {subject: replace(ask, key=f"{ask.key}/{subject}") for subject in inside}
-    became: dict[str, Done | Exception] = dict.fromkeys(commands, Refused("not_found"))
-    wanted = {subject: commands[subject] for subject in commands if subject in inside}
-    became |= await execute_many(store, wanted, clock, asks) if wanted else {}
-    answered: list[views.Outcome] = []
-    seen: set[str] = set()
-    for subject, _ in items:
-        answered.append(views.outcome(subject, Refused("row_repeated") if subject in seen else became[subject]))
-        seen.add(subject)
+    inside = await questions.inside([subject for subject, _ in items], scope)
+    answered = [
+        views.outcome(subject, done) for subject, done, _ in await answer_each(store, items, inside, clock, ask)
+    ]
     refused = sum(each.code is not None for each in answered)
     return views.Outcomes(items=answered, done=len(answered) - refused, refused=refused)
 

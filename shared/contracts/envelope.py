@@ -42,7 +42,7 @@ class Unreadable(ValueError):
     """These bytes are no event of ours."""
 
 
-class _CloudEvent(msgspec.Struct, omit_defaults=True, gc=False):
+class _Heard(msgspec.Struct, omit_defaults=True, gc=False):
     type: str
     source: str
     subject: str
@@ -59,13 +59,18 @@ class _CloudEvent(msgspec.Struct, omit_defaults=True, gc=False):
     cause: str = ""
     previous: str = ""
     traceparent: str = ""
+
+
+class _CloudEvent(_Heard, omit_defaults=True, gc=False):
+    """With what is said for other readers, and tells us nothing."""
+
     id: str = ""
     codesystem: str = ""
     datacontenttype: str = ""
     specversion: str = ""
 
 
-_cloud_event = msgspec.json.Decoder(_CloudEvent)
+_heard = msgspec.json.Decoder(_Heard)
 _data: dict[str, Any] = {name: msgspec.json.Decoder(event) for name, event in TYPES.items()}
 _encode = msgspec.json.Encoder().encode
 
@@ -73,7 +78,7 @@ _encode = msgspec.json.Encoder().encode
 def read(raw: bytes) -> Envelope:
     """The envelope in these bytes. Raises Unreadable."""
     try:
-        c = _cloud_event.decode(raw)
+        c = _heard.decode(raw)
         event = _data[c.type].decode(c.data)
         if c.sequence < 1 or not c.subject or not c.source or c.time.tzinfo is None:
             raise Unreadable("a sequence below 1, no subject, no source or a time without zone")

@@ -6,7 +6,7 @@ the fewer the writes.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import structlog
@@ -17,15 +17,26 @@ from contracts.envelope import Unreadable, read
 from plumbing import metrics
 from plumbing.clock import Clock
 from plumbing.mongo import MongoStore
+from plumbing.processing import process
 from plumbing.reader import STRIDE, LogReader
 from plumbing.record import Message, Place, Unread, stranded
-from plumbing.store import Conflict, Projection, Ranges, process
+from plumbing.store import Conflict, Projection, Ranges
 
 SMALLEST_STRIDE = 100
 FEW = 5_000  # events of several partitions in one transaction
 STRANDED = 20  # subjects whose parked events are fetched at a time
 
 log = structlog.get_logger(__name__)
+
+
+class Stride(NamedTuple):
+    """What was read of a few partitions, from where to where, and where the log ended then; `to` is empty where it
+    could not be."""
+
+    records: Sequence[Any]
+    at: Mapping[TopicPartition, int]
+    to: Mapping[TopicPartition, int]
+    ends: Mapping[TopicPartition, int]
 
 
 class Consumer:
@@ -50,6 +61,7 @@ class Consumer:
         self.unsure = False  # a step failed: where the cursors stand only the store knows
         self.stranded = True  # parked events may wait whose bytes only the log has
         self.stride = STRIDE
+        self.ahead: asyncio.Task[Stride] | None = None  # the next stride, on its way
         self.last_caught_up = -1
         self.faults_in_a_row = 0
 
@@ -121,7 +133,9 @@ class Consumer:
                 await self._look_again()
             await self._live(messages)
             await self._catch_up()
+            metrics.CATCHING_UP.labels(self.service).set(len(self.behind))
             if not self.behind and self.stranded:
+                await self.close()  # there is one reader
                 self.stranded = await self._fetch_stranded()
         except BaseException:
             self.unsure = True
@@ -152,31 +166,57 @@ class Consumer:
             await self._step(taken, ranges)
 
     async def _catch_up(self) -> None:
-        """Reads one partition of all topics, or a few that lag little, from the cursors to the present end."""
-        self.behind &= self.cursors.keys()
-        ends = await self.reader.ends(frozenset(self.behind))  # the sweep may add to it meanwhile
-        self.behind -= {tp for tp, end in ends.items() if self.cursors.get(tp, end) >= end}
-        metrics.CATCHING_UP.labels(self.service).set(len(self.behind))
-        lag = {tp: end - self.cursors[tp] for tp, end in ends.items() if tp in self.behind and tp in self.cursors}
-        if not lag:
+        """One stride of what is behind, into records; the next is read from the log while this one is stored."""
+        if (stride := await self._next()) is None:
             return
-        turn = self._turn(lag)
-        at = {tp: offset for tp, offset in self.cursors.items() if tp.partition in turn}
-        ends = await self.reader.ends(at.keys())
-        await self.reader.seek(at)
+        stands = {**self.cursors, **stride.to}
+        if turn := self._turn(_lags(stands, stride.ends)):
+            self.ahead = asyncio.create_task(self._read(turn, stands, stride.ends))
+        ranges = {tp: (at, stride.to[tp]) for tp, at in stride.at.items() if stride.to[tp] > at and tp in self.cursors}
         try:
-            while any(tp in self.cursors and at[tp] < ends[tp] for tp in at):
-                records, now_at = await self.reader.stride(ends, self.stride)
-                ranges = {tp: (at[tp], now_at[tp]) for tp in at if now_at[tp] > at[tp] and tp in self.cursors}
-                at = now_at  # where this reader stands, whatever was taken from us or given back meanwhile
-                await self._step([r for r in records if (r.topic, r.partition) in ranges], ranges)
+            await self._step([r for r in stride.records if (r.topic, r.partition) in ranges], ranges)
             self.stride = min(self.stride * 2, STRIDE)
         except Conflict:
             self.stride = max(self.stride // 2, SMALLEST_STRIDE)
             raise
+        self.behind -= {tp for tp, to in stride.to.items() if to >= stride.ends[tp]}
+
+    async def _next(self) -> "Stride | None":
+        """What was read ahead, if the cursors stand where it begins; else one read now. None where all is read."""
+        ahead, self.ahead = self.ahead, None
+        if ahead is not None:
+            stride = await ahead
+            if stride.to and all(self.cursors.get(tp) == at for tp, at in stride.at.items()):
+                return stride
+        self.behind &= self.cursors.keys()
+        numbers = {tp.partition for tp in self.behind}
+        ends = await self.reader.ends([tp for tp in self.cursors if tp.partition in numbers])
+        lags = _lags(self.cursors, ends)
+        self.behind &= lags.keys()  # the sweep may have added to it meanwhile
+        if not self.behind or not (turn := self._turn(lags)):
+            return None
+        stride = await self._read(turn, self.cursors, ends)
+        return stride if stride.to else None
+
+    async def _read(
+        self, turn: Collection[int], stands: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
+    ) -> "Stride":
+        """These partitions of all topics, from where it stands, as far as one stride goes."""
+        at = {tp: offset for tp, offset in stands.items() if tp.partition in turn}
+        try:
+            await self.reader.seek(at)
+            records, to = await self.reader.stride({tp: ends[tp] for tp in at}, self.stride)
         except OffsetOutOfRangeError as e:
             self._break(dict.fromkeys(at.keys() & self.cursors.keys(), f"the log lacks what the cursor needs: {e}"))
-        self.behind -= at.keys()
+            return Stride([], at, {}, ends)
+        return Stride(records, at, to, ends)
+
+    async def close(self) -> None:
+        """Lets go of what was read ahead."""
+        ahead, self.ahead = self.ahead, None
+        if ahead is not None:
+            ahead.cancel()
+            await asyncio.gather(ahead, return_exceptions=True)
 
     def _turn(self, lag: Mapping[TopicPartition, int]) -> set[int]:
         """The next partition that is behind, and those after it as long as all together are few."""
@@ -236,3 +276,8 @@ class Consumer:
         if messages:
             await self._process(sorted(messages, key=lambda m: (m.envelope.subject, m.envelope.sequence)), {})
         return bool(messages)
+
+
+def _lags(stands: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+    """How many events lie between, of those partitions that have any."""
+    return {tp: end - stands[tp] for tp, end in ends.items() if stands.get(tp, end) < end}

@@ -20,8 +20,9 @@ from contracts.envelope import Envelope, Unreadable, read
 from contracts.subjects import kind_of
 from plumbing.clock import Clock, machine_now
 from plumbing.held import Act, Action, Held, Kept, kept_by, place_id
+from plumbing.processing import process
 from plumbing.record import Message, Record, Unread, discard, retry
-from plumbing.store import Changes, Known, Projection, Store, process
+from plumbing.store import Changes, Known, Projection, Store
 
 ALONE = 1_000  # of one fingerprint that one person may give up; beyond it takes two
 

@@ -32,7 +32,9 @@ class Live:
         """`resume` gets all we own after an assignment and says from where it is live; `deliver` gets each event."""
         self.topics, self.resume, self.revoked, self.deliver = tuple(topics), resume, revoked, deliver
         # Co-subscribed topics go together only while all members hear the same: to hear another is another group.
-        group = f"peyvand.{service}.{'+'.join(sorted(t.rpartition('.')[2] for t in self.topics))}"
+        # Named after the country as well: two of them on one cluster must not wait for each other's members.
+        country, heard = self.topics[0].rpartition(".")[0], sorted(t.rpartition(".")[2] for t in self.topics)
+        group = f"{country}.{service}.{'+'.join(heard)}"
         self.app = faust.App(
             group,
             broker=f"kafka://{bootstrap}",

@@ -13,8 +13,9 @@ from plumbing.clock import machine_now
 
 if TYPE_CHECKING:
     from plumbing.mongo import MongoStore
+    from plumbing.processing import Processed
     from plumbing.record import Message
-    from plumbing.store import Processed, TopicPartition
+    from plumbing.store import TopicPartition
 
 LATENCIES_A_BATCH = 1_000  # of a longer batch only every n-th event's latency is observed
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2, 5, 10, 30, 60, 300, 3600)

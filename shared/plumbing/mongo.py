@@ -87,9 +87,8 @@ class MongoStore:
     async def prepare(self) -> None:
         """Makes the kernel's indexes; making them again changes nothing."""
         for field in ("unrelayed_since", "indexed.due", "stranded", "early_since", "faulty_since"):
-            await self.records.create_index(
-                [("partition", 1), (field, 1)], partialFilterExpression={field: {"$exists": True}}
-            )
+            keys = [(field, 1), ("partition", 1)]  # a poll looks at one place, and not at one for each partition
+            await self.records.create_index(keys, partialFilterExpression={field: {"$exists": True}})
         await self.records.create_index(
             [("partition", 1), ("last_sequence", -1)],
             partialFilterExpression={"last_sequence": {"$gte": EMITTED_ALARM}},

@@ -148,6 +148,20 @@ def emit(
     traceparent: str = "",
 ) -> Record:
     """The record after events of its own. Raises RecordFull."""
+    after = _say(record, rules, service, events, moment, actor, cause, traceparent)
+    return record if after is record else _found_by(after, rules)
+
+
+def _say(
+    record: Record,
+    rules: Rules,
+    service: str,
+    events: Iterable[Event | Said],
+    moment: Moment,
+    actor: str,
+    cause: str,
+    traceparent: str,
+) -> Record:
     if not (events := tuple(events)):
         return record
     state, sequence, last_hash, emitted = record.state, record.last_sequence, record.last_hash, list(record.emitted)
@@ -177,7 +191,6 @@ def emit(
     return replace(
         record,
         state=state,
-        indexed=_indexed(rules, state, record.private),
         last_sequence=sequence,
         last_time=at,
         last_hash=last_hash,
@@ -190,6 +203,30 @@ def receive(record: Record, rules: Rules, service: str, message: Message, moment
 
     A repeat changes nothing, an early one waits, one that meets a fault holds what follows it from the same source.
     """
+    return receive_all(record, rules, service, (message,), moment)
+
+
+def receive_all(record: Record, rules: Rules, service: str, messages: Iterable[Message], moment: Moment) -> Record:
+    """The record after events of other services, in the order in which they came: each as `receive` takes it.
+
+    What the record is looked up by is found once, at the end: most of what comes in between is never stored.
+    """
+    after, messages = record, tuple(messages)
+    for message in messages:
+        after = _receive(after, rules, service, message, moment)
+    if after is record:
+        return record
+    try:
+        return _found_by(after, rules)
+    except Exception as fault:
+        if len(messages) == 1:
+            return park(record, messages[0], _why(fault), moment)
+        for message in messages:  # one of them made it so, and those before it are handled
+            record = receive_all(record, rules, service, (message,), moment)
+        return record
+
+
+def _receive(record: Record, rules: Rules, service: str, message: Message, moment: Moment) -> Record:
     envelope = message.envelope
     source, sequence, last = envelope.source, envelope.sequence, record.inbox.get(envelope.source, 0)
     if sequence <= last:
@@ -272,13 +309,13 @@ def recall(
         record = replace(
             record,
             state=state,
-            indexed=_indexed(rules, state, record.private),
             inbox=inbox,
             last_sequence=e.sequence,
             last_time=max(e.time, record.last_time),
             last_hash=digest(raw),
             emitted=(*record.emitted, raw),
         )
+        record = _found_by(record, rules)
     if later := [sequence for sequence in own if sequence > record.last_sequence]:
         raise Forgotten(f"{record.subject}: the log has event {min(later)} and not {record.last_sequence + 1}")
     for source, parked in record.parked.items():
@@ -305,7 +342,7 @@ def _drain(record: Record, rules: Rules, service: str, source: str, moment: Mome
     parked, fault = record.parked.get(source, Parked()), ""
     while isinstance(raw := parked.envelopes.get(record.inbox.get(source, 0) + 1), bytes):
         try:
-            record = _handle(record, rules, service, read(raw), moment)
+            record = _found_by(_handle(record, rules, service, read(raw), moment), rules)
         except Exception as e:
             fault = _why(e)
             break
@@ -316,29 +353,21 @@ def _drain(record: Record, rules: Rules, service: str, source: str, moment: Mome
 
 def _handle(record: Record, rules: Rules, service: str, envelope: Envelope, moment: Moment) -> Record:
     state = rules.evolve(record.state, envelope)
+    known = replace(record, state=state, inbox={**record.inbox, envelope.source: envelope.sequence})
     said = rules.react(state, envelope, event_time(record, moment))
-    known = replace(
-        record,
-        state=state,
-        indexed=record.indexed if said else _indexed(rules, state, record.private),  # else when it was said
-        inbox={**record.inbox, envelope.source: envelope.sequence},
-    )
-    return emit(
-        known,
-        rules,
-        service,
-        said,
-        moment,
-        cause=f"{envelope.source}/{envelope.sequence}",
-        traceparent=envelope.traceparent,
-    )
+    if not said:
+        return known
+    cause = f"{envelope.source}/{envelope.sequence}"
+    return _say(known, rules, service, said, moment, "", cause, envelope.traceparent)
 
 
-def _indexed(rules: Rules, state: Any, private: Private) -> Mapping[str, Any]:
-    """What has no value is not there: an index, a unique one above all, must not meet it."""
-    found = rules.indexed(state)
-    both = {**found, **private.indexed} if private.indexed else found
-    return {name: value for name, value in both.items() if value is not None} if None in both.values() else both
+def _found_by(record: Record, rules: Rules) -> Record:
+    """The record with what its state is looked up by; what has no value is not there: no index must meet it."""
+    found = rules.indexed(record.state)
+    both = {**found, **record.private.indexed} if record.private.indexed else found
+    if None in both.values():
+        both = {name: value for name, value in both.items() if value is not None}
+    return replace(record, indexed=both)
 
 
 def _waiting(record: Record, source: str) -> Parked:

@@ -22,6 +22,7 @@ from typing import Any, Protocol
 import msgspec
 import structlog
 import uvicorn
+import uvloop
 
 from plumbing import logs, metrics
 from plumbing.settings import Settings
@@ -154,7 +155,7 @@ def role_main(
         sys.exit(f"usage: {argv[0] if argv else 'main'} {'|'.join(roles)}")
     running = roles[argv[1]]()
     if asyncio.iscoroutine(running):
-        asyncio.run(running)
+        uvloop.run(running)
 
 
 def _config(app: Any, settings: Settings, *, lifespan: Any) -> uvicorn.Config:

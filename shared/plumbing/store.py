@@ -1,4 +1,4 @@
-"""The two ways records move: somebody asks (`execute`), events arrive (`process`)."""
+"""Where records are kept, and the first of the two ways they move: somebody asks (`execute`)."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -14,15 +14,12 @@ from contracts.subjects import kind_of
 from plumbing.clock import Clock, Moment
 from plumbing.record import (
     Answer,
-    Message,
     Private,
     Record,
     Rules,
     Unread,
     emit,
     event_time,
-    park,
-    receive,
 )
 
 Known = Mapping[str, Record]
@@ -36,7 +33,6 @@ T = TypeVar("T")
 
 ANSWERS_KEPT = timedelta(days=7)
 LATE = timedelta(seconds=5)  # between taking the time and the write
-FAULTS_IN_A_ROW = 20  # after which a service pauses
 
 
 class Fenced(Exception):
@@ -49,10 +45,6 @@ class Transient(Exception):
 
 class Conflict(Transient):
     """Others keep writing what this transaction writes: try a smaller one."""
-
-
-class TooManyFaults(Exception):
-    """Event after event meets a fault: these rules are broken, and nobody else shall be parked for it."""
 
 
 class NewerRules(Exception):
@@ -88,23 +80,6 @@ class Done(msgspec.Struct, frozen=True):
     record: Record
     events: tuple[Envelope, ...] = ()
     repeated: bool = False
-
-
-class Fault(msgspec.Struct, frozen=True):
-    """A well-formed event that met a fault, and is parked with what follows it from the same source."""
-
-    subject: str
-    source: str
-    sequence: int
-    why: str
-
-
-class Processed(msgspec.Struct, frozen=True):
-    """What became of a batch."""
-
-    changes: Changes = ()
-    faults: tuple[Fault, ...] = ()
-    faults_in_a_row: int = 0  # at its end, on well-formed events
 
 
 class Waiting(msgspec.Struct, frozen=True):
@@ -175,7 +150,7 @@ async def execute(store: Store, subject: str, command: Any, clock: Clock, ask: A
         if repeated := _answered_here(before, ask):
             return repeated
         try:
-            after = _timely(clock, partial(_decided, before, rules, store.service, command, ask))
+            after = timely(clock, partial(_decided, before, rules, store.service, command, ask))
             if after is before:
                 return Done(before)
             if await store.swap(after):
@@ -221,7 +196,7 @@ async def execute_many(
 
     while left:
         try:
-            await store.transact(left.keys(), lambda known: _timely(clock, lambda moment: decided(known, moment)))
+            await store.transact(left.keys(), lambda known: timely(clock, lambda moment: decided(known, moment)))
             break
         except Taken as taken:  # nothing was stored: the others go on without them
             gone = await _taken(store, {s: done.record for s, done in outcomes.items() if isinstance(done, Done)})
@@ -246,99 +221,7 @@ async def execute_many(
     return outcomes
 
 
-async def process(
-    store: Store,
-    messages: Sequence[Message],
-    ranges: Ranges,
-    clock: Clock,
-    projection: Projection | None = None,
-    *,
-    faults_in_a_row: int = 0,
-) -> Processed:
-    """One batch is one transaction: its records, the cursors of every partition in it, and the projection.
-
-    A batch that fails for another reason than Fenced or Transient is halved down to the subject, which is parked.
-    Raises Fenced, Transient, NewerRules, TooManyFaults; then nothing of the batch has moved.
-    """
-    messages = [m for m in messages if kind_of(m.envelope.subject) in store.rules]  # other kinds are read past
-    try:
-        return await _together(store, messages, ranges, clock, projection, faults_in_a_row)
-    except (Fenced, Transient, NewerRules, TooManyFaults):
-        raise
-    except Exception as fault:
-        subjects = sorted({m.envelope.subject for m in messages})
-        if not subjects:
-            raise
-        if len(subjects) == 1:
-            try:
-                return await _together(store, messages, ranges, clock, projection, faults_in_a_row, because=repr(fault))
-            except (Fenced, Transient, NewerRules, TooManyFaults):
-                raise
-            except Exception as e:  # not even parking it can be stored: nobody's events would fare better
-                raise TooManyFaults(repr(e)) from e
-        first = set(subjects[: len(subjects) // 2])
-        halves = (
-            [m for m in messages if m.envelope.subject in first],
-            [m for m in messages if m.envelope.subject not in first],
-        )
-        one = await process(
-            store, halves[0], {}, clock, projection, faults_in_a_row=faults_in_a_row
-        )  # the cursors move with the second half
-        other = await process(store, halves[1], ranges, clock, projection, faults_in_a_row=one.faults_in_a_row)
-        return Processed((*one.changes, *other.changes), one.faults + other.faults, other.faults_in_a_row)
-
-
-async def _together(
-    store: Store,
-    messages: Sequence[Message],
-    ranges: Ranges,
-    clock: Clock,
-    projection: Projection | None,
-    faults_in_a_row: int,
-    because: str = "",
-) -> Processed:
-    done = Processed()
-
-    def handled(known: Known, moment: Moment) -> Changes:
-        nonlocal done
-        after, row = dict(known), faults_in_a_row
-        faults: list[Fault] = []
-        for m in messages:
-            subject, source = m.envelope.subject, m.envelope.source
-            before = after[subject]
-            if because:
-                moved = (
-                    before if m.envelope.sequence <= before.inbox.get(source, 0) else park(before, m, because, moment)
-                )
-            else:
-                moved = receive(before, store.rules[kind_of(subject)], store.service, m, moment)
-            if moved is not before:
-                after[subject] = moved
-                if (why := _fault(moved, source)) and not _fault(before, source):
-                    faults.append(Fault(subject, source, moved.inbox.get(source, 0) + 1, why))
-                    row += 1
-                    if row >= FAULTS_IN_A_ROW:
-                        raise TooManyFaults(why)
-                elif moved.inbox.get(source, 0) > before.inbox.get(source, 0):
-                    row = 0
-        changes = [
-            (known[s], replace(record, version=record.version + 1))
-            for s, record in after.items()
-            if record is not known[s]
-        ]
-        done = Processed(changes, tuple(faults), row)
-        return changes
-
-    await store.transact(
-        {m.envelope.subject for m in messages},
-        lambda known: _timely(clock, lambda moment: handled(known, moment)),
-        ranges,
-        projection,
-    )
-    return done
-
-
-def _timely(clock: Clock, decide: Callable[[Moment], T]) -> T:
+def timely(clock: Clock, decide: Callable[[Moment], T]) -> T:
     """What is decided at a moment; a process that was stopped meanwhile takes the time anew before it writes."""
     for _ in range(3):
         moment = clock()
@@ -346,10 +229,6 @@ def _timely(clock: Clock, decide: Callable[[Moment], T]) -> T:
         if clock().recorded - moment.recorded <= LATE:
             break
     return decided
-
-
-def _fault(record: Record, source: str) -> str:
-    return record.parked[source].fault if source in record.parked else ""
 
 
 def _decided(before: Record, rules: Rules, service: str, command: Any, ask: Ask, moment: Moment) -> Record:

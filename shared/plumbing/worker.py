@@ -15,9 +15,10 @@ from plumbing.completing import until_complete
 from plumbing.consuming import Consumer
 from plumbing.live import Live
 from plumbing.mongo import MongoStore
+from plumbing.processing import TooManyFaults
 from plumbing.reader import LogReader
 from plumbing.relay import LIMIT, Relay, TopicIds
-from plumbing.store import Fenced, NewerRules, Projection, TooManyFaults, Transient
+from plumbing.store import Fenced, NewerRules, Projection, Transient
 from plumbing.timer import Duty, Timer
 
 LINGER = 0.05  # seconds in which events gather: a transaction and its journal flush are paid per batch, not per event
@@ -100,6 +101,7 @@ class Worker:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await self.consumer.close()
             await self.reader.stop()
             await asyncio.to_thread(self.relay.close)
             await asyncio.to_thread(self.topic_ids.close)

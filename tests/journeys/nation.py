@@ -18,8 +18,9 @@ from market.domain.connection import Connect, End, RaiseEvidence
 from market.domain.offer import Answer, MakeOffer
 from plumbing.clock import Moment
 from plumbing.memory import MemoryStore
+from plumbing.processing import process
 from plumbing.record import Message, Place, Private
-from plumbing.store import Ask, Fenced, Taken, Transient, execute, process
+from plumbing.store import Ask, Fenced, Taken, Transient, execute
 from plumbing.timer import Timer
 from registration.consumer.seats import Allocator
 from registration.domain.applicant import IdentityChecked, Register, Withdraw

@@ -11,9 +11,10 @@ import pytest
 from msgspec.structs import replace
 
 from contracts.subjects import ledger_subject
+from plumbing import record as one
 from plumbing import store as ways
 from plumbing.memory import MemoryStore
-from plumbing.record import Message, Record, Rules, receive
+from plumbing.record import Message, Record, Rules
 from plumbing.relay import Relay
 from plumbing.store import Ask, Changes, Done, Transient, execute
 from registration.consumer import seats
@@ -130,9 +131,9 @@ def repeats_handled(record: Record, rules: Rules, service: str, message: Message
     """What has been handled is handled again."""
     source, sequence = message.envelope.source, message.envelope.sequence
     if sequence <= record.inbox.get(source, 0):
-        again = receive(replace(record, inbox={**record.inbox, source: sequence - 1}), rules, service, message, moment)
+        again = RECEIVE(replace(record, inbox={**record.inbox, source: sequence - 1}), rules, service, message, moment)
         return replace(again, inbox=record.inbox)
-    return receive(record, rules, service, message, moment)
+    return RECEIVE(record, rules, service, message, moment)
 
 
 def gaps_leapt(record: Record, rules: Rules, service: str, message: Message, moment: Any) -> Record:
@@ -140,7 +141,7 @@ def gaps_leapt(record: Record, rules: Rules, service: str, message: Message, mom
     source, sequence = message.envelope.source, message.envelope.sequence
     if sequence > record.inbox.get(source, 0) + 1:
         record = replace(record, inbox={**record.inbox, source: sequence - 1})
-    return receive(record, rules, service, message, moment)
+    return RECEIVE(record, rules, service, message, moment)
 
 
 async def cursor_outside(
@@ -182,14 +183,14 @@ def ties_by_quota_alone(self: Score, table: str) -> tuple[Fraction, ...]:
     return self.ranked_on(table), Fraction(self.counts.quota)
 
 
-HONEST, MOVE, CHANGES = MemoryStore.transact, MemoryTallies.move, seats._Pass.changes
+HONEST, MOVE, CHANGES, RECEIVE = MemoryStore.transact, MemoryTallies.move, seats._Pass.changes, one._receive
 GUARDS: dict[str, tuple[Callable[[], Awaitable[None]], Any, str, Any]] = {
     "acknowledged before stored": (rush, country, "execute", acknowledged_before_stored),
     "no compare-and-swap": (rush, MemoryStore, "swap", swapped_blindly),
     "a person is not unique": (rush, MemoryStore, "_check_unique", lambda *_: None),
     "a key is not remembered": (rush, ways, "_answered_here", lambda *_: None),
-    "repeats are handled": (rush, ways, "receive", repeats_handled),
-    "gaps are leapt over": (rush, ways, "receive", gaps_leapt),
+    "repeats are handled": (rush, one, "_receive", repeats_handled),
+    "gaps are leapt over": (rush, one, "_receive", gaps_leapt),
     "tallies are added to": (rush, MemoryTallies, "move", added),
     "the ledger is not written": (rush, seats._Pass, "changes", ledger_forgotten),
     "ties are broken by the quota alone": (rush, Score, "order", ties_by_quota_alone),

@@ -6,7 +6,7 @@ import inspect
 import math
 import os
 import sys
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -21,23 +21,28 @@ from msgspec.structs import replace
 from contracts.envelope import Context
 from contracts.policies import CURRENT
 from contracts.subjects import kind_of
-from plumbing import consuming, record, relay, store, timer
+from plumbing import consuming, processing, record, relay, store, timer
 from plumbing.consuming import Consumer
 from plumbing.memory import MemoryStore
+from plumbing.processing import TooManyFaults
 from plumbing.record import Message, Place, Private, retry
 from plumbing.relay import Relay
-from plumbing.store import Ask, Conflict, Done, Fenced, TooManyFaults, Transient, execute_many
+from plumbing.store import Ask, Conflict, Done, Fenced, Transient, execute_many
 from plumbing.timer import Timer
 from registration.consumer import seats
 from registration.consumer.seats import Allocator
 from registration.domain.applicant import Register
+from tests.journeys.log_reader import Reader
 from tests.journeys.nation import ALL, FIELD, HEARS, PROVINCES, ROUND, Nation
 from tests.journeys.test_country import SERVICES, check
 
 PAIRS = int(os.environ.get("PEYVAND_CRASH_PAIRS", "30"))  # drawn pairs of crash points
 CHANCE = 103  # of a life with a sale that lasts
-AWAITING = (relay, store, timer, consuming, seats)  # whose every `await` is struck
-ELSEWHERE = ("await asyncio.gather(", "await asyncio.to_thread(self._ask")  # its parts are struck; asks Kafka itself
+AWAITING = (relay, store, processing, timer, consuming, seats)  # whose every `await` is struck
+ELSEWHERE = (  # their parts are struck; asks Kafka itself
+    *("await asyncio.gather(", "await ahead", "await self.close()"),
+    "await asyncio.to_thread(self._ask",
+)
 FILES = {str(module.__file__) for module in AWAITING}
 Way = tuple[tuple[str, int], ...]  # the file and line of whatever waits, innermost first
 
@@ -139,44 +144,6 @@ class Broker:
 
     def close(self, *, timeout: float) -> None:
         """Nothing is on its way."""
-
-
-class Reader:
-    """What LogReader promises, over the country's logs."""
-
-    def __init__(self, nation: Nation) -> None:
-        self.nation = nation
-        self.at: dict[TopicPartition, int] = {}
-
-    async def begins(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        """Nothing is ever deleted."""
-        return dict.fromkeys(tps, 0)
-
-    async def ends(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        """Where the next event will be."""
-        return {tp: len(self.nation.logs[tp.topic][tp.partition]) for tp in tps}
-
-    async def seek(self, at: Mapping[TopicPartition, int]) -> None:
-        """Stands there."""
-        self.at = dict(at)
-
-    async def stride(
-        self, ends: Mapping[TopicPartition, int], most: int
-    ) -> tuple[list[Any], dict[TopicPartition, int]]:
-        """All there is up to the ends."""
-        found = [r for tp, end in ends.items() for r in self.records(tp, self.at[tp], end)]
-        self.at |= ends
-        return found, dict(self.at)
-
-    async def pick(self, tp: TopicPartition, offsets: Sequence[int]) -> list[Any]:
-        """These."""
-        return [r for offset in offsets for r in self.records(tp, offset, offset + 1)]
-
-    def records(self, tp: TopicPartition, first: int, end: int) -> Iterator[Any]:
-        """As Kafka gives them."""
-        for offset, m in enumerate(self.nation.logs[tp.topic][tp.partition][first:end], first):
-            key = m.envelope.subject.encode()
-            yield SimpleNamespace(topic=tp.topic, partition=tp.partition, offset=offset, key=key, value=m.raw)
 
 
 class Process:
@@ -328,6 +295,7 @@ async def lives(*crashes: tuple[int, bool], points: Points | None = None) -> Fat
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(record, "PARKED_EVENTS", 0)  # what is early is kept as its place, and fetched
         patch.setattr(asyncio, "to_thread", _inline)
+        patch.setattr(consuming, "FEW", 1)  # a partition in a stride: the next is read meanwhile
         nation = await _life(fate)
     await check(nation)
     return fate

@@ -12,9 +12,9 @@ from contracts.events import ApplicantRegistered, ApplicantWithdrawn, Event
 from plumbing import dead_letters, mending
 from plumbing.dead_letters import DeadLetters, cause, groups, parts_of
 from plumbing.memory import MemoryStore
+from plumbing.processing import process
 from plumbing.record import Message, Place, Unread
 from plumbing.settings import Settings
-from plumbing.store import process
 from plumbing.web import create_app
 from tests.plumbing.country import NOON, POISON, Counting, Tallies, noon
 from tests.plumbing.things import HERE, said

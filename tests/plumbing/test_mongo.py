@@ -14,8 +14,9 @@ from contracts.commands import Refused, Tick
 from contracts.subjects import partition_of
 from plumbing.clock import machine_now
 from plumbing.mongo import MongoStore, connect, within
+from plumbing.processing import process
 from plumbing.record import EMITTED_ALARM
-from plumbing.store import Ask, Conflict, NewerRules, execute, execute_many, process
+from plumbing.store import Ask, Conflict, NewerRules, execute, execute_many
 from tests.parts import Parts
 from tests.plumbing.country import NOON, PERIOD, POISON, Answering, Asking, Counting, Register, Withdraw, noon
 from tests.plumbing.test_record import message
@@ -57,8 +58,8 @@ async def test_preparing_again_changes_nothing(database: Any) -> None:
     assert {
         "indexed.person_1",
         "answered.key_1",
-        "partition_1_unrelayed_since_1",
-        "partition_1_indexed.due_1",
+        "unrelayed_since_1_partition_1",
+        "indexed.due_1_partition_1",
     } <= before.keys()
     assert before["indexed.person_1"]["unique"] and "partialFilterExpression" in before["answered.key_1"]
 

@@ -25,6 +25,7 @@ from plumbing.record import (
     discard,
     emit,
     receive,
+    receive_all,
     retry,
     stranded,
 )
@@ -240,3 +241,27 @@ def test_nothing_said_changes_nothing() -> None:
 def test_poison_is_poison() -> None:
     """The field that the small country's rules cannot stomach."""
     assert heard(fresh(), message("registration", 1, field=POISON)).parked["registration"].fault
+
+
+class Unfindable(Counting):
+    """Cannot say what the record is looked up by once somebody has withdrawn."""
+
+    @staticmethod
+    def indexed(state: Any) -> Any:
+        if any("withdrawn" in each.lower() for each in state.heard):
+            raise KeyError("no place")
+        return {}
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["registration", "screening"]), st.integers(1, 6)), max_size=14),
+    st.sampled_from([Counting, Answering, Picky, Unfindable]),
+)
+def test_many_at_once_are_one_after_the_other(told: list[tuple[str, int]], rules: Any) -> None:
+    """Repeats, holes, answers, faults, and a state that nothing can be looked up by: the end is the same."""
+    before = fresh(rules)
+    said = [message(s, n, ApplicantWithdrawn(reason="own_request") if n == 3 else REGISTERED) for s, n in told]
+    at, one = noon(), before
+    for each in said:
+        one = receive(one, rules, "screening", each, at)
+    assert receive_all(before, rules, "screening", said, at) == one

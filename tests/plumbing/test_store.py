@@ -14,21 +14,9 @@ from contracts.events import ApplicantRegistered, ApplicantWithdrawn, CaseBreach
 from contracts.subjects import partition_of
 from plumbing.clock import Moment
 from plumbing.dead_letters import mend
+from plumbing.processing import FAULTS_IN_A_ROW, TooManyFaults, process
 from plumbing.record import Message, Place, Private, Unread
-from plumbing.store import (
-    FAULTS_IN_A_ROW,
-    Ask,
-    Changes,
-    Done,
-    Fenced,
-    KeyReused,
-    Known,
-    Taken,
-    TooManyFaults,
-    execute,
-    execute_many,
-    process,
-)
+from plumbing.store import Ask, Changes, Done, Fenced, KeyReused, Known, Taken, execute, execute_many
 from tests.plumbing.conftest import StoreOf
 from tests.plumbing.country import NOON, PERIOD, POISON, Counting, Decide, Register, Tallies, Withdraw, noon
 from tests.plumbing.test_record import Picky, message

@@ -8,7 +8,8 @@ import pytest
 
 from plumbing.clock import Moment
 from plumbing.memory import MemoryStore
-from plumbing.store import Transient, process
+from plumbing.processing import process
+from plumbing.store import Transient
 from plumbing.timer import TICKS, Timer
 from tests.plumbing.country import NOON, PERIOD, Answering, noon
 from tests.plumbing.test_record import message

@@ -25,8 +25,8 @@ from contracts.reference import provinces
 from contracts.subjects import ledger_subject, round_subject
 from plumbing.clock import Clock, Moment
 from plumbing.memory import MemoryStore
+from plumbing.processing import process
 from plumbing.record import Message
-from plumbing.store import process
 from reporting.domain import RULES
 from reporting.store import Board, MemoryTallies
 

@@ -15,9 +15,10 @@ from contracts.events import CapacityIdentified
 from market.api import create
 from market.store import MemoryQuestions, memory_store
 from plumbing.clock import Moment
+from plumbing.processing import process
 from plumbing.record import Message
 from plumbing.settings import Settings
-from plumbing.store import execute, process
+from plumbing.store import execute
 from tests.tokens import Issuer
 
 START = datetime(2025, 11, 1, 6, tzinfo=UTC)

@@ -12,8 +12,8 @@ from contracts.subjects import kind_of
 from market.consumer import topics
 from market.store import RULES, memory_store
 from plumbing.clock import Moment
+from plumbing.processing import process
 from plumbing.record import Message
-from plumbing.store import process
 
 PUBLISHED = Path(contracts.__file__).parent / "published/examples"
 EXAMPLES = sorted(

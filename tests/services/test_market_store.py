@@ -16,8 +16,9 @@ from market.store import MemoryQuestions, MongoQuestions, Questions, memory_stor
 from plumbing.clock import Moment
 from plumbing.memory import MemoryStore
 from plumbing.mongo import MongoStore, connect
+from plumbing.processing import process
 from plumbing.record import Message, Private
-from plumbing.store import Ask, Taken, execute, execute_many, process
+from plumbing.store import Ask, Taken, execute, execute_many
 
 START = datetime(2025, 11, 1, 6, tzinfo=UTC)
 SALE = Connect("cooperative", "cooperative", "E2", role="manager")

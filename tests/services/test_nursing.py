@@ -129,7 +129,7 @@ async def test_giving_up_needs_a_reason_and_a_name(country: Country, run: Any) -
 
 
 async def test_one_letter_of_many_subjects_is_one_letter(country: Country, run: Any) -> None:
-    from plumbing.store import process
+    from plumbing.processing import process
 
     await process(country.stores["market"], [message("ledger:1404/IR-20", 1)], {}, noon)
     assert run("show", "registration/c/1", "--service", "market")[0] == 1

@@ -8,8 +8,9 @@ import pytest
 
 from contracts.envelope import Envelope, read, write
 from contracts.events import CaseDecided
+from plumbing.processing import process
 from plumbing.record import Message
-from plumbing.store import Transient, process
+from plumbing.store import Transient
 from registration.api import applications
 from registration.store.audit import broken
 from tests.services.registration_office import (

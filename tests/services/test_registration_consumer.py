@@ -10,8 +10,8 @@ import contracts
 from contracts.envelope import Context, read, write
 from contracts.events import CapacityIdentified, CapacityRequested, CaseDecided, CaseOpened
 from plumbing.clock import Moment
+from plumbing.processing import process
 from plumbing.record import Message, emit
-from plumbing.store import process
 from registration.consumer import topics
 from registration.domain import applicant
 from registration.domain.applicant import Register

@@ -12,8 +12,9 @@ from contracts.envelope import Envelope, write
 from contracts.events import CaseDecided
 from contracts.subjects import ledger_subject
 from plumbing.mongo import connect
+from plumbing.processing import process
 from plumbing.record import Message
-from plumbing.store import Transient, process
+from plumbing.store import Transient
 from registration.consumer.seats import Allocator
 from registration.domain import ledger
 from registration.main import prepare, unfinished

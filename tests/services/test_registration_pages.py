@@ -11,8 +11,8 @@ import pytest
 
 from contracts.envelope import Envelope, write
 from contracts.events import CaseDecided, CaseOpened, Event
+from plumbing.processing import process
 from plumbing.record import Message
-from plumbing.store import process
 from registration.api.steps import STEPS
 from tests.services.registration_office import RegistrationOffice, a_national_id, registration_office
 

@@ -14,8 +14,9 @@ from contracts.envelope import Context, Envelope, read, write
 from contracts.events import ApplicantAdmitted, ApplicantSeatReleased, CaseDecided
 from contracts.subjects import kind_of, ledger_subject, partition_of
 from plumbing.clock import Moment
+from plumbing.processing import process
 from plumbing.record import Message
-from plumbing.store import execute, process
+from plumbing.store import execute
 from registration.consumer import seats
 from registration.consumer.seats import Allocator
 from registration.domain import ledger

@@ -12,8 +12,8 @@ from contracts.envelope import Envelope, read
 from contracts.events import SPEAKERS, ConnectionEnded, QuotaSet
 from contracts.subjects import kind_of
 from contracts.topics import heard_by
+from plumbing.processing import process
 from plumbing.record import Message
-from plumbing.store import process
 from reporting.consumer import topics
 from reporting.domain import RULES
 from reporting.domain.contributions import contributions

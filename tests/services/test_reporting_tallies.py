@@ -4,8 +4,9 @@ import pytest
 
 from contracts.envelope import write
 from plumbing.mongo import MongoStore, connect
+from plumbing.processing import process
 from plumbing.record import Message
-from plumbing.store import Fenced, process
+from plumbing.store import Fenced
 from reporting.domain import RULES
 from reporting.main import prepare
 from reporting.store import Board, MemoryTallies, Tallies

@@ -12,9 +12,9 @@ from pydantic import SecretStr
 from contracts.envelope import Context, Envelope, write
 from contracts.events import ApplicantAdmitted, ApplicantRegistered, Event
 from plumbing.clock import Moment
+from plumbing.processing import process
 from plumbing.record import Message
 from plumbing.settings import Settings
-from plumbing.store import process
 from screening.api import create
 from screening.store import MemoryCases, memory_store
 from tests.tokens import Issuer

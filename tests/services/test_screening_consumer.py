@@ -10,8 +10,8 @@ import contracts
 from contracts.envelope import read, write
 from contracts.subjects import kind_of
 from plumbing.clock import Moment
+from plumbing.processing import process
 from plumbing.record import Message
-from plumbing.store import process
 from screening.consumer import topics
 from screening.store import RULES, memory_store
 

@@ -14,8 +14,9 @@ from contracts.events import ApplicantRegistered
 from plumbing.clock import Moment
 from plumbing.memory import MemoryStore
 from plumbing.mongo import MongoStore, connect
+from plumbing.processing import process
 from plumbing.record import Message
-from plumbing.store import Ask, execute, execute_many, process
+from plumbing.store import Ask, execute, execute_many
 from screening.domain.case import Decide
 from screening.store import Cases, MemoryCases, MongoCases, memory_store, mongo_store, place_of, prepare
 

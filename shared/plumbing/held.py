@@ -8,9 +8,10 @@ import msgspec
 
 from contracts.subjects import PARTITIONS
 from plumbing.clock import machine_now
+from plumbing.documents import parked_of
 from plumbing.ids import uuid7
 from plumbing.memory import MemoryStore
-from plumbing.mongo import MongoStore, parked_of, transience
+from plumbing.mongo import MongoStore, transience
 from plumbing.record import Parked, Place, Unread
 from plumbing.store import Store
 

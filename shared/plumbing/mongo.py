@@ -16,28 +16,22 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import BulkWriteError, ConnectionFailure, DuplicateKeyError, OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 
-from contracts.subjects import kind_of, partition_of
+from contracts.subjects import kind_of
 from plumbing.clock import machine_now
+from plumbing.documents import document_of, movement_of, record_of
+from plumbing.gathering import Gathering
 from plumbing.metrics import Backlog
 from plumbing.record import (
     EMITTED_ALARM,
-    NEVER,
-    Answer,
-    Discarded,
-    Parked,
-    Place,
-    Private,
     Record,
     Rules,
     Unread,
-    stranded,
 )
 from plumbing.store import (
     Change,
     Conflict,
     Fenced,
     Known,
-    NewerRules,
     Projection,
     Ranges,
     Taken,
@@ -48,8 +42,6 @@ from plumbing.store import (
 
 DUPLICATE_KEY = 11000
 CONFLICTS = 3  # of one transaction in a row, after which a smaller one is tried
-
-_state = msgspec.json.Encoder().encode
 
 
 def connect(url: str) -> AsyncMongoClient[dict[str, Any]]:
@@ -83,6 +75,7 @@ class MongoStore:
         self.database, self.service, self.rules, self.unique = database, service, rules, tuple(unique)
         self.client, self.records, self.positions = database.client, database.records, database.cursors
         self.unreadable, self.topics = database.unreadable, database.topics
+        self.new = Gathering(self._insert)
 
     async def prepare(self) -> None:
         """Makes the kernel's indexes; making them again changes nothing."""
@@ -108,39 +101,39 @@ class MongoStore:
 
     def record(self, d: Mapping[str, Any]) -> Record:
         """The record in one document. Raises NewerRules."""
-        rules = self.rules[d["kind"]]
-        if d["rules"] > rules.VERSION:
-            raise NewerRules(f"{d['_id']} was written by rules {d['rules']}, these are {rules.VERSION}")
-        return Record(
-            subject=d["_id"],
-            state=msgspec.json.decode(d["state"], type=rules.State),
-            indexed=d["indexed"],
-            private=Private(**d["private"]) if "private" in d else Private(),
-            version=d["version"],
-            last_sequence=d["last_sequence"],
-            last_time=d.get("last_time", NEVER),
-            last_hash=d["last_hash"],
-            inbox=d["inbox"],
-            parked={source: parked_of(each) for source, each in d["parked"].items()},
-            answered=tuple(Answer(**each) for each in d.get("answered", ())),
-            discarded=tuple(Discarded(**each) for each in d.get("discarded", ())),
-        )
+        return record_of(self.rules[d["kind"]], d)
 
     async def swap(self, after: Record) -> bool:
-        """Stores one record if it is still as it was read. Raises Taken, Transient."""
+        """Stores one record if it is still as it was read; new ones that come together go together.
+
+        Raises Taken, Transient.
+        """
         try:
+            if after.version == 1:
+                await self.new.put(document_of(self._rules(after), after))
+                return True
+            movement, query = (
+                movement_of(self._rules(after), after),
+                {"_id": after.subject, "version": after.version - 1},
+            )
             async with transience():
-                if after.version == 1:
-                    await self.records.insert_one(self._document(after))
-                    return True
-                done = await self.records.update_one(
-                    {"_id": after.subject, "version": after.version - 1}, self._movement(after)
-                )
+                return (await self.records.update_one(query, movement)).matched_count == 1
         except DuplicateKeyError as e:
             if _lost_race(e.details or {}):
                 return False
             raise Taken(_field(e.details or {}), after.subject) from e
-        return done.matched_count == 1
+
+    async def _insert(self, documents: Sequence[dict[str, Any]]) -> Sequence[Exception | None]:
+        try:
+            async with transience():
+                await self.records.insert_many(documents, ordered=False)
+        except BulkWriteError as e:
+            faults = {fault["index"]: fault for fault in (e.details or {}).get("writeErrors", ())}
+            if not faults or any(fault["code"] != DUPLICATE_KEY for fault in faults.values()):
+                raise
+            told = {n: DuplicateKeyError(fault["errmsg"], DUPLICATE_KEY, fault) for n, fault in faults.items()}
+            return [told.get(n) for n in range(len(documents))]
+        return [None] * len(documents)
 
     async def transact(
         self,
@@ -306,47 +299,11 @@ class MongoStore:
 
     def _write(self, r: Record) -> InsertOne[dict[str, Any]] | UpdateOne:
         if r.version > 1:
-            return UpdateOne({"_id": r.subject, "version": r.version - 1}, self._movement(r))
-        return InsertOne(self._document(r))  # half of what an upsert costs the database
+            return UpdateOne({"_id": r.subject, "version": r.version - 1}, movement_of(self._rules(r), r))
+        return InsertOne(document_of(self._rules(r), r))  # half of what an upsert costs the database
 
-    def _document(self, r: Record) -> dict[str, Any]:
-        first = self._movement(r)
-        emitted = {"emitted": first["$push"]["emitted"]["$each"], **first["$min"]} if r.emitted else {}
-        place = {"kind": kind_of(r.subject), "partition": partition_of(r.subject), "relayed": 0}
-        return {"_id": r.subject, **place, **first["$set"], **emitted}
-
-    def _movement(self, r: Record) -> dict[str, Any]:
-        kept: dict[str, Any] = {
-            "version": r.version,
-            "rules": self.rules[kind_of(r.subject)].VERSION,
-            "state": _state(r.state).decode(),
-            "indexed": dict(r.indexed),
-            "last_sequence": r.last_sequence,
-            "last_time": r.last_time,
-            "last_hash": r.last_hash,
-            "inbox": r.inbox,
-            "parked": {source: _parked_document(each) for source, each in r.parked.items()},
-        }
-        marks = {
-            "stranded": True if r.parked and stranded(r) else None,
-            "early_since": min((p.since for p in r.parked.values() if not p.fault), default=None),
-            "faulty_since": min((p.since for p in r.parked.values() if p.fault), default=None),
-        }
-        optional: dict[str, Any] = {
-            "private": {"indexed": dict(r.private.indexed), "content": dict(r.private.content)}
-            if r.private.indexed or r.private.content
-            else None,
-            "answered": [msgspec.structs.asdict(each) for each in r.answered],
-            "discarded": [msgspec.structs.asdict(each) for each in r.discarded],
-            **marks,
-        }
-        movement: dict[str, Any] = {"$set": {**kept, **{name: value for name, value in optional.items() if value}}}
-        if r.version > 1 and (gone := {name: "" for name, value in optional.items() if not value}):
-            movement["$unset"] = gone
-        if r.emitted:
-            movement["$push"] = {"emitted": {"$each": list(r.emitted)}}
-            movement["$min"] = {"unrelayed_since": machine_now()}
-        return movement
+    def _rules(self, r: Record) -> Rules:
+        return self.rules[kind_of(r.subject)]
 
 
 @asynccontextmanager
@@ -369,23 +326,6 @@ def _id(tp: TopicPartition) -> str:
 def _raise_relayed(n: int) -> list[dict[str, Any]]:
     waiting = {"$cond": [{"$lt": ["$relayed", {"$size": "$emitted"}]}, "$unrelayed_since", "$$REMOVE"]}
     return [{"$set": {"relayed": {"$max": ["$relayed", n]}}}, {"$set": {"unrelayed_since": waiting}}]
-
-
-def _parked_document(each: Parked) -> dict[str, Any]:
-    envelopes = [
-        {"n": n, "raw": waits} if isinstance(waits, bytes) else {"n": n, **msgspec.structs.asdict(waits)}
-        for n, waits in each.envelopes.items()
-    ]
-    return {"envelopes": envelopes, "fault": each.fault, "since": each.since}
-
-
-def parked_of(d: Mapping[str, Any]) -> Parked:
-    """What waits, from a document."""
-    envelopes: dict[int, bytes | Place] = {
-        each["n"]: each["raw"] if "raw" in each else Place(each["topic"], each["partition"], each["offset"])
-        for each in d["envelopes"]
-    }
-    return Parked(envelopes, d["fault"], d["since"])
 
 
 def _field(fault: Mapping[str, Any]) -> str:

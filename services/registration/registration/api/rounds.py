@@ -73,7 +73,9 @@ def router(office: Office, questions: Questions) -> APIRouter:
             window=rules.Window(body.opens, body.closes),
             windows={each.province: rules.Window(each.opens, each.closes) for each in body.windows},
         )
-        return views.round_of((await execute(store, round_subject(round_id), command, clock, ask)).record)
+        done = await execute(store, round_subject(round_id), command, clock, ask)
+        office.amended(round_id)
+        return views.round_of(done.record)
 
     @api.get("/{round_id}/quotas")
     async def quotas(round_id: RoundId, principal: Annotated[Principal, public()]) -> Page[views.Seats]:

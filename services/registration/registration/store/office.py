@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from math import inf
+from time import monotonic
 
 import msgspec
 from msgspec.structs import replace
@@ -19,6 +21,8 @@ from registration.domain import round as rounds
 from registration.domain.applicant import Register
 from registration.domain.application import Accepted, Typed, accept
 from registration.store.persons import Persons
+
+KNOWN = 1.0  # seconds after which an amended round has reached the desks of every process
 
 
 class Desk(msgspec.Struct, frozen=True):
@@ -41,14 +45,22 @@ class Office:
 
     def __init__(self, store: Store, persons: Persons, clock: Clock) -> None:
         self.store, self.persons, self.clock = store, persons, clock
+        self.known: dict[str, tuple[float, rounds.State]] = {}  # round -> machine time of the look, what was found
 
     async def desk(self, round_id: str) -> Desk:
-        """The desk of a round. Raises Refused: round_unknown."""
-        subject = round_subject(round_id)
-        found: rounds.State = (await self.store.read([subject]))[subject].state
-        if not found.round:
-            raise Refused("round_unknown")
+        """The desk of a round, as it was at most KNOWN seconds ago. Raises Refused: round_unknown."""
+        looked, found = self.known.get(round_id, (-inf, None))
+        if found is None or monotonic() - looked >= KNOWN:
+            subject = round_subject(round_id)
+            looked, found = monotonic(), (await self.store.read([subject]))[subject].state
+            if not found.round:
+                raise Refused("round_unknown")
+            self.known[round_id] = looked, found
         return Desk(found, self.clock().at)
+
+    def amended(self, round_id: str) -> None:
+        """A round was opened or amended here: the next desk looks again."""
+        self.known.pop(round_id, None)
 
     async def register(self, desk: Desk, accepted: Accepted, channel: str, ask: Ask) -> Done:
         """Registers somebody, again after a withdrawal under the same id.

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from contracts.envelope import CONTENT_TYPE
 from plumbing.store import Store, Transient, Waiting
 
-LIMIT = 1_000  # records in one pass, and events of one record
+LIMIT = 5_000  # records in one pass, and events of one record
 ACKNOWLEDGED_WITHIN = 30  # seconds, after which the pass is given up and repeated
 HEADERS = [("content-type", CONTENT_TYPE.encode())]
 
@@ -96,6 +96,7 @@ def connect_producer(bootstrap: str, client_id: str) -> Callable[[], Any]:
             acks="all",
             enable_idempotence=True,
             linger_ms=2,
+            batch_size=256 << 10,
             max_block_ms=5_000,
             reconnect_backoff_max_ms=1_000,
             compression_type=None,

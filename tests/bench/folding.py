@@ -5,7 +5,7 @@ import json
 import resource
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +17,7 @@ from contracts.subjects import PARTITIONS, kind_of
 from contracts.topics import heard_by
 from plumbing.clock import system_clock
 from plumbing.reader import LogReader
-from plumbing.record import Message, Record, receive
+from plumbing.record import Message, Record, receive_all
 from reporting.domain import RULES
 from reporting.domain.contributions import contributions
 from tests.bench.bare import decode
@@ -62,11 +62,14 @@ async def fold(kafka: str) -> tuple[int, float]:
         await reader.seek(at)
         while any(at[tp] < end for tp, end in mine.items()):
             records, at = await reader.stride(mine, STRIDE)
+            told = defaultdict[str, list[Message]](list)
             for r in records:
                 envelope = read(r.value)
-                rules = RULES[kind_of(envelope.subject)]
-                before = known.get(envelope.subject) or Record(subject=envelope.subject, state=rules.State())
-                known[envelope.subject] = receive(before, rules, "reporting", Message(envelope, r.value), moment)
+                told[envelope.subject].append(Message(envelope, r.value))
+            for subject, messages in told.items():
+                rules = RULES[kind_of(subject)]
+                before = known.get(subject) or Record(subject=subject, state=rules.State())
+                known[subject] = receive_all(before, rules, "reporting", messages, moment)
             n += len(records)
         for record in known.values():
             tallies.update(contributions(record.state))

@@ -43,9 +43,9 @@ Life = dict[str, list[bytes]]  # what each service said about one person, in ord
 class Person:
     """One person in one round, in all services at once."""
 
-    def __init__(self, subject: str, chance: Random) -> None:
+    def __init__(self, subject: str, chance: Random, start: datetime = START) -> None:
         self.subject, self.chance = subject, chance
-        self.at = START + timedelta(seconds=chance.randrange(60 * 86_400))
+        self.at = start + timedelta(seconds=chance.randrange(60 * 86_400))
         self.records = {name: Record(subject=subject, state=rules.State()) for name, rules in RULES.items()}
 
     @property
@@ -131,12 +131,15 @@ class Person:
 
 
 def lives(events: int, seed: int, *, only: str = "") -> Iterator[Life]:
-    """Lives of different people, until there are so many events; with `only`, of this service and admitted at once."""
-    chance = Random(seed)
+    """Lives of different people, until there are so many events; with `only`, of this service and admitted at once.
+
+    The latter begin in future: no deadline passes while they are read, and the clock has nothing to say.
+    """
+    chance, start = Random(seed), datetime.now(UTC) if only else START
     lived: list[tuple[str, Life]] = []
     told = 0
     while told < events and len(lived) < LIVED:
-        person = Person(_id(chance), chance)
+        person = Person(_id(chance), chance, start)
         life = person.admitted() if only else person.live()
         lived.append((person.subject, {only: life[only]} if only else life))
         told += sum(map(len, lived[-1][1].values()))

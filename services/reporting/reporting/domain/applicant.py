@@ -4,7 +4,7 @@ Every field is written by one source only, so that any interleaving of the sourc
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -196,10 +196,12 @@ def _raised(connection: Connection, grade: str, day: int) -> Connection:
 
 
 @lru_cache(4096)
-def _day_of_hour(hours: int) -> int:
-    return tehran_day(datetime.fromtimestamp(hours * 1800, tz=UTC)).toordinal()
+def _day_of(day: int, half_hour: int) -> int:
+    return tehran_day(datetime.fromordinal(day).replace(tzinfo=UTC) + timedelta(minutes=30 * half_hour)).toordinal()
 
 
 def _day(instant: datetime) -> int:
     """The day in Tehran; its offset is a whole number of half hours, so each half hour is looked up once."""
-    return _day_of_hour(int(instant.timestamp()) // 1800)
+    if instant.tzinfo is not UTC:
+        instant = instant.astimezone(UTC)
+    return _day_of(instant.toordinal(), instant.hour * 2 + instant.minute // 30)

@@ -1,6 +1,6 @@
 """A record as a document of MongoDB: everything of one subject in one place, and nothing twice."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -35,45 +35,66 @@ def record_of(rules: Rules, d: Mapping[str, Any]) -> Record:
 
 def document_of(rules: Rules, r: Record) -> dict[str, Any]:
     """A record that was never stored, as a document."""
-    first = movement_of(rules, r)
-    emitted = {"emitted": first["$push"]["emitted"]["$each"], **first["$min"]} if r.emitted else {}
     place = {"kind": kind_of(r.subject), "partition": partition_of(r.subject), "relayed": 0}
-    return {"_id": r.subject, **place, **first["$set"], **emitted}
+    found: dict[str, Any] = {"_id": r.subject, **place, "version": r.version, "rules": rules.VERSION}
+    for part in _PARTS.values():
+        found |= {name: value for name, value in part(r).items() if value is not None}
+    if r.emitted:
+        found |= {"emitted": list(r.emitted), "unrelayed_since": machine_now()}
+    return found
 
 
-def movement_of(rules: Rules, r: Record) -> dict[str, Any]:
-    """What changes of its document when a record moves."""
-    kept: dict[str, Any] = {
-        "version": r.version,
-        "rules": rules.VERSION,
-        "state": _state(r.state).decode(),
-        "indexed": dict(r.indexed),
+def movement_of(rules: Rules, before: Record, after: Record) -> dict[str, Any]:
+    """What changes of its document when a record moves, from as it is stored: what did not move is not written."""
+    kept: dict[str, Any] = {"version": after.version, "rules": rules.VERSION}
+    gone: dict[str, str] = {}
+    for attribute, part in _PARTS.items():
+        was, now = getattr(before, attribute), getattr(after, attribute)
+        if was is now or was == now:
+            continue
+        for name, value in part(after).items():
+            if value is None:
+                gone[name] = ""
+            else:
+                kept[name] = value
+    movement: dict[str, Any] = {"$set": kept}
+    if gone:
+        movement["$unset"] = gone
+    if after.emitted:
+        movement["$push"] = {"emitted": {"$each": list(after.emitted)}}
+        movement["$min"] = {"unrelayed_since": machine_now()}
+    return movement
+
+
+def _parked(r: Record) -> dict[str, Any]:
+    waits = r.parked.values()
+    return {
+        "parked": {source: _parked_document(each) for source, each in r.parked.items()},
+        "stranded": True if r.parked and stranded(r) else None,
+        "early_since": min((each.since for each in waits if not each.fault), default=None),
+        "faulty_since": min((each.since for each in waits if each.fault), default=None),
+    }
+
+
+def _private(r: Record) -> dict[str, Any]:
+    found = {"indexed": dict(r.private.indexed), "content": dict(r.private.content)}
+    return {"private": found if any(found.values()) else None}
+
+
+_PARTS: Mapping[str, Callable[[Record], dict[str, Any]]] = {  # attribute of a record -> fields; None: not there
+    "state": lambda r: {"state": _state(r.state).decode()},
+    "indexed": lambda r: {"indexed": dict(r.indexed)},
+    "last_hash": lambda r: {
         "last_sequence": r.last_sequence,
         "last_time": r.last_time,
         "last_hash": r.last_hash,
-        "inbox": r.inbox,
-        "parked": {source: _parked_document(each) for source, each in r.parked.items()},
-    }
-    marks = {
-        "stranded": True if r.parked and stranded(r) else None,
-        "early_since": min((p.since for p in r.parked.values() if not p.fault), default=None),
-        "faulty_since": min((p.since for p in r.parked.values() if p.fault), default=None),
-    }
-    optional: dict[str, Any] = {
-        "private": {"indexed": dict(r.private.indexed), "content": dict(r.private.content)}
-        if r.private.indexed or r.private.content
-        else None,
-        "answered": [msgspec.structs.asdict(each) for each in r.answered],
-        "discarded": [msgspec.structs.asdict(each) for each in r.discarded],
-        **marks,
-    }
-    movement: dict[str, Any] = {"$set": {**kept, **{name: value for name, value in optional.items() if value}}}
-    if r.version > 1 and (gone := {name: "" for name, value in optional.items() if not value}):
-        movement["$unset"] = gone
-    if r.emitted:
-        movement["$push"] = {"emitted": {"$each": list(r.emitted)}}
-        movement["$min"] = {"unrelayed_since": machine_now()}
-    return movement
+    },
+    "inbox": lambda r: {"inbox": r.inbox},
+    "parked": _parked,
+    "private": _private,
+    "answered": lambda r: {"answered": [msgspec.structs.asdict(each) for each in r.answered] or None},
+    "discarded": lambda r: {"discarded": [msgspec.structs.asdict(each) for each in r.discarded] or None},
+}
 
 
 def _parked_document(each: Parked) -> dict[str, Any]:

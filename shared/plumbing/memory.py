@@ -39,7 +39,7 @@ class MemoryStore:
         """The records; one never stored comes fresh."""
         return {s: self.kept.get(s) or Record(subject=s, state=self.rules[kind_of(s)].State()) for s in subjects}
 
-    async def swap(self, after: Record) -> bool:
+    async def swap(self, before: Record, after: Record) -> bool:
         """Stores one record if it is still as it was read."""
         await asyncio.sleep(0)  # a real one lets others go first, too
         async with self.writing:

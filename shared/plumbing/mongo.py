@@ -103,7 +103,7 @@ class MongoStore:
         """The record in one document. Raises NewerRules."""
         return record_of(self.rules[d["kind"]], d)
 
-    async def swap(self, after: Record) -> bool:
+    async def swap(self, before: Record, after: Record) -> bool:
         """Stores one record if it is still as it was read; new ones that come together go together.
 
         Raises Taken, Transient.
@@ -113,7 +113,7 @@ class MongoStore:
                 await self.new.put(document_of(self._rules(after), after))
                 return True
             movement, query = (
-                movement_of(self._rules(after), after),
+                movement_of(self._rules(after), before, after),
                 {"_id": after.subject, "version": after.version - 1},
             )
             async with transience():
@@ -154,8 +154,8 @@ class MongoStore:
             changed = change(await self.read(subjects, session))
             if changed:
                 # the new ones together; ordered, for nothing can be written after a fault in a transaction
-                after = sorted((r for _, r in changed), key=lambda r: r.version > 1)
-                await self.records.bulk_write([self._write(r) for r in after], session=session)
+                changes = sorted(changed, key=lambda pair: pair[1].version > 1)
+                await self.records.bulk_write([self._write(*pair) for pair in changes], session=session)
             if projection and changed:
                 await projection(changed, session)
 
@@ -297,10 +297,12 @@ class MongoStore:
         if moves and (await self.positions.bulk_write(moves, session=session)).matched_count != len(moves):
             raise Fenced
 
-    def _write(self, r: Record) -> InsertOne[dict[str, Any]] | UpdateOne:
-        if r.version > 1:
-            return UpdateOne({"_id": r.subject, "version": r.version - 1}, movement_of(self._rules(r), r))
-        return InsertOne(document_of(self._rules(r), r))  # half of what an upsert costs the database
+    def _write(self, before: Record, after: Record) -> InsertOne[dict[str, Any]] | UpdateOne:
+        rules = self._rules(after)
+        if after.version > 1:
+            query = {"_id": after.subject, "version": after.version - 1}
+            return UpdateOne(query, movement_of(rules, before, after))
+        return InsertOne(document_of(rules, after))  # half of what an upsert costs the database
 
     def _rules(self, r: Record) -> Rules:
         return self.rules[kind_of(r.subject)]

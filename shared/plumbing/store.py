@@ -101,7 +101,7 @@ class Store(Protocol):
     async def read(self, subjects: Collection[str]) -> Known:
         """The records; one never stored comes fresh, at version 0. Raises NewerRules."""
 
-    async def swap(self, after: Record) -> bool:
+    async def swap(self, before: Record, after: Record) -> bool:
         """Stores one record if it is still as it was read. Raises Taken, Transient."""
 
     async def transact(
@@ -153,7 +153,7 @@ async def execute(store: Store, subject: str, command: Any, clock: Clock, ask: A
             after = timely(clock, partial(_decided, before, rules, store.service, command, ask))
             if after is before:
                 return Done(before)
-            if await store.swap(after):
+            if await store.swap(before, after):
                 return Done(after, tuple(map(read, after.emitted)))
         except (Refused, Taken):
             if repeated := await _answered_elsewhere(store, ask):

@@ -119,7 +119,7 @@ async def acknowledged_before_stored(store: Any, subject: str, command: Any, clo
         return Done(Record(subject=subject, state=None))
 
 
-async def swapped_blindly(self: MemoryStore, after: Record) -> bool:
+async def swapped_blindly(self: MemoryStore, before: Record, after: Record) -> bool:
     """The last one wins."""
     await asyncio.sleep(0)
     self._check_unique([after])

@@ -45,7 +45,7 @@ async def test_every_example_is_handled_and_a_repeat_changes_nothing(raw: bytes,
         fresh = (await store.read([envelope.subject]))[envelope.subject]
         command = Register(place=PLACE, sex="female", age_band="25-34", work_mode="independent", intake_channel="desk")
         events = applicant.decide(fresh.state, command, AT)
-        await store.swap(replace(emit(fresh, applicant, "registration", events, clock()), version=1))
+        await store.swap(fresh, replace(emit(fresh, applicant, "registration", events, clock()), version=1))
     done = await process(store, [Message(envelope, write(envelope))] * 2, {("peyvand.screening", 0): (0, 2)}, clock)
     assert not done.faults and store.positions["peyvand.screening", 0] == 2
     record = store.kept[envelope.subject]

@@ -132,6 +132,12 @@ def workers(environment: Mapping[str, str] = os.environ) -> int:
     return max(1, int(environment.get("PEYVAND_WORKERS") or 1))
 
 
+def links(environment: Mapping[str, str] = os.environ) -> dict[str, int]:
+    """By which ports clients reach the embedded parts where something stands between: PEYVAND_LINKS, name:port,..."""
+    pairs = [each.partition(":") for each in environment.get("PEYVAND_LINKS", "").split(",") if each]
+    return {name: int(port) for name, _, port in pairs}
+
+
 def role_name(service: str, kind: str, number: int = 1) -> str:
     """`market-worker`, and `market-worker-2` for the one beside it."""
     return f"{service}-{kind}" if number == 1 else f"{service}-{kind}-{number}"

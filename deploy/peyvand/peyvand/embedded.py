@@ -25,7 +25,7 @@ node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
 controller.listener.names=CONTROLLER
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+advertised.listeners=PLAINTEXT://{address}
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs={data}
 auto.create.topics.enable=false
@@ -81,11 +81,12 @@ class Kafka(msgspec.Struct, frozen=True):
     data: Path
     port: int
     controller: int
+    link: int = 0  # the port by which clients come, where something stands between
 
     @property
     def address(self) -> str:
         """host:port for clients."""
-        return f"127.0.0.1:{self.port}"
+        return f"127.0.0.1:{self.link or self.port}"
 
     @property
     def _settings(self) -> Path:
@@ -97,7 +98,9 @@ class Kafka(msgspec.Struct, frozen=True):
     def prepare(self) -> None:
         """Writes the settings of this run, and formats the folder the first time (0.8 s). Raises Missing."""
         self.data.parent.mkdir(parents=True, exist_ok=True)
-        self._settings.write_text(KAFKA.format(port=self.port, controller=self.controller, data=self.data))
+        self._settings.write_text(
+            KAFKA.format(port=self.port, address=self.address, controller=self.controller, data=self.data)
+        )
         if not (self.data / "meta.properties").exists():
             format_ = [*self._java(), "kafka.tools.StorageTool", "format", "-t", "peyvand-embedded-kafka"]
             done = subprocess.run([*format_, "-c", str(self._settings)], capture_output=True, text=True)
@@ -120,11 +123,14 @@ class Mongod(msgspec.Struct, frozen=True):
     data: Path
     port: int
     password: str = ""
+    link: int = 0  # the port by which clients come, where something stands between
 
     def url(self, user: str = "admin", password: str = "") -> str:
         """Where clients connect, as which user."""
         who = f"{quote(user)}:{quote(password or self.password)}@" if self.password else ""
         source = "&authSource=admin" if self.password else ""
+        if self.link:  # the set would tell its clients where it really is
+            return f"mongodb://{who}127.0.0.1:{self.link}/?directConnection=true{source}"
         return f"mongodb://{who}127.0.0.1:{self.port}/?replicaSet={REPLICA_SET}{source}"
 
     @property

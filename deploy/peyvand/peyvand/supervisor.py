@@ -109,8 +109,12 @@ class Supervisor:
                 if not (kafka and name in ("kafka", "controller")) and not (mongo and name == "mongod")
             }
         )
-        broker = None if kafka else Kafka(self.home, self.home.data / "kafka", ports["kafka"], ports["controller"])
-        database = None if mongo else Mongod(self.home, self.home.data / "mongod", ports["mongod"], secrets.mongo_admin)
+        data, links, admin = self.home.data, country.links(), secrets.mongo_admin
+        broker = database = None
+        if not kafka:
+            broker = Kafka(self.home, data / "kafka", ports["kafka"], ports["controller"], links.get("kafka", 0))
+        if not mongo:
+            database = Mongod(self.home, data / "mongod", ports["mongod"], admin, links.get("mongod", 0))
         places = Places(
             kafka or (broker.address if broker else ""), mongo or (database.url() if database else ""), ports
         )

@@ -2,58 +2,80 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from pymongo import MongoClient
 
-from peyvand.events import Log
+from peyvand.events import Heard, Log
 from peyvand.recount import OWNERS
+
+REGISTERED = ".applicant.registered.v1"
 
 
 def counted(mongo: str) -> list[str]:
     """The applicants that are a fact in reporting."""
-    client: MongoClient[dict[str, Any]] = MongoClient(mongo)
-    with client:
+    with _client(mongo) as client:
         return [d["_id"] for d in client.reporting.records.find({"kind": "applicant"}, {"_id": 1})]
 
 
-def twice(mongo: str) -> list[str]:
-    """The applicants that registration tells more than once that they registered."""
-    client: MongoClient[dict[str, Any]] = MongoClient(mongo)
-    with client:
-        told = Counter(
-            d["_id"]
-            for d in client.registration.records.find({"kind": "applicant"}, {"emitted": 1})
-            for raw in d["emitted"]
-            if json.loads(raw)["type"].endswith(".applicant.registered.v1")
-        )
+def emitted(mongo: str) -> dict[str, dict[str, Sequence[bytes]]]:
+    """What each service's records say they emitted, by owner and subject."""
+    with _client(mongo) as client:
+        return {
+            owner: {d["_id"]: d.get("emitted", ()) for d in client[owner].records.find({}, {"emitted": 1})}
+            for owner in OWNERS
+        }
+
+
+def logged(kafka: str) -> list[Heard]:
+    """Everything on the topics, in the order of each partition."""
+    log = Log(kafka)
+    try:
+        return list(log.heard(beginning=True, follow=False))
+    finally:
+        log.close()
+
+
+def twice(of_registration: Mapping[str, Sequence[bytes]]) -> list[str]:
+    """The subjects that registration tells more than once that they registered."""
+    told = Counter(s for s, said in of_registration.items() for raw in said if _of(raw)["type"].endswith(REGISTERED))
     return [subject for subject, n in told.items() if n > 1]
 
 
-def holes(mongo: str, kafka: str) -> list[str]:
-    """Where the log is not dense: by speaker and subject the first copies must be 1, 2, 3, as many as were emitted."""
+def holes(log: Iterable[Heard], kept: Mapping[str, Mapping[str, Sequence[bytes]]]) -> list[str]:
+    """Where the log is not dense: by speaker and subject the first copies must be 1, 2, 3, as many as were emitted.
+
+    A repeat must be the same to the last byte.
+    """
     last: dict[tuple[str, str], int] = defaultdict(int)
     wrong: list[str] = []
-    log = Log(kafka)
-    try:
-        for each in log.heard(beginning=True, follow=False):
-            e = json.loads(each.raw)
-            who = (e["source"], e["subject"])
-            if e["sequence"] > last[who] + 1:
-                wrong.append(f"{each.topic}/{each.partition}@{each.offset}: {who} {last[who]} -> {e['sequence']}")
-            last[who] = max(last[who], e["sequence"])
-    finally:
-        log.close()
-    client: MongoClient[dict[str, Any]] = MongoClient(mongo)
-    with client:
-        for owner in OWNERS:
-            for d in client[owner].records.find({}, {"emitted": 1}):
-                if (n := len(d.get("emitted", ()))) != last[owner, d["_id"]]:
-                    wrong.append(f"{owner} {d['_id']}: emitted {n}, the log has {last[owner, d['_id']]}")
+    for each in log:
+        e = _of(each.raw)
+        who, n = (e["source"], e["subject"]), e["sequence"]
+        at = f"{each.topic}/{each.partition}@{each.offset}"
+        if n > last[who] + 1:
+            wrong.append(f"{at}: {who} {last[who]} -> {n}")
+        last[who] = max(last[who], n)
+        said = kept.get(who[0], {}).get(who[1], ())
+        if n > len(said) or bytes(said[n - 1]) != each.raw:
+            wrong.append(f"{at}: {who} never emitted this as {n}")
+    for owner, subjects in kept.items():
+        for subject, said in subjects.items():
+            if len(said) != last[owner, subject]:
+                wrong.append(f"{owner} {subject}: emitted {len(said)}, the log has {last[owner, subject]}")
     return wrong
 
 
 def lost(acknowledged: Collection[str], found: Collection[str]) -> list[str]:
     """What was acknowledged and is not counted."""
     return sorted(set(acknowledged) - set(found))
+
+
+def _client(mongo: str) -> "MongoClient[dict[str, Any]]":
+    return MongoClient(mongo)
+
+
+def _of(raw: bytes) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(raw)
+    return found

@@ -80,8 +80,9 @@ async def befall(home: Home, links: Mapping[str, Link], fault: Fault) -> str:
             await _back(home, name)
     else:
         await _back(home, fault.target)
-        await _strike(state(home).processes[fault.target].who.pid, fault.act)
-        await _back(home, fault.target)
+        pid = state(home).processes[fault.target].who.pid
+        await _strike(pid, fault.act)
+        await _back(home, fault.target, than=0 if fault.act in FROZEN else pid)
     return f"back after {loop.time() - began:.1f} s"
 
 
@@ -99,14 +100,15 @@ async def _strike(pid: int, act: str) -> None:
                 os.kill(pid, signal.SIGCONT)
         else:
             os.kill(pid, signal.SIGKILL if act == "kill" else signal.SIGTERM)
-            await asyncio.sleep(0.3)
 
 
-async def _back(home: Home, name: str) -> None:
+async def _back(home: Home, name: str, than: int = 0) -> None:
+    """Until it is ready, as another process `than` that one. Raises NotBack."""
     over = asyncio.get_running_loop().time() + RECOVERS
     while True:
         each = state(home).processes[name]
-        if alive(each.who) and (listening(each.port) if name in PARTS else await answers(each.port, "/readyz")):
+        there = each.who.pid != than and alive(each.who)
+        if there and (listening(each.port) if name in PARTS else await answers(each.port, "/readyz")):
             return
         if asyncio.get_running_loop().time() > over:
             raise NotBack(f"{name} is not ready {RECOVERS:.0f} s later")

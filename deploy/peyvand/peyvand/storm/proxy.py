@@ -7,7 +7,6 @@ from collections.abc import Callable
 from contextlib import suppress
 
 CHUNK = 64 << 10
-AT_ONCE = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends a reset
 
 
 class Connection:
@@ -47,9 +46,10 @@ class Connection:
 
     def reset(self) -> None:
         """Ends it as a broken network does."""
+        at_once = struct.pack("ii", 1, 0)
         for each in filter(None, (self.writer, self.part)):
             with suppress(OSError):
-                each.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
+                each.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
             each.transport.abort()
 
     def close(self) -> None:

@@ -144,6 +144,10 @@ national_id_letter invalid
 در جای {position} کد ملی رقم نیست. لطفاً فقط رقم بنویسید.
 Character {position} of the national ID is not a digit. Please write digits only.
 
+no_case_waits missing
+اکنون هیچ پروندهٔ بازی در حوزهٔ شما نیست که کسی برنداشته باشد. چند دقیقهٔ دیگر دوباره نگاه کنید.
+No open case in your area waits for somebody now. Look again in a few minutes.
+
 no_open_case conflict
 برای این متقاضی پروندهٔ بازی نیست.
 This applicant has no open case.

@@ -54,6 +54,10 @@ def connect(url: str) -> AsyncMongoClient[dict[str, Any]]:
         tz_aware=True,
         tzinfo=UTC,
         serverSelectionTimeoutMS=10_000,
+        # A connection that stays silent for ever is found by the server's monitor, which then lets go of all of them.
+        connectTimeoutMS=4_000,
+        heartbeatFrequencyMS=4_000,
+        socketTimeoutMS=60_000,
     )
 
 

@@ -7,6 +7,7 @@ from contracts.refusals import sentence
 from plumbing.identity import COOKIE, PUBLIC
 from plumbing.problems import MEDIA_TYPE, error, problem
 
+MISSING = "x-peyvand-missing"  # of a route without a name in its path: the code with which it answers 404
 PROBLEM = "#/components/schemas/Problem"
 
 
@@ -38,8 +39,8 @@ def _operation(operation: dict[str, Any], method: str, path: str, roles: frozens
         operation["security"] = [{"bearer": []}, {"cookie": []}]
         operation["x-peyvand-roles"] = sorted(roles)
         codes |= {401: "unauthenticated", 403: "forbidden"}
-    if "{" in path:
-        codes[404] = "not_found"
+    if "{" in path or MISSING in operation:
+        codes[404] = operation.pop(MISSING, "not_found")
     if "requestBody" in operation:
         codes |= {413: "too_large", 415: "media_type"}
     if method != "get":

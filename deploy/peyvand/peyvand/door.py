@@ -37,7 +37,7 @@ def application(settings: DoorSettings) -> web.Application:
     app.router.add_get("/readyz", _ready)
     app.router.add_route("*", "/metrics", _nothing_here)  # each process has its own port for whoever watches it
     app.add_subapp("/issuer", issuer.application())
-    app.router.add_route("*", "/{path:.*}", forwarder.forward)
+    app.router.add_route("*", "/{path:(?s:.*)}", forwarder.forward)  # a line feed too: what it is, a service says
     return app
 
 

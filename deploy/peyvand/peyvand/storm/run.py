@@ -30,7 +30,7 @@ from peyvand.storm.proxy import Link
 from plumbing.clock import hold_clock, set_clock
 
 WORKERS = 2
-TOGETHER = 3  # faults at once
+TOGETHER = 4  # faults at once
 PROVINCES = ("IR-20", "IR-23", "IR-07", "IR-10")
 UP_WITHIN, DOWN_WITHIN, RESTS_WITHIN = 120.0, 60.0, 180.0  # seconds
 

@@ -13,6 +13,7 @@ from starlette.requests import Request
 
 from contracts.commands import Refused
 from contracts.reference import provinces
+from plumbing.openapi import MISSING
 from plumbing.web import Etag, etagged, limited, public
 from reporting.api import answers
 from reporting.api.words import TERMS
@@ -20,6 +21,8 @@ from reporting.domain.figures import Figures
 from reporting.domain.indicators import PLAIN, STAGES
 from reporting.store import Board
 
+CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {}}}}
+NO_ROUND = {MISSING: "round_unknown"}
 VIEWERS = 2_000  # of one process; a browser that is refused shows the page as it is
 
 router = APIRouter(prefix="/v1", dependencies=[public(), limited("figures", per_minute=1_200)], tags=["ranking"])
@@ -44,20 +47,20 @@ Shown = Annotated[Figures, Depends(figures_of)]
 Tag = Annotated[Etag, etagged()]
 
 
-@router.get("/ranking")
+@router.get("/ranking", openapi_extra=NO_ROUND)
 async def ranking(figures: Shown, etag: Tag, table: Table = "composite") -> answers.RankingAnswer:
     """One of the four tables: 31 rows, each with the counts that it is made of."""
     etag.match(*figures.edition, table)
     return answers.ranking(figures, table)
 
 
-@router.get("/ranking.csv", response_class=Response, responses={200: {"content": {"text/csv": {}}}})
+@router.get("/ranking.csv", response_class=Response, responses=CSV, openapi_extra=NO_ROUND)
 async def ranking_csv(figures: Shown, table: Table = "composite") -> Response:
     """The same as CSV (UTF-8 with a mark, so that spreadsheets read the names)."""
     return _csv(f"ranking-{figures.round.round}-{table}", ranking_lines(figures, table))
 
 
-@router.get("/provinces/{province}.csv", response_class=Response, responses={200: {"content": {"text/csv": {}}}})
+@router.get("/provinces/{province}.csv", response_class=Response, responses=CSV)
 async def province_csv(province: str, figures: Shown) -> Response:
     """The terms of one province as CSV."""
     if province not in provinces():
@@ -74,7 +77,7 @@ async def province(province: str, figures: Shown, etag: Tag) -> answers.Province
     return answers.province(figures, province)
 
 
-@router.get("/country")
+@router.get("/country", openapi_extra=NO_ROUND)
 async def country(figures: Shown, etag: Tag) -> answers.CountryAnswer:
     """The funnel of the country, the events counted, and how fresh that is."""
     etag.match(*figures.edition, "country")

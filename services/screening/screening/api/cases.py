@@ -12,6 +12,7 @@ from contracts.reference import province as known_province
 from plumbing.asking import answer_each
 from plumbing.clock import Clock
 from plumbing.identity import Principal
+from plumbing.openapi import MISSING
 from plumbing.store import Ask, Store, execute
 from plumbing.web import Etag, Page, Paging, allow, etagged, idempotent, paged
 from screening.api import views
@@ -54,13 +55,13 @@ def router(store: Store, questions: Cases, clock: Clock) -> APIRouter:
         late, until_today = found.open_until
         return views.Count(states=dict(found.states), overdue=late, due_today=until_today - late)
 
-    @api.post("/cases/next")
+    @api.post("/cases/next", openapi_extra={MISSING: "no_case_waits"})
     async def take_next(principal: Annotated[Principal, allow(*DECIDERS)]) -> views.Case:
         """The most urgent open case that nobody has in hand; for a quarter of an hour nobody else is handed it."""
         subject = await questions.take(principal.scope, principal.actor)
         record = await questions.case(subject, principal.scope) if subject else None
         if record is None:
-            raise Refused("not_found")
+            raise Refused("no_case_waits")
         return views.case(record)
 
     @api.post("/cases/decisions", response_model_exclude_none=True, max_body_size=LIST_BODY)

@@ -14,6 +14,8 @@ from faust.types import TP
 
 SESSION_TIMEOUT = 10.0  # seconds after which a dead worker's partitions go to another
 
+REBALANCE_TIMEOUT = 20.0  # seconds that members have to come when the group is shared out anew
+
 
 class Live:
     """The consumer group of one service: it shares out the partitions and brings what is new."""
@@ -41,6 +43,9 @@ class Live:
             broker_client_id=client_id,
             broker_session_timeout=SESSION_TIMEOUT,
             broker_heartbeat_interval=3.0,
+            # 60 and 90 s: as long would a connection that stays silent for ever hold up a rebalance.
+            broker_rebalance_timeout=REBALANCE_TIMEOUT,
+            broker_request_timeout=REBALANCE_TIMEOUT + 5,
             topic_allow_declare=False,
             topic_disable_leader=True,
             stream_wait_empty=False,

@@ -8,6 +8,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaTimeoutError
 
 STRIDE = 50_000  # events of one partition in one transaction, when catching up
+ANSWERS_WITHIN = 15_000  # milliseconds; after them a connection that is silent counts as dead
 PATIENCE = 5  # seconds without anything, though there is something
 
 
@@ -81,6 +82,7 @@ class LogReader:
                     enable_auto_commit=False,
                     auto_offset_reset="none",
                     fetch_max_wait_ms=50,
+                    request_timeout_ms=ANSWERS_WITHIN,
                     max_partition_fetch_bytes=16 << 20,
                 )
                 try:

@@ -10,7 +10,7 @@ PYTHON := $(shell for each in python3 python3.11 python3.12 python3.13; do $$eac
 CODE := shared services deploy tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up test check bench storm lint contracts lock clean
+.PHONY: help setup run up test check bench storm drill lint contracts lock clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -41,6 +41,9 @@ SEED ?= 7
 FAULTS ?= 200
 storm: setup ## kill, end and freeze every process of a country of its own under load: SEED=7 FAULTS=200 (half an hour)
 	@exec $(PEYVAND) storm --seed $(SEED) --faults $(FAULTS)
+
+drill: setup ## cause every alert once on a real country, under a real Prometheus (four minutes)
+	@PEYVAND_DRILL=1 $(BIN)/python -m pytest -q -s tests/live/test_alerts.py
 
 lint: # style and types
 	@$(BIN)/ruff check .

@@ -14,7 +14,7 @@ from faust.types import TP
 
 SESSION_TIMEOUT = 10.0  # seconds after which a dead worker's partitions go to another
 
-REBALANCE_TIMEOUT = 20.0  # seconds that members have to come when the group is shared out anew
+REBALANCE_TIMEOUT = 12.0  # seconds that members have to come when the group is shared out anew
 
 
 class Live:
@@ -45,7 +45,7 @@ class Live:
             broker_heartbeat_interval=3.0,
             # 60 and 90 s: as long would a connection that stays silent for ever hold up a rebalance.
             broker_rebalance_timeout=REBALANCE_TIMEOUT,
-            broker_request_timeout=REBALANCE_TIMEOUT + 5,
+            broker_request_timeout=REBALANCE_TIMEOUT + 3,
             topic_allow_declare=False,
             topic_disable_leader=True,
             stream_wait_empty=False,

@@ -63,6 +63,7 @@ class Worker:
             deliver=self._deliver,
         )
         self.arrived: asyncio.Queue[Any] = asyncio.Queue(2 * BATCH)
+        self.ends: Mapping[TopicPartition, int] = {}  # of the log, as the last sweep found them
         self.assigned = False
         self.fenced_in_a_row = 0
         self.paused = ""  # why nothing is consumed until somebody acts and this process is started anew
@@ -77,6 +78,7 @@ class Worker:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set or something ends it for good. Raises what ended it."""
+        metrics.PARTITIONS.labels(self.service).set(0)  # until it has some: a series that is not there rings no alarm
         try:
             await until_complete(self.store, self.live.topics, self.reader, self.clock, self._say_incomplete, stop)
         except BaseException:
@@ -85,7 +87,13 @@ class Worker:
         if stop.is_set():
             await self.reader.stop()
             return
-        loops = {"consume": self._consume, "relay": self._relay, "timer": self._timer, "sweep": self._sweep}
+        loops = {
+            "consume": self._consume,
+            "relay": self._relay,
+            "timer": self._timer,
+            "sweep": self._sweep,
+            "observe": self._observe,
+        }
         tasks: list[asyncio.Task[Any]] = [
             asyncio.create_task(self._forever(name, step), name=name) for name, step in loops.items()
         ]
@@ -178,13 +186,17 @@ class Worker:
     async def _sweep(self) -> float:
         before = self.consumer.cursors
         await asyncio.sleep(SWEEP)
-        ends = await self.consumer.sweep(before)
+        self.ends = await self.consumer.sweep(before)
         self._wake()
         self.timer.forget()
+        return 0
+
+    async def _observe(self) -> float:
+        """What waits, and how far the clocks are apart; asks nothing of Kafka: it may be Kafka that is away."""
         self.clocks_apart = abs((await self.store.machine_time() - machine_now()).total_seconds())
         metrics.CLOCKS_APART.labels(self.service).set(self.clocks_apart)
-        await metrics.observe_worker(self.service, self.store, self.consumer.cursors, ends, self.clock().at)
-        return 0
+        await metrics.observe_worker(self.service, self.store, self.consumer.cursors, self.ends, self.clock().at)
+        return SWEEP
 
     async def _consume(self) -> float:
         if self.paused:

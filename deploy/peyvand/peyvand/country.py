@@ -180,7 +180,7 @@ def _common(home: Home, places: Places) -> dict[str, str]:
 
 def inherited(environment: Mapping[str, str]) -> dict[str, str]:
     """What a role gets of our own environment: nothing that would set it up, or slow it down, by accident."""
-    kept = ("PEYVAND_HOME", "PEYVAND_RUN", "PEYVAND_LINGER", "PEYVAND_LOG_LEVEL")
+    kept = ("PEYVAND_HOME", "PEYVAND_RUN", "PEYVAND_LINGER", "PEYVAND_LOG_LEVEL", "PEYVAND_INTAKE_UNSENT")
     return {
         name: value
         for name, value in environment.items()

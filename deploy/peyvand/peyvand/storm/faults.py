@@ -22,7 +22,7 @@ FROZEN = {"freeze": 3.0, "freeze long": 14.0}  # seconds; a worker's session end
 HELD = {"hold": 3.0, "hold long": 14.0}
 LINK_ACTS = (*HELD, "slow", "reset", "half open")
 SLOW, DELAY = 4.0, (0.05, 0.5)  # seconds that a way is slow, and how slow
-RECOVERS = 60.0  # seconds that everybody has to be back
+RECOVERS = 120.0  # seconds that everybody has to be back, though other faults come meanwhile
 
 
 class Fault(msgspec.Struct, frozen=True):

@@ -54,9 +54,7 @@ class Settings(BaseSettings):
     jwks: Path = Field(description="File with the issuer's pinned public keys; read again when it changes.")
     fingerprint_key: SecretStr = secret("Key of the fingerprints of bodies that came with an Idempotency-Key.")
     clock: Path | None = Field(default=None, description="File of the settable programme clock; development only.")
-    linger: float = Field(
-        default=0.05, gt=0, le=5, description="Seconds in which events gather before one transaction."
-    )
+    linger: float = Field(default=0.1, gt=0, le=5, description="Seconds in which events gather before one transaction.")
     assets: Path | None = Field(default=None, description="Folder with the npm packages that pages use.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least level that is logged."

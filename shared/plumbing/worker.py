@@ -21,7 +21,7 @@ from plumbing.relay import LIMIT, Relay, TopicIds
 from plumbing.store import Fenced, NewerRules, Projection, Transient
 from plumbing.timer import Duty, Timer
 
-LINGER = 0.05  # seconds in which events gather: a transaction and its journal flush are paid per batch, not per event
+LINGER = 0.1  # seconds in which events gather: a transaction is paid per batch, not per event (docs/performance.md)
 SWEEP = 5.0  # seconds after which a cursor that stands still is compared with the end of the log
 BATCH = 5_000  # live events in one transaction
 CLOCKS_APART = 5.0  # seconds between this machine's clock and the database's

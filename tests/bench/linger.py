@@ -7,7 +7,7 @@ from plumbing.worker import LINGER
 from tests.bench.meter import millis
 from tests.bench.nation import Load, nation
 
-LINGERS = (0.02, 0.05, 0.1)
+LINGERS = (0.05, 0.1, 0.2)
 RATES = (100.0, 300.0)
 
 

@@ -36,7 +36,6 @@ from peyvand.home import ROOT, development_secrets
 from peyvand.processes import free_ports, start, stop, wait_until
 from peyvand.scraping import configuration
 from peyvand.simulation.client import Country as Client
-from peyvand.simulation.client import Refusal
 from peyvand.simulation.drive import CONSENT
 from peyvand.simulation.people import application, person
 from plumbing.relay import connect_producer
@@ -277,6 +276,10 @@ async def test_every_alert_is_caused(tmp_path: Path) -> None:
 async def _cause_all(drill: Drill, prometheus: Prometheus) -> None:
     mongo, now = drill.mongo, datetime.now(UTC)
     # What takes a while to be told
+    screened = (
+        mongo.screening.records.find_one({"kind": "applicant"}) or {}
+    )  # as if it had heard of them: it answers nothing
+    mongo.screening.records.insert_one(screened | {"_id": "drill-silent", "inbox": {"registration": 99}})
     drill.event("drill-silent", province="IR-01", recorded=now - timedelta(days=3))
     drill.event("drill-hole", 5)
     drill.event("drill-poison", time=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))

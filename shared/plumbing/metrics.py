@@ -104,7 +104,7 @@ EVENT_TO_HANDLED = Histogram(
 )
 TRANSACTION_SECONDS = Histogram(
     "peyvand_transaction_seconds",
-    "One batch of events into MongoDB, conflicts included. Above 10 s: MongoDB is slow, its limit is 60 s.",
+    "One batch of events into MongoDB, conflicts included. Above 10 s: MongoDB is slow, its limit is 20 s.",
     ["service"],
     buckets=SECONDS,
 )

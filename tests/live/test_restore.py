@@ -66,7 +66,8 @@ def _rests(peyvand: Peyvand, registered: int) -> bool:
     quiet = code == 0 and all(each["lag"] == 0 and each["unsent"] == 0 for each in found["services"])
     if not quiet:
         return False
-    _, table = peyvand("ranking", "show")
+    code, table = peyvand("ranking", "show")
+    assert code == 0, table
     counted: int = sum(row["counts"]["registered"] for row in table["rows"])
     return counted == registered
 

@@ -16,6 +16,7 @@ from peyvand.home import Home, write
 from peyvand.processes import listening
 
 REPLICA_SET = "peyvand"
+LIFETIME = 20  # seconds; for so long, and 60 is the default, may a killed worker's transaction hold others up
 HISTORY = 10  # seconds; 300, the default, cost half a processor at 500 events/s. A store must be backed up within it
 NOT_YET_INITIALISED, NO_SUCH_USER = 94, 11
 
@@ -149,6 +150,7 @@ class Mongod(msgspec.Struct, frozen=True):
         storage = ["--dbpath", str(self.data), "--wiredTigerCacheSizeGB", "0.5", "--quiet"]
         # Index entries of what was sent and done stay that long, and each look for what is unsent or due passes them.
         storage += ["--setParameter", f"minSnapshotHistoryWindowInSeconds={HISTORY}"]
+        storage += ["--setParameter", f"transactionLifetimeLimitSeconds={LIFETIME}"]
         access = ["--keyFile", str(self._keyfile)] if self.password else []
         return [mongod(self.home), "--replSet", REPLICA_SET, *network, *storage, *access, "--nounixsocket"]
 

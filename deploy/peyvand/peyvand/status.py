@@ -7,7 +7,7 @@ import asyncio
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -102,11 +102,14 @@ def status(country: Addresses, now: datetime) -> Status:
     troubles: list[str] = []
     services: tuple[ServiceStatus, ...] = ()
     to_ranking: Quantiles = (None, None)
-    try:
-        ends = log_ends(country.needs_kafka())
-    except Trouble as e:
-        ends = {}
-        troubles.append(f"{e.what} ({e.then})")
+
+    def ends() -> Mapping[str, int]:
+        try:
+            return log_ends(country.needs_kafka())
+        except Trouble as e:
+            troubles.append(f"{e.what} ({e.then})")
+            return {}
+
     try:
         services, to_ranking = asyncio.run(stores(country.needs_mongo(), ends, now))
     except Trouble as e:
@@ -157,8 +160,14 @@ def log_ends(bootstrap: str) -> dict[str, int]:
         log.close()
 
 
-async def stores(url: str, ends: Mapping[str, int], now: datetime) -> tuple[tuple[ServiceStatus, ...], Quantiles]:
-    """What the four stores hold back, and how long the newest events took to the ranking. Raises Trouble."""
+async def stores(
+    url: str, ends_of_log: Callable[[], Mapping[str, int]], now: datetime
+) -> tuple[tuple[ServiceStatus, ...], Quantiles]:
+    """What the four stores hold back, and how long the newest events took to the ranking. Raises Trouble.
+
+    What is unsent is read before where the log ends, and the cursors last: an event on its way is
+    then seen at least once.
+    """
     from pymongo.errors import PyMongoError
 
     from plumbing.mongo import MongoStore, connect
@@ -171,6 +180,8 @@ async def stores(url: str, ends: Mapping[str, int], now: datetime) -> tuple[tupl
         return {d["_id"]: d["next"] async for d in client[service].cursors.find({})}
 
     try:
+        waiting = {service: await MongoStore(client[service], service, {}).backlog(ALL, now) for service in SERVICES}
+        ends = await asyncio.to_thread(ends_of_log)
         before = {service: await positions(service) for service in SERVICES}
         began = time.monotonic()
         behind = {service for service, cursors in before.items() if lag(service, cursors, ends)}
@@ -181,10 +192,8 @@ async def stores(url: str, ends: Mapping[str, int], now: datetime) -> tuple[tupl
                 now_at = await positions(service)
                 moved[service] = sum(at - before[service].get(place, 0) for place, at in now_at.items())
         for service in SERVICES:
-            database = client[service]
-            waits = await MongoStore(database, service, {}).backlog(ALL, now)
-            cursors = await positions(service)
-            unreadable = await database.unreadable.count_documents({"explained": {"$exists": False}})
+            waits, cursors = waiting[service], await positions(service)
+            unreadable = await client[service].unreadable.count_documents({"explained": {"$exists": False}})
             found.append(
                 ServiceStatus(
                     service=service,

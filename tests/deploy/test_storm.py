@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator
 import pytest
 
 from peyvand.events import Heard
-from peyvand.storm.check import holes, lost, twice
+from peyvand.storm.check import holes, lost, twice, untold
 from peyvand.storm.faults import ACTS, LINK_ACTS, LINKS, PARTS, schedule
 from peyvand.storm.proxy import Link
 
 
 def event(sequence: int, kind: str = "registered", more: str = "") -> bytes:
     """What registration says."""
-    type_ = f"ir.peyvand.applicant.{kind}.v1"
+    type_ = f"ir.peyvand.registration.applicant.{kind}.v1"
     told = {"source": "registration", "subject": "a", "sequence": sequence, "type": type_, "more": more}
     return json.dumps(told).encode()
 
@@ -45,8 +45,17 @@ def test_a_lost_application_is_noticed() -> None:
 
 
 def test_one_that_is_counted_twice_is_noticed() -> None:
-    assert twice({"a": [event(1), event(2, "admitted")]}) == []
-    assert twice({"a": [event(1), event(2)]}) == ["a"]
+    assert twice(kept(event(1), event(2, "admitted"))) == []
+    assert twice(kept(event(1), event(2))) == ["a: applicant.registered"]
+
+
+def test_an_officers_act_that_is_lost_or_done_twice_is_noticed() -> None:
+    """Decided, answered with it, and the record does not say so; or says so twice."""
+    once = json.dumps({"type": "ir.peyvand.screening.case.decided.v1"}).encode()
+    acts = {("a", "case.decided")}
+    assert untold(acts, {"screening": {"a": [once]}}) == [] == twice({"screening": {"a": [once]}})
+    assert untold(acts, {"screening": {"a": [], "b": [once]}}) == ["a: case.decided"]
+    assert twice({"screening": {"a": [once, once]}}) == ["a: case.decided"]
 
 
 def test_a_whole_log_has_no_holes() -> None:

@@ -10,7 +10,12 @@ from pymongo import MongoClient
 from peyvand.events import Heard, Log
 from peyvand.recount import OWNERS
 
-REGISTERED = ".applicant.registered.v1"
+# What must be told once of a subject, by who tells it: nobody withdraws in a storm.
+ONCE = {
+    "registration": ("applicant.registered",),
+    "screening": ("case.decided", "capacity.identified"),
+    "market": ("producer.connected",),
+}
 
 
 def counted(mongo: str) -> list[str]:
@@ -37,10 +42,24 @@ def logged(kafka: str) -> list[Heard]:
         log.close()
 
 
-def twice(of_registration: Mapping[str, Sequence[bytes]]) -> list[str]:
-    """The subjects that registration tells more than once that they registered."""
-    told = Counter(s for s, said in of_registration.items() for raw in said if _of(raw)["type"].endswith(REGISTERED))
-    return [subject for subject, n in told.items() if n > 1]
+def twice(kept: Mapping[str, Mapping[str, Sequence[bytes]]]) -> list[str]:
+    """The subjects of which something was told again that happens once."""
+    return [f"{subject}: {what}" for (subject, what), n in _told(kept).items() if n > 1]
+
+
+def untold(acts: Iterable[tuple[str, str]], kept: Mapping[str, Mapping[str, Sequence[bytes]]]) -> list[str]:
+    """The acts of officers, as subject and what was told, that were acknowledged and never told."""
+    told = _told(kept)
+    return [f"{subject}: {what}" for subject, what in sorted(set(acts)) if not told[subject, what]]
+
+
+def _told(kept: Mapping[str, Mapping[str, Sequence[bytes]]]) -> Counter[tuple[str, str]]:
+    found = Counter[tuple[str, str]]()
+    for owner, names in ONCE.items():
+        types = {f"ir.peyvand.{owner}.{name}.v1": name for name in names}
+        for subject, said in kept.get(owner, {}).items():
+            found.update((subject, types[t]) for raw in said if (t := _of(raw)["type"]) in types)
+    return found
 
 
 def holes(log: Iterable[Heard], kept: Mapping[str, Mapping[str, Sequence[bytes]]]) -> list[str]:

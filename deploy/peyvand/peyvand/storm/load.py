@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -29,14 +30,18 @@ class Impatient(Country):
 
 
 class Load:
-    """All who ask; `ok` are acknowledged applications by key, `unknown` the keys nobody answered for."""
+    """All who ask; `ok` are acknowledged applications by key, `unknown` the keys nobody answered for.
+
+    `acts` are what officers were told is done: the subject, and what their service then tells of it.
+    """
 
     def __init__(self, country: Country, provinces: list[str], seed: int, history: Path) -> None:
         self.country, self.provinces, self.seed = country, provinces, seed
         self.ok: dict[str, str] = {}
         self.unknown: dict[str, tuple[str, dict[str, Any]]] = {}
         self.refused: list[str] = []
-        self.acts = self.serial = 0
+        self.acts = set[tuple[str, str]]()
+        self.serial = 0
         self.history = history.open("w")
 
     def _note(self, what: str, key: str, more: str = "") -> None:
@@ -90,27 +95,35 @@ class Load:
         chance = Random(f"{self.seed}/officers")
         while not over.is_set():
             province = chance.choice(self.provinces)
-            try:
+            with suppress(Refusal, aiohttp.ClientError, TimeoutError, ValueError):  # they look again in a moment
                 await chance.choice((self._decide, self._identify, self._connect))(province, chance)
-                self.acts += 1
-            except (Refusal, aiohttp.ClientError, TimeoutError, ValueError):
-                pass  # they look again in a moment
             await asyncio.sleep(PACE)
+
+    async def _act(self, what: str, who: str, path: str, role: str, province: str, body: dict[str, Any]) -> None:
+        """One list of an officer; what was acknowledged is kept."""
+        done = await self.country.ask("POST", path, role, province, json=body)
+        for each in done["items"]:
+            if not each.get("code"):
+                self.acts.add((each[who], what))
+                self._note("act", each[who], what)
 
     async def _decide(self, province: str, chance: Random) -> None:
         path = f"/screening/v1/cases?province={province}&state=open&limit=20"
         cases = (await self.country.ask("GET", path, "screener", province))["items"]
         decisions = [{"id": c["id"], "outcome": "approved", "reasons": ["meets_conditions"]} for c in cases]
         if decisions:
-            body = {"decisions": decisions}
-            await self.country.ask("POST", "/screening/v1/cases/decisions", "screener", province, json=body)
+            path, body = "/screening/v1/cases/decisions", {"decisions": decisions}
+            await self._act("case.decided", "id", path, "screener", province, body)
 
     async def _identify(self, province: str, chance: Random) -> None:
         path = f"/screening/v1/cases?province={province}&state=awaiting_capacity&limit=20"
         cases = (await self.country.ask("GET", path, "screener", province))["items"]
         if cases:
-            body = {"capacities": [capacity(c["id"], chance) for c in cases]}
-            await self.country.ask("POST", "/screening/v1/applicants/capacities", "screener", province, json=body)
+            path, body = (
+                "/screening/v1/applicants/capacities",
+                {"capacities": [capacity(c["id"], chance) for c in cases]},
+            )
+            await self._act("capacity.identified", "id", path, "screener", province, body)
 
     async def _connect(self, province: str, chance: Random) -> None:
         path = f"/market/v1/producers?province={province}&state=ready&limit=20"
@@ -119,6 +132,5 @@ class Load:
             {"producer": p["id"], "channel": "direct", "counterparty_kind": "consumer", "evidence": "E2"} for p in ready
         ]
         if made:
-            await self.country.ask(
-                "POST", "/market/v1/connections/batch", "manager", province, json={"connections": made}
-            )
+            path = "/market/v1/connections/batch"
+            await self._act("producer.connected", "producer", path, "manager", province, {"connections": made})

@@ -167,7 +167,7 @@ async def _prove(
 ) -> list[str]:
     facts = await asyncio.to_thread(check.counted, where.mongo)
     kept, log = await asyncio.to_thread(check.emitted, where.mongo), await asyncio.to_thread(check.logged, where.kafka)
-    lost, doubled = check.lost(load.ok.values(), facts), check.twice(kept["registration"])
+    lost, doubled = check.lost(load.ok.values(), facts) + check.untold(load.acts, kept), check.twice(kept)
     doubled += [] if len(set(load.ok.values())) == len(load.ok) else ["one application for two persons"]
     strangers = len(set(facts) - set(load.ok.values()))
     wrong = [f"lost: {each}" for each in lost] + [f"twice: {each}" for each in doubled]
@@ -178,6 +178,6 @@ async def _prove(
     differs = await run.prove(where, country, client, set(load.ok.values()), Console())
     wrong += ["recount and ranking differ"] if differs else []
     same = "recount differs from ranking" if differs else "recount = ranking"
-    print(f"{load.acts} acts of officers, {len(load.unknown)} unknown", flush=True)
+    print(f"{len(load.acts)} acts of officers acknowledged, {len(load.unknown)} applications unknown", flush=True)
     print(f"{len(load.ok)} acknowledged, {len(lost)} lost, {len(doubled)} twice, {same}", flush=True)
     return wrong

@@ -5,10 +5,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
+import httpx
+
+from peyvand.client import sign_in
 from peyvand.country import Process, State, read_state
 from peyvand.home import Home, here
 from peyvand.processes import alive, end, start, wait_until
@@ -106,3 +110,10 @@ def started(folder: Path) -> Iterator[Country]:
         yield country
     finally:
         country.end()
+
+
+def open_round(url: str, name: str, opens: datetime, closes: datetime, fields: Sequence[str] = ("JF001",)) -> None:
+    """The ministry sets when a round takes applications."""
+    terms = {"fields": list(fields), "opens": opens.isoformat(), "closes": closes.isoformat()}
+    headers = {"Authorization": f"Bearer {sign_in(url, 'ministry_admin')}"}
+    httpx.put(f"{url}/registration/v1/rounds/{name}", json=terms, headers=headers, timeout=30).raise_for_status()

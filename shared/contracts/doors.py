@@ -6,6 +6,10 @@ batch_too_long invalid
 فهرست را کوتاه‌تر کنید: در هر بار حداکثر {limit} ردیف پذیرفته می‌شود.
 Shorten the list: at most {limit} rows are accepted at a time.
 
+body_expected invalid
+یک شیء JSON با نام‌هایی بفرستید که راهنمای API برای این کار آورده است.
+Send one JSON object with the names that the API description gives for this.
+
 code_unknown invalid
 یکی از گزینه‌های فهرست را انتخاب کنید.
 Choose one of the listed values.
@@ -54,13 +58,17 @@ intake_full busy
 سامانه اکنون تا سقف گنجایشش درخواست دارد. چیزی ثبت نشد؛ {seconds} ثانیهٔ دیگر دوباره بفرستید.
 The system holds all it can for now. Nothing was recorded; send it again in {seconds} seconds.
 
+json_invalid malformed
+این متن JSON نیست: نویسهٔ {position} را ببینید، درست کنید و دوباره بفرستید.
+This is no JSON: look at character {position}, correct it and send it again.
+
 letter_unknown invalid
 این شناسهٔ نامهٔ مرده نیست: {letter}. آن را از فهرست بردارید.
 This is no dead letter's id: {letter}. Take it from the list.
 
 malformed malformed
-درخواست خوانده نشد. شکل آن را با راهنمای API بسنجید و دوباره بفرستید.
-The request could not be read. Compare it with the API description and send it again.
+درخواست خوانده نشد. آن را با راهنمای API بسنجید، با نویسه‌گذاری UTF-8 بنویسید و دوباره بفرستید.
+The request could not be read. Compare it with the API description, write it in UTF-8 and send it again.
 
 media_type media
 محتوا را با نوع {expected} بفرستید.

@@ -1,15 +1,19 @@
 """An event as it travels: a CloudEvent 1.0 in structured JSON, with the context that makes it readable alone."""
 
+import re
 from datetime import datetime
 from hashlib import blake2b
 from typing import Any
 
 import msgspec
 
-from contracts.events import TYPES, Event
+from contracts.events import SPEAKERS, TYPES, Event
 
 CODE_SYSTEM = "ISO3166-2:IR:2020"
 CONTENT_TYPE = "application/cloudevents+json; charset=UTF-8"
+LAST_SEQUENCE = 2**31 - 1  # an integer of CloudEvents has 32 bits; a document's has 64
+LONGEST_SUBJECT = 128  # characters
+MOST_CODES = 10_000  # that are remembered as good
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -71,17 +75,28 @@ class _CloudEvent(_Heard, omit_defaults=True, gc=False):
 
 
 _heard = msgspec.json.Decoder(_Heard)
-_data: dict[str, Any] = {name: msgspec.json.Decoder(event) for name, event in TYPES.items()}
+_data: dict[str, tuple[str, Any]] = {  # type -> who says it, and how its own fields are read
+    name: (service, msgspec.json.Decoder(event))
+    for service, module in SPEAKERS.items()
+    for name, event in TYPES.items()
+    if event.__module__ == module.__name__
+}
 _encode = msgspec.json.Encoder().encode
 
 
 def read(raw: bytes) -> Envelope:
-    """The envelope in these bytes. Raises Unreadable."""
+    """The envelope in these bytes. Raises Unreadable, for what no record could keep as well."""
     try:
         c = _heard.decode(raw)
-        event = _data[c.type].decode(c.data)
-        if c.sequence < 1 or not c.subject or not c.source or c.time.tzinfo is None:
-            raise Unreadable("a sequence below 1, no subject, no source or a time without zone")
+        speaker, data = _data[c.type]
+        event = data.decode(c.data)
+        if not 0 < c.sequence <= LAST_SEQUENCE or not 0 < len(c.subject) <= LONGEST_SUBJECT or c.time.tzinfo is None:
+            raise Unreadable("a sequence or a subject outside its bounds, or a time without zone")
+        if c.source != speaker:
+            raise Unreadable(f"what {speaker} says, from another source")
+        for code in (c.round, c.province, c.county, c.field, c.policy):
+            if code not in _codes:
+                _learn(code)
     except KeyError as e:
         raise Unreadable(f"unknown type {e}") from e
     except (msgspec.DecodeError, TypeError, ValueError, RecursionError) as e:
@@ -99,6 +114,19 @@ def read(raw: bytes) -> Envelope:
         previous=c.previous,
         traceparent=c.traceparent,
     )
+
+
+_codes: set[str] = set()  # of contexts, that were looked at: there are a thousand, and millions of events carry them
+_is_code = re.compile(r"[A-Za-z0-9_-]{0,32}").fullmatch
+
+
+def _learn(code: str) -> None:
+    """Readers name their figures by these: whatever is no code would be a name of another shape. Raises Unreadable."""
+    if not _is_code(code):
+        raise Unreadable("a context that is made of other than codes")
+    if len(_codes) >= MOST_CODES:
+        _codes.clear()
+    _codes.add(code)
 
 
 def write(envelope: Envelope) -> bytes:

@@ -85,8 +85,8 @@ county_unknown invalid
 Choose the county from the list.
 
 date_invalid invalid
-این تاریخ در تقویم نیست. روز، ماه و سال را دوباره ببینید؛ در فایل به ترتیب سال، ماه و روز با خط تیره نوشته می‌شود.
-There is no such day. Check the day, month and year; in a file write year-month-day, for example 1375-07-05.
+این تاریخ در تقویم نیست. سال، ماه و روز را به همین ترتیب بنویسید؛ مثلاً ۱۳۷۵-۰۷-۰۵.
+There is no such day. Write year, month and day in this order, for example 1375-07-05.
 
 evidence_beyond_role forbidden
 شما مدرک را تا {highest} ثبت می‌کنید؛ بالاتر از آن را کسی دیگر باید ثابت کند.

@@ -4,7 +4,6 @@ Raise `Refused(code, field, **details)` from anywhere; `Invalid([...])` for seve
 refusal's kind in `contracts.refusals`.
 """
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -210,8 +209,8 @@ async def _invalid(request: Request, e: Invalid) -> Response:
 
 async def _unreadable(request: Request, e: RequestValidationError) -> Response:
     told, instance = e.errors(), request_id(request)
-    if any(each["type"] == "json_invalid" or _not_finite(each.get("input")) for each in told):
-        return respond(request, problem("malformed", instance=instance))
+    if places := [each["loc"][-1] for each in told if each["type"] == "json_invalid"]:
+        return respond(request, problem("json_invalid", instance=instance, position=places[0] + 1))
     if isinstance(e.body, bytes) and e.body and any(each["loc"] == ("body",) for each in told):
         return respond(request, problem("media_type", instance=instance, expected="application/json"))
     return respond(request, problem("value_invalid", instance=instance, errors=map(_field_error, told)))
@@ -256,9 +255,7 @@ def _field_error(each: Mapping[str, Any]) -> dict[str, Any]:
     field, context = ".".join(map(str, place)), each.get("ctx", {})
     if each["type"] in REFUSALS:  # from `checked`
         return error(field, each["type"], **context)
+    if each["loc"] == ("body",):
+        return error("", "body_expected")
     code, limit = _BY_PYDANTIC.get(each["type"], ("wrong_type", ""))
     return error(field, code, **({"limit": context[limit]} if limit in context else {}))
-
-
-def _not_finite(value: Any) -> bool:
-    return isinstance(value, float) and not math.isfinite(value)

@@ -11,7 +11,6 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
@@ -25,11 +24,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from contracts.policies import CURRENT
 from contracts.reference import job_fields
 from peyvand.client import sign_in
 from peyvand.country import SERVICES
-from tests.country import Country, started
+from tests.country import Country, open_round, started
 
 Operation = APIOperation[Any, Any, Any, Any]
 REQUESTS = int(os.environ.get("PEYVAND_FUZZ", "1000"))
@@ -53,11 +51,8 @@ def country(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Country]:
     """A country that is up, with an open round."""
     with started(tmp_path_factory.mktemp("fuzz")) as country:
         now = datetime.now(UTC)
-        window = {"opens": str(now - timedelta(days=1)), "closes": str(now + timedelta(days=30))}
-        terms = {"fields": sorted(job_fields()), **window, "windows": [], "policy": CURRENT}
-        token = sign_in(country.url, "ministry_admin")
-        path = f"{country.url}/registration/v1/rounds/{KNOWN['round_id']}"
-        httpx.put(path, json=terms, headers={"Authorization": f"Bearer {token}"}).raise_for_status()
+        window = now - timedelta(days=1), now + timedelta(days=30)
+        open_round(country.url, KNOWN["round_id"], *window, sorted(job_fields()))
         yield country
 
 

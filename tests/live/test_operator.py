@@ -1,7 +1,6 @@
 """The operator's command on the real country: quotas and applications in, events and the state of everything out."""
 
 import json
-import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,9 +10,8 @@ import pytest
 
 from contracts.numbers import national_id
 from peyvand import cli
-from peyvand.client import sign_in
 from peyvand.processes import wait_until
-from tests.country import Country
+from tests.country import Country, open_round
 
 pytestmark = pytest.mark.server
 
@@ -43,21 +41,9 @@ def a_round(country: Country) -> Iterator[str]:
     """A round that opened so long ago that the country's current one is another, and is over afterwards."""
     now = datetime.now(UTC)
     long_ago = now - timedelta(days=3_650)
-    _open(country.url, long_ago, now + timedelta(days=3_650))  # the country's clock may be ahead
+    open_round(country.url, ROUND, long_ago, now + timedelta(days=3_650))  # the country's clock may be ahead
     yield ROUND
-    _open(country.url, long_ago, now - timedelta(days=1))
-
-
-def _open(url: str, opens: datetime, closes: datetime) -> None:
-    terms = {"fields": ["JF001"], "opens": opens.isoformat(), "closes": closes.isoformat()}
-    request = urllib.request.Request(
-        f"{url}/registration/v1/rounds/{ROUND}",
-        json.dumps(terms).encode(),
-        {"Content-Type": "application/json", "Authorization": f"Bearer {sign_in(url, 'ministry_admin')}"},
-        method="PUT",
-    )
-    with urllib.request.urlopen(request) as answer:
-        assert answer.status == 200
+    open_round(country.url, ROUND, long_ago, now - timedelta(days=1))
 
 
 def _person(serial: int) -> str:

@@ -1,7 +1,6 @@
 """The drill: the stores are lost, an older backup and the log bring the country back, and every figure is exact."""
 
 import json
-import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +13,7 @@ from contracts.subjects import PARTITIONS
 from peyvand import cli
 from peyvand.client import Client, sign_in
 from peyvand.processes import wait_until
-from tests.country import Country
+from tests.country import Country, open_round
 from tests.live.test_operator import HEADER
 from tests.services.registration_office import a_national_id
 
@@ -72,25 +71,9 @@ def _rests(peyvand: Peyvand, registered: int) -> bool:
     return counted == registered
 
 
-def _open(country: Country) -> None:
-    now = datetime.now(UTC)
-    terms = {
-        "fields": ["JF001"],
-        "opens": (now - timedelta(days=1)).isoformat(),
-        "closes": (now + timedelta(days=60)).isoformat(),
-    }
-    request = urllib.request.Request(
-        f"{country.url}/registration/v1/rounds/{ROUND}",
-        json.dumps(terms).encode(),
-        {"Content-Type": "application/json", "Authorization": f"Bearer {sign_in(country.url, 'ministry_admin')}"},
-        method="PUT",
-    )
-    with urllib.request.urlopen(request) as answer:
-        assert answer.status == 200
-
-
 def test_a_lost_country_comes_back_from_an_older_backup(own: Country, peyvand: Peyvand, tmp_path: Path) -> None:
-    _open(own)
+    now = datetime.now(UTC)
+    open_round(own.url, ROUND, now - timedelta(days=1), now + timedelta(days=60))
     _apply(peyvand, tmp_path, range(1, 41))
     assert wait_until(lambda: _rests(peyvand, 40), WITHIN)
     code, made = peyvand("backup", str(tmp_path / "b"))

@@ -25,17 +25,35 @@ from tests.tokens import Issuer
 
 
 @pytest.mark.parametrize(
-    "content",
-    [b"{", b"", b'{"name": NaN}', b'{"name": "ab", "x": Infinity}', b'{"name":"\xff"}', b"[" * 20_000, b"\x00"],
+    ("content", "status", "code", "named"),
+    [
+        (b"{", 400, "json_invalid", {}),
+        (b'{"name": "ab",', 400, "json_invalid", {}),
+        (b"\x00", 400, "json_invalid", {}),
+        (b'{"name":"\xff"}', 400, "malformed", {}),
+        (b"[" * 20_000, 400, "malformed", {}),
+        (b"", 422, "value_invalid", {"": "body_expected"}),
+        (b"NaN", 422, "value_invalid", {"": "body_expected"}),
+        (b"[]", 422, "value_invalid", {"": "body_expected"}),
+        (b'{"name": NaN}', 422, "value_invalid", {"name": "wrong_type"}),
+        (b'{"name": "ab", "inner": [{"share": NaN}]}', 422, "value_invalid", {"inner.0.share": "wrong_type"}),
+        (b'{"name": "ab", "x": Infinity}', 422, "value_invalid", {"x": "unknown_field"}),
+    ],
 )
-async def test_a_body_that_is_no_json(client: httpx.AsyncClient, issuer: Issuer, content: bytes) -> None:
+async def test_a_body_that_means_nothing(
+    client: httpx.AsyncClient, issuer: Issuer, content: bytes, status: int, code: str, named: dict[str, str]
+) -> None:
     headers = {**issuer.bearer("registrar", province="IR-20"), "Content-Type": "application/json"}
-    response = await client.post("/t/v1/things", content=content, headers=headers)
+    told = said(await client.post("/t/v1/things", content=content, headers=headers), status, code)
 
-    if content:
-        said(response, 400, "malformed")
-    else:
-        assert fields(said(response, 422, "value_invalid")) == {"": "missing_field"}
+    assert fields(told) == named if named else "errors" not in told
+
+
+async def test_the_place_of_a_mistake_is_named(client: httpx.AsyncClient, issuer: Issuer) -> None:
+    headers = {**issuer.bearer("registrar", province="IR-20"), "Content-Type": "application/json"}
+    told = said(await client.post("/t/v1/things", content=b'{"name": ab}', headers=headers), 400, "json_invalid")
+
+    assert "character 10," in told["detail"] and "نویسهٔ" in told["detail_fa"]
 
 
 async def test_a_body_of_another_kind(client: httpx.AsyncClient, issuer: Issuer) -> None:

@@ -104,8 +104,8 @@ def movement(changed: Changes, now: datetime) -> Movement:
 
 
 def place_name(round_id: str, province: str, partition: int) -> str:
-    """The id of a tally document; without dots, as it is a field's name in the marks."""
-    return f"{round_id.replace('.', '_')}/{province}/{partition}"
+    """The id of a tally document; a field's name in the marks as well: codes have no dots."""
+    return f"{round_id}/{province}/{partition}"
 
 
 @lru_cache(4096)

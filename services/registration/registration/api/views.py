@@ -84,7 +84,7 @@ class Consent(Body):
     """What was agreed to."""
 
     version: str = Field(max_length=40, examples=[consent.CURRENT])
-    given: Literal[True]
+    given: bool
 
 
 class ApplicationTyped(Body):
@@ -106,7 +106,7 @@ class ApplicationTyped(Body):
     def typed(self) -> dict[str, str]:
         """Each answer by its name."""
         told = self.model_dump(exclude={"consent", "channel"})
-        return {**told, "consent": self.consent.version}
+        return {**told, "consent": self.consent.version if self.consent.given else ""}
 
 
 class Registered(BaseModel):

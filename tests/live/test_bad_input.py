@@ -1,0 +1,305 @@
+"""Bad input at the country's door and on its topics: a clear answer with the field and what to do, and nothing lost."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from joserfc import jwt
+from joserfc.jwk import ECKey
+from pymongo import MongoClient
+
+from contracts.examples import examples
+from contracts.subjects import PARTITIONS, partition_of
+from contracts.topics import TOPICS, heard_by
+from peyvand.client import Client, sign_in
+from peyvand.country import SERVICES
+from peyvand.processes import wait_until
+from peyvand.simulation.drive import CONSENT
+from plumbing.identity import COOKIE
+from plumbing.relay import connect_producer
+from tests.contracts.garbage import garbage
+from tests.country import Country, open_round, started
+from tests.services.registration_office import a_national_id
+
+pytestmark = pytest.mark.server
+
+ROUND, SEMNAN, TEHRAN = "1404", "IR-20", "IR-23"
+PATH = f"/registration/v1/rounds/{ROUND}/applications"
+GARBAGE = 1_000  # records on each topic
+PERSON: dict[str, Any] = {
+    "national_id": a_national_id(1),
+    "birth_date": "1368-04-14",
+    "first_name": "مریم",
+    "last_name": "آزمون",
+    "sex": "female",
+    "mobile": "09120000018",
+    "province": SEMNAN,
+    "county": "2003",
+    "field": "JF001",
+    "work_mode": "independent",
+    "consent": {"version": CONSENT, "given": True},
+}
+WHOLE = json.dumps(PERSON).encode()
+TOMORROW = str(date.today() + timedelta(days=2))
+
+
+@pytest.fixture(scope="module")
+def country(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Country]:
+    """A country with an open round."""
+    with started(tmp_path_factory.mktemp("bad")) as country:
+        now = datetime.now(UTC)
+        open_round(country.url, ROUND, now - timedelta(days=1), now + timedelta(days=30))
+        yield country
+
+
+@pytest.fixture(scope="module")
+def registrar(country: Country) -> dict[str, str]:
+    """The header of an officer of Semnan."""
+    return {"Authorization": f"Bearer {sign_in(country.url, 'registrar', province=SEMNAN)}"}
+
+
+def with_(**answers: Any) -> bytes:
+    """The application with other answers."""
+    return json.dumps({**PERSON, **answers}).encode()
+
+
+def without(name: str) -> bytes:
+    """The application with one answer less."""
+    return json.dumps({n: value for n, value in PERSON.items() if n != name}).encode()
+
+
+BODIES: dict[str, tuple[bytes, int, str, dict[str, str]]] = {
+    # what it is: the body, status, code, and each field that must be named with its own code
+    "an unknown field": (with_(favourite=1), 422, "value_invalid", {"favourite": "unknown_field"}),
+    "a missing field": (without("mobile"), 422, "value_invalid", {"mobile": "missing_field"}),
+    "a number for a text": (with_(mobile=912), 422, "value_invalid", {"mobile": "wrong_type"}),
+    "a list for a text": (with_(first_name=["a"]), 422, "value_invalid", {"first_name": "wrong_type"}),
+    "null for a text": (with_(last_name=None), 422, "value_invalid", {"last_name": "wrong_type"}),
+    "a list of applications": (json.dumps([PERSON]).encode(), 422, "value_invalid", {"": "body_expected"}),
+    "nothing": (b"", 422, "value_invalid", {"": "body_expected"}),
+    "one megabyte": (with_(first_name="م" * (1 << 20)), 413, "too_large", {}),
+    "forty megabytes": (b" " * (40 << 20), 413, "too_large", {}),
+    "NaN": (WHOLE.replace(b'"female"', b"NaN"), 422, "value_invalid", {"sex": "wrong_type"}),
+    "-Infinity": (WHOLE.replace(b"true", b"-Infinity"), 422, "value_invalid", {"consent.given": "wrong_type"}),
+    "half an application": (WHOLE[:-9], 400, "json_invalid", {}),
+    "bytes that are no UTF-8": (WHOLE.replace(b'"female"', b'"\xff\xfe"'), 400, "malformed", {}),
+    "half a surrogate": (WHOLE.replace(b'"female"', b'"\\ud800"'), 422, "value_invalid", {"sex": "wrong_type"}),
+    "a depth of 20,000": (b"[" * 20_000, 400, "malformed", {}),
+    "a number of 5,000 digits": (WHOLE.replace(b'"female"', b"9" * 5_000), 400, "malformed", {}),
+    "a control character": (with_(first_name="a\0b"), 422, "value_invalid", {"first_name": "name_invalid"}),
+    "a name too long": (with_(last_name="م" * 500), 422, "value_invalid", {"last_name": "too_long"}),
+    "province and county swapped": (
+        with_(province="2003", county=SEMNAN),
+        422,
+        "value_invalid",
+        {"province": "province_unknown", "county": "county_unknown"},
+    ),
+    "a county of elsewhere": (with_(county="2301"), 422, "value_invalid", {"county": "county_not_in_province"}),
+    "another province": (with_(province=TEHRAN, county="2301"), 403, "scope_other", {"province": "scope_other"}),
+    "a birth in the future": (
+        with_(birth_date="1480-01-01"),
+        422,
+        "value_invalid",
+        {"birth_date": "birth_date_future"},
+    ),
+    "a birth in two days": (with_(birth_date=TOMORROW), 422, "value_invalid", {"birth_date": "birth_date_future"}),
+    "a day that never was": (with_(birth_date="1368-12-30"), 422, "value_invalid", {"birth_date": "date_invalid"}),
+    "a child": (with_(birth_date="1400-01-01"), 422, "value_invalid", {"birth_date": "underage"}),
+    "a wrong digit": (
+        with_(national_id="9990000019"),
+        422,
+        "value_invalid",
+        {"national_id": "national_id_check_digit"},
+    ),
+    "a field nobody knows": (with_(field="JF999"), 422, "value_invalid", {"field": "field_unknown"}),
+    "consent refused": (
+        with_(consent={"version": CONSENT, "given": False}),
+        422,
+        "value_invalid",
+        {"consent": "consent_missing"},
+    ),
+}
+
+
+def refused(answer: httpx.Response, status: int, code: str, fields: Mapping[str, str] | None = None) -> None:
+    """A problem with a sentence in both languages, for each field too."""
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    told = answer.json()
+    named = {each["field"]: each["code"] for each in told.get("errors", ())}
+    assert (answer.status_code, told["code"], named) == (status, code, dict(fields or {})), told
+    for each in (told, *told.get("errors", ())):
+        assert each["detail"] and any("آ" <= letter <= "ی" for letter in each["detail_fa"]), each
+        assert "…" not in each["detail"] + each["detail_fa"], each
+
+
+def post(country: Country, body: bytes, headers: Mapping[str, str]) -> httpx.Response:
+    """One application, as JSON."""
+    return httpx.post(country.url + PATH, content=body, headers={"Content-Type": "application/json", **headers})
+
+
+def registered(country: Country) -> int:
+    """How many people the registration knows, and reporting counts."""
+    with MongoClient[dict[str, Any]](country.state.mongo) as client:
+        counts = [client[each].records.count_documents({"kind": "applicant"}) for each in ("registration", "reporting")]
+    assert wait_until(lambda: counts[0] == _counted(country), 30)
+    return counts[0]
+
+
+def _counted(country: Country) -> int:
+    with MongoClient[dict[str, Any]](country.state.mongo) as client:
+        return client.reporting.records.count_documents({"kind": "applicant"})
+
+
+def _known(country: Country, subjects: Sequence[str]) -> int:
+    with MongoClient[dict[str, Any]](country.state.mongo) as client:
+        return client.reporting.records.count_documents({"_id": {"$in": list(subjects)}})
+
+
+@pytest.mark.parametrize("what", BODIES)
+def test_a_bad_application_is_refused_by_field(country: Country, registrar: dict[str, str], what: str) -> None:
+    body, status, code, fields = BODIES[what]
+    refused(post(country, body, registrar), status, code, fields)
+    assert registered(country) == 0
+
+
+def test_tokens_that_are_not_ours_open_nothing(country: Country) -> None:
+    """None, nonsense, without a signature, forged, expired, of another issuer, for another audience."""
+    ours = ECKey.import_key(json.loads((country.home.run / "issuer.jwk").read_bytes()))
+    stranger = ECKey.generate_key("P-256", {"kid": str(ours.kid)})
+    now = int(time.time())
+    good = {
+        "iss": f"{country.url}/issuer",
+        "aud": "peyvand",
+        "sub": "x",
+        "roles": ["registrar"],
+        "province": SEMNAN,
+        "iat": now,
+        "nbf": now,
+        "exp": now + 600,
+    }
+
+    def signed(key: Any = ours, **claims: Any) -> str:
+        return jwt.encode({"alg": "ES256", "kid": ours.kid, "typ": "at+jwt"}, {**good, **claims}, key)
+
+    whole = signed()
+    unsigned = f"eyJhbGciOiJub25lIn0.{whole.split('.')[1]}."
+    changed = ".".join([whole.split(".")[0], signed(roles=["manager"]).split(".")[1], whole.split(".")[2]])
+    wrong = {
+        "nonsense": "x.y.z",
+        "no signature": unsigned,
+        "changed afterwards": changed,
+        "another key": signed(stranger),
+        "expired": signed(iat=now - 900, nbf=now - 900, exp=now - 300),
+        "not yet": signed(nbf=now + 900),
+        "another issuer": signed(iss="https://elsewhere.example/issuer"),
+        "another audience": signed(aud="bank"),
+    }
+    for what, token in wrong.items():
+        answer = post(country, WHOLE, {"Authorization": f"Bearer {token}"})
+        assert answer.headers["www-authenticate"].startswith("Bearer"), what
+        refused(answer, 401, "unauthenticated")
+    refused(post(country, WHOLE, {}), 401, "unauthenticated")
+    refused(post(country, WHOLE, {"Authorization": "Basic eDp5"}), 401, "unauthenticated")
+    refused(post(country, WHOLE, {"Authorization": f"Bearer {signed(roles=['analyst'])}"}), 403, "forbidden")
+    # whole and ours it is good: what is refused is the application
+    refused(post(country, b"", {"Authorization": f"Bearer {whole}"}), 422, "value_invalid", {"": "body_expected"})
+    assert registered(country) == 0
+
+
+def test_a_post_from_another_site_is_refused(country: Country, registrar: dict[str, str]) -> None:
+    cookie = {"Cookie": f"{COOKIE}={registrar['Authorization'].removeprefix('Bearer ')}"}
+    for headers in (
+        {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {},
+    ):
+        refused(post(country, WHOLE, {**cookie, **headers}), 403, "cross_site")
+    form = {"Sec-Fetch-Site": "cross-site", "Content-Type": "application/x-www-form-urlencoded"}
+    refused(httpx.post(f"{country.url}/registration/apply", content=b"a=1", headers=form), 403, "cross_site")
+    refused(post(country, WHOLE, {**registrar, "Host": "evil.example"}), 400, "host_unknown")
+    assert registered(country) == 0
+
+
+def test_digits_of_three_scripts_and_keys_that_come_again(country: Country, registrar: dict[str, str]) -> None:
+    """Arabic and Persian ones are welcome; a key that comes again gets the first answer, for another body a refusal."""
+    arabic, persian = "٠١٢٣٤٥٦٧٨٩", "۰۱۲۳۴۵۶۷۸۹"
+    for n, script in enumerate((arabic, persian), 1):
+        typed = str.maketrans("0123456789", script)
+        body = with_(
+            national_id=a_national_id(700 + n).translate(typed),
+            birth_date="1368/04/14".translate(typed),
+            mobile="09120000018".translate(typed),
+        )
+        key = {**registrar, "Idempotency-Key": f"bad-input-{n}"}
+        first = post(country, body, key)
+        assert first.status_code == 201, first.text
+        again = post(country, body, key)
+        assert (again.status_code, again.json()["id"]) == (201, first.json()["id"])
+        refused(post(country, with_(national_id=a_national_id(710 + n)), key), 422, "idempotency_key_reused")
+        named = {"national_id": "already_registered"}
+        refused(
+            post(country, body, {**registrar, "Idempotency-Key": f"other-{n}-key"}), 409, "already_registered", named
+        )
+    for key_, code in (("x", "idempotency_key_invalid"), ("k" * 129, "idempotency_key_invalid")):
+        refused(post(country, WHOLE, {**registrar, "Idempotency-Key": key_}), 400, code, {"Idempotency-Key": code})
+    assert registered(country) == 2
+
+
+def odd() -> Iterator[tuple[str, bytes, int]]:
+    """Topic, bytes and partition of events that are well-formed, and make no sense to anybody."""
+    told = {each["type"].rpartition("peyvand.")[2]: each for each in map(json.loads, examples().values())}
+    registered, opened = told["registration.applicant.registered.v1"], told["screening.case.opened.v1"]
+    changes = (
+        {"time": "0001-01-01T00:00:00+14:00"},
+        {"time": "9999-12-31T23:59:59-14:00"},
+        {"recorded": "0001-01-01T00:00:00+14:00"},
+        {"policy": "9999-1"},
+        {"province": "IR-99"},
+    )
+    for example in (registered, opened):
+        for change in changes:
+            subject = str(uuid4())
+            raw = json.dumps({**example, "sequence": 1, "subject": subject, **change}).encode()
+            yield f"peyvand.{example['source']}", raw, partition_of(subject)
+
+
+def test_a_thousand_garbage_records_on_each_topic_stop_nobody(country: Country, registrar: dict[str, str]) -> None:
+    """Each is in the list of every service that hears it, people behind it are counted, no process is started anew."""
+    starts = {name: each.starts for name, each in country.state.processes.items()}
+    producer: Any = connect_producer(country.state.kafka, "garbage")()
+    for topic in TOPICS:
+        drawn = garbage(len(topic.name))
+        for n in range(GARBAGE):
+            producer.send(topic.name, key=b"garbage", value=next(drawn), partition=n % PARTITIONS)
+    strange = list(odd())
+    for name, raw, partition in strange:
+        producer.send(name, key=b"odd", value=raw, partition=partition)
+    producer.flush(60)
+    producer.close()
+    subjects = []
+    for n in range(PARTITIONS):
+        answer = post(country, with_(national_id=a_national_id(800 + n)), registrar)
+        assert answer.status_code == 201, answer.text
+        subjects.append(answer.json()["id"])
+
+    def unreadable() -> dict[str, int]:
+        with MongoClient[dict[str, Any]](country.state.mongo) as client:
+            return {each: client[each].unreadable.count_documents({}) for each in SERVICES}
+
+    expected = {each: GARBAGE * len(heard_by(each)) for each in SERVICES}
+    assert wait_until(lambda: unreadable() == expected, 60), (unreadable(), expected)
+    assert wait_until(lambda: _known(country, subjects) == PARTITIONS, 60)
+    assert httpx.get(f"{country.url}/readyz").json() == {"ready": True, "reasons": []}
+    assert {name: each.starts for name, each in country.state.processes.items()} == starts
+    someone = Client(country.url, sign_in(country.url, "operator"))
+    letters = Counter[str]()
+    for each in someone.get("/v1/dead-letters", limit=500):
+        letters[each["kind"]] += each["letters"]
+    assert letters["unreadable"] == expected["reporting"] and 0 < letters["parked"] <= len(strange)

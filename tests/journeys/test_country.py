@@ -23,7 +23,7 @@ from reporting.domain.indicators import PLAIN
 from reporting.store import MemoryTallies, place_name
 from tests.journeys.nation import ALL, PROVINCES, ROUND, START, Nation
 
-EXAMPLES = int(os.environ.get("PEYVAND_JOURNEYS", "200"))
+EXAMPLES = int(os.environ.get("PEYVAND_JOURNEYS", "1000"))
 SERVICES = ("registration", "screening", "market", "reporting")
 FIELDS = {
     "Q": "quota",

@@ -22,7 +22,8 @@ from contracts.subjects import PARTITIONS, kind_of
 from plumbing.clock import Clock
 from plumbing.mongo import MongoStore, transience
 from plumbing.reader import LogReader
-from plumbing.record import Forgotten, Place, Record, recall
+from plumbing.recalling import Forgotten, recall
+from plumbing.record import Place, Record
 from plumbing.restored import MARK, Mark, marked
 from plumbing.store import Changes, Known, Transient
 

@@ -33,7 +33,7 @@ class Stride(NamedTuple):
     """What was read of a few partitions, from where to where, and where the log ended then; `to` is empty where it
     could not be."""
 
-    records: Sequence[Any]
+    heard: Sequence[Message | Unread]
     at: Mapping[TopicPartition, int]
     to: Mapping[TopicPartition, int]
     ends: Mapping[TopicPartition, int]
@@ -150,7 +150,7 @@ class Consumer:
         self.unsure = False
 
     async def _live(self, messages: Sequence[Any]) -> None:
-        taken: list[Any] = []
+        taken: list[Message | Unread] = []
         ranges: dict[TopicPartition, tuple[int, int]] = {}
         for m in messages:
             tp = TopicPartition(m.topic, m.partition)
@@ -160,7 +160,7 @@ class Consumer:
             if m.offset > expected:  # a hole: the log knows what lies in it
                 self.behind.add(tp)
             elif m.offset == expected:
-                taken.append(m)
+                taken.append(hear(m))
                 ranges[tp] = (first, expected + 1)
         if ranges:
             await self._step(taken, ranges)
@@ -174,7 +174,8 @@ class Consumer:
             self.ahead = asyncio.create_task(self._read(turn, stands, stride.ends))
         ranges = {tp: (at, stride.to[tp]) for tp, at in stride.at.items() if stride.to[tp] > at and tp in self.cursors}
         try:
-            await self._step([r for r in stride.records if (r.topic, r.partition) in ranges], ranges)
+            gone = stride.at.keys() - self.cursors.keys()  # taken away meanwhile
+            await self._step([h for h in stride.heard if _place(h) not in gone] if gone else stride.heard, ranges)
             self.stride = min(self.stride * 2, STRIDE)
         except Conflict:
             self.stride = max(self.stride // 2, SMALLEST_STRIDE)
@@ -205,11 +206,11 @@ class Consumer:
         at = {tp: offset for tp, offset in stands.items() if tp.partition in turn}
         try:
             await self.reader.seek(at)
-            records, to = await self.reader.stride({tp: ends[tp] for tp in at}, self.stride)
+            heard, to = await self.reader.stride({tp: ends[tp] for tp in at}, self.stride, hear)
         except OffsetOutOfRangeError as e:
             self._break(dict.fromkeys(at.keys() & self.cursors.keys(), f"the log lacks what the cursor needs: {e}"))
             return Stride([], at, {}, ends)
-        return Stride(records, at, to, ends)
+        return Stride(heard, at, to, ends)
 
     async def close(self) -> None:
         """Lets go of what was read ahead."""
@@ -230,19 +231,12 @@ class Consumer:
             self.last_caught_up = number
         return turn
 
-    async def _step(self, records: Sequence[Any], ranges: Ranges) -> None:
+    async def _step(self, heard: Sequence[Message | Unread], ranges: Ranges) -> None:
         """From where the reader stood to where it stands, in one transaction with what lies between."""
-        messages, unreadable = [], []
-        for r in records:
-            place = Place(r.topic, r.partition, r.offset)
-            try:
-                if r.key is None or r.value is None:
-                    raise Unreadable("no key" if r.key is None else "no value")
-                messages.append(Message(read(r.value), r.value, place))
-            except Unreadable as why:
-                unreadable.append(Unread(place, r.value, str(why)))
-                metrics.UNREADABLE.labels(self.service, r.topic).inc()
-        if unreadable:
+        messages = [h for h in heard if isinstance(h, Message)]
+        if unreadable := [h for h in heard if isinstance(h, Unread)]:
+            for each in unreadable:
+                metrics.UNREADABLE.labels(self.service, each.place.topic).inc()
             await self.store.quarantine(unreadable)
         await self._process(messages, ranges)
         self.cursors = {tp: ranges[tp][1] if tp in ranges else at for tp, at in self.cursors.items()}
@@ -276,6 +270,22 @@ class Consumer:
         if messages:
             await self._process(sorted(messages, key=lambda m: (m.envelope.subject, m.envelope.sequence)), {})
         return bool(messages)
+
+
+def hear(record: Any) -> Message | Unread:
+    """What one record of the log says, or why nobody can read it."""
+    place = Place(record.topic, record.partition, record.offset)
+    try:
+        if record.key is None or record.value is None:
+            raise Unreadable("no key" if record.key is None else "no value")
+        return Message(read(record.value), record.value, place)
+    except Unreadable as why:
+        return Unread(place, record.value, str(why))
+
+
+def _place(heard: Message | Unread) -> TopicPartition:
+    assert heard.place is not None
+    return TopicPartition(heard.place.topic, heard.place.partition)
 
 
 def _lags(stands: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:

@@ -38,7 +38,9 @@ def document_of(rules: Rules, r: Record) -> dict[str, Any]:
     place = {"kind": kind_of(r.subject), "partition": partition_of(r.subject), "relayed": 0}
     found: dict[str, Any] = {"_id": r.subject, **place, "version": r.version, "rules": rules.VERSION}
     for part in _PARTS.values():
-        found |= {name: value for name, value in part(r).items() if value is not None}
+        for name, value in part(r).items():
+            if value is not None:
+                found[name] = value
     if r.emitted:
         found |= {"emitted": list(r.emitted), "unrelayed_since": machine_now()}
     return found

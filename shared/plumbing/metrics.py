@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import msgspec
 from prometheus_client import Counter, Gauge, Histogram
 
+from contracts.events import Event
 from plumbing.clock import machine_now
 
 if TYPE_CHECKING:
     from plumbing.mongo import MongoStore
     from plumbing.processing import Processed
-    from plumbing.record import Message
+    from plumbing.record import Message, Record
     from plumbing.store import TopicPartition
 
 LATENCIES_A_BATCH = 1_000  # of a longer batch only every n-th event's latency is observed
@@ -222,25 +223,30 @@ class Backlog(msgspec.Struct, frozen=True, kw_only=True):
     emitted_longest: int = 0  # 0 where no subject has passed the alarm
 
 
+_UNMOVED: "tuple[Mapping[str, int], Record | None]" = {}, None
+
+
 def observe_batch(service: str, messages: "Sequence[Message]", done: "Processed") -> None:
     """Counts what became of each event of a batch, and how long it took to get there."""
     now = machine_now()
     inboxes = {after.subject: (before.inbox, after) for before, after in done.changes}
-    tally: Tally[tuple[str, str]] = Tally()
+    tally: dict[tuple[type[Event], str], int] = {}
     handled = []
     for m in messages:
         e = m.envelope
-        before, after = inboxes.get(e.subject, (None, None))
-        if before is None or after is None or e.sequence <= before.get(e.source, 0):
+        source, sequence = e.source, e.sequence
+        before, after = inboxes.get(e.subject, _UNMOVED)
+        if after is None or sequence <= before.get(source, 0):
             outcome = "repeated"
-        elif e.sequence <= after.inbox.get(e.source, 0):
+        elif sequence <= after.inbox.get(source, 0):
             outcome = "handled"
             handled.append(m)
         else:
-            outcome = "faulty" if e.source in after.parked and after.parked[e.source].fault else "early"
-        tally[e.event.TYPE, outcome] += 1
-    for (kind, outcome), n in tally.items():
-        EVENTS_HEARD.labels(service, kind, outcome).inc(n)
+            outcome = "faulty" if source in after.parked and after.parked[source].fault else "early"
+        kind = type(e.event), outcome
+        tally[kind] = tally.get(kind, 0) + 1
+    for (event, outcome), n in tally.items():
+        EVENTS_HEARD.labels(service, event.TYPE, outcome).inc(n)
     seconds = EVENT_TO_HANDLED.labels(service)
     for m in handled[:: len(handled) // LATENCIES_A_BATCH + 1]:
         if m.envelope.recorded is not None:

@@ -1,7 +1,7 @@
 """The log itself, from any offset, in long strides (aiokafka `assign`: no group, never a reset)."""
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -9,7 +9,12 @@ from aiokafka.errors import KafkaTimeoutError
 
 STRIDE = 50_000  # events of one partition in one transaction, when catching up
 ANSWERS_WITHIN = 15_000  # milliseconds; after them a connection that is silent counts as dead
+PIECE = 1_000  # records made something of while the processor still has them at hand
 PATIENCE = 5  # seconds without anything, though there is something
+
+
+def _as_it_is(record: Any) -> Any:
+    return record
 
 
 class LogReader:
@@ -40,18 +45,19 @@ class LogReader:
             client.seek(tp, offset)
 
     async def stride(
-        self, ends: Mapping[TopicPartition, int], most: int = STRIDE
+        self, ends: Mapping[TopicPartition, int], most: int = STRIDE, each: Callable[[Any], Any] = _as_it_is
     ) -> tuple[list[Any], dict[TopicPartition, int]]:
         """The next records, and where the reader stands after them: behind control records too, which have no event.
 
-        Raises KafkaError: OffsetOutOfRangeError where the log lacks them, KafkaTimeoutError where nothing comes.
+        `each` makes of a record what is kept. Raises KafkaError: OffsetOutOfRangeError where the log lacks them,
+        KafkaTimeoutError where nothing comes.
         """
         client = await self._started()
         records: list[Any] = []
         began, empty = {tp: await client.position(tp) for tp in ends}, 0
         while empty < PATIENCE:
-            got = await client.getmany(timeout_ms=1_000, max_records=most - len(records))
-            records += [r for each in got.values() for r in each]
+            got = await client.getmany(timeout_ms=1_000, max_records=min(PIECE, most - len(records)))
+            records += [each(r) for found in got.values() for r in found]
             at = {tp: await client.position(tp) for tp in ends}
             if len(records) >= most or all(at[tp] >= end for tp, end in ends.items()) or (not got and at != began):
                 return records, at

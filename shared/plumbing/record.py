@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, Protocol
 
 import msgspec
@@ -149,7 +150,7 @@ def emit(
 ) -> Record:
     """The record after events of its own. Raises RecordFull."""
     after = _say(record, rules, service, events, moment, actor, cause, traceparent)
-    return record if after is record else _found_by(after, rules)
+    return record if after is record else found_by(after, rules)
 
 
 def _say(
@@ -211,13 +212,16 @@ def receive_all(record: Record, rules: Rules, service: str, messages: Iterable[M
 
     What the record is looked up by is found once, at the end: most of what comes in between is never stored.
     """
-    after, messages = record, tuple(messages)
-    for message in messages:
-        after = _receive(after, rules, service, message, moment)
+    messages, after, done = tuple(messages), record, 0
+    while done < len(messages):
+        after, reached = _run(after, rules, service, messages, done, moment)
+        if reached == done:
+            after, reached = _receive(after, rules, service, messages[done], moment), done + 1
+        done = reached
     if after is record:
         return record
     try:
-        return _found_by(after, rules)
+        return found_by(after, rules)
     except Exception as fault:
         if len(messages) == 1:
             return park(record, messages[0], _why(fault), moment)
@@ -226,19 +230,52 @@ def receive_all(record: Record, rules: Rules, service: str, messages: Iterable[M
         return record
 
 
+def _run(
+    record: Record, rules: Rules, service: str, messages: Sequence[Message], first: int, moment: Moment
+) -> tuple[Record, int]:
+    """The record after those events from the `first` on that can simply be folded, and which is the next.
+
+    One that is answered ends the run; one that comes early or meets a fault is left to `_receive`.
+    """
+    if record.parked:
+        return record, first
+    state, inbox, reached = record.state, dict(record.inbox), first
+    at, evolve, react = event_time(record, moment), rules.evolve, rules.react
+    for message in islice(messages, first, None):
+        envelope = message.envelope
+        missing = _missing(inbox, envelope)
+        if missing > 0:
+            break
+        if not missing:
+            try:
+                told = evolve(state, envelope)
+                if answer := react(told, envelope, at):
+                    known = replace(record, state=told, inbox={**inbox, envelope.source: envelope.sequence})
+                    return _answer(known, rules, service, answer, envelope, moment), reached + 1
+            except Exception:
+                break
+            state, inbox[envelope.source] = told, envelope.sequence
+        reached += 1
+    return (record if inbox == record.inbox else replace(record, state=state, inbox=inbox)), reached
+
+
+def _missing(inbox: Mapping[str, int], envelope: Envelope) -> int:
+    """How many of its source's events must come before this one; below 0 it is a repeat."""
+    return envelope.sequence - inbox.get(envelope.source, 0) - 1
+
+
 def _receive(record: Record, rules: Rules, service: str, message: Message, moment: Moment) -> Record:
-    envelope = message.envelope
-    source, sequence, last = envelope.source, envelope.sequence, record.inbox.get(envelope.source, 0)
-    if sequence <= last:
+    envelope, source = message.envelope, message.envelope.source
+    missing, parked = _missing(record.inbox, envelope), record.parked.get(source)
+    if missing < 0:
         return record
-    parked = record.parked.get(source)
-    if sequence > last + 1 or (parked and parked.fault):
+    if missing or (parked and parked.fault):
         return park(record, message, parked.fault if parked else "", moment)
     try:
         handled = _handle(record, rules, service, envelope, moment)
     except Exception as fault:  # this subject stops here, everyone else flows on
         return park(record, message, _why(fault), moment)
-    return _drain(handled, rules, service, source, moment) if parked else handled
+    return drain(handled, rules, service, source, moment) if parked else handled
 
 
 def park(record: Record, message: Message, fault: str, moment: Moment) -> Record:
@@ -254,7 +291,7 @@ def park(record: Record, message: Message, fault: str, moment: Moment) -> Record
 def retry(record: Record, rules: Rules, service: str, source: str, moment: Moment) -> Record:
     """The record after its parked events of one source were tried again, in order. Raises Refused: nothing_parked."""
     parked = _waiting(record, source)
-    return _drain(_keep(record, source, replace(parked, fault="")), rules, service, source, moment)
+    return drain(_keep(record, source, replace(parked, fault="")), rules, service, source, moment)
 
 
 def discard(record: Record, rules: Rules, service: str, source: str, reason: str, who: str, moment: Moment) -> Record:
@@ -268,60 +305,7 @@ def discard(record: Record, rules: Rules, service: str, source: str, reason: str
         inbox={**record.inbox, source: sequence},
         discarded=(*record.discarded, Discarded(source, sequence, reason, who, moment.recorded)),
     )
-    return _drain(given_up, rules, service, source, moment)
-
-
-class Forgotten(Exception):
-    """The log and this record do not tell the same story: one of them lacks what the other goes on from."""
-
-
-def recall(
-    record: Record,
-    rules: Rules,
-    service: str,
-    own: Mapping[int, bytes],
-    heard: Mapping[str, Mapping[int, bytes]],
-    moment: Moment,
-) -> tuple[Record, list[str]]:
-    """The record after events of its own that its store forgot and the log has; nothing is reacted to twice.
-
-    `own` are the log's, by sequence; `heard` what other services said about the subject. Of an event that answers
-    another, that one and those before it count as handled. Gives also which of those the log does not have
-    (source/sequence). Raises Forgotten.
-    """
-    missing: list[str] = []
-    if (known := own.get(record.last_sequence)) and digest(known) != record.last_hash:
-        raise Forgotten(f"{record.subject}: event {record.last_sequence} is another in the log")
-    while raw := own.get(record.last_sequence + 1):
-        e = read(raw)
-        if e.previous != record.last_hash:
-            raise Forgotten(f"{record.subject}: event {e.sequence} in the log follows another than ours")
-        state, inbox = record.state, record.inbox
-        source, _, number = e.cause.rpartition("/")
-        if source and int(number) > inbox.get(source, 0):
-            for sequence in range(inbox.get(source, 0) + 1, int(number) + 1):
-                try:
-                    state = rules.evolve(state, read(heard[source][sequence]))
-                except Exception:  # not in the log, or one that had been given up
-                    missing.append(f"{source}/{record.subject}/{sequence}")
-            inbox = {**inbox, source: int(number)}
-        state = rules.evolve(state, e)
-        record = replace(
-            record,
-            state=state,
-            inbox=inbox,
-            last_sequence=e.sequence,
-            last_time=max(e.time, record.last_time),
-            last_hash=digest(raw),
-            emitted=(*record.emitted, raw),
-        )
-        record = _found_by(record, rules)
-    if later := [sequence for sequence in own if sequence > record.last_sequence]:
-        raise Forgotten(f"{record.subject}: the log has event {min(later)} and not {record.last_sequence + 1}")
-    for source, parked in record.parked.items():
-        if not parked.fault:
-            record = _drain(record, rules, service, source, moment)
-    return record, missing
+    return drain(given_up, rules, service, source, moment)
 
 
 def stranded(record: Record) -> list[Place]:
@@ -337,12 +321,12 @@ def stranded(record: Record) -> list[Place]:
     return places
 
 
-def _drain(record: Record, rules: Rules, service: str, source: str, moment: Moment) -> Record:
+def drain(record: Record, rules: Rules, service: str, source: str, moment: Moment) -> Record:
     """Handles what waits, as far as it is dense, whole and without fault; forgets what has been handled meanwhile."""
     parked, fault = record.parked.get(source, Parked()), ""
     while isinstance(raw := parked.envelopes.get(record.inbox.get(source, 0) + 1), bytes):
         try:
-            record = _found_by(_handle(record, rules, service, read(raw), moment), rules)
+            record = found_by(_handle(record, rules, service, read(raw), moment), rules)
         except Exception as e:
             fault = _why(e)
             break
@@ -355,13 +339,17 @@ def _handle(record: Record, rules: Rules, service: str, envelope: Envelope, mome
     state = rules.evolve(record.state, envelope)
     known = replace(record, state=state, inbox={**record.inbox, envelope.source: envelope.sequence})
     said = rules.react(state, envelope, event_time(record, moment))
-    if not said:
-        return known
-    cause = f"{envelope.source}/{envelope.sequence}"
-    return _say(known, rules, service, said, moment, "", cause, envelope.traceparent)
+    return _answer(known, rules, service, said, envelope, moment) if said else known
 
 
-def _found_by(record: Record, rules: Rules) -> Record:
+def _answer(
+    known: Record, rules: Rules, service: str, said: Sequence[Event | Said], heard: Envelope, moment: Moment
+) -> Record:
+    cause = f"{heard.source}/{heard.sequence}"
+    return _say(known, rules, service, said, moment, "", cause, heard.traceparent)
+
+
+def found_by(record: Record, rules: Rules) -> Record:
     """The record with what its state is looked up by; what has no value is not there: no index must meet it."""
     found = rules.indexed(record.state)
     both = {**found, **record.private.indexed} if record.private.indexed else found

@@ -18,6 +18,7 @@ from contracts.topics import heard_by
 from plumbing.clock import system_clock
 from plumbing.reader import LogReader
 from plumbing.record import Message, Record, receive_all
+from plumbing.serving import collect_seldom
 from reporting.domain import RULES
 from reporting.domain.contributions import contributions
 from tests.bench.bare import decode
@@ -61,16 +62,15 @@ async def fold(kafka: str) -> tuple[int, float]:
         known: dict[str, Record] = {}
         await reader.seek(at)
         while any(at[tp] < end for tp, end in mine.items()):
-            records, at = await reader.stride(mine, STRIDE)
+            heard, at = await reader.stride(mine, STRIDE, lambda r: Message(read(r.value), r.value))
             told = defaultdict[str, list[Message]](list)
-            for r in records:
-                envelope = read(r.value)
-                told[envelope.subject].append(Message(envelope, r.value))
+            for message in heard:
+                told[message.envelope.subject].append(message)
             for subject, messages in told.items():
                 rules = RULES[kind_of(subject)]
                 before = known.get(subject) or Record(subject=subject, state=rules.State())
                 known[subject] = receive_all(before, rules, "reporting", messages, moment)
-            n += len(records)
+            n += len(heard)
         for record in known.values():
             tallies.update(contributions(record.state))
     took = time.perf_counter() - began
@@ -83,6 +83,7 @@ async def fold(kafka: str) -> tuple[int, float]:
 def main(arguments: Sequence[str]) -> None:
     """Reads, and prints one JSON line."""
     what, kafka = arguments
+    collect_seldom()
     before = time.process_time()
     n, seconds = uvloop.run({"raw": raw, "fold": fold}[what](kafka))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10

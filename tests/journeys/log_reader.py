@@ -1,6 +1,6 @@
 """What reads the log in the country of one process: its promises are those of `plumbing.reader.LogReader`."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,10 +29,10 @@ class Reader:
         self.at = dict(at)
 
     async def stride(
-        self, ends: Mapping[TopicPartition, int], most: int
+        self, ends: Mapping[TopicPartition, int], most: int, each: Callable[[Any], Any]
     ) -> tuple[list[Any], dict[TopicPartition, int]]:
         """All there is up to the ends."""
-        found = [r for tp, end in ends.items() for r in self.records(tp, self.at[tp], end)]
+        found = [each(r) for tp, end in ends.items() for r in self.records(tp, self.at[tp], end)]
         self.at |= ends
         return found, dict(self.at)
 

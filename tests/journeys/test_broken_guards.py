@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from contracts.envelope import Envelope
 from contracts.subjects import ledger_subject
 from plumbing import record as one
 from plumbing import store as ways
 from plumbing.memory import MemoryStore
-from plumbing.record import Message, Record, Rules
+from plumbing.record import Record
 from plumbing.relay import Relay
 from plumbing.store import Ask, Changes, Done, Transient, execute
 from registration.consumer import seats
@@ -127,21 +128,14 @@ async def swapped_blindly(self: MemoryStore, before: Record, after: Record) -> b
     return True
 
 
-def repeats_handled(record: Record, rules: Rules, service: str, message: Message, moment: Any) -> Record:
+def repeats_handled(inbox: Mapping[str, int], envelope: Envelope) -> int:
     """What has been handled is handled again."""
-    source, sequence = message.envelope.source, message.envelope.sequence
-    if sequence <= record.inbox.get(source, 0):
-        again = RECEIVE(replace(record, inbox={**record.inbox, source: sequence - 1}), rules, service, message, moment)
-        return replace(again, inbox=record.inbox)
-    return RECEIVE(record, rules, service, message, moment)
+    return max(MISSING(inbox, envelope), 0)
 
 
-def gaps_leapt(record: Record, rules: Rules, service: str, message: Message, moment: Any) -> Record:
+def gaps_leapt(inbox: Mapping[str, int], envelope: Envelope) -> int:
     """What comes early is handled early."""
-    source, sequence = message.envelope.source, message.envelope.sequence
-    if sequence > record.inbox.get(source, 0) + 1:
-        record = replace(record, inbox={**record.inbox, source: sequence - 1})
-    return RECEIVE(record, rules, service, message, moment)
+    return min(MISSING(inbox, envelope), 0)
 
 
 async def cursor_outside(
@@ -183,14 +177,14 @@ def ties_by_quota_alone(self: Score, table: str) -> tuple[Fraction, ...]:
     return self.ranked_on(table), Fraction(self.counts.quota)
 
 
-HONEST, MOVE, CHANGES, RECEIVE = MemoryStore.transact, MemoryTallies.move, seats._Pass.changes, one._receive
+HONEST, MOVE, CHANGES, MISSING = MemoryStore.transact, MemoryTallies.move, seats._Pass.changes, one._missing
 GUARDS: dict[str, tuple[Callable[[], Awaitable[None]], Any, str, Any]] = {
     "acknowledged before stored": (rush, country, "execute", acknowledged_before_stored),
     "no compare-and-swap": (rush, MemoryStore, "swap", swapped_blindly),
     "a person is not unique": (rush, MemoryStore, "_check_unique", lambda *_: None),
     "a key is not remembered": (rush, ways, "_answered_here", lambda *_: None),
-    "repeats are handled": (rush, one, "_receive", repeats_handled),
-    "gaps are leapt over": (rush, one, "_receive", gaps_leapt),
+    "repeats are handled": (rush, one, "_missing", repeats_handled),
+    "gaps are leapt over": (rush, one, "_missing", gaps_leapt),
     "tallies are added to": (rush, MemoryTallies, "move", added),
     "the ledger is not written": (rush, seats._Pass, "changes", ledger_forgotten),
     "ties are broken by the quota alone": (rush, Score, "order", ties_by_quota_alone),

@@ -21,7 +21,8 @@ from peyvand.running import Trouble
 from plumbing import restored
 from plumbing.mongo import MongoStore, connect
 from plumbing.reader import LogReader
-from plumbing.record import Forgotten, Parked, Record, emit, recall, receive
+from plumbing.recalling import Forgotten, recall
+from plumbing.record import Parked, Record, emit, receive
 from plumbing.restored import Mark, closed_until_complete, mark, marked
 from plumbing.settings import Settings
 from plumbing.store import execute, execute_many

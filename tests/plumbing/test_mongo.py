@@ -38,7 +38,8 @@ async def database(parts: Parts) -> AsyncIterator[Any]:
 
 async def store_of(database: Any, rules: Any = Asking, **options: Any) -> MongoStore:
     """A prepared store."""
-    store = MongoStore(database, "registration", {"applicant": rules}, **options)
+    service = "screening" if rules is Answering else "registration"
+    store = MongoStore(database, service, {"applicant": rules}, **options)
     await store.prepare()
     return store
 

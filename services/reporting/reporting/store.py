@@ -24,7 +24,7 @@ from plumbing.mongo import MongoStore, transience
 from plumbing.store import Changes
 from reporting.domain import RULES
 from reporting.domain import round as rounds
-from reporting.domain.contributions import contributions
+from reporting.domain.contributions import Deltas, contributions
 from reporting.domain.figures import Figures, current
 
 ROUNDS = "rounds"  # what a mark calls the rounds themselves
@@ -71,6 +71,7 @@ class AnyTallies(Protocol):
 def movement(changed: Changes, now: datetime) -> Movement:
     """What a batch of changed records adds to the tallies."""
     moved = Movement({}, {}, {})
+    sums: dict[tuple[str, int], Deltas] = {}  # by round and partition
     now_ms = int(now.timestamp() * 1000)
     for before, after in changed:
         partition = partition_of(after.subject)
@@ -87,17 +88,17 @@ def movement(changed: Changes, now: datetime) -> Movement:
         old, new = contributions(old_state), contributions(new_state)
         if old == new:
             continue
-        moved_here: dict[str, dict[str, int]] = {}
-        last = ""
-        for key in new if not old else old.keys() | new.keys():
-            if n := new.get(key, 0) - old.get(key, 0):
-                province, day, indicator = key
-                if province != last:  # an applicant's deltas lie mostly in one province
-                    moved_here = moved.places.setdefault((new_state.round, province, partition), {})
-                    moved.heard[province] = max(new_state.recorded, moved.heard.get(province, 0))
-                    last = province
-                by = moved_here.setdefault(iso_day(day), {})
-                by[indicator] = by.get(indicator, 0) + n
+        here = sums.setdefault((new_state.round, partition), {})
+        for key, n in new.items():
+            here[key] = here.get(key, 0) + n
+        for key, n in old.items():
+            here[key] = here.get(key, 0) - n
+        province = after.indexed.get("scope", "").partition("/")[0]
+        moved.heard[province] = max(new_state.recorded, moved.heard.get(province, 0))
+    for (round_id, partition), deltas in sums.items():
+        for (province, day, indicator), n in deltas.items():
+            if n:
+                moved.places.setdefault((round_id, province, partition), {}).setdefault(iso_day(day), {})[indicator] = n
     for round_id, province, partition in moved.places:
         moved.marks[partition].versions[place_name(round_id, province, partition)] = 1
     return moved
@@ -128,8 +129,7 @@ class Tallies:
             UpdateOne(
                 {"_id": place_name(round_id, province, partition)},
                 {
-                    "$inc": {"version": 1}
-                    | {f"days.{day}.{i}": n for day, by in days.items() for i, n in by.items() if n},
+                    "$inc": {"version": 1} | {f"days.{day}.{i}": n for day, by in days.items() for i, n in by.items()},
                     "$setOnInsert": {"round": round_id, "province": province, "partition": partition},
                 },
                 upsert=True,

@@ -3,15 +3,13 @@
 Every field is written by one source only, so that any interleaving of the sources gives the same end.
 """
 
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
-from contracts.calendar import tehran_day
 from contracts.commands import Said
 from contracts.envelope import Context, Envelope
 from contracts.events import (
@@ -34,6 +32,7 @@ from contracts.events import (
     ProducerConnected,
     ProducerReadied,
 )
+from reporting.domain.instants import day_of, newest
 
 VERSION = 1
 
@@ -99,17 +98,16 @@ def evolve(state: State, envelope: Envelope) -> State:
     """The facts after one more event."""
     event = envelope.event
     number = getattr(event, "application", 0)
-    recorded = int(envelope.recorded.timestamp() * 1000) if envelope.recorded else 0
     applications = state.applications
     if number:
         known = applications.get(number, _NOTHING)
-        told = _tell(known, event, _day(envelope.time), envelope)
+        told = _tell(known, event, envelope)
         if told is not known:
             applications = {**applications, number: told}
     return State(
         round=envelope.context.round or state.round,
         applications=applications,
-        recorded=max(recorded, state.recorded),
+        recorded=newest(state.recorded, envelope.recorded),
     )
 
 
@@ -129,52 +127,11 @@ def context(state: State) -> Context:
 _NOTHING = Application()
 
 
-def _tell(known: Application, event: Event, day: int, envelope: Envelope) -> Application:
-    """The application after an event about it; one that reporting has no use for changes nothing."""
-    match event:
-        case ApplicantRegistered() | ApplicantReactivated():
-            return replace(_placed(known, envelope.context), registered=day)
-        case ApplicantIdentityChecked(result=result):
-            return _placed(_checked(known, result, day), envelope.context)
-        case ApplicantAdmitted():
-            return replace(_placed(known, envelope.context), admitted=known.admitted or day)
-        case ApplicantSeatReleased():
-            return replace(_placed(known, envelope.context), released=known.released or day)
-        case ApplicantWithdrawn():
-            return replace(_placed(known, envelope.context), withdrawn=day, withdrawn_at=envelope.time)
-        case CaseOpened(due=due) | CaseBreached(due=due):
-            return replace(known, case_due=due.toordinal())
-        case CaseDecided(outcome=outcome):
-            return replace(known, decided=day, decided_at=envelope.time, approved=outcome == "approved")
-        case CapacityRequested(due=due) | CapacityBreached(due=due):
-            return replace(known, capacity_due=due.toordinal())
-        case CapacityIdentified():
-            return replace(known, identified=known.identified or day)
-        case ProducerReadied():
-            return replace(known, readied=known.readied or day)
-        case ProducerConnected(connection=name, evidence=grade):
-            return _connected(known, name, _raised(Connection(claimed=day), grade, day))
-        case ConnectionEvidenced(connection=name, to=grade):
-            return _connected(known, name, _raised(_connection(known, name, day), grade, day))
-        case ConnectionSustained(connection=name):
-            return _connected(known, name, replace(_connection(known, name, day), sustained=day))
-        case ConnectionEnded(connection=name):
-            return _connected(known, name, replace(_connection(known, name, day), ended=day))
-    return known
-
-
-def _placed(known: Application, context: Context) -> Application:
-    """Where the application belongs is what registration last said; what others carry are copies."""
-    if (known.province, known.county, known.field) == (context.province, context.county, context.field):
-        return known
-    return replace(known, province=context.province, county=context.county, field=context.field, policy=context.policy)
-
-
-def _checked(known: Application, result: str, day: int) -> Application:
-    verified = result == "match"
-    if result == "unavailable" or verified == (bool(known.answers) and known.answers[-1][1]):
-        return known
-    return replace(known, answers=(*known.answers, (day, verified)))
+def _checked(a: Application, e: ApplicantIdentityChecked, day: int) -> Application:
+    verified = e.result == "match"
+    if e.result == "unavailable" or verified == (bool(a.answers) and a.answers[-1][1]):
+        return a
+    return replace(a, answers=(*a.answers, (day, verified)))
 
 
 def _connection(known: Application, name: str, day: int) -> Connection:
@@ -195,13 +152,59 @@ def _raised(connection: Connection, grade: str, day: int) -> Connection:
     )
 
 
-@lru_cache(4096)
-def _day_of(day: int, half_hour: int) -> int:
-    return tehran_day(datetime.fromordinal(day).replace(tzinfo=UTC) + timedelta(minutes=30 * half_hour)).toordinal()
+def _made(a: Application, e: ProducerConnected, day: int) -> Application:
+    return _connected(a, e.connection, _raised(Connection(claimed=day), e.evidence, day))
 
 
-def _day(instant: datetime) -> int:
-    """The day in Tehran; its offset is a whole number of half hours, so each half hour is looked up once."""
-    if instant.tzinfo is not UTC:
-        instant = instant.astimezone(UTC)
-    return _day_of(instant.toordinal(), instant.hour * 2 + instant.minute // 30)
+def _evidenced(a: Application, e: ConnectionEvidenced, day: int) -> Application:
+    return _connected(a, e.connection, _raised(_connection(a, e.connection, day), e.to, day))
+
+
+def _sustained(a: Application, e: ConnectionSustained, day: int) -> Application:
+    return _connected(a, e.connection, replace(_connection(a, e.connection, day), sustained=day))
+
+
+def _ended(a: Application, e: ConnectionEnded, day: int) -> Application:
+    return _connected(a, e.connection, replace(_connection(a, e.connection, day), ended=day))
+
+
+def _placed(known: Application, context: Context) -> Application:
+    """Where the application belongs is what registration last said; what others carry are copies."""
+    if known.county == context.county and known.field == context.field and known.province == context.province:
+        return known
+    return replace(known, province=context.province, county=context.county, field=context.field, policy=context.policy)
+
+
+Telling = Callable[[Application, Any, datetime], Application]  # what is known, the event, when it happened
+
+# The application after an event about it; one that is not here changes nothing. Looked up by type: there are millions.
+_BY_REGISTRATION: Mapping[type[Event], Telling] = {
+    ApplicantRegistered: lambda a, e, at: replace(a, registered=day_of(at)),
+    ApplicantReactivated: lambda a, e, at: replace(a, registered=day_of(at)),
+    ApplicantIdentityChecked: lambda a, e, at: _checked(a, e, day_of(at)),
+    ApplicantAdmitted: lambda a, e, at: replace(a, admitted=a.admitted or day_of(at)),
+    ApplicantSeatReleased: lambda a, e, at: replace(a, released=a.released or day_of(at)),
+    ApplicantWithdrawn: lambda a, e, at: replace(a, withdrawn=day_of(at), withdrawn_at=at),
+}
+_BY_OTHERS: Mapping[type[Event], Telling] = {
+    CaseOpened: lambda a, e, at: replace(a, case_due=e.due.toordinal()),
+    CaseBreached: lambda a, e, at: replace(a, case_due=e.due.toordinal()),
+    CaseDecided: lambda a, e, at: replace(a, decided=day_of(at), decided_at=at, approved=e.outcome == "approved"),
+    CapacityRequested: lambda a, e, at: replace(a, capacity_due=e.due.toordinal()),
+    CapacityBreached: lambda a, e, at: replace(a, capacity_due=e.due.toordinal()),
+    CapacityIdentified: lambda a, e, at: replace(a, identified=a.identified or day_of(at)),
+    ProducerReadied: lambda a, e, at: replace(a, readied=a.readied or day_of(at)),
+    ProducerConnected: lambda a, e, at: _made(a, e, day_of(at)),
+    ConnectionEvidenced: lambda a, e, at: _evidenced(a, e, day_of(at)),
+    ConnectionSustained: lambda a, e, at: _sustained(a, e, day_of(at)),
+    ConnectionEnded: lambda a, e, at: _ended(a, e, day_of(at)),
+}
+
+
+def _tell(known: Application, event: Event, envelope: Envelope) -> Application:
+    kind = type(event)
+    if telling := _BY_OTHERS.get(kind):
+        return telling(known, event, envelope.time)
+    if telling := _BY_REGISTRATION.get(kind):
+        return telling(_placed(known, envelope.context), event, envelope.time)
+    return known

@@ -103,7 +103,7 @@ def _application(deltas: Deltas, a: Application, end: int) -> None:
     if a.decided and not dropped:
         decided = max(a.decided, a.registered)
         span(SCREENED, decided, gone)
-        span(f"{TO_DECISION}:{_working_days(a.registered, decided)}", decided, gone)
+        span(_took(TO_DECISION, a.registered, decided), decided, gone)
         if a.approved:
             span(APPROVED, decided, gone)
         if a.decided < late:
@@ -122,7 +122,7 @@ def _application(deltas: Deltas, a: Application, end: int) -> None:
     else:
         identified = max(a.identified, seated)
         span(IDENTIFIED, identified, left)
-        span(f"{TO_CAPACITY}:{_working_days(seated, identified)}", identified, left)
+        span(_took(TO_CAPACITY, seated, identified), identified, left)
         if a.identified < late:
             span(IDENTIFIED_IN_TIME, identified, left)
         span(CAPACITY_DUE, max(min(a.identified, late), seated), left)
@@ -135,12 +135,12 @@ def _application(deltas: Deltas, a: Application, end: int) -> None:
     else:
         sustainable = max(first + _sustained_days(a.policy), seated)
         span(SUSTAINABLE, sustainable, left)
-        span(f"{END_TO_END}:{_working_days(a.registered, first)}", max(first, seated), left)
+        span(_took(END_TO_END, a.registered, first), max(first, seated), left)
     if not (a.identified and a.connections):
         return
     identified = max(a.identified, seated)
     if first:
-        span(f"{TO_MARKET}:{_working_days(a.identified, first)}", max(first, identified), left)
+        span(_took(TO_MARKET, a.identified, first), max(first, identified), left)
     connected, sustained = [], []
     for c in a.connections.values():
         last = min(c.ended or EVER, left)
@@ -177,11 +177,10 @@ def _union(spans: list[Span]) -> list[Span]:
 
 
 @lru_cache(1 << 16)
-def _working_days(first: int, last: int) -> int:
-    """Whole working days after one day up to another; none where sources disagree about their order."""
-    if last <= first:
-        return 0
-    return working_days_between(date.fromordinal(first), date.fromordinal(last))
+def _took(duration: str, first: int, last: int) -> str:
+    """Where a duration counts in its histogram: whole working days, none where sources disagree about their order."""
+    days = working_days_between(date.fromordinal(first), date.fromordinal(last)) if first < last else 0
+    return f"{duration}:{days}"
 
 
 @lru_cache(64)

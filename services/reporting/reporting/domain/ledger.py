@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
-from contracts.calendar import tehran_day
 from contracts.commands import Said
 from contracts.envelope import Context, Envelope
 from contracts.events import Event, QuotaSet
+from reporting.domain.instants import day_of, newest
 
 VERSION = 1
 
@@ -35,15 +35,14 @@ def react(state: State, heard: Envelope, at: datetime) -> Sequence[Event | Said]
 
 def evolve(state: State, envelope: Envelope) -> State:
     """The ledger after one more event."""
-    recorded = int(envelope.recorded.timestamp() * 1000) if envelope.recorded else 0
     quotas = state.quotas
     if isinstance(envelope.event, QuotaSet):
-        quotas = (*quotas, (tehran_day(envelope.time).toordinal(), envelope.event.quota))
+        quotas = (*quotas, (day_of(envelope.time), envelope.event.quota))
     return State(
         round=envelope.context.round or state.round,
         province=envelope.context.province or state.province,
         quotas=quotas,
-        recorded=max(recorded, state.recorded),
+        recorded=newest(state.recorded, envelope.recorded),
     )
 
 

@@ -9,6 +9,7 @@ import msgspec
 from contracts.commands import Said
 from contracts.envelope import Context, Envelope
 from contracts.events import Event, RoundOpened, RoundWindowSet
+from reporting.domain.instants import newest
 
 VERSION = 1
 
@@ -38,9 +39,8 @@ def react(state: State, heard: Envelope, at: datetime) -> Sequence[Event | Said]
 
 def evolve(state: State, envelope: Envelope) -> State:
     """The round after one more event."""
-    recorded = int(envelope.recorded.timestamp() * 1000) if envelope.recorded else 0
     known = msgspec.structs.replace(
-        state, round=envelope.context.round or state.round, recorded=max(recorded, state.recorded)
+        state, round=envelope.context.round or state.round, recorded=newest(state.recorded, envelope.recorded)
     )
     match envelope.event:
         case RoundOpened(fields=fields, opens=opens, closes=closes):

@@ -8,7 +8,7 @@ from contracts.topics import heard_by
 from peyvand.performance import Measured, Verdict
 from peyvand.processes import free_ports
 from tests.bench.logs import Backlog, backlog
-from tests.bench.meter import Costs, Meter, micros, rates, together
+from tests.bench.meter import Costs, Meter, budget, micros, rates, together
 from tests.bench.places import Running, role, script
 from tests.tokens import Issuer
 
@@ -91,6 +91,7 @@ def _told(found: dict[str, list[tuple[float, Costs]]], log: Backlog) -> Measured
         notes=[
             f"{log.events:,} events of {log.bytes_each:.0f} bytes about {log.people:,} applicants "
             f"({log.events - log.unique:,} repeats). A reader's CPU seconds hold its start too. After each run every "
-            "applicant is there and every event was counted once."
+            "applicant is there and every event was counted once.",
+            f"Two workers: {budget(together([c for _, c in found[TWO]]), log.events, AIM_TWO, 'event')}",
         ],
     )

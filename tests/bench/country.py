@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from peyvand.performance import Measured, Verdict
-from tests.bench.meter import micros, millis
+from tests.bench.meter import budget, micros, millis
 from tests.bench.nation import COUNTED_P99, POST_P99, Load, in_groups, nation
 
 RATE = 300.0
@@ -38,7 +38,8 @@ async def run(folder: Path, quick: bool) -> Measured:
         ],
         notes=[
             f"A registration costs {micros(ours / registered)} of CPU in all processes together, the load client "
-            f"apart. Not counted within 20 s: {past.missing + through.missing}."
+            f"apart. Not counted within 20 s: {past.missing + through.missing}.",
+            budget(costs, registered, RATE, "registration"),
         ],
     )
 

@@ -24,6 +24,7 @@ from reporting.domain.contributions import contributions
 from tests.bench.bare import decode
 
 STRIDE = 50_000
+Stages = dict[str, float]  # CPU seconds by what they went for
 
 
 def partitions() -> list[TopicPartition]:
@@ -31,7 +32,7 @@ def partitions() -> list[TopicPartition]:
     return [TopicPartition(topic, n) for topic in heard_by("reporting") for n in range(PARTITIONS)]
 
 
-async def raw(kafka: str) -> tuple[int, float]:
+async def raw(kafka: str) -> tuple[int, float, Stages]:
     """Decodes every event, and keeps none; how many, in how many seconds."""
     async with AIOKafkaConsumer(
         bootstrap_servers=kafka,
@@ -47,15 +48,23 @@ async def raw(kafka: str) -> tuple[int, float]:
                 for r in records:
                     decode(r.value)
                 n += len(records)
-        return n, time.perf_counter() - began
+        return n, time.perf_counter() - began, {}
 
 
-async def fold(kafka: str) -> tuple[int, float]:
+async def fold(kafka: str) -> tuple[int, float, Stages]:
     """Every applicant's facts from the whole log, and the tallies of all; partition by partition, in memory."""
     reader, moment = LogReader(kafka, "bench-fold"), system_clock()()
     ends: Mapping[Any, int] = await reader.ends(partitions())
     tallies: Counter[tuple[str, int, str]] = Counter()
-    n, began = 0, time.perf_counter()
+    stages = defaultdict[str, float](float)
+    n, began, at_cpu = 0, time.perf_counter(), time.process_time()
+
+    def passed(stage: str) -> None:
+        nonlocal at_cpu
+        now = time.process_time()
+        stages[stage] += now - at_cpu
+        at_cpu = now
+
     for number in range(PARTITIONS):
         mine = {tp: end for tp, end in ends.items() if tp.partition == number}
         at = dict.fromkeys(mine, 0)
@@ -63,6 +72,7 @@ async def fold(kafka: str) -> tuple[int, float]:
         await reader.seek(at)
         while any(at[tp] < end for tp, end in mine.items()):
             heard, at = await reader.stride(mine, STRIDE, lambda r: Message(read(r.value), r.value))
+            passed("fetched and read")
             told = defaultdict[str, list[Message]](list)
             for message in heard:
                 told[message.envelope.subject].append(message)
@@ -71,13 +81,15 @@ async def fold(kafka: str) -> tuple[int, float]:
                 before = known.get(subject) or Record(subject=subject, state=rules.State())
                 known[subject] = receive_all(before, rules, "reporting", messages, moment)
             n += len(heard)
+            passed("received")
         for record in known.values():
             tallies.update(contributions(record.state))
+        passed("contributions")
     took = time.perf_counter() - began
     await reader.stop()
     if not tallies:
         raise RuntimeError("nothing was counted")
-    return n, took
+    return n, took, dict(stages)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -85,9 +97,9 @@ def main(arguments: Sequence[str]) -> None:
     what, kafka = arguments
     collect_seldom()
     before = time.process_time()
-    n, seconds = uvloop.run({"raw": raw, "fold": fold}[what](kafka))
+    n, seconds, stages = uvloop.run({"raw": raw, "fold": fold}[what](kafka))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
-    print(json.dumps({"events": n, "seconds": seconds, "cpu": time.process_time() - before, "memory": peak}))
+    print(json.dumps({"events": n, "seconds": seconds, "cpu": time.process_time() - before, "memory": peak, **stages}))
 
 
 async def in_a_process(what: str, kafka: str) -> dict[str, float]:

@@ -11,7 +11,7 @@ from peyvand.performance import Measured, Verdict
 from peyvand.processes import free_ports
 from tests.bench.bare import ANSWERS
 from tests.bench.logs import Backlog, backlog
-from tests.bench.meter import Costs, Meter, micros, rates, together
+from tests.bench.meter import Costs, Meter, budget, micros, rates, together
 from tests.bench.places import role, script
 from tests.tokens import Issuer
 
@@ -91,5 +91,8 @@ def _told(found: dict[str, list[_Round]], log: Backlog) -> Measured:
             Verdict("events/s heard and relayed", median(r.relayed for r in found[OURS]), AIM, digits=0),
             Verdict("heard and relayed, ours : bare script, median of the rounds", median(ratios), 1.0),
         ],
-        notes=[f"{log.events:,} events about {log.people:,} applicants, 1 % of them twice."],
+        notes=[
+            f"{log.events:,} events about {log.people:,} applicants, 1 % of them twice.",
+            budget(together([r.costs for r in found[OURS]]), log.events, AIM, "event"),
+        ],
     )

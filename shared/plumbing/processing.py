@@ -59,13 +59,12 @@ async def process(
     A batch that fails for another reason than Fenced or Transient is halved down to the subject, which is parked.
     Raises Fenced, Transient, NewerRules, TooManyFaults; then nothing of the batch has moved.
     """
-    messages = [m for m in messages if kind_of(m.envelope.subject) in store.rules]  # other kinds are read past
     try:
         return await _together(store, messages, ranges, clock, projection, faults_in_a_row)
     except (Fenced, Transient, NewerRules, TooManyFaults):
         raise
     except Exception as fault:
-        subjects = sorted({m.envelope.subject for m in messages})
+        subjects = sorted({m.envelope.subject for m in messages if kind_of(m.envelope.subject) in store.rules})
         if not subjects:
             raise
         if len(subjects) == 1:
@@ -101,6 +100,8 @@ async def _together(
     by_subject = defaultdict[str, list[Message]](list)
     for m in messages:
         by_subject[m.envelope.subject].append(m)
+    for subject in [each for each in by_subject if kind_of(each) not in store.rules]:
+        del by_subject[subject]  # other kinds are read past
 
     def handled(known: Known, moment: Moment) -> Changes:
         nonlocal done

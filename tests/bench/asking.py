@@ -13,6 +13,7 @@ from peyvand.simulation.people import application, person
 from peyvand.simulation.plan import ROUND
 
 CONSENT = "1404-1"
+KEPT = 10.0  # seconds a connection is kept unused: less than the server keeps it, so that none is met as it closes
 PATH = f"/registration/v1/rounds/{ROUND}/applications"
 
 
@@ -34,11 +35,13 @@ class Line:
     """One connection: asks, waits, and is free again."""
 
     def __init__(self, port: int) -> None:
-        self.port = port
+        self.port, self.used = port, 0.0
         self.streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, request: bytes, due: float) -> Answer:
         """Sends one request; status 0 where the connection broke."""
+        if time.time() - self.used > KEPT:
+            self.close()
         try:
             reader, writer = self.streams = self.streams or await asyncio.open_connection("127.0.0.1", self.port)
             writer.write(request)
@@ -46,7 +49,8 @@ class Line:
             lines = head.lower().split(b"\r\n")
             length = next(int(line[15:]) for line in lines if line.startswith(b"content-length:"))
             body = await reader.readexactly(length)
-            return Answer(due, time.time(), int(head[9:12]), body)
+            self.used = time.time()
+            return Answer(due, self.used, int(head[9:12]), body)
         except (OSError, asyncio.IncompleteReadError):
             self.close()
             return Answer(due, time.time(), 0, b"")

@@ -63,7 +63,7 @@ class Live:
         self.app.on_partitions_revoked.connect(self._on_revoked, weak=False)  # type: ignore[arg-type]
 
     async def start(self) -> None:
-        """Joins the group."""
+        """Joins the group; returns after the first assignment."""
         self.app.finalize()
         await self.app.start()
 
@@ -73,9 +73,19 @@ class Live:
 
     @property
     def crashed(self) -> BaseException | None:
-        """What ended faust, if something did."""
-        reason: BaseException | None = self.app.crash_reason if self.app.crashed else None
+        """What ended faust, or this member's part in the group, if something did."""
+        reason: BaseException | None = self.app.crash_reason if self.app.crashed else self._fallen_out()
         return reason
+
+    def _fallen_out(self) -> BaseException | None:
+        """What ended aiokafka's coordination, without which nothing is ever assigned again.
+
+        A broker that has just begun may know no broker: aiokafka takes it for a mistake of ours, and faust asks a
+        member without partitions for no events and so never hears of it. Seen in a storm.
+        """
+        member: Any = getattr(getattr(self.app._consumer, "_thread", None), "_consumer", None)
+        task = getattr(getattr(member, "_coordinator", None), "_coordination_task", None)
+        return task.exception() if task is not None and task.done() and not task.cancelled() else None
 
     async def _agent(self, stream: Any) -> None:
         async for event in stream.noack().events():

@@ -98,9 +98,8 @@ class Worker:
             asyncio.create_task(self._forever(name, step), name=name) for name, step in loops.items()
         ]
         tasks.append(asyncio.create_task(stop.wait(), name="stop"))
-        tasks.append(asyncio.create_task(self._watch_live(), name="live"))
+        tasks.append(asyncio.create_task(self._live(), name="live"))
         try:
-            await self.live.start()
             ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in ended:
                 task.result()
@@ -147,9 +146,17 @@ class Worker:
     async def _deliver(self, event: Any) -> None:
         await self.arrived.put(event)
 
-    async def _watch_live(self) -> None:
-        while not self.live.crashed:  # noqa: ASYNC110  faust offers no event for it
-            await asyncio.sleep(0.2)
+    async def _live(self) -> None:
+        """Joins the group, which may take as long as Kafka is away, and stays in it. Raises what ended that."""
+        joining = asyncio.create_task(self.live.start())
+        try:
+            while not self.live.crashed:  # faust offers no event for it
+                await asyncio.sleep(0.2)
+                if joining.done():
+                    joining.result()
+        finally:
+            joining.cancel()
+            await asyncio.gather(joining, return_exceptions=True)
         raise self.live.crashed
 
     def _wake(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.client import AIOKafkaClient
 from faust.transport import consumer as faust_consumer
 from faust.transport.drivers import aiokafka as driver
 from kafka import KafkaAdminClient
@@ -184,6 +185,28 @@ async def test_trouble_in_our_seam_is_not_swallowed(group: Group) -> None:
     member = await group.join(resume=broken)
     await until(lambda: member.live.crashed)
     assert isinstance(member.live.crashed, ZeroDivisionError)
+
+
+async def test_a_member_that_fell_out_of_the_group_is_told(group: Group, monkeypatch: pytest.MonkeyPatch) -> None:
+    """aiokafka's coordination ends where a broker that has just begun names no broker; faust never hears of it."""
+    look = AIOKafkaClient.coordinator_lookup
+
+    async def lookup(self: Any, kind: Any, name: str) -> Any:
+        assert not falls, "Did we not perform bootstrap?"
+        return await look(self, kind, name)
+
+    monkeypatch.setattr(AIOKafkaClient, "coordinator_lookup", lookup)
+    falls = True
+    joining = asyncio.create_task(group.join())
+    await until(lambda: group.members and group.members[0].live.crashed)
+    member = group.members[0]
+    assert "bootstrap" in repr(member.live.crashed) and not member.live.app.crashed and not member.assigned
+    assert not joining.done(), "joining ends only with an assignment"
+    joining.cancel()
+    falls = False
+    other = await group.join()
+    await until(lambda: other.assigned)
+    assert other.live.crashed is None
 
 
 async def test_it_opens_no_port_and_makes_no_topic(group: Group) -> None:

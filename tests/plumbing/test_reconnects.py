@@ -8,8 +8,11 @@ import subprocess
 import warnings
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 
 from peyvand import home
 from peyvand.embedded import Kafka, Mongod
@@ -119,3 +122,24 @@ async def test_a_frozen_database_is_waited_out(fragile: tuple[Fragile, Country])
     parts.running["mongod"].send_signal(signal.SIGCONT)
     await _register(country, 50)
     await country.until(counted(country, ApplicantRegistered=100, CaseOpened=100), within=90)
+
+
+async def test_a_worker_that_fell_out_of_the_group_ends(
+    fragile: tuple[Fragile, Country], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would never be given a partition again: whoever supervises it starts it anew. One that only waits stays."""
+    _, country = fragile
+    fallen = True
+
+    async def lookup(*_: Any) -> Any:
+        assert not fallen, "Did we not perform bootstrap?"
+        raise GroupCoordinatorNotAvailableError
+
+    monkeypatch.setattr(AIOKafkaClient, "coordinator_lookup", lookup)
+    with pytest.raises(KafkaError, match="bootstrap"):
+        await asyncio.wait_for(country.worker("reporting").run(asyncio.Event()), 30)
+    fallen = False
+    waits = country.start(country.worker("reporting"))
+    await asyncio.sleep(5)
+    assert await waits.ready() == ["no partitions assigned yet"]
+    await asyncio.wait_for(country.stop(waits), 15)  # SIGTERM is heard, though the group was never joined

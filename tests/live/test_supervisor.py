@@ -56,6 +56,8 @@ def test_nothing_stays_behind(tmp_path: Path) -> None:
     country = Country(tmp_path / "run")
     try:
         country.start()
+        # the operators' page is started once the country is up: it must be running, and not about to
+        assert wait_until(lambda: all(listening(p.port) for p in country.state.processes.values() if p.port), 30)
         left = country.state.processes
         assert country.supervisor is not None
         country.supervisor.kill()

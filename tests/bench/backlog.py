@@ -92,6 +92,6 @@ def _told(found: dict[str, list[tuple[float, Costs]]], log: Backlog) -> Measured
             f"{log.events:,} events of {log.bytes_each:.0f} bytes about {log.people:,} applicants "
             f"({log.events - log.unique:,} repeats). A reader's CPU seconds hold its start too. After each run every "
             "applicant is there and every event was counted once.",
-            f"Two workers: {budget(together([c for _, c in found[TWO]]), log.events, AIM_TWO, 'event')}",
+            f"Two workers: {budget(together([c for _, c in found[TWO]]), log.events, AIM_TWO, 'an event')}",
         ],
     )

@@ -39,7 +39,7 @@ async def run(folder: Path, quick: bool) -> Measured:
         notes=[
             f"A registration costs {micros(ours / registered)} of CPU in all processes together, the load client "
             f"apart. Not counted within 20 s: {past.missing + through.missing}.",
-            budget(costs, registered, RATE, "registration"),
+            budget(costs, registered, RATE, "a registration"),
         ],
     )
 

@@ -65,11 +65,11 @@ class Costs:
 
 
 def budget(costs: Costs, units: int, aim: float, unit: str) -> str:
-    """What limits: the CPU that these cores allow for a unit at the rate aimed at, and what it takes, by process."""
+    """What limits: the CPU that these cores allow for `an event` at the rate aimed at, and what it takes, by process."""
     cores = os.cpu_count() or 1
     takes = ", ".join(f"{name} {micros(seconds / units)}" for name, seconds in costs.cpu.items() if seconds)
     return (
-        f"The limit is the processor: at {aim:,.0f}/s {cores} cores allow {micros(cores / aim)} a {unit}, and all "
+        f"The limit is the processor: at {aim:,.0f}/s {cores} cores allow {micros(cores / aim)} {unit}, and all "
         f"processes together take {micros(costs.of() / units)} ({takes})."
     )
 

@@ -93,6 +93,6 @@ def _told(found: dict[str, list[_Round]], log: Backlog) -> Measured:
         ],
         notes=[
             f"{log.events:,} events about {log.people:,} applicants, 1 % of them twice.",
-            budget(together([r.costs for r in found[OURS]]), log.events, AIM, "event"),
+            budget(together([r.costs for r in found[OURS]]), log.events, AIM, "an event"),
         ],
     )

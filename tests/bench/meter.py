@@ -65,7 +65,7 @@ class Costs:
 
 
 def budget(costs: Costs, units: int, aim: float, unit: str) -> str:
-    """What limits: the CPU that these cores allow for `an event` at the rate aimed at, and what it takes, by process."""
+    """What limits: the CPU that these cores allow `an event` at the rate aimed at, and what it takes, by process."""
     cores = os.cpu_count() or 1
     takes = ", ".join(f"{name} {micros(seconds / units)}" for name, seconds in costs.cpu.items() if seconds)
     return (

@@ -154,6 +154,10 @@ too_short invalid
 کامل‌تر بنویسید: دست‌کم {limit} نویسه.
 Write at least {limit} characters.
 
+topic_unheard invalid
+این سرویس به این موضوع گوش نمی‌دهد؛ موضوع‌هایش این‌هاست: {topics}.
+This service does not hear that topic; it hears {topics}.
+
 two_persons_needed forbidden
 کنار گذاشتن بیش از {limit} نامه از یک گونه، کار دو نفر است.
 Giving up more than {limit} letters of one kind takes two persons.

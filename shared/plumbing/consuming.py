@@ -14,6 +14,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
 from contracts.envelope import Unreadable, read
+from contracts.subjects import PARTITIONS
 from plumbing import metrics
 from plumbing.clock import Clock
 from plumbing.mongo import MongoStore
@@ -45,6 +46,7 @@ class Consumer:
     def __init__(
         self,
         service: str,
+        topics: Collection[str],
         store: MongoStore,
         reader: LogReader,
         clock: Clock,
@@ -52,12 +54,13 @@ class Consumer:
         topic_ids: Callable[[Collection[str]], Awaitable[Mapping[str, str]]],
         projection: Projection | None = None,
     ) -> None:
-        self.service, self.store, self.reader, self.clock = service, store, reader, clock
+        self.service, self.topics = service, tuple(topics)
+        self.store, self.reader, self.clock = store, reader, clock
         self.writing, self.topic_ids, self.projection = writing, topic_ids, projection
         self.owned: frozenset[TopicPartition] = frozenset()
         self.cursors: Mapping[TopicPartition, int] = {}  # of what is owned and whole; only ever replaced whole
         self.behind: set[TopicPartition] = set()  # to be read from the log, not live
-        self.broken: Mapping[TopicPartition, str] = {}  # owned, and why nothing of it can be read
+        self.broken: Mapping[TopicPartition, str] = {}  # why nothing of it can be read
         self.unsure = False  # a step failed: where the cursors stand only the store knows
         self.stranded = True  # parked events may wait whose bytes only the log has
         self.stride = STRIDE
@@ -69,24 +72,51 @@ class Consumer:
 
     async def resume(self, owned: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
         """After each assignment, all that is owned now; says from where it is live."""
-        topics = {tp.topic for tp in owned}
-        stored, begins, ends, ids = await asyncio.gather(
-            self.store.cursors(owned), self.reader.begins(owned), self.reader.ends(owned), self.topic_ids(topics)
-        )
-        known = await self.store.topic_ids(ids)
-        broken = {}
-        for tp in owned:
-            if known[tp.topic] != ids[tp.topic]:
-                broken[tp] = f"the topic was made anew: its id was {known[tp.topic]}, now it is {ids[tp.topic]}"
-            elif not begins[tp] <= stored[tp] <= ends[tp]:
-                broken[tp] = f"the cursor stands at {stored[tp]}, the log has {begins[tp]} to {ends[tp]}"
-        whole = {tp: stored[tp] for tp in owned if tp not in broken}
+        whole, broken, ends = await self._examine(owned)
         self.owned, self.broken = frozenset(owned), {}
         self._break(broken)
         self.behind |= {tp for tp, at in whole.items() if at < ends[tp]}
         self.cursors = whole
         self.stranded = True
         return dict(ends)
+
+    async def _examine(
+        self, tps: Collection[TopicPartition]
+    ) -> tuple[dict[TopicPartition, int], dict[TopicPartition, str], Mapping[TopicPartition, int]]:
+        """The stored cursors of those whose log holds what they need, why the others cannot be read, and the ends."""
+        ids, lost = await self._lost({tp.topic for tp in tps})
+        there = [tp for tp in tps if tp.topic in ids]
+        stored, begins, ends = await asyncio.gather(
+            self.store.cursors(there), self.reader.begins(there), self.reader.ends(there)
+        )
+        outside = {
+            tp: f"the cursor stands at {stored[tp]}, the log has {begins[tp]} to {ends[tp]}"
+            for tp in there
+            if not begins[tp] <= stored[tp] <= ends[tp]
+        }
+        broken = outside | {tp: lost[tp.topic] for tp in tps if tp.topic in lost}
+        return {tp: stored[tp] for tp in there if tp not in broken}, broken, ends
+
+    async def _lost(self, topics: Collection[str]) -> tuple[Mapping[str, str], dict[str, str]]:
+        """The ids of those that are there; why nothing can be read of those that are not, or are another by now."""
+        ids = await self.topic_ids(topics)
+        known = await self.store.topic_ids(ids)
+        lost = {topic: "there is no such topic" for topic in topics if topic not in ids}
+        for topic, is_now in ids.items():
+            if known.get(topic, is_now) != is_now:
+                lost[topic] = f"the topic was made anew: its id was {known[topic]}, now it is {is_now}"
+        return ids, lost
+
+    async def _mended(self) -> None:
+        """Goes on with what was broken, once a person has said from where."""
+        whole, broken, _ = await self._examine(self.broken.keys())
+        whole = {tp: at for tp, at in whole.items() if tp in self.broken}
+        self.broken = {tp: broken.get(tp, why) for tp, why in self.broken.items() if tp not in whole}
+        self._break({})
+        if whole := {tp: at for tp, at in whole.items() if tp in self.owned}:
+            self.behind |= set(whole)
+            self.cursors = {**self.cursors, **whole}
+            log.info("log_mended", partitions=[f"{tp.topic}/{tp.partition}@{at}" for tp, at in whole.items()])
 
     def revoked(self, gone: Collection[TopicPartition]) -> None:
         """What was taken away is not looked at again, wherever a batch of it is on its way."""
@@ -96,29 +126,33 @@ class Consumer:
 
     def _break(self, broken: Mapping[TopicPartition, str]) -> None:
         """Truncated, or a topic made anew: somebody must look, and nothing is skipped."""
+        found = [f"{tp.topic}/{tp.partition}: {why}" for tp, why in broken.items() if self.broken.get(tp) != why]
         self.broken = {**self.broken, **broken}
         self.cursors = {tp: at for tp, at in self.cursors.items() if tp not in broken}
         metrics.LOG_BROKEN.labels(self.service).set(len(self.broken))
-        if broken:
-            log.error("log_broken", partitions=[f"{tp.topic}/{tp.partition}: {why}" for tp, why in broken.items()])
+        if found:
+            log.error("log_broken", partitions=found)
 
     async def sweep(self, before: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
         """Finds what no later event shows: the last events of a quiet partition, a log that is another. Gives its ends.
 
         `before` are the cursors of a while ago.
         """
+        # Of each topic that is heard, whoever owns it: of one that was deleted nobody owns anything.
+        _, lost = await self._lost(self.topics)
+        self._break({TopicPartition(t, partition): why for t, why in lost.items() for partition in range(PARTITIONS)})
         ends = await self.reader.ends(self.cursors.keys())
-        ids = await self.topic_ids({tp.topic for tp in self.cursors})
-        known = await self.store.topic_ids(ids)
         self._break(
             {
-                tp: f"the log ends at {ends[tp]}, the cursor stands at {at}; topic {ids[tp.topic]}"
+                tp: f"the log ends at {ends[tp]}, the cursor stands at {at}"
                 for tp, at in self.cursors.items()
-                if tp in ends and (before.get(tp, 0) > ends[tp] or known[tp.topic] != ids[tp.topic])
+                if tp in ends and before.get(tp, 0) > ends[tp]
             }
         )
         self.behind |= {tp for tp, at in self.cursors.items() if before.get(tp) == at and at < ends.get(tp, at)}
         self.stranded = True
+        if self.broken:
+            await self._mended()
         return ends
 
     # Events into records

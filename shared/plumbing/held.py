@@ -16,7 +16,7 @@ from plumbing.record import Parked, Place, Unread
 from plumbing.store import Store
 
 UNREADABLE_SHOWN = 10_000  # places
-Action = Literal["retry", "discard"]
+Action = Literal["retry", "discard", "reread", "republish"]
 
 
 class Act(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,7 +26,7 @@ class Act(msgspec.Struct, frozen=True, kw_only=True):
     who: str
     action: Action
     reason: str
-    letters: Sequence[str]
+    letters: Sequence[str]  # what it is about: ids of letters, or places in the log
 
 
 class Held(msgspec.Struct, frozen=True):

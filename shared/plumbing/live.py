@@ -16,6 +16,8 @@ SESSION_TIMEOUT = 10.0  # seconds after which a dead worker's partitions go to a
 
 REBALANCE_TIMEOUT = 12.0  # seconds that members have to come when the group is shared out anew
 
+TOPICS_AGE = 15.0  # seconds after which a topic that was deleted and made anew is shared out again; aiokafka's: 300
+
 
 class Live:
     """The consumer group of one service: it shares out the partitions and brings what is new."""
@@ -46,6 +48,7 @@ class Live:
             # 60 and 90 s: as long would a connection that stays silent for ever hold up a rebalance.
             broker_rebalance_timeout=REBALANCE_TIMEOUT,
             broker_request_timeout=REBALANCE_TIMEOUT + 3,
+            consumer_metadata_max_age_ms=int(TOPICS_AGE * 1000),
             topic_allow_declare=False,
             topic_disable_leader=True,
             stream_wait_empty=False,

@@ -191,7 +191,7 @@ PAUSED = Gauge(
 LOG_BROKEN = Gauge(
     "peyvand_log_broken_partitions",
     "Partitions whose log does not hold what the cursor needs: truncated, or a topic made anew. Nothing is skipped: "
-    "set the cursor by the audited command and republish from the owner.",
+    "`peyvand log reread TOPIC` sets the cursors, `peyvand log republish SERVICE` has the owner say it again.",
     ["service"],
 )
 CLOCKS_APART = Gauge(

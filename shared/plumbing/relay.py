@@ -4,6 +4,7 @@ A crash or a second relay only repeats, and readers know a repeat.
 """
 
 import asyncio
+import threading
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol
 
@@ -31,6 +32,7 @@ class Relay:
     def __init__(self, store: Store, connect: Callable[[], Producer], topic: str) -> None:
         self.store, self.connect, self.topic = store, connect, topic
         self.producer: Producer | None = None
+        self.sending = threading.Lock()
 
     async def once(self, partitions: Collection[int], writing: asyncio.Lock) -> int:
         """Relays these partitions, up to LIMIT records; returns how many events Kafka has acknowledged."""
@@ -46,8 +48,18 @@ class Relay:
             raise Transient(f"Kafka acknowledged {sum(acknowledged)} of what was sent: {trouble!r}") from trouble
         return sum(acknowledged)
 
+    async def repeat(self, found: Sequence[Waiting]) -> None:
+        """Says these once more, and marks nothing. Raises Transient."""
+        acknowledged, trouble = await asyncio.to_thread(self._send, found)
+        if trouble:
+            raise Transient(f"Kafka acknowledged {sum(acknowledged)} of what was repeated: {trouble!r}") from trouble
+
     def _send(self, found: Sequence[Waiting]) -> tuple[list[int], Exception | None]:
         """How many events of each record Kafka has, in order from the first, and what stopped the rest."""
+        with self.sending:  # whoever lets the producer go takes it from nobody
+            return self._sent(found)
+
+    def _sent(self, found: Sequence[Waiting]) -> tuple[list[int], Exception | None]:
         trouble: Exception | None = None
         sent: list[list[Any]] = []
         for w in found:
@@ -113,7 +125,7 @@ class TopicIds:
         self.client: Any = None
 
     async def of(self, topics: Collection[str]) -> dict[str, str]:
-        """The ids. Raises Transient."""
+        """The ids of those that are there. Raises Transient."""
         return await asyncio.to_thread(self._ask, sorted(topics)) if topics else {}
 
     def _ask(self, topics: Sequence[str]) -> dict[str, str]:
@@ -122,10 +134,11 @@ class TopicIds:
 
         try:
             self.client = self.client or KafkaAdminClient(bootstrap_servers=self.bootstrap, client_id=self.client_id)
-            return {each["name"]: str(each["topic_id"]) for each in self.client.describe_topics(topics)}
+            found = self.client.describe_topics(topics)
         except (KafkaError, OSError) as e:
             self.close()
             raise Transient(f"Kafka does not say what its topics are: {e!r}") from e
+        return {each["name"]: str(each["topic_id"]) for each in found if not each["error_code"]}
 
     def close(self) -> None:
         """Lets the connection go."""

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import structlog
@@ -15,6 +16,7 @@ from plumbing.completing import until_complete
 from plumbing.consuming import Consumer
 from plumbing.live import Live
 from plumbing.mongo import MongoStore
+from plumbing.orders import Orders
 from plumbing.processing import TooManyFaults
 from plumbing.reader import LogReader
 from plumbing.relay import LIMIT, Relay, TopicIds
@@ -51,8 +53,11 @@ class Worker:
         self.reader = LogReader(bootstrap, f"{client_id or service}-log")
         self.topic_ids = TopicIds(bootstrap, f"{client_id or service}-ids")
         self.writing = asyncio.Lock()  # one of the loops at a time: else their transactions only make each other anew
-        self.consumer = Consumer(service, store, self.reader, clock, self.writing, self.topic_ids.of, projection)
+        self.consumer = Consumer(
+            service, topics, store, self.reader, clock, self.writing, self.topic_ids.of, projection
+        )
         self.timer = Timer(service, store, clock, self.writing, duties)
+        self.orders = Orders(store)
         self.live = Live(
             service,
             topics,
@@ -118,7 +123,9 @@ class Worker:
         reasons = [] if self.assigned else ["no partitions assigned yet"]
         reasons += [self.incomplete] if self.incomplete else []
         reasons += [f"paused: {self.paused}"] if self.paused else []
-        reasons += [f"{tp.topic}/{tp.partition}: {why}" for tp, why in self.consumer.broken.items()]
+        by_topic = groupby(sorted(self.consumer.broken.items()), key=lambda each: each[0].topic)
+        for (tp, why), *more in (list(broken) for _, broken in by_topic):
+            reasons.append(f"log broken: {tp.topic}/{tp.partition}{f' and {len(more)} more' if more else ''}: {why}")
         reasons += [f"{name}: {why}" for name, why in self.troubles.items()]
         if self.clocks_apart > CLOCKS_APART:
             reasons.append(f"this machine's clock and the database's are {self.clocks_apart:.1f} s apart")
@@ -196,6 +203,8 @@ class Worker:
         self.ends = await self.consumer.sweep(before)
         self._wake()
         self.timer.forget()
+        while repeated := await self.orders.carry_out(self.relay):
+            log.info("republished", events=repeated)
         return 0
 
     async def _observe(self) -> float:

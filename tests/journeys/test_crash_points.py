@@ -20,14 +20,15 @@ from msgspec.structs import replace
 
 from contracts.envelope import Context
 from contracts.policies import CURRENT
-from contracts.subjects import kind_of
+from contracts.subjects import kind_of, partition_of
+from peyvand.home import ROOT
 from plumbing import consuming, processing, record, relay, store, timer
 from plumbing.consuming import Consumer
 from plumbing.memory import MemoryStore
 from plumbing.processing import TooManyFaults
 from plumbing.record import Message, Place, Private, retry
 from plumbing.relay import Relay
-from plumbing.store import Ask, Conflict, Done, Fenced, Transient, execute_many
+from plumbing.store import Ask, Conflict, Done, Fenced, Transient, Waiting, execute_many
 from plumbing.timer import Timer
 from registration.consumer import seats
 from registration.consumer.seats import Allocator
@@ -156,18 +157,22 @@ class Process:
     def begin(self) -> None:
         """With nothing but what was stored."""
         nation, name, fate, lock = self.nation, self.service, self.fate, Lock(self.fate)
-        store_, self.lock, self.owned = nation.stores[name], lock, False
+        store_: Any = nation.stores[name]
+        self.store, self.lock, self.owned = store_, lock, False
         ids = fate.fragile(_ids)
         projection = nation.tallies.move if name == "reporting" else None
         self.reader = fate.all_of(Reader(nation))
-        self.consumer = Consumer(name, store_, self.reader, nation.clock, lock, ids, projection)  # type: ignore[arg-type]
+        self.consumer = Consumer(name, HEARS[name], store_, self.reader, nation.clock, lock, ids, projection)
         self.allocator = Allocator(store_, nation.allocator.questions, nation.clock)
         self.relay = Relay(store_, partial(Broker, nation, name, fate), name)
         self.timer = Timer(name, store_, nation.clock, lock, [self.allocator] if name == "registration" else [])
 
     async def send(self) -> None:
-        """One pass of the relay."""
+        """One pass of the relay; and of what was sent, the first is sent again, as after a loss of the log."""
         await self.relay.once(ALL, self.lock)
+        emitted, sent = self.store.emitted, self.store.relayed
+        said = [Waiting(s, partition_of(s), 0, emitted[s][:n]) for s, n in sent.items()]
+        await self.relay.repeat(said[: not self.fate.over])
 
     async def consume(self) -> None:
         """Some of what is new comes live, the rest is caught up with, and a sweep finds nothing more."""
@@ -178,6 +183,7 @@ class Process:
         live = [r for tp, at in before.items() for r in self.reader.records(tp, at, at + 2)]
         while await self.consumer.take(live):
             live = []
+        self.consumer._break(dict.fromkeys(list(before)[:1], "truncated"))  # and a person has said from where to go on
         await self.consumer.sweep(before)
         while await self.consumer.take([]):
             pass
@@ -305,6 +311,7 @@ async def lives(*crashes: tuple[int, bool], points: Points | None = None) -> Fat
 def test_no_crash_point_loses_or_doubles() -> None:
     """Exhaustively: before and after everything that the undisturbed life waits for."""
     whole = asyncio.run(lives()).seen
+    assert f"each of the {whole:,} things" in (ROOT / "docs" / "reliability.md").read_text()
     for n in range(1, whole + 1):
         for after in (False, True):
             assert asyncio.run(lives((n, after))).crashes == 1, (n, after)

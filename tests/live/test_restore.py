@@ -1,4 +1,4 @@
-"""The drill: the stores are lost, an older backup and the log bring the country back, and every figure is exact."""
+"""The drill: stores or a log are lost; a backup, the log, or its owner bring them back, and every figure is exact."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kafka import KafkaAdminClient
 from pymongo import MongoClient
 
 from contracts.subjects import PARTITIONS
@@ -27,7 +28,7 @@ Peyvand = Callable[..., tuple[int, Any]]
 
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[Country]:
-    """A country of this test's own: its stores are lost."""
+    """A country of this test's own: it loses something."""
     country = Country(tmp_path / "run")
     country.start()
     yield country
@@ -105,3 +106,39 @@ def test_a_lost_country_comes_back_from_an_older_backup(own: Country, peyvand: P
     assert "completed" in (own.home.logs / "screening-worker.log").read_text()
     someone = Client(own.url, sign_in(own.url, "operator"))
     assert someone.get("/v1/dead-letters") == []
+
+
+def test_a_lost_topic_is_said_again_by_its_owner(own: Country, peyvand: Peyvand, tmp_path: Path) -> None:
+    """As the runbook says, with nobody stopped: everything is counted, once, and on record is who did what and why."""
+    topic, why = "peyvand.registration", ("--reason", "the topic was deleted")
+    now = datetime.now(UTC)
+    open_round(own.url, ROUND, now - timedelta(days=1), now + timedelta(days=60))
+    _apply(peyvand, tmp_path, range(1, 41))
+    assert wait_until(lambda: _rests(peyvand, 40), WITHIN)
+    admin = KafkaAdminClient(bootstrap_servers=own.state.kafka)
+    admin.delete_topics([topic])
+    admin.close()
+    assert wait_until(lambda: "there is no such topic" in str(peyvand("status")), WITHIN)
+    assert wait_until(lambda: peyvand("apply")[0] == 0, WITHIN)
+    _apply(peyvand, tmp_path, range(41, 61))
+    assert wait_until(lambda: "the topic was made anew" in str(peyvand("status")), WITHIN)
+    told = [each["command"] for each in peyvand("status")[1]["needs"] if each["runbook"] == "log-broken.md"]
+    assert told and set(told) == {f"peyvand log reread {topic} --reason '...'"}
+
+    assert peyvand("log", "reread", "peyvand.nothing", *why)[0] == 1
+    assert peyvand("log", "reread", topic, "--service", "registration", *why)[0] == 1
+    assert peyvand("log", "republish", "reporting", *why)[0] == 1
+    code, planned = peyvand("log", "reread", topic, *why, "--dry-run")
+    assert code == 0 and {each["service"] for each in planned} == {"screening", "market", "reporting"}
+    assert peyvand("log", "reread", topic, *why) == (0, [{**each, "dry_run": False} for each in planned])
+    code, planned = peyvand("log", "republish", "registration", *why, "--dry-run")
+    assert code == 0 and planned["events"] >= 40 and not _rests(peyvand, 60)
+    assert peyvand("log", "republish", "registration", *why)[0] == 0
+    assert wait_until(lambda: _rests(peyvand, 60), WITHIN), peyvand("status")
+
+    someone = Client(own.url, sign_in(own.url, "operator"))
+    assert someone.get("/v1/dead-letters") == someone.get("/screening/v1/dead-letters") == []
+    with MongoClient[dict[str, Any]](own.state.mongo) as client:
+        for service, action in (("registration", "republish"), ("screening", "reread"), ("reporting", "reread")):
+            (act,) = client[service].acts.find()
+            assert (act["action"], act["reason"]) == (action, why[1]) and act["who"]

@@ -191,7 +191,7 @@ async def log_of(country: Country) -> dict[tuple[str, str], dict[int, set[bytes]
     try:
         tps = [TopicPartition(t, p) for t in country.topics.values() for p in range(PARTITIONS)]
         last = await reader.ends(tps)
-        await reader.seek(dict.fromkeys(tps, 0))
+        await reader.seek(await reader.begins(tps))
         records, _ = await reader.stride(last)
     finally:
         await reader.stop()

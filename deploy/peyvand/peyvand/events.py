@@ -54,9 +54,23 @@ class Log:
         """Closes the connection."""
         self.consumer.close()
 
+    def begins(self) -> dict[Any, int]:
+        """The offset of the first event that the log still has, by topic and partition. Raises Trouble."""
+        return self._asked("beginning_offsets")
+
     def ends(self) -> dict[Any, int]:
-        """The offset of the next event to come, by topic and partition."""
-        found: dict[Any, int] = self.consumer.end_offsets(self.partitions)
+        """The offset of the next event to come, by topic and partition. Raises Trouble."""
+        return self._asked("end_offsets")
+
+    def _asked(self, what: str) -> dict[Any, int]:
+        from kafka.errors import KafkaError
+
+        try:
+            if absent := {tp.topic for tp in self.partitions} - self.consumer.topics():
+                raise Trouble(f"Kafka has no topic {', '.join(sorted(absent))}", "`peyvand apply` makes it")
+            found: dict[Any, int] = getattr(self.consumer, what)(self.partitions)
+        except (KafkaError, OSError, KeyError) as e:  # KeyError: a topic went away meanwhile
+            raise Trouble(f"Kafka does not say where the log begins and ends: {e!r}", "try again") from e
         return found
 
     def heard(self, *, beginning: bool, follow: bool) -> Iterator[Heard]:

@@ -1,4 +1,4 @@
-"""The verbs by which an operator nurses the country: dead letters, backup, restore."""
+"""The verbs by which an operator nurses the country: dead letters, a lost log, backup, restore."""
 
 import json
 import os
@@ -25,6 +25,10 @@ def nursing(app: typer.Typer, group: dict[str, Any]) -> None:
     for name, verb in (("list", list_letters), ("show", show), ("retry", retry), ("discard", discard)):
         dead.command(name)(verb)
     app.add_typer(dead, name="dead-letters")
+    log = typer.Typer(help="A log that lost something: truncated, wiped, made anew.", **group)
+    log.command("reread")(reread)
+    log.command("republish")(republish)
+    app.add_typer(log, name="log")
     app.command("backup")(backup)
     app.command("restore")(restore)
 
@@ -93,6 +97,50 @@ def _act(action: str, which: str, reason: str, dry_run: bool, service: str, as_j
     if held_back and not as_json:
         print(f"{held_back:,} letters were not touched: they would meet their fault again")
     return 0 if done.done and not held_back and (dry_run or moving) else 1
+
+
+def reread(
+    topic: Annotated[str, typer.Argument(help="Such as peyvand.registration.")],
+    reason: Annotated[str, typer.Option(help="Why; it stays on record.")],
+    service: Annotated[str, typer.Option(help="Only this service; else all that hear the topic.")] = "",
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    url: Url = "",
+) -> None:
+    """Reads a topic again from where its log begins now; what was handled is known for a repeat."""
+    from peyvand import healing
+    from peyvand.cli import tell
+
+    kafka = addresses(url).needs_kafka()
+    tell(healing.reread(_operator(url), kafka, topic, service, reason, dry_run=dry_run), as_json, _reread_lines)
+
+
+def republish(
+    service: Annotated[str, typer.Argument(help="registration, screening or market.")],
+    reason: Annotated[str, typer.Option(help="Why; it stays on record.")],
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    url: Url = "",
+) -> None:
+    """A service's workers say everything again that Kafka was ever told; whoever has heard it knows it."""
+    from peyvand import healing
+    from peyvand.cli import tell
+
+    tell(healing.republish(_operator(url), service, reason, dry_run=dry_run), as_json, _republished_line)
+
+
+def _reread_lines(found: Any) -> str:
+    would = "would be" if found[0].dry_run else "are"
+    return "\n".join(
+        f"{each.service}: the cursors of {each.partitions} partitions of {each.topic} {would} set "
+        f"(sum of offsets {each.before:,} -> {each.after:,})"
+        for each in found
+    )
+
+
+def _republished_line(found: Any) -> str:
+    when = "would be said again" if found.dry_run else "are said again by its workers, from now on"
+    return f"{found.service}: {found.events:,} events about {found.records:,} subjects {when}"
 
 
 def backup(

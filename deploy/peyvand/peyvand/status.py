@@ -4,6 +4,7 @@ It asks the stores and the log themselves, and each process what it says of itse
 """
 
 import asyncio
+import re
 import time
 import urllib.error
 import urllib.request
@@ -123,8 +124,14 @@ def needs(found: Status) -> tuple[Need, ...]:
     """What of it waits for a person, the most urgent first."""
     waits: list[Need] = []
     for p in found.processes:
-        if not p.ready:
-            waits.append(Need(p.name, "not_ready", "; ".join(p.why), "peyvand status --json", "process-down.md"))
+        why = "; ".join(p.why)
+        if p.ready:
+            continue
+        if broken := re.search("log broken: ([^/ ]+)/", why):  # as a worker says it
+            command = f"peyvand log reread {broken[1]} --reason '...'"
+            waits.append(Need(p.name, "not_ready", why, command, "log-broken.md"))
+        else:
+            waits.append(Need(p.name, "not_ready", why, "peyvand status --json", "process-down.md"))
     for s in found.services:
 
         def need(code: str, why: str, command: str, runbook: str, where: str = s.service) -> None:

@@ -27,7 +27,7 @@ async def prepare(database: AsyncDatabase[dict[str, Any]]) -> None:
 
 def create(settings: Settings, board: Board | None = None, records: Store | None = None) -> "App":
     """The API and the pages, over MongoDB; with a `board` and `records` of its own it needs no database."""
-    from plumbing import mending
+    from plumbing import healing, mending
     from plumbing.pages import STATIC
     from plumbing.restored import closed_until_complete
     from plumbing.web import create_app
@@ -58,7 +58,7 @@ def create(settings: Settings, board: Board | None = None, records: Store | None
 
     routers = [data.router, pages.router]
     if records is not None:  # what a person mends moves the tallies as well
-        routers.append(mending.router(records, clock, shown.tallies.move))
+        routers += [mending.router(records, clock, shown.tallies.move), healing.router(records)]
     app = create_app(
         settings,
         "Peyvand: the figures of the country",

@@ -5,7 +5,7 @@ from typing import Any
 
 from market.api import leads, page, producers
 from market.store import Questions
-from plumbing import mending, web
+from plumbing import healing, mending, web
 from plumbing.clock import Clock
 from plumbing.settings import Settings
 from plumbing.store import Store
@@ -35,5 +35,6 @@ def create(
             producers.router(store, questions, clock),
             page.router(questions),
             mending.router(store, clock),
+            healing.router(store),
         ],
     )

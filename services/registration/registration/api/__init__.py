@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from plumbing import mending, web
+from plumbing import healing, mending, web
 from plumbing.settings import KeySettings
 from plumbing.shedding import intake_of
 from registration.api import applications, applying, following, rounds
@@ -40,5 +40,6 @@ def create(
             applying.router(office, questions, settings, probes, intake),
             following.router(office, questions),
             mending.router(office.store, office.clock),
+            healing.router(office.store),
         ],
     )

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from plumbing import mending, signin, web
+from plumbing import healing, mending, signin, web
 from plumbing.clock import Clock
 from plumbing.settings import Settings
 from plumbing.store import Store
@@ -34,6 +34,7 @@ def create(
             cases.router(store, questions, clock),
             officers.router(store, questions, clock),
             mending.router(store, clock),
+            healing.router(store),
             signin.router(),
         ],
     )

@@ -1,0 +1,78 @@
+"""A log that lost something: its readers read it again from where it begins now, its owner says everything again."""
+
+import json
+from typing import Any
+
+import msgspec
+
+from contracts.topics import TOPICS, heard_by
+from peyvand.client import Client
+from peyvand.country import SERVICES
+from peyvand.running import Trouble
+
+
+class Reread(msgspec.Struct, frozen=True):
+    """Where one service's cursors of a topic stood and stand: sums over its partitions."""
+
+    service: str
+    topic: str
+    partitions: int
+    before: int
+    after: int
+    dry_run: bool
+
+
+class Republished(msgspec.Struct, frozen=True):
+    """What a service says again."""
+
+    service: str
+    records: int
+    events: int
+    dry_run: bool
+
+
+def door(service: str) -> str:
+    """Where a service takes orders about the log."""
+    return f"{'' if service == 'reporting' else f'/{service}'}/v1/log"
+
+
+def begins(bootstrap: str, topic: str) -> dict[int, int]:
+    """The offset at which each partition of a topic begins now. Raises Trouble."""
+    from peyvand.events import Log
+
+    speaker = next((each.speaker for each in TOPICS if each.name == topic), "")
+    if not speaker:
+        raise Trouble(f"there is no topic {topic}", f"one of {', '.join(each.name for each in TOPICS)}")
+    log = Log(bootstrap, speaker)
+    try:
+        return {tp.partition: at for tp, at in log.begins().items()}
+    finally:
+        log.close()
+
+
+def reread(client: Client, bootstrap: str, topic: str, service: str, reason: str, *, dry_run: bool) -> list[Reread]:
+    """Every service that hears the topic, or one, reads it again. Raises Trouble."""
+    at = begins(bootstrap, topic)
+    hearing = [each for each in SERVICES if topic in heard_by(each) and service in ("", each)]
+    if not hearing:
+        raise Trouble(f"{service} does not hear {topic}", f"it hears {', '.join(heard_by(service)) or 'nothing'}")
+    done = []
+    for each in hearing:
+        told = _ask(client, f"{door(each)}/cursors", topic=topic, at=at, reason=reason, dry_run=dry_run)
+        before, after = (sum(told[name].values()) for name in ("before", "after"))
+        done.append(Reread(each, topic, len(at), before, after, dry_run))
+    return done
+
+
+def republish(client: Client, service: str, reason: str, *, dry_run: bool) -> Republished:
+    """A service says again what it ever said. Raises Trouble."""
+    speakers = [each.speaker for each in TOPICS]
+    if service not in speakers:
+        raise Trouble(f"{service} says nothing", f"one of {', '.join(speakers)}")
+    told = _ask(client, f"{door(service)}/republication", reason=reason, dry_run=dry_run)
+    return Republished(service, told["records"], told["events"], dry_run)
+
+
+def _ask(client: Client, path: str, **body: Any) -> dict[str, Any]:
+    found: dict[str, Any] = client.post(path, json.dumps(body).encode(), "application/json").json()
+    return found

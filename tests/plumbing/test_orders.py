@@ -1,0 +1,200 @@
+"""A log is lost: it is noticed, a person orders it said and read again, and every figure is exact."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from httpx import ASGITransport, AsyncClient
+from kafka import KafkaAdminClient, TopicPartition
+from kafka.admin import NewTopic
+
+from contracts.subjects import PARTITIONS
+from plumbing import healing
+from plumbing.orders import REPUBLICATION, Orders
+from plumbing.settings import Settings
+from plumbing.store import execute
+from plumbing.web import create_app
+from plumbing.worker import Worker
+from tests.parts import Parts
+from tests.plumbing.country import Register, noon
+from tests.plumbing.running import Country
+from tests.plumbing.test_completing import exact
+from tests.plumbing.test_worker import counted
+from tests.plumbing.things import HERE
+from tests.tokens import Issuer
+
+pytestmark = pytest.mark.server
+
+SERVICES = ("registration", "screening", "reporting")
+
+
+@pytest.fixture
+async def country(parts: Parts) -> AsyncIterator[Country]:
+    """A small country on the real parts."""
+    country = Country(parts)
+    await country.prepare()
+    yield country
+    await country.close()
+
+
+async def register(country: Country, first: int, n: int) -> None:
+    store = country.store("registration")
+    await asyncio.gather(*(execute(store, f"p{each}", Register(), noon) for each in range(first, first + n)))
+
+
+async def until_said(country: Country, workers: list[Worker], why: str) -> None:
+    """Waits until somebody is not ready for this reason."""
+
+    async def said() -> bool:
+        return any(why in reason for reasons in [await each.ready() for each in workers] for reason in reasons)
+
+    await country.until(said, within=60)
+
+
+async def until_ready(country: Country, workers: list[Worker]) -> None:
+    async def ready() -> bool:
+        return not [reason for worker in workers for reason in await worker.ready()]
+
+    await country.until(ready, within=60)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_topic_is_deleted_and_made_anew_under_those_who_read_it(country: Country, at_once: bool) -> None:
+    """While people register: all that hear it notice, its owner says it again, it is read again; nobody restarts."""
+    topic = country.topics["registration"]
+    _, *readers = workers = [country.start(country.worker(service)) for service in SERVICES]
+    await register(country, 0, 60)
+    await country.until(counted(country, ApplicantRegistered=60, CaseOpened=60))
+    client = KafkaAdminClient(bootstrap_servers=country.parts.kafka)
+    await asyncio.to_thread(client.delete_topics, [topic])
+    if not at_once:
+        for reader in readers:
+            await until_said(country, [reader], f"{topic}/0 and 31 more: there is no such topic")
+    while topic in await asyncio.to_thread(client.list_topics):
+        pass
+    await asyncio.to_thread(client.create_topics, [NewTopic(topic, PARTITIONS, 1)])
+    client.close()
+    await register(country, 60, 40)
+    for reader in readers:
+        await until_said(country, [reader], f"{topic}/0 and 31 more: the topic was made anew")
+    for service in ("screening", "reporting"):
+        orders = Orders(country.store(service))
+        at = dict.fromkeys(range(PARTITIONS), 0)
+        stood = await orders.reread(topic, at, "o1", "made anew", dry_run=True)
+        assert sum(stood.values()) == 60
+        assert await orders.reread(topic, at, "o1", "made anew", dry_run=False) == stood
+    owner = Orders(country.store("registration"))
+    assert (await owner.republish("o1", "made anew", dry_run=True))[0] >= 60
+    assert await owner.orders.find_one({}) is None, "a rehearsal orders nothing"
+    await owner.republish("o1", "made anew", dry_run=False)
+    await country.until(counted(country, ApplicantRegistered=100, CaseOpened=100), within=60)
+    await until_ready(country, workers)
+
+    async def carried_out() -> bool:
+        return await owner.orders.find_one({"_id": REPUBLICATION}) is None
+
+    await country.until(carried_out)
+    await country.until(country.at_end)
+    await exact(country, [f"p{n}" for n in range(100)], 0)
+    acts = [d["action"] async for d in owner.acts.find()]
+    assert acts == ["republish"] and await Orders(country.store("reporting")).acts.count_documents({}) == 1
+
+
+async def test_a_log_is_truncated_before_it_was_read(country: Country) -> None:
+    """What is gone is said again by its owner, behind what is left; the reader goes on from where the log begins."""
+    topic = country.topics["registration"]
+    owner = country.start(country.worker("registration"))
+    await register(country, 0, 80)
+
+    async def left() -> bool:
+        return not await country.store("registration").waiting(range(PARTITIONS), 1)
+
+    await country.until(left)
+
+    def truncate() -> dict[int, int]:
+        """The first two events of every other partition are gone; where each begins now."""
+        found = {tp.partition: min(2, end) if tp.partition % 2 else 0 for tp, end in _ends(country, topic).items()}
+        client = KafkaAdminClient(bootstrap_servers=country.parts.kafka)
+        client.delete_records({TopicPartition(topic, p): at for p, at in found.items() if at})
+        client.close()
+        return found
+
+    begins = await asyncio.to_thread(truncate)
+    assert sum(begins.values()) > 10
+    readers = [country.start(country.worker(service)) for service in ("screening", "reporting")]
+    await until_said(country, readers, "the log has")
+    assert not await counted(country, ApplicantRegistered=80, CaseOpened=80)()
+    await Orders(country.store("registration")).republish("o1", "truncated", dry_run=False)
+    for service in ("screening", "reporting"):
+        await Orders(country.store(service)).reread(topic, begins, "o1", "truncated", dry_run=False)
+    await country.until(counted(country, ApplicantRegistered=80, CaseOpened=80), within=60)
+    await until_ready(country, [owner, *readers])
+    await exact(country, [f"p{n}" for n in range(80)], 0)
+
+
+def _ends(country: Country, topic: str) -> dict[TopicPartition, int]:
+    from kafka import KafkaConsumer
+
+    consumer = KafkaConsumer(bootstrap_servers=country.parts.kafka)
+    try:
+        found: dict[TopicPartition, int] = consumer.end_offsets([TopicPartition(topic, p) for p in range(PARTITIONS)])
+        return found
+    finally:
+        consumer.close()
+
+
+async def test_an_order_that_was_begun_is_taken_up_by_whoever_comes(country: Country) -> None:
+    """Slice by slice, each once more where a worker died in it; unsent events are left to the relay."""
+    await register(country, 0, 30)
+    first, second = (country.worker("registration") for _ in range(2))
+    await first.relay.once(range(PARTITIONS), asyncio.Lock())
+    await register(country, 30, 5)  # not sent yet
+    orders = Orders(country.store("registration"))
+    assert await orders.republish("o1", "why", dry_run=False) == (30, 30)
+    assert await orders.carry_out(second.relay) == 30
+    assert await orders.orders.find_one({"after": {"$ne": ""}}) is not None
+    assert await orders.carry_out(first.relay) == 0 and await orders.orders.find_one({}) is None
+    assert len(await orders.store.waiting(range(PARTITIONS), 100)) == 5
+    ends = await asyncio.to_thread(_ends, country, country.topics["registration"])
+    assert sum(ends.values()) == 60
+    for worker in (first, second):
+        worker.relay.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "role", "body", "status", "field", "says"),
+    [
+        ("cursors", "auditor", {}, 403, None, ""),
+        ("republication", "ministry_admin", {}, 403, None, ""),
+        ("cursors", "operator", {"topic": "peyvand.screening"}, 422, "topic", "peyvand.registration"),
+        ("cursors", "operator", {"at": {}}, 422, "at", ""),
+        ("cursors", "operator", {"at": {"32": 0}}, 422, "at", ""),
+        ("cursors", "operator", {"at": {"0": -1}}, 422, "at", ""),
+        ("cursors", "operator", {"reason": ""}, 422, "reason", ""),
+        ("republication", "operator", {"reason": "x"}, 422, "reason", ""),
+        ("republication", "operator", {"since": "2026"}, 422, "since", ""),
+    ],
+)
+async def test_a_bad_order_is_refused_and_changes_nothing(
+    country: Country, tmp_path: Path, path: str, role: str, body: Any, status: int, field: str | None, says: str
+) -> None:
+    store, issuer = country.store("screening"), Issuer(tmp_path)
+    settings = Settings(
+        service="screening", environment="development", kafka="-", mongo="-", database="-",  # type: ignore[arg-type]
+        jwks=issuer.jwks, issuer=issuer.name,
+    )  # fmt: skip
+
+    async def ready() -> list[str]:
+        return []
+
+    app = create_app(settings, "T", lifespan=None, ready=ready, prefix="", routers=[healing.router(store)])
+    order = {"reason": "a try", **({"topic": "peyvand.registration", "at": {"0": 7}} if path == "cursors" else {})}
+    async with AsyncClient(transport=ASGITransport(app), base_url=HERE, headers=issuer.bearer(role)) as client:
+        answer = await client.post(f"/v1/log/{path}", json={**order, **body})
+        told = answer.json()
+        assert answer.status_code == status, told
+        if field:
+            assert told["errors"][0]["field"].split(".")[0] == field and says in str(told["errors"]), told
+    assert not [name for name in ("acts", "orders", "cursors") if await store.database[name].find_one({})]

@@ -118,9 +118,10 @@ class Country:
         producer.flush(30)
         producer.close()
 
-    def process(self, service: str) -> "subprocess.Popen[bytes]":
-        """One more worker, as a process of its own that ends with this one."""
+    def process(self, service: str, point: str = "") -> "subprocess.Popen[bytes]":
+        """One more worker, as a process of its own that ends with this one, or where `point` says (`mortal.Point`)."""
         command = [sys.executable, "-m", "tests.plumbing.role", service, self.parts.kafka, self.parts.mongo, self.name]
+        command += [point] if point else []
         return start(command, Path("/dev/null"), os.environ, if_we_die=signal.SIGKILL)
 
     async def at_end(self) -> bool:

@@ -1,0 +1,165 @@
+"""A process is killed before or after what it waits for, on the real Kafka and MongoDB: nothing is lost or twice.
+
+`tests/journeys/test_crash_points.py` is exhaustive, over memory. Here points are drawn: each command to the database
+and each word with Kafka is one. Workers are processes, and end as by `kill -9`; who got no answer from an API asks again.
+"""
+
+import asyncio
+import os
+import random
+import signal
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+import pytest
+
+from peyvand.processes import kill, stop
+from plumbing.mongo import MongoStore
+from plumbing.store import Ask, Done, execute
+from tests.parts import Parts
+from tests.plumbing.country import Decide, Register, noon
+from tests.plumbing.mortal import Life, Point
+from tests.plumbing.running import Country
+from tests.plumbing.test_completing import exact
+from tests.plumbing.test_worker import counted
+
+pytestmark = pytest.mark.server
+
+POINTS = int(os.environ.get("PEYVAND_REAL_CRASH_POINTS", "30"))
+SEED = int(os.environ.get("PEYVAND_REAL_CRASH_SEED", "7"))
+WORKERS = ("registration", "screening", "reporting")
+OFTEN = 4  # a point is at most so far into what a process waits for again and again
+WITHIN = 60.0  # seconds in which a point is come to
+
+
+class Crash(BaseException):
+    """The API's process is gone: no handler of the programme may take it for an error."""
+
+
+def crash() -> None:
+    """Ends the API."""
+    raise Crash
+
+
+class People:
+    """Those who register, and what is decided about them, through an API that ends where it is told."""
+
+    def __init__(self, country: Country, points: Sequence[Point] = ()) -> None:
+        self.country, self.points = country, list(points)
+        self.names: list[str] = []
+        self.decided, self.ended = 0, 0
+        self.begin()
+
+    def begin(self) -> None:
+        """Another API, with nothing of what the last one had in memory."""
+        point = self.points[-1] if self.points else None
+        self.life = Life(point, crash)
+        self.stores = {s: self.life.store(self.country.store(s)) for s in ("registration", "screening")}
+
+    async def come(self, n: int) -> None:
+        """So many register, and of those whose case is open as many are decided on."""
+        new = [f"p{len(self.names) + each}" for each in range(n)]
+        self.names += new
+        await asyncio.gather(*(self._ask("registration", person, Register()) for person in new))
+        known = (await self.country.store("screening").read(self.names)).values()
+        for r in [r for r in known if r.state.opened and not r.state.outcome][:n]:
+            await self._ask("screening", r.subject, Decide())
+            self.decided += 1
+
+    async def _ask(self, service: str, person: str, command: Register | Decide) -> Done:
+        """Asked with a key, and again where no answer came."""
+        ask = Ask(key=f"{type(command).__name__}:{person}", fingerprint=b"the same")
+        while True:
+            api = self.stores[service]
+            try:
+                return await execute(api, person, command, noon, ask)
+            except (Crash, asyncio.CancelledError):  # the second: what it had gathered with others
+                if self.stores[service] is api:
+                    self.ended += 1
+                    self.points = self.points[:-1]
+                    self.begin()
+
+
+async def undisturbed(country: Country) -> Mapping[str, Life]:
+    """A life of everybody, in this process, which shows what is waited for."""
+    lives = {service: Life() for service in WORKERS}
+    workers = [country.start(life.worker(country, service)) for service, life in lives.items()]
+    people = People(country)
+    while people.decided < 10:
+        await people.come(5)
+        await asyncio.sleep(0.2)
+    await asyncio.sleep(6)  # a sweep
+    await country.until(country.at_end)
+    for worker in workers:
+        await country.stop(worker)
+    return {**lives, "api": people.life}
+
+
+def drawn(lives: Mapping[str, Life], chance: random.Random, n: int) -> dict[str, list[Point]]:
+    """Points of all that was waited for, by process."""
+    every = [
+        (name, Point(what, after, chance.randint(1, min(OFTEN, times))))
+        for name, life in lives.items()
+        for (what, after), times in sorted(life.known.items())
+    ]
+    found = defaultdict(list)
+    for name, point in [*chance.sample(every, min(n, len(every))), *chance.choices(every, k=max(0, n - len(every)))]:
+        found[name].append(point)
+    return found
+
+
+@pytest.fixture
+async def country(parts: Parts) -> AsyncIterator[Country]:
+    """A small country on the real parts."""
+    country = Country(parts)
+    await country.prepare()
+    yield country
+    await country.close()
+
+
+async def test_no_drawn_crash_point_loses_or_doubles(parts: Parts, country: Country) -> None:
+    """Whoever died is started anew; the log, the records and the figures agree."""
+    model = Country(parts)
+    await model.prepare()
+    points = drawn(await undisturbed(model), random.Random(SEED), POINTS)
+    await model.close()
+    people = People(country, points.pop("api", []))
+    killed = 0
+
+    async def live(service: str) -> None:
+        """Dies at each of its points in turn, and lives on."""
+        nonlocal killed
+        for point in [*map(str, points[service]), ""]:
+            process = country.process(service, point)
+            deadline = time.monotonic() + WITHIN
+            try:
+                while process.poll() is None and (point or not resting.is_set()):
+                    assert not point or time.monotonic() < deadline, f"{service} does not come to {point}"
+                    await asyncio.sleep(0.05)
+            finally:
+                kill(process) if process.poll() is None and point else stop(process, 10)
+            assert process.returncode == (-signal.SIGKILL if point else 0), f"{service} ended by itself"
+            killed += bool(point)
+
+    resting = asyncio.Event()
+    lives = [asyncio.create_task(live(service)) for service in WORKERS]
+    try:
+        while killed + people.ended < POINTS:
+            await people.come(2)
+            for task in lives:
+                if task.done():
+                    task.result()
+        n = len(people.names)
+        expected = counted(country, ApplicantRegistered=n, CaseOpened=n, CaseDecided=people.decided)
+        await country.until(expected, within=WITHIN)
+        await country.until(country.at_end)
+    finally:
+        resting.set()
+        await asyncio.gather(*lives, return_exceptions=True)
+    for task in lives:
+        task.result()
+    await exact(country, people.names, people.decided)
+    for service in WORKERS:
+        store: MongoStore = country.store(service)
+        assert not await store.records.count_documents({"parked": {"$ne": {}}})

@@ -1,7 +1,7 @@
 """A process is killed before or after what it waits for, on the real Kafka and MongoDB: nothing is lost or twice.
 
 `tests/journeys/test_crash_points.py` is exhaustive, over memory. Here points are drawn: each command to the database
-and each word with Kafka is one. Workers are processes, and end as by `kill -9`; who got no answer from an API asks again.
+and each word with Kafka is one. Workers are processes, and end as by `kill -9`; who got no answer asks again.
 """
 
 import asyncio

@@ -9,6 +9,7 @@ from typing import Any
 
 import faust
 from aiokafka import TopicPartition
+from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
@@ -98,11 +99,16 @@ class Live:
         self.revoked({TopicPartition(*tp) for tp in revoked})
 
     async def _resume(self) -> None:
+        owned = self._owned()
         try:
-            owned = {TopicPartition(*tp) for tp in self.app.consumer.assignment() if tp.topic in self.topics}
             await self._continue_from(await self.resume(owned))
         except Exception as e:  # faust would take it for one more rebalance, and do nothing for ever
+            if isinstance(e, IllegalStateError) and owned != self._owned():
+                return  # shared out anew while we looked: we are asked again, for what is ours by then
             await self.app.crash(e)
+
+    def _owned(self) -> set[TopicPartition]:
+        return {TopicPartition(*tp) for tp in self.app.consumer.assignment() if tp.topic in self.topics}
 
     async def _continue_from(self, offsets: Mapping[TopicPartition, int]) -> None:
         consumer: Any = self.app.consumer

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -174,6 +175,31 @@ async def test_two_members_share_numbers_and_a_leaver_is_replaced_at_once(group:
     await two.live.stop()
     await until(lambda: len(one.assigned[-1]) == 2 * PARTITIONS)
     assert time.monotonic() - left < 9  # the session timeout is 10
+
+
+async def test_what_was_shared_out_anew_while_we_looked_is_asked_for_again(group: Group) -> None:
+    """Else the seek to what is another's by then would end the member."""
+    looking = asyncio.Event()
+
+    async def slow(owned: set[TopicPartition]) -> Mapping[TopicPartition, int]:
+        one.assigned.append(owned)
+        if not looking.is_set():
+            looking.set()
+            with suppress(asyncio.CancelledError):  # faust ends us then, and may come too late
+                await until(lambda: len(one.live.app.consumer.assignment()) == PARTITIONS)
+        return dict.fromkeys(owned, 0)
+
+    joining = asyncio.create_task(group.join(resume=slow))
+    await until(lambda: group.members)
+    one = group.members[0]
+    await until(looking.is_set)
+    two = await group.join()
+    await until(lambda: len(one.assigned[-1]) == PARTITIONS and two.assigned and len(two.assigned[-1]) == PARTITIONS)
+    assert len(one.assigned[0]) == 2 * PARTITIONS and not one.assigned[-1] & two.assigned[-1]
+    await joining
+    await group.say(1)
+    await until(lambda: len(one.events) + len(two.events) == PARTITIONS)
+    assert not one.live.crashed
 
 
 async def test_trouble_in_our_seam_is_not_swallowed(group: Group) -> None:

@@ -21,7 +21,7 @@ from plumbing.mongo import MongoStore
 from plumbing.processing import process
 from plumbing.reader import STRIDE, LogReader
 from plumbing.record import Message, Place, Unread, stranded
-from plumbing.store import Conflict, Projection, Ranges
+from plumbing.store import Conflict, Known, Projection, Ranges
 
 SMALLEST_STRIDE = 100
 FEW = 5_000  # events of several partitions in one transaction
@@ -290,20 +290,30 @@ class Consumer:
     async def _fetch_stranded(self) -> bool:
         """Brings parked events of which only the place was kept, when it is their turn; says whether any came."""
         waiting = await self.store.stranded({tp.partition for tp in self.owned}, STRANDED)
-        places = [place for record in (await self.store.read(waiting)).values() for place in stranded(record)]
+        records = await self.store.read(waiting)
         offsets: dict[TopicPartition, list[int]] = {}
-        for place in places:
+        for place in (place for record in records.values() for place in stranded(record)):
             offsets.setdefault(TopicPartition(place.topic, place.partition), []).append(place.offset)
-        found = []
+        found: list[Message] = []
         for tp, wanted in offsets.items():
             try:
-                found += await self.reader.pick(tp, sorted(wanted))
-            except OffsetOutOfRangeError as e:
-                log.error("parked_event_gone", topic=tp.topic, partition=tp.partition, why=str(e))
-        messages = [Message(read(r.value), r.value, Place(r.topic, r.partition, r.offset)) for r in found]
-        if messages:
-            await self._process(sorted(messages, key=lambda m: (m.envelope.subject, m.envelope.sequence)), {})
-        return bool(messages)
+                heard = map(hear, await self.reader.pick(tp, sorted(wanted)))
+                found += [m for m in heard if isinstance(m, Message) and _awaited(records, m)]
+            except OffsetOutOfRangeError:
+                continue
+        if len(found) < sum(map(len, offsets.values())):
+            places = [f"{tp.topic}/{tp.partition}@{at}" for tp, wanted in offsets.items() for at in wanted]
+            log.error("parked_event_gone", found=len(found), places=places)
+        if found:
+            await self._process(sorted(found, key=lambda m: (m.envelope.subject, m.envelope.sequence)), {})
+        return bool(found)
+
+
+def _awaited(records: Known, m: Message) -> bool:
+    """Whether it is what was parked at this place: of a topic that was made anew it is something else."""
+    record = records.get(m.envelope.subject)
+    parked = record.parked.get(m.envelope.source) if record else None
+    return parked is not None and parked.envelopes.get(m.envelope.sequence) == m.place
 
 
 def hear(record: Any) -> Message | Unread:

@@ -41,6 +41,8 @@ def document_of(rules: Rules, r: Record) -> dict[str, Any]:
         for name, value in part(r).items():
             if value is not None:
                 found[name] = value
+    if stranded(r):
+        found["stranded"] = True
     if r.emitted:
         found |= {"emitted": list(r.emitted), "unrelayed_since": machine_now()}
     return found
@@ -59,6 +61,10 @@ def movement_of(rules: Rules, before: Record, after: Record) -> dict[str, Any]:
                 gone[name] = ""
             else:
                 kept[name] = value
+    if stranded(after):  # by the inbox as well: whose turn has come
+        kept["stranded"] = True
+    elif before.parked:
+        gone["stranded"] = ""
     movement: dict[str, Any] = {"$set": kept}
     if gone:
         movement["$unset"] = gone
@@ -72,7 +78,6 @@ def _parked(r: Record) -> dict[str, Any]:
     waits = r.parked.values()
     return {
         "parked": {source: _parked_document(each) for source, each in r.parked.items()},
-        "stranded": True if r.parked and stranded(r) else None,
         "early_since": min((each.since for each in waits if not each.fault), default=None),
         "faulty_since": min((each.since for each in waits if each.fault), default=None),
     }

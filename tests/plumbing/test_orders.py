@@ -11,7 +11,7 @@ from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import NewTopic
 
 from contracts.subjects import PARTITIONS
-from plumbing import healing
+from plumbing import healing, record
 from plumbing.orders import REPUBLICATION, Orders
 from plumbing.settings import Settings
 from plumbing.store import execute
@@ -21,7 +21,8 @@ from tests.parts import Parts
 from tests.plumbing.country import Register, noon
 from tests.plumbing.running import Country
 from tests.plumbing.test_completing import exact
-from tests.plumbing.test_worker import counted
+from tests.plumbing.test_record import message
+from tests.plumbing.test_worker import SUBJECT_OF_0, counted
 from tests.plumbing.things import HERE
 from tests.tokens import Issuer
 
@@ -58,6 +59,16 @@ async def until_ready(country: Country, workers: list[Worker]) -> None:
         return not [reason for worker in workers for reason in await worker.ready()]
 
     await country.until(ready, within=60)
+
+
+def anew(country: Country, topic: str) -> None:
+    """The topic is deleted, and made."""
+    client = KafkaAdminClient(bootstrap_servers=country.parts.kafka)
+    client.delete_topics([topic])
+    while topic in client.list_topics():
+        pass
+    client.create_topics([NewTopic(topic, PARTITIONS, 1)])
+    client.close()
 
 
 @pytest.mark.parametrize("at_once", [True, False])
@@ -100,6 +111,32 @@ async def test_a_topic_is_deleted_and_made_anew_under_those_who_read_it(country:
     await exact(country, [f"p{n}" for n in range(100)], 0)
     acts = [d["action"] async for d in owner.acts.find()]
     assert acts == ["republish"] and await Orders(country.store("reporting")).acts.count_documents({}) == 1
+
+
+async def test_a_place_in_a_lost_log_is_not_taken_for_one_in_another(
+    country: Country, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An event that came early was kept as its place; the topic is made anew, and something else lies there."""
+    monkeypatch.setattr(record, "PARKED_EVENTS", 0)
+    topic = country.topics["registration"]
+    await country.say("registration", message("registration", 2, subject=SUBJECT_OF_0))
+    worker = country.start(country.worker("reporting"))
+
+    async def handled(n: int) -> bool:
+        found = (await worker.store.read([SUBJECT_OF_0]))[SUBJECT_OF_0]
+        return bool(found.parked) if not n else found.inbox.get("registration") == n
+
+    await country.until(lambda: handled(0))
+    await asyncio.to_thread(anew, country, topic)
+    await country.say("registration", raw=[(b"k", b"garbage")])
+    await country.say("registration", message("registration", 1, subject=SUBJECT_OF_0))
+    await until_said(country, [worker], "the topic was made anew")
+    await Orders(worker.store).reread(topic, dict.fromkeys(range(PARTITIONS), 0), "o1", "made anew", dry_run=False)
+    await country.until(lambda: handled(1))
+    await until_ready(country, [worker])
+    await country.say("registration", message("registration", 2, subject=SUBJECT_OF_0))
+    await country.until(lambda: handled(2))
+    assert await counted(country, ApplicantRegistered=2)()
 
 
 async def test_a_log_is_truncated_before_it_was_read(country: Country) -> None:

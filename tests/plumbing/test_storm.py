@@ -1,9 +1,11 @@
 """Attacks on workers of the small country: whatever is killed, wound back or moved, everything is counted once."""
 
 import asyncio
+import os
 import random
 import signal
 import subprocess
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,6 +24,8 @@ from tests.plumbing.test_record import message
 from tests.plumbing.test_worker import counted
 
 pytestmark = pytest.mark.server
+
+REBALANCING = float(os.environ.get("PEYVAND_REBALANCING", "20"))  # seconds
 
 
 @pytest.fixture
@@ -71,20 +75,21 @@ async def test_killed_stopped_and_replaced_over_a_backlog(country: Country) -> N
 
 
 async def test_rebalances_while_a_backlog_is_read(country: Country) -> None:
-    """Members come and go the whole time; progress continues, and the end is exact."""
-    said = [message("registration", n, subject=f"p{k}") for n in range(1, 11) for k in range(3_000)]
-    await country.say("registration", *said)
+    """Members come and go the whole time, and more is said; progress continues, and the end is exact."""
+    rounds, until = 0, time.monotonic() + REBALANCING
     worker = country.start(country.worker("reporting"))
-    moves = 0
-    while not await country.at_end():
+    while time.monotonic() < until or not await country.at_end():
+        if time.monotonic() < until:
+            rounds += 1
+            await country.say("registration", *(message("registration", rounds, subject=f"p{k}") for k in range(3_000)))
         other = country.start(country.worker("reporting"))
         await asyncio.sleep(0.7)
         await country.stop(other)
-        moves += 1
         if country.running[worker][1].done():
             country.running[worker][1].result()  # else whatever ended it would read as standing still
-        assert moves < 60, "no progress"
-    assert await counted(country, ApplicantRegistered=30_000)()
+        found = (await country.tallies().counts()).get("IR-20/ApplicantRegistered", 0)
+        assert time.monotonic() < until + 60, f"no progress behind {found} of {3_000 * rounds}"
+    assert await counted(country, ApplicantRegistered=3_000 * rounds)()
     assert not worker.paused
 
 

@@ -11,6 +11,7 @@ from kafka.admin import NewTopic
 
 from contracts.events import CaseOpened
 from contracts.subjects import PARTITIONS, partition_of
+from plumbing import record
 from plumbing.clock import Moment
 from plumbing.store import execute, execute_many
 from tests.parts import Parts
@@ -99,6 +100,18 @@ async def test_nine_thousand_parked_events_of_one_subject_drain(country: Country
     await country.say("registration", message("registration", 1, subject="late"))
     await country.until(counted(country, ApplicantRegistered=9_100))
     assert not (await worker.store.read(["late"]))["late"].parked
+
+
+async def test_an_event_kept_as_its_place_is_fetched_when_its_turn_comes(
+    country: Country, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though nothing moves in its record but what was handled before it."""
+    monkeypatch.setattr(record, "PARKED_EVENTS", 0)
+    country.start(country.worker("reporting"))
+    await country.say("registration", message("registration", 2, subject="p"))
+    await country.until(country.at_end)
+    await country.say("registration", message("registration", 1, subject="p"))
+    await country.until(counted(country, ApplicantRegistered=2))
 
 
 async def test_stranded_events_are_fetched_after_a_restart_and_a_retry(country: Country) -> None:

@@ -285,7 +285,12 @@ async def _cause_all(drill: Drill, prometheus: Prometheus) -> None:
     drill.event("drill-poison", time=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
     drill.say("screening", b"nonsense", 0)
     due = {"indexed.due": now - timedelta(hours=2)}
-    known = [d["_id"] for d in mongo.reporting.records.find({"kind": "applicant"}, {"_id": 1}).limit(2)]
+    told = {
+        "kind": "applicant",
+        "inbox.screening": {"$gte": 1},
+    }  # of whom nothing more will be said: it would pause all
+    await drill.settle(lambda: mongo.reporting.records.count_documents(told) >= 2)
+    known = [d["_id"] for d in mongo.reporting.records.find(told, {"_id": 1}).limit(2)]
     mongo.reporting.records.update_one({"_id": known[0]}, {"$set": due})  # says nothing when it is called on
     mongo.reporting.records.update_one(
         {"_id": known[1]}, {"$set": due | {"state": '{"round": 5}'}}

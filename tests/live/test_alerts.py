@@ -275,21 +275,19 @@ async def test_every_alert_is_caused(tmp_path: Path) -> None:
 
 async def _cause_all(drill: Drill, prometheus: Prometheus) -> None:
     mongo, now = drill.mongo, datetime.now(UTC)
+    # Whoever is taken below, nothing more is said of them: it would pause everybody
+    told = {"kind": "applicant", "inbox.screening": {"$gte": 1}}
+    await drill.settle(lambda: mongo.reporting.records.count_documents(told) >= 2)
     # What takes a while to be told
-    screened = (
-        mongo.screening.records.find_one({"kind": "applicant"}) or {}
-    )  # as if it had heard of them: it answers nothing
+    screened: Any = mongo.screening.records.find_one(
+        {"kind": "applicant"}
+    )  # as if it had heard of them: answers nothing
     mongo.screening.records.insert_one(screened | {"_id": "drill-silent", "inbox": {"registration": 99}})
     drill.event("drill-silent", province="IR-01", recorded=now - timedelta(days=3))
     drill.event("drill-hole", 5)
     drill.event("drill-poison", time=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
     drill.say("screening", b"nonsense", 0)
     due = {"indexed.due": now - timedelta(hours=2)}
-    told = {
-        "kind": "applicant",
-        "inbox.screening": {"$gte": 1},
-    }  # of whom nothing more will be said: it would pause all
-    await drill.settle(lambda: mongo.reporting.records.count_documents(told) >= 2)
     known = [d["_id"] for d in mongo.reporting.records.find(told, {"_id": 1}).limit(2)]
     mongo.reporting.records.update_one({"_id": known[0]}, {"$set": due})  # says nothing when it is called on
     mongo.reporting.records.update_one(

@@ -10,11 +10,11 @@ from plumbing.memory import MemoryStore
 from plumbing.mongo import MongoStore, connect
 from plumbing.settings import Settings
 from plumbing.web import App, create_app
-from tests.plumbing.country import Answering, Asking, Counting
+from tests.parts import Parts
+from tests.plumbing.running import RULES, Country
 from tests.plumbing.things import HERE, routes
 from tests.tokens import Issuer
 
-RULES: dict[str, Any] = {"registration": Asking, "screening": Answering, "reporting": Counting}
 StoreOf = Callable[..., Any]
 
 
@@ -41,6 +41,15 @@ async def store_of(request: pytest.FixtureRequest) -> AsyncIterator[StoreOf]:
         if database.startswith(name):
             await client.drop_database(database)
     await client.close()
+
+
+@pytest.fixture
+async def country(parts: Parts) -> AsyncIterator[Country]:
+    """A small country on the real parts."""
+    country = Country(parts)
+    await country.prepare()
+    yield country
+    await country.close()
 
 
 @pytest.fixture(scope="session")

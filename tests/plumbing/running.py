@@ -51,16 +51,25 @@ class Country:
         }
         self.running: dict[Worker, tuple[asyncio.Event, asyncio.Task[None]]] = {}
 
-    async def prepare(self, partitions: int = 32) -> None:
+    async def prepare(self, partitions: int = PARTITIONS) -> None:
         """Topics and indexes."""
-        await asyncio.to_thread(self._topics, partitions)
+        await asyncio.to_thread(self.make, *self.topics.values(), partitions=partitions)
         for service in RULES:
             await self.store(service).prepare()
 
-    def _topics(self, partitions: int) -> None:
+    def make(self, *topics: str, partitions: int = PARTITIONS) -> None:
+        """Makes topics, and waits until they are there."""
         client = KafkaAdminClient(bootstrap_servers=self.parts.kafka)
-        client.create_topics([NewTopic(topic, partitions, 1) for topic in self.topics.values()])
-        while not set(self.topics.values()) <= set(client.list_topics()):
+        client.create_topics([NewTopic(topic, partitions, 1) for topic in topics])
+        while not set(topics) <= set(client.list_topics()):
+            time.sleep(0.05)
+        client.close()
+
+    def unmake(self, topic: str) -> None:
+        """Deletes a topic, and waits until it is gone."""
+        client = KafkaAdminClient(bootstrap_servers=self.parts.kafka)
+        client.delete_topics([topic])
+        while topic in client.list_topics():
             time.sleep(0.05)
         client.close()
 

@@ -10,7 +10,7 @@ import random
 import signal
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 
@@ -107,15 +107,6 @@ def drawn(lives: Mapping[str, Life], chance: random.Random, n: int) -> dict[str,
     for name, point in [*chance.sample(every, min(n, len(every))), *chance.choices(every, k=max(0, n - len(every)))]:
         found[name].append(point)
     return found
-
-
-@pytest.fixture
-async def country(parts: Parts) -> AsyncIterator[Country]:
-    """A small country on the real parts."""
-    country = Country(parts)
-    await country.prepare()
-    yield country
-    await country.close()
 
 
 async def test_no_drawn_crash_point_loses_or_doubles(parts: Parts, country: Country) -> None:

@@ -1,14 +1,12 @@
 """A log is lost: it is noticed, a person orders it said and read again, and every figure is exact."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from httpx import ASGITransport, AsyncClient
 from kafka import KafkaAdminClient, TopicPartition
-from kafka.admin import NewTopic
 
 from contracts.subjects import PARTITIONS
 from plumbing import healing, record
@@ -17,7 +15,6 @@ from plumbing.settings import Settings
 from plumbing.store import execute
 from plumbing.web import create_app
 from plumbing.worker import Worker
-from tests.parts import Parts
 from tests.plumbing.country import Register, noon
 from tests.plumbing.running import Country
 from tests.plumbing.test_completing import exact
@@ -29,15 +26,6 @@ from tests.tokens import Issuer
 pytestmark = pytest.mark.server
 
 SERVICES = ("registration", "screening", "reporting")
-
-
-@pytest.fixture
-async def country(parts: Parts) -> AsyncIterator[Country]:
-    """A small country on the real parts."""
-    country = Country(parts)
-    await country.prepare()
-    yield country
-    await country.close()
 
 
 async def register(country: Country, first: int, n: int) -> None:
@@ -61,16 +49,6 @@ async def until_ready(country: Country, workers: list[Worker]) -> None:
     await country.until(ready, within=60)
 
 
-def anew(country: Country, topic: str) -> None:
-    """The topic is deleted, and made."""
-    client = KafkaAdminClient(bootstrap_servers=country.parts.kafka)
-    client.delete_topics([topic])
-    while topic in client.list_topics():
-        pass
-    client.create_topics([NewTopic(topic, PARTITIONS, 1)])
-    client.close()
-
-
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_a_topic_is_deleted_and_made_anew_under_those_who_read_it(country: Country, at_once: bool) -> None:
     """While people register: all that hear it notice, its owner says it again, it is read again; nobody restarts."""
@@ -78,15 +56,11 @@ async def test_a_topic_is_deleted_and_made_anew_under_those_who_read_it(country:
     _, *readers = workers = [country.start(country.worker(service)) for service in SERVICES]
     await register(country, 0, 60)
     await country.until(counted(country, ApplicantRegistered=60, CaseOpened=60))
-    client = KafkaAdminClient(bootstrap_servers=country.parts.kafka)
-    await asyncio.to_thread(client.delete_topics, [topic])
+    await asyncio.to_thread(country.unmake, topic)
     if not at_once:
         for reader in readers:
             await until_said(country, [reader], f"{topic}/0 and 31 more: there is no such topic")
-    while topic in await asyncio.to_thread(client.list_topics):
-        pass
-    await asyncio.to_thread(client.create_topics, [NewTopic(topic, PARTITIONS, 1)])
-    client.close()
+    await asyncio.to_thread(country.make, topic)
     await register(country, 60, 40)
     for reader in readers:
         await until_said(country, [reader], f"{topic}/0 and 31 more: the topic was made anew")
@@ -127,7 +101,8 @@ async def test_a_place_in_a_lost_log_is_not_taken_for_one_in_another(
         return bool(found.parked) if not n else found.inbox.get("registration") == n
 
     await country.until(lambda: handled(0))
-    await asyncio.to_thread(anew, country, topic)
+    await asyncio.to_thread(country.unmake, topic)
+    await asyncio.to_thread(country.make, topic)
     await country.say("registration", raw=[(b"k", b"garbage")])
     await country.say("registration", message("registration", 1, subject=SUBJECT_OF_0))
     await until_said(country, [worker], "the topic was made anew")

@@ -6,7 +6,7 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,7 +17,6 @@ from kafka.structs import OffsetAndMetadata
 from peyvand.processes import kill, stop
 from plumbing.live import Live
 from plumbing.store import execute_many
-from tests.parts import Parts
 from tests.plumbing.country import Register, noon
 from tests.plumbing.running import Country
 from tests.plumbing.test_record import message
@@ -26,15 +25,6 @@ from tests.plumbing.test_worker import counted
 pytestmark = pytest.mark.server
 
 REBALANCING = float(os.environ.get("PEYVAND_REBALANCING", "20"))  # seconds
-
-
-@pytest.fixture
-async def country(parts: Parts) -> AsyncIterator[Country]:
-    """A small country on the real parts."""
-    country = Country(parts)
-    await country.prepare()
-    yield country
-    await country.close()
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """A deploy in the middle of the work: a service begins to hear one more topic; two versions of rules side by side."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -13,7 +13,6 @@ from contracts.envelope import Envelope
 from contracts.subjects import PARTITIONS
 from plumbing.mongo import MongoStore
 from plumbing.worker import Worker
-from tests.parts import Parts
 from tests.plumbing.country import Counting
 from tests.plumbing.running import Country
 from tests.plumbing.test_record import message
@@ -21,15 +20,6 @@ from tests.plumbing.test_worker import counted
 
 pytestmark = pytest.mark.server
 PEOPLE = 100
-
-
-@pytest.fixture
-async def country(parts: Parts) -> AsyncIterator[Country]:
-    """A small country on the real parts."""
-    country = Country(parts)
-    await country.prepare()
-    yield country
-    await country.close()
 
 
 class Feed:

@@ -1,35 +1,23 @@
 """Workers on the real parts."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
 from kafka import KafkaAdminClient, TopicPartition
-from kafka.admin import NewTopic
 
 from contracts.events import CaseOpened
 from contracts.subjects import PARTITIONS, partition_of
 from plumbing import record
 from plumbing.clock import Moment
 from plumbing.store import execute, execute_many
-from tests.parts import Parts
 from tests.plumbing.country import NOON, PERIOD, POISON, Counting, Register, noon
 from tests.plumbing.running import Country
 from tests.plumbing.test_record import message
 
 pytestmark = pytest.mark.server
 SUBJECT_OF_0 = next(f"p{n}" for n in range(1_000) if partition_of(f"p{n}") == 0)
-
-
-@pytest.fixture
-async def country(parts: Parts) -> AsyncIterator[Country]:
-    """A small country on the real parts."""
-    country = Country(parts)
-    await country.prepare()
-    yield country
-    await country.close()
 
 
 def counted(country: Country, **expected: int) -> Any:
@@ -174,17 +162,9 @@ async def test_a_topic_made_anew_is_noticed(country: Country) -> None:
     await country.say("registration", *(message("registration", 1, subject=f"p{n}") for n in range(100)))
     worker = country.start(country.worker("reporting"))
     await country.until(counted(country, ApplicantRegistered=100))
-
-    def anew() -> None:
-        client = KafkaAdminClient(bootstrap_servers=country.parts.kafka)
-        client.delete_topics([topic])
-        while topic in client.list_topics():
-            pass
-        client.create_topics([NewTopic(topic, PARTITIONS, 1)])
-        client.close()
-
     await country.stop(worker)
-    await asyncio.to_thread(anew)
+    await asyncio.to_thread(country.unmake, topic)
+    await asyncio.to_thread(country.make, topic)
     await country.say("registration", *(message("registration", 9, subject=f"q{n}") for n in range(1_000)))
     worker = country.start(country.worker("reporting"))
 

@@ -138,6 +138,11 @@ def links(environment: Mapping[str, str] = os.environ) -> dict[str, int]:
     return {name: int(port) for name, _, port in pairs}
 
 
+def prefix(service: str) -> str:
+    """Where a service lies behind the one address; reporting's pages are the front page."""
+    return "" if service == "reporting" else f"/{service}"
+
+
 def role_name(service: str, kind: str, number: int = 1) -> str:
     """`market-worker`, and `market-worker-2` for the one beside it."""
     return f"{service}-{kind}" if number == 1 else f"{service}-{kind}-{number}"

@@ -8,7 +8,7 @@ import msgspec
 
 from peyvand.bars import Advance
 from peyvand.client import Client
-from peyvand.country import SERVICES
+from peyvand.country import SERVICES, prefix
 from peyvand.running import Trouble
 
 AT_ONCE = 200  # letters in one request
@@ -41,7 +41,7 @@ class Mended(msgspec.Struct, frozen=True, kw_only=True):
 
 def door(service: str) -> str:
     """Where a service's dead letters are."""
-    return f"{'' if service == 'reporting' else f'/{service}'}/v1/dead-letters"
+    return f"{prefix(service)}/v1/dead-letters"
 
 
 def groups(client: Client, service: str = "") -> list[dict[str, Any]]:

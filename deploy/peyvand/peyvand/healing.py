@@ -7,7 +7,7 @@ import msgspec
 
 from contracts.topics import TOPICS, heard_by
 from peyvand.client import Client
-from peyvand.country import SERVICES
+from peyvand.country import SERVICES, prefix
 from peyvand.running import Trouble
 
 
@@ -29,11 +29,6 @@ class Republished(msgspec.Struct, frozen=True):
     records: int
     events: int
     dry_run: bool
-
-
-def door(service: str) -> str:
-    """Where a service takes orders about the log."""
-    return f"{'' if service == 'reporting' else f'/{service}'}/v1/log"
 
 
 def begins(bootstrap: str, topic: str) -> dict[int, int]:
@@ -58,7 +53,7 @@ def reread(client: Client, bootstrap: str, topic: str, service: str, reason: str
         raise Trouble(f"{service} does not hear {topic}", f"it hears {', '.join(heard_by(service)) or 'nothing'}")
     done = []
     for each in hearing:
-        told = _ask(client, f"{door(each)}/cursors", topic=topic, at=at, reason=reason, dry_run=dry_run)
+        told = _ask(client, f"{prefix(each)}/v1/log/cursors", topic=topic, at=at, reason=reason, dry_run=dry_run)
         before, after = (sum(told[name].values()) for name in ("before", "after"))
         done.append(Reread(each, topic, len(at), before, after, dry_run))
     return done
@@ -69,7 +64,7 @@ def republish(client: Client, service: str, reason: str, *, dry_run: bool) -> Re
     speakers = [each.speaker for each in TOPICS]
     if service not in speakers:
         raise Trouble(f"{service} says nothing", f"one of {', '.join(speakers)}")
-    told = _ask(client, f"{door(service)}/republication", reason=reason, dry_run=dry_run)
+    told = _ask(client, f"{prefix(service)}/v1/log/republication", reason=reason, dry_run=dry_run)
     return Republished(service, told["records"], told["events"], dry_run)
 
 

@@ -99,8 +99,9 @@ class Live:
         self.revoked({TopicPartition(*tp) for tp in revoked})
 
     async def _resume(self) -> None:
-        owned = self._owned()
+        owned: set[TopicPartition] = set()
         try:
+            owned = self._owned()
             await self._continue_from(await self.resume(owned))
         except Exception as e:  # faust would take it for one more rebalance, and do nothing for ever
             if isinstance(e, IllegalStateError) and owned != self._owned():

@@ -97,6 +97,7 @@ class Worker:
             "relay": self._relay,
             "timer": self._timer,
             "sweep": self._sweep,
+            "orders": self._orders,
             "observe": self._observe,
         }
         tasks: list[asyncio.Task[Any]] = [
@@ -203,9 +204,14 @@ class Worker:
         self.ends = await self.consumer.sweep(before)
         self._wake()
         self.timer.forget()
-        while repeated := await self.orders.carry_out(self.relay):
-            log.info("republished", events=repeated)
         return 0
+
+    async def _orders(self) -> float:
+        """Beside everything else: to say again all that was ever said takes its time."""
+        repeated = await self.orders.carry_out(self.relay)
+        if repeated:
+            log.info("republished", events=repeated)
+        return 0 if repeated else SWEEP
 
     async def _observe(self) -> float:
         """What waits, and how far the clocks are apart; asks nothing of Kafka: it may be Kafka that is away."""

@@ -22,6 +22,7 @@ from plumbing.processing import process
 from plumbing.reader import STRIDE, LogReader
 from plumbing.record import Message, Place, Unread, stranded
 from plumbing.store import Conflict, Known, Projection, Ranges
+from plumbing.tasks import ended
 
 SMALLEST_STRIDE = 100
 FEW = 5_000  # events of several partitions in one transaction
@@ -250,8 +251,7 @@ class Consumer:
         """Lets go of what was read ahead."""
         ahead, self.ahead = self.ahead, None
         if ahead is not None:
-            ahead.cancel()
-            await asyncio.gather(ahead, return_exceptions=True)
+            await ended(ahead)
 
     def _turn(self, lag: Mapping[TopicPartition, int]) -> set[int]:
         """The next partition that is behind, and those after it as long as all together are few."""

@@ -7,31 +7,25 @@ from pydantic import BaseModel, Field
 
 from contracts.commands import Refused
 from contracts.events import SPEAKERS
-from contracts.subjects import PARTITIONS
 from contracts.topics import heard_by
 from plumbing.identity import Principal
 from plumbing.orders import Orders
 from plumbing.web import Body, allow
 
-Offset = Annotated[int, Field(ge=0, lt=1 << 62)]
-Number = Annotated[int, Field(ge=0, lt=PARTITIONS)]
-
 
 class Reread(Body):
-    """From where a topic is read again."""
+    """That a topic is read again from where its log begins."""
 
     topic: str = Field(max_length=100, examples=["peyvand.registration"])
-    at: dict[Number, Offset] = Field(min_length=1, description="Partition -> the offset at which its log begins now.")
     reason: str = Field(min_length=3, max_length=500, description="Why; it stays on record with who said it.")
     dry_run: bool = Field(default=False, description="Only say what would be read again.")
 
 
 class Cursors(BaseModel):
-    """Where the cursors of a topic stood, and stand."""
+    """Where the cursors of a topic stand, by partition; the service's workers set them within seconds."""
 
     dry_run: bool
-    before: dict[int, int]
-    after: dict[int, int]
+    cursors: dict[int, int]
 
 
 class Republication(Body):
@@ -53,13 +47,13 @@ def router(store: Any) -> APIRouter:
     """The routes; of a service that says nothing without republication."""
     api = APIRouter(prefix="/v1/log", tags=["operators"])
 
-    @api.post("/cursors")
-    async def reread_a_topic(body: Reread, principal: Annotated[Principal, allow("operator")]) -> Cursors:
-        """Reads a topic again from where its log begins now: after it was truncated, or made anew."""
+    @api.post("/rereading")
+    async def reread(body: Reread, principal: Annotated[Principal, allow("operator")]) -> Cursors:
+        """Reads a topic again from where its log begins: after it was truncated, or made anew."""
         if body.topic not in heard_by(store.service):
             raise Refused("topic_unheard", "topic", topics=", ".join(heard_by(store.service)))
-        before = await Orders(store).reread(body.topic, body.at, principal.actor, body.reason, dry_run=body.dry_run)
-        return Cursors(dry_run=body.dry_run, before=before, after=dict(body.at))
+        stand = await Orders(store).reread(body.topic, principal.actor, body.reason, dry_run=body.dry_run)
+        return Cursors(dry_run=body.dry_run, cursors=stand)
 
     if store.service in SPEAKERS:
 

@@ -12,6 +12,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from plumbing.clock import machine_now
 from plumbing.mongo import MongoStore, transience
 from plumbing.store import Transient
+from plumbing.tasks import ended
 
 LOOK = 1.0  # seconds between two looks of an API at the mark
 MARK = "restored"  # the collection and its one document
@@ -65,5 +66,4 @@ async def closed_until_complete(app: Any, store: MongoStore) -> AsyncIterator[No
     try:
         yield
     finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
+        await ended(watching)

@@ -27,6 +27,7 @@ import uvloop
 
 from plumbing import logs, metrics
 from plumbing.settings import Settings
+from plumbing.tasks import ended
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 DRAIN = 20  # seconds in which what has begun may end
@@ -98,16 +99,16 @@ async def serve_worker(worker: Runs, settings: Settings) -> None:
             log.error("drain", why=f"not drained within {DRAIN} s; what was begun will be repeated")
             working.cancel()
             await asyncio.wait({working}, timeout=1)
-        elif (ended := working.exception()) is not None:
-            raise ended
+        elif (fault := working.exception()) is not None:
+            raise fault
         if health.done():
             raise RuntimeError("health is no longer served") from health.exception()
     finally:
         for each in SIGNALS:
             loop.remove_signal_handler(each)
         server.should_exit = True
-        stopped.cancel()
-        await asyncio.gather(health, stopped, return_exceptions=True)
+        await ended(stopped)
+        await asyncio.gather(health, return_exceptions=True)
 
 
 def health_app(service: str, ready: Ready) -> Any:

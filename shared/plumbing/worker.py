@@ -16,11 +16,12 @@ from plumbing.completing import until_complete
 from plumbing.consuming import Consumer
 from plumbing.live import Live
 from plumbing.mongo import MongoStore
-from plumbing.orders import Orders
+from plumbing.orders import Carrier
 from plumbing.processing import TooManyFaults
 from plumbing.reader import LogReader
 from plumbing.relay import LIMIT, Relay, TopicIds
 from plumbing.store import Fenced, NewerRules, Projection, Transient
+from plumbing.tasks import ended
 from plumbing.timer import Duty, Timer
 
 LINGER = 0.1  # seconds in which events gather: a transaction is paid per batch, not per event (docs/performance.md)
@@ -57,7 +58,7 @@ class Worker:
             service, topics, store, self.reader, clock, self.writing, self.topic_ids.of, projection
         )
         self.timer = Timer(service, store, clock, self.writing, duties)
-        self.orders = Orders(store)
+        self.orders = Carrier(store, relay, self.reader, self.topic_ids)
         self.live = Live(
             service,
             topics,
@@ -106,14 +107,12 @@ class Worker:
         tasks.append(asyncio.create_task(stop.wait(), name="stop"))
         tasks.append(asyncio.create_task(self._live(), name="live"))
         try:
-            ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in ended:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
                 task.result()
         finally:
             await self.live.stop()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await ended(*tasks)
             await self.consumer.close()
             await self.reader.stop()
             await asyncio.to_thread(self.relay.close)
@@ -163,8 +162,7 @@ class Worker:
                 if joining.done():
                     joining.result()
         finally:
-            joining.cancel()
-            await asyncio.gather(joining, return_exceptions=True)
+            await ended(joining)
         raise self.live.crashed
 
     def _wake(self) -> None:
@@ -208,10 +206,7 @@ class Worker:
 
     async def _orders(self) -> float:
         """Beside everything else: to say again all that was ever said takes its time."""
-        repeated = await self.orders.carry_out(self.relay)
-        if repeated:
-            log.info("republished", events=repeated)
-        return 0 if repeated else SWEEP
+        return 0 if await self.orders.once(self.live.topics) else SWEEP
 
     async def _observe(self) -> float:
         """What waits, and how far the clocks are apart; asks nothing of Kafka: it may be Kafka that is away."""

@@ -66,10 +66,10 @@ async def test_a_topic_is_deleted_and_made_anew_under_those_who_read_it(country:
         await until_said(country, [reader], f"{topic}/0 and 31 more: the topic was made anew")
     for service in ("screening", "reporting"):
         orders = Orders(country.store(service))
-        at = dict.fromkeys(range(PARTITIONS), 0)
-        stood = await orders.reread(topic, at, "o1", "made anew", dry_run=True)
-        assert sum(stood.values()) == 60
-        assert await orders.reread(topic, at, "o1", "made anew", dry_run=False) == stood
+        stand = await orders.reread(topic, "o1", "made anew", dry_run=True)
+        assert sum(stand.values()) == 60
+        assert await orders.orders.find_one({}) is None, "a rehearsal orders nothing"
+        assert await orders.reread(topic, "o1", "made anew", dry_run=False) == stand
     owner = Orders(country.store("registration"))
     assert (await owner.republish("o1", "made anew", dry_run=True))[0] >= 60
     assert await owner.orders.find_one({}) is None, "a rehearsal orders nothing"
@@ -106,7 +106,7 @@ async def test_a_place_in_a_lost_log_is_not_taken_for_one_in_another(
     await country.say("registration", raw=[(b"k", b"garbage")])
     await country.say("registration", message("registration", 1, subject=SUBJECT_OF_0))
     await until_said(country, [worker], "the topic was made anew")
-    await Orders(worker.store).reread(topic, dict.fromkeys(range(PARTITIONS), 0), "o1", "made anew", dry_run=False)
+    await Orders(worker.store).reread(topic, "o1", "made anew", dry_run=False)
     await country.until(lambda: handled(1))
     await until_ready(country, [worker])
     await country.say("registration", message("registration", 2, subject=SUBJECT_OF_0))
@@ -140,7 +140,7 @@ async def test_a_log_is_truncated_before_it_was_read(country: Country) -> None:
     assert not await counted(country, ApplicantRegistered=80, CaseOpened=80)()
     await Orders(country.store("registration")).republish("o1", "truncated", dry_run=False)
     for service in ("screening", "reporting"):
-        await Orders(country.store(service)).reread(topic, begins, "o1", "truncated", dry_run=False)
+        await Orders(country.store(service)).reread(topic, "o1", "truncated", dry_run=False)
     await country.until(counted(country, ApplicantRegistered=80, CaseOpened=80), within=60)
     await until_ready(country, [owner, *readers])
     await exact(country, [f"p{n}" for n in range(80)], 0)
@@ -165,9 +165,9 @@ async def test_an_order_that_was_begun_is_taken_up_by_whoever_comes(country: Cou
     await register(country, 30, 5)  # not sent yet
     orders = Orders(country.store("registration"))
     assert await orders.republish("o1", "why", dry_run=False) == (30, 30)
-    assert await orders.carry_out(second.relay) == 30
+    assert await second.orders.once([]) == 30
     assert await orders.orders.find_one({"after": {"$ne": ""}}) is not None
-    assert await orders.carry_out(first.relay) == 0 and await orders.orders.find_one({}) is None
+    assert await first.orders.once([]) == 0 and await orders.orders.find_one({}) is None
     assert len(await orders.store.waiting(range(PARTITIONS), 100)) == 5
     ends = await asyncio.to_thread(_ends, country, country.topics["registration"])
     assert sum(ends.values()) == 60
@@ -175,16 +175,38 @@ async def test_an_order_that_was_begun_is_taken_up_by_whoever_comes(country: Cou
         worker.relay.close()
 
 
+async def test_an_order_waits_until_there_is_a_topic(country: Country) -> None:
+    """Then two workers carry it out at once, once: the cursors stand where the log begins, and it is that topic."""
+    topic = country.topics["registration"]
+    workers = [country.worker("screening") for _ in range(2)]
+    orders = Orders(country.store("screening"))
+    ids = await workers[0].topic_ids.of([topic])
+    await orders.store.topic_ids(ids)
+    await orders.store.positions.insert_one({"_id": f"{topic}/3", "next": 7})
+    assert (await orders.reread(topic, "o1", "why", dry_run=False))[3] == 7
+    await asyncio.to_thread(country.unmake, topic)
+    await workers[0].orders.once([topic])
+    assert await orders.orders.find_one({}) and await orders.store.topic_ids(ids) == ids
+    await asyncio.to_thread(country.make, topic)
+    await asyncio.gather(*(each.orders.once([topic]) for each in workers))
+    now = await workers[1].topic_ids.of([topic])
+    assert not await orders.orders.find_one({}) and await orders.store.topic_ids(ids) == now != ids
+    assert await orders.store.positions.distinct("next") == [0]
+    for each in workers:
+        await each.reader.stop()
+        each.relay.close()
+        each.topic_ids.close()
+
+
 @pytest.mark.parametrize(
     ("path", "role", "body", "status", "field", "says"),
     [
-        ("cursors", "auditor", {}, 403, None, ""),
+        ("rereading", "auditor", {}, 403, None, ""),
         ("republication", "ministry_admin", {}, 403, None, ""),
-        ("cursors", "operator", {"topic": "peyvand.screening"}, 422, "topic", "peyvand.registration"),
-        ("cursors", "operator", {"at": {}}, 422, "at", ""),
-        ("cursors", "operator", {"at": {"32": 0}}, 422, "at", ""),
-        ("cursors", "operator", {"at": {"0": -1}}, 422, "at", ""),
-        ("cursors", "operator", {"reason": ""}, 422, "reason", ""),
+        ("rereading", "operator", {"topic": "peyvand.screening"}, 422, "topic", "peyvand.registration"),
+        ("rereading", "operator", {"topic": None}, 422, "topic", ""),
+        ("rereading", "operator", {"at": {"0": 7}}, 422, "at", ""),
+        ("rereading", "operator", {"reason": ""}, 422, "reason", ""),
         ("republication", "operator", {"reason": "x"}, 422, "reason", ""),
         ("republication", "operator", {"since": "2026"}, 422, "since", ""),
     ],
@@ -202,7 +224,7 @@ async def test_a_bad_order_is_refused_and_changes_nothing(
         return []
 
     app = create_app(settings, "T", lifespan=None, ready=ready, prefix="", routers=[healing.router(store)])
-    order = {"reason": "a try", **({"topic": "peyvand.registration", "at": {"0": 7}} if path == "cursors" else {})}
+    order = {"reason": "a try", **({"topic": "peyvand.registration"} if path == "rereading" else {})}
     async with AsyncClient(transport=ASGITransport(app), base_url=HERE, headers=issuer.bearer(role)) as client:
         answer = await client.post(f"/v1/log/{path}", json={**order, **body})
         told = answer.json()

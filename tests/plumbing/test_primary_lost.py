@@ -24,6 +24,7 @@ from peyvand import home
 from peyvand.embedded import REPLICA_SET, Mongod
 from peyvand.processes import free_ports, kill, start, stop, wait_until
 from plumbing.store import Transient, execute
+from plumbing.tasks import ended
 from tests.parts import Parts
 from tests.plumbing.country import Register, noon
 from tests.plumbing.running import Address, Country
@@ -231,9 +232,7 @@ async def test_whoever_reads_what_a_majority_lacks_tells_what_never_was(
     primary = await asyncio.to_thread(three.primary)
     await _alone(three, primary, ask)
     told = set(people.told)
-    for each in asking:
-        each.cancel()
-    await asyncio.gather(*asking, return_exceptions=True)
+    await ended(*asking)
     await asyncio.to_thread(three.primary)
     log, kept = await log_of(country), {d["_id"] async for d in country.store("registration").records.find()}
     heard = {subject for _, subject in log}

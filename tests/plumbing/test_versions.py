@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from contracts.envelope import Envelope
 from contracts.subjects import PARTITIONS
 from plumbing.mongo import MongoStore
+from plumbing.tasks import ended
 from plumbing.worker import Worker
 from tests.plumbing.country import Counting
 from tests.plumbing.running import Country
@@ -105,10 +106,8 @@ async def test_a_service_begins_to_hear_one_more_topic(country: Country) -> None
     await moved(3 * PEOPLE)
     await country.stop(olds.pop())
     await moved(2 * PEOPLE)
-    for each in beside:
-        assert not each.done()
-        each.cancel()
-    await asyncio.gather(*beside, return_exceptions=True)
+    assert not any(each.done() for each in beside)
+    await ended(*beside)
     await country.until(country.at_end)
     assert trail.looks > 10
     assert await counted(country, ApplicantRegistered=feed.total, CaseOpened=history.total)()
@@ -159,8 +158,7 @@ async def test_two_versions_of_the_rules_side_by_side(country: Country) -> None:
         return bool(old.paused)
 
     await country.until(paused)
-    beside.cancel()
-    await asyncio.gather(beside, return_exceptions=True)
+    await ended(beside)
     assert "NewerRules" in old.paused and any("paused" in each for each in await old.ready())
     stood = await cursors(country, "registration")
     await asyncio.sleep(0.5)

@@ -12,13 +12,13 @@ from peyvand.running import Trouble
 
 
 class Reread(msgspec.Struct, frozen=True):
-    """Where one service's cursors of a topic stood and stand: sums over its partitions."""
+    """Where one service's cursors of a topic stand, and where its log begins: sums over its partitions."""
 
     service: str
     topic: str
     partitions: int
-    before: int
-    after: int
+    cursors: int
+    begins: int
     dry_run: bool
 
 
@@ -46,16 +46,16 @@ def begins(bootstrap: str, topic: str) -> dict[int, int]:
 
 
 def reread(client: Client, bootstrap: str, topic: str, service: str, reason: str, *, dry_run: bool) -> list[Reread]:
-    """Every service that hears the topic, or one, reads it again. Raises Trouble."""
-    at = begins(bootstrap, topic)
+    """Every service that hears the topic, or one, reads it again, within seconds. Raises Trouble."""
+    log = begins(bootstrap, topic)
     hearing = [each for each in SERVICES if topic in heard_by(each) and service in ("", each)]
     if not hearing:
         raise Trouble(f"{service} does not hear {topic}", f"it hears {', '.join(heard_by(service)) or 'nothing'}")
     done = []
     for each in hearing:
-        told = _ask(client, f"{prefix(each)}/v1/log/cursors", topic=topic, at=at, reason=reason, dry_run=dry_run)
-        before, after = (sum(told[name].values()) for name in ("before", "after"))
-        done.append(Reread(each, topic, len(at), before, after, dry_run))
+        told = _ask(client, f"{prefix(each)}/v1/log/rereading", topic=topic, reason=reason, dry_run=dry_run)
+        stand = told["cursors"].values()
+        done.append(Reread(each, topic, len(stand), sum(stand), sum(log.values()), dry_run))
     return done
 
 

@@ -130,10 +130,10 @@ def republish(
 
 
 def _reread_lines(found: Any) -> str:
-    would = "would be" if found[0].dry_run else "are"
+    would = "would be" if found[0].dry_run else "are, within seconds,"
     return "\n".join(
         f"{each.service}: the cursors of {each.partitions} partitions of {each.topic} {would} set "
-        f"(sum of offsets {each.before:,} -> {each.after:,})"
+        f"(sum of offsets {each.cursors:,} -> {each.begins:,})"
         for each in found
     )
 

@@ -21,6 +21,7 @@ from peyvand.home import Busy, Home, Secrets, development_secrets, here
 from peyvand.keeper import Failed, Keeper, Part, answers
 from peyvand.processes import Identity, alive, end, free_ports, identify, kill, start
 from peyvand.scraping import write_configuration
+from plumbing.tasks import ended
 
 DRAIN = 20.0  # seconds the services have to end what they do
 DATABASES_DRAIN = 15.0  # then Kafka and MongoDB
@@ -56,9 +57,7 @@ class Supervisor:
             self.say.cross("the country does not come up", str(why))
             self.code = 1
         finally:
-            work.cancel()
-            asked.cancel()
-            await asyncio.gather(work, asked, return_exceptions=True)
+            await ended(work, asked)
             await self._stop()
         return self.code
 

@@ -6,6 +6,8 @@ import struct
 from collections.abc import Callable
 from contextlib import suppress
 
+from plumbing.tasks import ended
+
 CHUNK = 64 << 10
 
 
@@ -25,9 +27,7 @@ class Connection:
             there = asyncio.create_task(self._pump(self.reader, self.part))
             back = asyncio.create_task(self._pump(from_part, self.writer))
             _, left = await asyncio.wait({there, back}, return_when=asyncio.FIRST_COMPLETED)
-            for each in left:
-                each.cancel()
-            await asyncio.gather(*left, return_exceptions=True)
+            await ended(*left)
         except OSError:
             pass  # the part is away: the client hears it as the end of its connection
         finally:

@@ -41,7 +41,7 @@ PAIRS = int(os.environ.get("PEYVAND_CRASH_PAIRS", "30"))  # drawn pairs of crash
 CHANCE = 103  # of a life with a sale that lasts
 AWAITING = (relay, store, processing, timer, consuming, seats)  # whose every `await` is struck
 ELSEWHERE = (  # their parts are struck; asks Kafka itself
-    *("await asyncio.gather(", "await ahead", "await self.close()"),
+    *("await asyncio.gather(", "await ahead", "await ended(", "await self.close()"),
     "await asyncio.to_thread(self._ask",
 )
 FILES = {str(module.__file__) for module in AWAITING}
@@ -268,6 +268,7 @@ async def _life(fate: Fate) -> Nation:
             except (Crash, Transient, Fenced, TooManyFaults, Bug) as struck:
                 nation.asked = asked
                 if process and not isinstance(struck, Transient | Fenced):
+                    await process.consumer.close()  # what was on its way died with it
                     process.begin()
 
     async def work() -> None:

@@ -111,6 +111,8 @@ class Consumer:
     async def _mended(self) -> None:
         """Goes on with what was broken, once a person has said from where."""
         whole, broken, _ = await self._examine(self.broken.keys())
+        if whole:
+            await self.close()  # what was read ahead may be of a log that is no more
         whole = {tp: at for tp, at in whole.items() if tp in self.broken}
         self.broken = {tp: broken.get(tp, why) for tp, why in self.broken.items() if tp not in whole}
         self._break({})

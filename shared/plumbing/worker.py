@@ -146,6 +146,7 @@ class Worker:
                 await asyncio.sleep(_backoff(attempt))
         else:
             live_from = await self.consumer.resume(owned)
+        self._forget()
         self.assigned = True
         self._wake()
         return live_from
@@ -164,6 +165,11 @@ class Worker:
         finally:
             await ended(joining)
         raise self.live.crashed
+
+    def _forget(self) -> None:
+        """What came live before may lie at the same places of a log that is no more; what counts is in the log."""
+        while not self.arrived.empty():
+            self.arrived.get_nowait()
 
     def _wake(self) -> None:
         if self.arrived.empty():
@@ -199,7 +205,10 @@ class Worker:
     async def _sweep(self) -> float:
         before = self.consumer.cursors
         await asyncio.sleep(SWEEP)
+        broken = self.consumer.broken.keys()
         self.ends = await self.consumer.sweep(before)
+        if broken - self.consumer.broken.keys():
+            self._forget()
         self._wake()
         self.timer.forget()
         return 0

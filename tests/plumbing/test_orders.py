@@ -8,7 +8,8 @@ import pytest
 from httpx import ASGITransport, AsyncClient
 from kafka import KafkaAdminClient, TopicPartition
 
-from contracts.subjects import PARTITIONS
+import plumbing.worker
+from contracts.subjects import PARTITIONS, partition_of
 from plumbing import healing, record
 from plumbing.orders import REPUBLICATION, Orders
 from plumbing.settings import Settings
@@ -112,6 +113,43 @@ async def test_a_place_in_a_lost_log_is_not_taken_for_one_in_another(
     await country.say("registration", message("registration", 2, subject=SUBJECT_OF_0))
     await country.until(lambda: handled(2))
     assert await counted(country, ApplicantRegistered=2)()
+
+
+async def test_what_came_from_a_lost_log_is_not_taken_for_the_new_one(
+    country: Country, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker holds live events that it cannot store yet; their topic is made anew, and others lie at their places."""
+    topic, subjects = country.topics["registration"], [f"p{n}" for n in range(2_000) if partition_of(f"p{n}") == 0]
+    old, new = subjects[:30], subjects[30:50]
+    worker = country.start(country.worker("reporting"))
+    monkeypatch.setattr(plumbing.worker, "BATCH", 1)  # what is held lasts for several batches
+    await until_ready(country, [worker])
+    await country.say("registration", message("registration", 1, subject=old[0]))
+    await country.until(counted(country, ApplicantRegistered=1))
+
+    async def mended() -> bool:
+        return worker.consumer.cursors.get((topic, 0)) == 0
+
+    async def held() -> bool:
+        return worker.arrived.qsize() >= len(old) - 4
+
+    async with worker.writing:  # as a database that does not answer
+        for each in old[1:]:
+            await country.say("registration", message("registration", 1, subject=each))
+        await country.until(held)
+        await asyncio.to_thread(country.unmake, topic)
+        await asyncio.to_thread(country.make, topic)
+        for each in new[:10]:
+            await country.say("registration", message("registration", 1, subject=each))
+        await until_said(country, [worker], "the topic was made anew")
+        await Orders(worker.store).reread(topic, "o1", "made anew", dry_run=False)
+        await country.until(mended)
+    await country.until(counted(country, ApplicantRegistered=11))
+    await asyncio.sleep(1)  # in which the worker might take what it still held
+    for each in new[10:]:
+        await country.say("registration", message("registration", 1, subject=each))
+    await country.until(country.at_end)
+    assert await counted(country, ApplicantRegistered=21)()
 
 
 async def test_a_log_is_truncated_before_it_was_read(country: Country) -> None:

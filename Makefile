@@ -42,7 +42,8 @@ FAULTS ?= 200
 storm: setup ## kill, end and freeze every process of a country of its own under load: SEED=7 FAULTS=200 (half an hour)
 	@exec $(PEYVAND) storm --seed $(SEED) --faults $(FAULTS)
 
-drill: setup ## cause every alert once on a real country, under a real Prometheus (four minutes)
+drill: python ## cause every alert once on a real country, under a real Prometheus (four minutes)
+	@$(PYTHON) deploy/setup.py --tests
 	@PEYVAND_DRILL=1 $(BIN)/python -m pytest -q -s tests/live/test_alerts.py
 
 lint: # style and types

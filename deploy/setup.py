@@ -207,7 +207,7 @@ def find_npm() -> list[object]:
 
 
 def test_tools() -> None:
-    """A browser, and Prometheus with its promtool; what cannot be had is said, and its tests are reported as not run."""
+    """A browser, and Prometheus with its promtool; what cannot be had is said, and its tests are not run."""
     wanted = {} if any(map(shutil.which, BROWSERS)) else {"chromium": "the web tests"}
     if not all(map(shutil.which, ("prometheus", "promtool"))):
         wanted["prometheus"] = "the tests of the alert rules and the drill"

@@ -4,20 +4,27 @@ faust's acknowledgements are never trusted: a batch's cursor is the only positio
 holds one test per fact used here, so that an upgrade that changes it fails.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import faust
+import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+from mode.threads import WorkerThread
 
 SESSION_TIMEOUT = 10.0  # seconds after which a dead worker's partitions go to another
 
 REBALANCE_TIMEOUT = 12.0  # seconds that members have to come when the group is shared out anew
 
 TOPICS_AGE = 15.0  # seconds after which a topic that was deleted and made anew is shared out again; aiokafka's: 300
+
+LEAVING = 10.0  # seconds in which a member leaves the group; Kafka notices one that did not after `SESSION_TIMEOUT`
+
+log = structlog.get_logger(__name__)
 
 
 class Live:
@@ -58,6 +65,9 @@ class Live:
         )
         self.app.transport = self._transport()
         self.app._create_directories = lambda: None  # type: ignore[method-assign]  # of tables, which we have none of
+        # Else a member that is told to end while the group is shared out has its connections closed under it, from
+        # another thread, and never ends: aiokafka waits for what nobody brings any more.
+        self.app._on_rebalance_when_stopped = lambda: None  # type: ignore[method-assign]
         self.app.agent(
             self.app.topic(
                 *self.topics, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
@@ -72,8 +82,13 @@ class Live:
         await self.app.start()
 
     async def stop(self) -> None:
-        """Leaves the group, so that its partitions go to others at once."""
-        await self.app.stop()
+        """Leaves the group, so that its partitions go to others at once; one that cannot is left to its time-out."""
+        leaving = asyncio.create_task(self.app.stop())
+        done, _ = await asyncio.wait({leaving}, timeout=LEAVING)
+        if not done:
+            log.error("not_left", why=f"faust did not end within {LEAVING} s")
+        for task in done:
+            task.result()
 
     @property
     def crashed(self) -> BaseException | None:
@@ -82,14 +97,16 @@ class Live:
         return reason
 
     def _fallen_out(self) -> BaseException | None:
-        """What ended aiokafka's coordination, without which nothing is ever assigned again.
+        """What ended aiokafka's coordination, or its looking at topics: nothing is ever assigned again without them.
 
         A broker that has just begun may know no broker: aiokafka takes it for a mistake of ours, and faust asks a
         member without partitions for no events and so never hears of it. Seen in a storm.
         """
         member: Any = getattr(getattr(self.app._consumer, "_thread", None), "_consumer", None)
-        task = getattr(getattr(member, "_coordinator", None), "_coordination_task", None)
-        return task.exception() if task is not None and task.done() and not task.cancelled() else None
+        coordinating = getattr(getattr(member, "_coordinator", None), "_coordination_task", None)
+        looking = getattr(getattr(member, "_client", None), "_sync_task", None)
+        ended = [task for task in (coordinating, looking) if task is not None and task.done() and not task.cancelled()]
+        return next((task.exception() for task in ended), None)
 
     async def _agent(self, stream: Any) -> None:
         async for event in stream.noack().events():
@@ -124,7 +141,19 @@ class Live:
         """faust's own, but for where it stands after an assignment: at our cursors, not at Kafka's offsets."""
         live = self
 
+        class Daemon(WorkerThread):
+            """It keeps no process alive that has ended: whoever is not gone is not started anew."""
+
+            def __init__(self, *args: Any, **options: Any) -> None:
+                super().__init__(*args, **options)
+                self.daemon = True
+
         class AtCursors(driver.Consumer):
+            def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
+                thread = super()._new_consumer_thread()
+                thread.Worker = Daemon
+                return thread
+
             async def perform_seek(self) -> None:
                 await live._resume()
 

@@ -14,6 +14,7 @@ from faust.transport.drivers import aiokafka as driver
 from kafka import KafkaAdminClient
 
 from peyvand.processes import listening
+from plumbing import live
 from plumbing.live import Live
 from plumbing.relay import connect_producer
 from tests.parts import Parts
@@ -233,6 +234,59 @@ async def test_a_member_that_fell_out_of_the_group_is_told(group: Group, monkeyp
     other = await group.join()
     await until(lambda: other.assigned)
     assert other.live.crashed is None
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # it is met again at the end
+async def test_a_member_that_looks_at_topics_no_more_is_told(group: Group, monkeypatch: pytest.MonkeyPatch) -> None:
+    """aiokafka's loop that asks for metadata ends with what nobody foresaw, and whoever waits for it waits for ever."""
+    member = await group.join()
+    await until(lambda: member.assigned)
+    assert member.live.crashed is None
+
+    async def broken(*_: Any) -> bool:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(AIOKafkaClient, "_metadata_update", broken)
+    await until(lambda: member.live.crashed)
+    assert isinstance(member.live.crashed, ZeroDivisionError) and not member.live.app.crashed
+
+
+async def test_told_to_end_while_the_group_is_shared_out_it_ends(group: Group) -> None:
+    """faust would close aiokafka's connections there, from another thread, and then wait for ever for aiokafka."""
+    one = await group.join()
+    await until(lambda: one.assigned)
+    one.live.app._stopped.set()  # told to end, and before it begins to leave somebody comes
+    other = await group.join()
+    await until(lambda: other.assigned)
+    one.live.app._stopped.clear()
+    thread: Any = one.live.app.consumer._thread  # type: ignore[attr-defined]
+    assert not thread._consumer._closed and not thread._consumer._client._sync_task.done()
+    await one.live.stop()
+    assert thread._shutdown.is_set() and not thread._thread.is_alive()
+    await until(lambda: len(other.assigned[-1]) == 2 * PARTITIONS)
+
+
+async def test_a_member_that_cannot_leave_does_not_hold_up_the_process(
+    group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its thread keeps no process alive, and leaving ends after `LEAVING`."""
+    monkeypatch.setattr(live, "LEAVING", 0.5)
+    member = await group.join()
+    await until(lambda: member.assigned)
+    thread: Any = member.live.app.consumer._thread  # type: ignore[attr-defined]
+    assert thread._thread.daemon
+
+    honest = thread.on_thread_stop
+
+    async def slow() -> None:
+        await asyncio.sleep(2)
+        await honest()
+
+    thread.on_thread_stop = slow
+    began = time.monotonic()
+    await member.live.stop()
+    assert time.monotonic() - began < 2 and thread._thread.is_alive()
+    await until(lambda: not thread._thread.is_alive())
 
 
 async def test_it_opens_no_port_and_makes_no_topic(group: Group) -> None:

@@ -6,7 +6,10 @@ A crash or a second relay only repeats, and readers know a repeat.
 import asyncio
 import threading
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Any, Protocol
+
+import structlog
 
 from contracts.envelope import CONTENT_TYPE
 from plumbing.store import Store, Transient, Waiting
@@ -14,6 +17,8 @@ from plumbing.store import Store, Transient, Waiting
 LIMIT = 5_000  # records in one pass, and events of one record
 ACKNOWLEDGED_WITHIN = 30  # seconds, after which the pass is given up and repeated
 HEADERS = [("content-type", CONTENT_TYPE.encode())]
+
+log = structlog.get_logger(__name__)
 
 
 class Producer(Protocol):
@@ -93,7 +98,7 @@ class Relay:
         """Lets the producer go; blocks for a moment."""
         producer, self.producer = self.producer, None
         if producer is not None:
-            producer.close(timeout=1)
+            _let_go(partial(producer.close, timeout=1))
 
 
 def connect_producer(bootstrap: str, client_id: str) -> Callable[[], Any]:
@@ -101,8 +106,17 @@ def connect_producer(bootstrap: str, client_id: str) -> Callable[[], Any]:
 
     def connect() -> Any:
         from kafka import KafkaProducer  # importing it costs a second of start-up that only workers need to pay
+        from kafka.errors import KafkaTimeoutError
 
-        return KafkaProducer(
+        class Ending(KafkaProducer):  # type: ignore[misc]
+            def close(self, *args: Any, **options: Any) -> None:
+                try:
+                    super().close(*args, **options)
+                except KafkaTimeoutError:  # the broker does not answer: else its thread would go on for ever
+                    self._sender.force_close()
+                    super().close(*args, **options)
+
+        return Ending(
             bootstrap_servers=bootstrap,
             client_id=client_id,
             acks="all",
@@ -144,4 +158,12 @@ class TopicIds:
         """Lets the connection go."""
         client, self.client = self.client, None
         if client is not None:
-            client.close()
+            _let_go(client.close)
+
+
+def _let_go(close: Callable[[], None]) -> None:
+    """kafka-python raises where the broker does not answer its farewell; nothing depends on it."""
+    try:
+        close()
+    except Exception as e:
+        log.warning("left_without_farewell", trouble=repr(e))

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import warnings
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import pytest
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 
+import plumbing.relay
+from contracts.subjects import PARTITIONS
 from peyvand import home
 from peyvand.embedded import Kafka, Mongod
 from peyvand.processes import free_ports, kill, start, stop, wait_until
@@ -86,6 +89,37 @@ async def _register(country: Country, first: int, n: int = 50) -> None:
             except Exception as e:
                 assert "already_registered" in str(e)  # stored, and the answer was lost
                 break
+
+
+async def test_a_broker_that_does_not_answer_is_waited_out(
+    fragile: tuple[Fragile, Country], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither what was sent to it nor letting go of it ends the worker."""
+    monkeypatch.setattr(plumbing.relay, "ACKNOWLEDGED_WITHIN", 1)
+    parts, country = fragile
+    worker = country.worker("registration")
+    await _register(country, 0, 5)
+    assert await worker.relay.once(range(PARTITIONS), worker.writing) == 5
+    assert set(await worker.topic_ids.of(country.topics.values())) == set(country.topics.values())
+    await _register(country, 5, 5)
+    producer: Any = worker.relay.producer
+    broker = parts.running["kafka"].pid
+    os.kill(broker, signal.SIGSTOP)
+    try:
+        with pytest.raises(Transient, match="acknowledged 0"):
+            await worker.relay.once(range(PARTITIONS), worker.writing)
+        await asyncio.to_thread(worker.topic_ids.close)
+        assert worker.relay.producer is None and not producer._sender.is_alive(), "it would try for ever"
+    finally:
+        os.kill(broker, signal.SIGCONT)
+
+    async def sent() -> bool:
+        with suppress(Transient):
+            await worker.relay.once(range(PARTITIONS), worker.writing)
+        return not await worker.store.waiting(range(PARTITIONS), 10)
+
+    await country.until(sent)
+    worker.relay.close()
 
 
 @pytest.mark.parametrize("gone", ["mongod", "kafka"])

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 TICK = os.sysconf("SC_CLK_TCK")
+FULL = 0.95  # of all cores: what comes unevenly waits there
 
 
 def cpu_seconds(pid: int) -> float:
@@ -68,10 +69,14 @@ def budget(costs: Costs, units: int, aim: float, unit: str) -> str:
     """What limits: the CPU that these cores allow `an event` at the rate aimed at, and what it takes, by process."""
     cores = os.cpu_count() or 1
     takes = ", ".join(f"{name} {micros(seconds / units)}" for name, seconds in costs.cpu.items() if seconds)
-    return (
-        f"The limit is the processor: at {aim:,.0f}/s {cores} cores allow {micros(cores / aim)} {unit}, and all "
-        f"processes together take {micros(costs.of() / units)} ({takes})."
+    told = (
+        f"At {aim:,.0f}/s {cores} cores allow {micros(cores / aim)} {unit}, and all processes together take "
+        f"{micros(costs.of() / units)} ({takes}): "
     )
+    if costs.of() / units > FULL * cores / aim:
+        return f"{told}the limit is the processor."
+    name, seconds = max(costs.cpu.items(), key=lambda each: each[1])
+    return f"{told}there is room, but {name} alone takes {seconds / units * aim:.0%} of one core at that rate."
 
 
 def together(costs: Sequence[Costs]) -> Costs:

@@ -80,9 +80,9 @@ BENCHES: Mapping[str, Bench] = {
     "screening": Bench(
         title="Screening reads a backlog, and answers",
         question="Each event of this stream (registered, admitted) is answered by one (case opened, capacity "
-        "requested) that must leave as well. The real worker process against a bare script that stores a state per "
-        "applicant in batches of 5,000 and then sends the answers with aiokafka: at least once, no outbox. Heard: "
-        "every cursor at the end. Relayed: Kafka has every answer.",
+        "requested) that must leave as well. The real worker, one and two of them, against a bare script that stores "
+        "a state per applicant in batches of 5,000 and then sends the answers with aiokafka: at least once, no "
+        "outbox. Heard: every cursor at the end. Relayed: Kafka has every answer.",
         columns=("Reader", "heard/s", "heard and relayed/s", "each round", "CPU an event, reader", "CPU, database"),
         unit="event",
     ),

@@ -1,18 +1,14 @@
 """Reporting's catch-up: the real worker, one and two of them, beside the bare script, in turns."""
 
-from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
-from contracts.topics import heard_by
 from peyvand.performance import Measured, Verdict
-from peyvand.processes import free_ports
 from tests.bench.logs import Backlog, backlog
-from tests.bench.meter import Costs, Meter, budget, micros, rates, together
-from tests.bench.places import Running, role, script
+from tests.bench.meter import Costs, budget, micros, rates, together
+from tests.bench.readers import BARE, ONE, TWO, reading
 from tests.tokens import Issuer
 
-BARE, ONE, TWO = "bare script", "one worker", "two workers"
 AIM, AIM_TWO = 1.2, 100_000.0
 
 
@@ -30,29 +26,10 @@ async def run(folder: Path, quick: bool) -> Measured:
 
 async def _read(what: str, log: Backlog, folder: Path, issuer: Issuer, database: str) -> tuple[float, Costs]:
     """Events a second, and what it cost."""
-    with ExitStack() as stack:
-        readers: list[Running] = []
-        if what == BARE:
-            port = free_ports({"bare": None})["bare"]
-            arguments = ("tallies", log.parts.kafka, log.parts.mongo, database, str(port), *heard_by("reporting"))
-            readers.append(stack.enter_context(script("bare", *arguments, log=folder / "bare.log", port=port)))
-        else:
-            from reporting.main import prepare
-
-            await prepare(log.client[database])
-            for n in range(1 if what == ONE else 2):
-                worker = role("reporting", "worker", log.parts, folder, issuer, database, n)
-                readers.append(stack.enter_context(worker))
-        meter = Meter(
-            {f"reader {n + 1}": each.pid for n, each in enumerate(readers)}
-            | {"mongod": log.parts.pids["mongod"]}
-            | {"kafka": log.parts.pids["kafka"]}
-        )
-        began = readers[0].wait()
+    async with reading(what, "reporting", "tallies", log, folder, issuer, database) as (began, meter):
         ended = await log.until(lambda: log.read(database), log.events)
         costs = meter.read()
         await _check(what, log, database)
-        await log.client.drop_database(database)
     return log.events / (ended - began), costs
 
 

@@ -1,22 +1,19 @@
 """Screening's catch-up: each event heard makes one that must leave; beside the bare script, in turns."""
 
-from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
 import msgspec
 
 from contracts.subjects import PARTITIONS
-from contracts.topics import heard_by, topic_of
+from contracts.topics import topic_of
 from peyvand.performance import Measured, Verdict
-from peyvand.processes import free_ports
 from tests.bench.bare import ANSWERS
 from tests.bench.logs import Backlog, backlog
-from tests.bench.meter import Costs, Meter, budget, micros, rates, together
-from tests.bench.places import Running, role, script
+from tests.bench.meter import Costs, budget, micros, rates, together
+from tests.bench.readers import BARE, ONE, TWO, reading
 from tests.tokens import Issuer
 
-BARE, ONE, TWO = "bare script", "one worker", "two workers"
 AIM = 20_000.0
 
 
@@ -41,32 +38,13 @@ async def run(folder: Path, quick: bool) -> Measured:
 async def _answer(what: str, log: Backlog, folder: Path, issuer: Issuer, database: str) -> _Round:
     topic = ANSWERS if what == BARE else topic_of("screening")
     before = await log.ends(topic)
-    with ExitStack() as stack:
-        readers: list[Running] = []
-        if what == BARE:
-            port = free_ports({"bare": None})["bare"]
-            arguments = ("answers", log.parts.kafka, log.parts.mongo, database, str(port), *heard_by("screening"))
-            readers.append(stack.enter_context(script("bare", *arguments, log=folder / "bare.log", port=port)))
-        else:
-            from screening.main import prepare
-
-            await prepare(log.client[database])
-            for n in range(1 if what == ONE else 2):
-                worker = role("screening", "worker", log.parts, folder, issuer, database, n)
-                readers.append(stack.enter_context(worker))
-        meter = Meter(
-            {f"reader {n + 1}": each.pid for n, each in enumerate(readers)}
-            | {"mongod": log.parts.pids["mongod"]}
-            | {"kafka": log.parts.pids["kafka"]}
-        )
-        began = readers[0].wait()
+    async with reading(what, "screening", "answers", log, folder, issuer, database) as (began, meter):
         heard = await log.until(lambda: log.read(database), log.events)
         wanted = log.events if what == BARE else log.unique  # the script answers repeats again
         relayed = await log.until(lambda: log.ends(topic), before + wanted)
         costs = meter.read()
         if what != BARE:
             await log.until(lambda: _marked(log, database), 1)
-    await log.client.drop_database(database)
     return _Round(log.events / (heard - began), log.events / (relayed - began), costs)
 
 

@@ -1,0 +1,43 @@
+"""Who reads a backlog: the bare script, or one or two of the real workers."""
+
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+from importlib import import_module
+from pathlib import Path
+
+from contracts.topics import heard_by
+from peyvand.processes import free_ports
+from tests.bench.logs import Backlog
+from tests.bench.meter import Meter
+from tests.bench.places import Running, role, script
+from tests.tokens import Issuer
+
+BARE, ONE, TWO = "bare script", "one worker", "two workers"
+
+
+@asynccontextmanager
+async def reading(
+    what: str, service: str, bare: str, log: Backlog, folder: Path, issuer: Issuer, database: str
+) -> AsyncIterator[tuple[float, Meter]]:
+    """The moment at which the first of them is ready, and a meter of all; `bare` is what the script does instead.
+
+    Afterwards they are ended, and their database is dropped.
+    """
+    with ExitStack() as stack:
+        readers: list[Running] = []
+        if what == BARE:
+            port = free_ports({"bare": None})["bare"]
+            arguments = (bare, log.parts.kafka, log.parts.mongo, database, str(port), *heard_by(service))
+            readers.append(stack.enter_context(script("bare", *arguments, log=folder / "bare.log", port=port)))
+        else:
+            await import_module(f"{service}.main").prepare(log.client[database])
+            for n in range(1 if what == ONE else 2):
+                worker = role(service, "worker", log.parts, folder, issuer, database, n)
+                readers.append(stack.enter_context(worker))
+        meter = Meter(
+            {f"reader {n + 1}": each.pid for n, each in enumerate(readers)}
+            | {"mongod": log.parts.pids["mongod"]}
+            | {"kafka": log.parts.pids["kafka"]}
+        )
+        yield readers[0].wait(), meter
+    await log.client.drop_database(database)

@@ -209,6 +209,9 @@ class Worker:
         self.ends = await self.consumer.sweep(before)
         if broken - self.consumer.broken.keys():
             self._forget()
+        stored = await self.store.cursors(before.keys())
+        if any(stored[tp] < at for tp, at in before.items()):
+            self.consumer.unsure = True  # set back by an order: a quiet partition would not hear of it
         self._wake()
         self.timer.forget()
         return 0

@@ -213,6 +213,24 @@ async def test_an_order_that_was_begun_is_taken_up_by_whoever_comes(country: Cou
         worker.relay.close()
 
 
+async def test_a_whole_and_quiet_topic_is_read_again_too(country: Country) -> None:
+    """Nothing is said any more: the cursors that an order set back come to the end all the same, and nothing moves."""
+    topic = country.topics["registration"]
+    worker = country.start(country.worker("reporting"))
+    await country.say("registration", *(message("registration", 1, subject=f"p{n}") for n in range(60)))
+    await country.until(counted(country, ApplicantRegistered=60))
+    await country.until(country.at_end)
+    orders = Orders(worker.store)
+    await orders.reread(topic, "o1", "a rehearsal", dry_run=False)
+
+    async def carried_out() -> bool:
+        return await orders.orders.find_one({}) is None
+
+    await country.until(carried_out)
+    await country.until(country.at_end)
+    assert await counted(country, ApplicantRegistered=60)()
+
+
 async def test_an_order_waits_until_there_is_a_topic(country: Country) -> None:
     """Then two workers carry it out at once, once: the cursors stand where the log begins, and it is that topic."""
     topic = country.topics["registration"]

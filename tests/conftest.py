@@ -6,10 +6,12 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from tests import country as countries
-from tests import parts as real
-from tests.country import Country
-from tests.parts import Parts
+from tests.support import servers as real_servers
+from tests.support import system as running_system
+from tests.support.servers import Servers
+from tests.support.system import RunningSystem
+
+pytest_plugins = ["tests.support.fixtures"]
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -28,16 +30,16 @@ def plain_logs() -> None:
 
 
 @pytest.fixture(scope="session")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     """A real Kafka and a real MongoDB."""
-    with real.started(tmp_path_factory.mktemp("parts")) as running:
+    with real_servers.started(tmp_path_factory.mktemp("parts")) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def country(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Country]:
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSystem]:
     """The whole country, every process of it ready; whoever kills one waits until it is back."""
-    with countries.started(tmp_path_factory.mktemp("country")) as running:
+    with running_system.started(tmp_path_factory.mktemp("country")) as running:
         yield running
 
 

@@ -17,7 +17,7 @@ class Tick(msgspec.Struct, frozen=True):
 
 
 class Refused(Exception):
-    """The rules say no; the code says which (see `contracts.refusals`), the details fill its sentence."""
+    """The rules say no; the code says which (see `programme.messages`), the details fill its sentence."""
 
     def __init__(self, code: str, field: str = "", **details: Any) -> None:
         super().__init__(code)
@@ -25,7 +25,7 @@ class Refused(Exception):
         self.details: Mapping[str, Any] = details
 
 
-class Said(msgspec.Struct, frozen=True):
+class EventWithContext(msgspec.Struct, frozen=True):
     """An event with the context it happened in, where the subject's state cannot know it yet (its very first)."""
 
     event: Event

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from contracts.events import SPEAKERS, TYPES, Event
+from contracts.events import PRODUCERS, TYPES, Event
 
 CODE_SYSTEM = "ISO3166-2:IR:2020"
 CONTENT_TYPE = "application/cloudevents+json; charset=UTF-8"
@@ -42,7 +42,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     traceparent: str = ""
 
 
-class Unreadable(ValueError):
+class DecodeError(ValueError):
     """These bytes are no event of ours."""
 
 
@@ -77,30 +77,30 @@ class _CloudEvent(_Heard, omit_defaults=True, gc=False):
 _heard = msgspec.json.Decoder(_Heard)
 _data: dict[str, tuple[str, Any]] = {  # type -> who says it, and how its own fields are read
     name: (service, msgspec.json.Decoder(event))
-    for service, module in SPEAKERS.items()
+    for service, module in PRODUCERS.items()
     for name, event in TYPES.items()
     if event.__module__ == module.__name__
 }
 _encode = msgspec.json.Encoder().encode
 
 
-def read(raw: bytes) -> Envelope:
+def decode(raw: bytes) -> Envelope:
     """The envelope in these bytes. Raises Unreadable, for what no record could keep as well."""
     try:
         c = _heard.decode(raw)
         speaker, data = _data[c.type]
         event = data.decode(c.data)
         if not 0 < c.sequence <= LAST_SEQUENCE or not 0 < len(c.subject) <= LONGEST_SUBJECT or c.time.tzinfo is None:
-            raise Unreadable("a sequence or a subject outside its bounds, or a time without zone")
+            raise DecodeError("a sequence or a subject outside its bounds, or a time without zone")
         if c.source != speaker:
-            raise Unreadable(f"what {speaker} says, from another source")
+            raise DecodeError(f"what {speaker} says, from another source")
         for code in (c.round, c.province, c.county, c.field, c.policy):
             if code not in _codes:
                 _learn(code)
     except KeyError as e:
-        raise Unreadable(f"unknown type {e}") from e
+        raise DecodeError(f"unknown type {e}") from e
     except (msgspec.DecodeError, TypeError, ValueError, RecursionError) as e:
-        raise Unreadable(str(e)) from e
+        raise DecodeError(str(e)) from e
     return Envelope(
         source=c.source,
         subject=c.subject,
@@ -123,13 +123,13 @@ _is_code = re.compile(r"[A-Za-z0-9_-]{0,32}").fullmatch
 def _learn(code: str) -> None:
     """Readers name their figures by these: whatever is no code would be a name of another shape. Raises Unreadable."""
     if not _is_code(code):
-        raise Unreadable("a context that is made of other than codes")
+        raise DecodeError("a context that is made of other than codes")
     if len(_codes) >= MOST_CODES:
         _codes.clear()
     _codes.add(code)
 
 
-def write(envelope: Envelope) -> bytes:
+def encode(envelope: Envelope) -> bytes:
     """The envelope as bytes; its id says the same to every reader."""
     e, x = envelope, envelope.context
     return _encode(

@@ -6,10 +6,10 @@ from datetime import UTC, date, datetime, timedelta
 import msgspec
 
 from contracts import events as e
-from contracts.envelope import Context, Envelope, digest, write
-from contracts.policies import CURRENT
+from contracts.envelope import Context, Envelope, digest, encode
 from contracts.subjects import lead_subject, ledger_subject, round_subject
 
+CURRENT = "1404-1"  # the policies of the story
 APPLICANT = "0199d5a2-7c40-7e51-9a3b-4f2d1c0b8a67"
 LEAD = "0199d5a2-0b10-7c22-8f4e-6a5d3c2b1f09"
 OPENED = datetime(2025, 9, 27, 4, 30, tzinfo=UTC)  # 1404-07-05, 08:00 in Tehran
@@ -56,7 +56,7 @@ def life() -> list[Envelope]:
 
 def examples() -> dict[str, bytes]:
     """One example of every type, as it travels."""
-    return {envelope.event.TYPE: write(envelope) for envelope in life()}
+    return {envelope.event.TYPE: encode(envelope) for envelope in life()}
 
 
 def _beginnings() -> list[Telling]:

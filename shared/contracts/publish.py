@@ -93,13 +93,13 @@ def asyncapi() -> dict[str, Any]:
             "structured JSON, keyed by subject. Fields that are not known are to be passed over, and codes as well.",
         },
         "defaultContentType": CONTENT_TYPE,
-        "channels": {topic.speaker: _channel(topic.speaker) for topic in TOPICS},
+        "channels": {topic.producer: _channel(topic.producer) for topic in TOPICS},
         "operations": {
-            **{f"{topic.speaker}-says": _operation("send", topic.speaker, topic.speaker) for topic in TOPICS},
+            **{f"{topic.producer}-says": _operation("send", topic.producer, topic.producer) for topic in TOPICS},
             **{
-                f"{hearer}-hears-{topic.speaker}": _operation("receive", topic.speaker, hearer)
+                f"{hearer}-hears-{topic.producer}": _operation("receive", topic.producer, hearer)
                 for topic in TOPICS
-                for hearer in topic.heard_by
+                for hearer in topic.consumers
             },
         },
         "components": {"messages": messages},
@@ -107,7 +107,7 @@ def asyncapi() -> dict[str, Any]:
 
 
 def _channel(speaker: str) -> dict[str, Any]:
-    topic = next(each for each in TOPICS if each.speaker == speaker)
+    topic = next(each for each in TOPICS if each.producer == speaker)
     settings = dict(topic.settings)
     said = [name for name, event in TYPES.items() if service_of(event) == speaker]
     return {

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from contracts.envelope import CODE_SYSTEM
-from contracts.events import SPEAKERS, TYPES, ApplicantEvent, Event
+from contracts.events import PRODUCERS, TYPES, ApplicantEvent, Event
 
 Schema = dict[str, Any]
 
@@ -20,7 +20,7 @@ def schemas() -> dict[str, Schema]:
 
 def service_of(event: type[Event]) -> str:
     """The service that says this."""
-    return next(service for service, module in SPEAKERS.items() if event.__module__ == module.__name__)
+    return next(service for service, module in PRODUCERS.items() if event.__module__ == module.__name__)
 
 
 def data_schema(event: type[Event]) -> Schema:

@@ -9,8 +9,8 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     """One topic: written by its speaker's relay alone, kept for ever, never compacted."""
 
     name: str
-    speaker: str
-    heard_by: tuple[str, ...]
+    producer: str
+    consumers: tuple[str, ...]
     partitions: int = PARTITIONS
     settings: tuple[tuple[str, str], ...] = (
         ("retention.ms", "-1"),
@@ -20,9 +20,9 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
 
 
 TOPICS = (
-    Topic(name="peyvand.registration", speaker="registration", heard_by=("screening", "market", "reporting")),
-    Topic(name="peyvand.screening", speaker="screening", heard_by=("registration", "market", "reporting")),
-    Topic(name="peyvand.market", speaker="market", heard_by=("reporting",)),
+    Topic(name="peyvand.registration", producer="registration", consumers=("screening", "market", "reporting")),
+    Topic(name="peyvand.screening", producer="screening", consumers=("registration", "market", "reporting")),
+    Topic(name="peyvand.market", producer="market", consumers=("reporting",)),
 )
 
 
@@ -31,6 +31,6 @@ def topic_of(service: str) -> str:
     return f"peyvand.{service}"
 
 
-def heard_by(service: str) -> tuple[str, ...]:
+def topics_consumed_by(service: str) -> tuple[str, ...]:
     """The topics that a service hears, in the order of the table."""
-    return tuple(topic.name for topic in TOPICS if service in topic.heard_by)
+    return tuple(topic.name for topic in TOPICS if service in topic.consumers)

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-from peyvand.home import here
+from peyvand.local_cluster.workspace import here
 
 
 def main(arguments: list[str]) -> int:

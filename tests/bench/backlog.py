@@ -3,11 +3,11 @@
 from pathlib import Path
 from statistics import median
 
-from peyvand.performance import Measured, Verdict
-from tests.bench.logs import Backlog, backlog
+from peyvand.performance_report import Measured, Verdict
+from tests.bench.log_backlog import Backlog, backlog
 from tests.bench.meter import Costs, budget, micros, rates, together
 from tests.bench.readers import BARE, ONE, TWO, reading
-from tests.tokens import Issuer
+from tests.support.tokens import Issuer
 
 AIM, AIM_TWO = 1.2, 100_000.0
 

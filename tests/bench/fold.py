@@ -3,9 +3,9 @@
 from pathlib import Path
 from statistics import median
 
-from peyvand.performance import Measured, Verdict
+from peyvand.performance_report import Measured, Verdict
 from tests.bench.folding import in_a_process
-from tests.bench.logs import backlog
+from tests.bench.log_backlog import backlog
 from tests.bench.meter import Costs, micros, rates, together
 
 READERS = {"raw": "raw aiokafka and msgspec", "fold": "read, receive, contributions"}
@@ -18,7 +18,7 @@ async def run(folder: Path, quick: bool) -> Measured:
     async with backlog(folder, events) as log:
         for _ in range(rounds):
             for name, each in found.items():
-                each.append(await in_a_process(name, log.parts.kafka))
+                each.append(await in_a_process(name, log.servers.kafka))
                 if each[-1]["events"] != log.events:
                     raise RuntimeError(f"{name} read {each[-1]['events']} of {log.events}")
     rows, processes = [], []

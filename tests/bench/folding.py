@@ -12,16 +12,16 @@ from typing import Any
 import uvloop
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from contracts.envelope import read
+from base.clock import system_clock
+from contracts import envelope
 from contracts.subjects import PARTITIONS, kind_of
-from contracts.topics import heard_by
-from plumbing.clock import system_clock
-from plumbing.reader import LogReader
-from plumbing.record import Message, Record, receive_all
-from plumbing.serving import collect_seldom
+from contracts.topics import topics_consumed_by
+from kernel.kafka.log_reader import LogReader
+from kernel.record import Message, Record, receive_all
 from reporting.domain import RULES
 from reporting.domain.contributions import contributions
-from tests.bench.bare import decode
+from run.server import collect_seldom
+from tests.bench.bare_scripts import decode
 
 STRIDE = 50_000
 Stages = dict[str, float]  # CPU seconds by what they went for
@@ -29,7 +29,7 @@ Stages = dict[str, float]  # CPU seconds by what they went for
 
 def partitions() -> list[TopicPartition]:
     """Everything that reporting hears."""
-    return [TopicPartition(topic, n) for topic in heard_by("reporting") for n in range(PARTITIONS)]
+    return [TopicPartition(topic, n) for topic in topics_consumed_by("reporting") for n in range(PARTITIONS)]
 
 
 async def raw(kafka: str) -> tuple[int, float, Stages]:
@@ -71,7 +71,7 @@ async def fold(kafka: str) -> tuple[int, float, Stages]:
         known: dict[str, Record] = {}
         await reader.seek(at)
         while any(at[tp] < end for tp, end in mine.items()):
-            heard, at = await reader.stride(mine, STRIDE, lambda r: Message(read(r.value), r.value))
+            heard, at = await reader.stride(mine, STRIDE, lambda r: Message(envelope.decode(r.value), r.value))
             passed("fetched and read")
             told = defaultdict[str, list[Message]](list)
             for message in heard:

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from peyvand.performance import Measured, Verdict
-from plumbing.worker import LINGER
+from kernel.roles.worker import LINGER
+from peyvand.performance_report import Measured, Verdict
 from tests.bench.meter import millis
-from tests.bench.nation import Load, nation
+from tests.bench.platform_run import Load, nation
 
 LINGERS = (0.05, 0.1, 0.2)
 RATES = (100.0, 300.0)
@@ -15,11 +15,11 @@ async def run(folder: Path, quick: bool) -> Measured:
     """A country for each linger time."""
     found: dict[tuple[float, float], Load] = {}
     for linger in LINGERS[: 2 if quick else 3]:
-        with nation(folder / f"linger-{linger}", PEYVAND_LINGER=str(linger)) as country:
-            await country.open_round()
-            await country.load(50, 1.0 if quick else 4.0)  # warm
+        with nation(folder / f"linger-{linger}", PEYVAND_LINGER=str(linger)) as system:
+            await system.open_round()
+            await system.load(50, 1.0 if quick else 4.0)  # warm
             for rate in RATES:
-                found[linger, rate] = await country.load(rate, 2.5 if quick else 10.0)
+                found[linger, rate] = await system.load(rate, 2.5 if quick else 10.0)
     chosen = {rate: found[LINGER, rate] for rate in RATES}
     return Measured(
         rows=[_row(linger, load) for (linger, _), load in found.items()],
@@ -39,8 +39,8 @@ async def run(folder: Path, quick: bool) -> Measured:
             ),
         ],
         notes=[
-            f"`plumbing.worker.LINGER` is {LINGER:g} s. A shorter one is right where the machine has cores to spare "
-            "and the latency is wanted; a longer one where the journal is slow."
+            f"`kernel.roles.worker.LINGER` is {LINGER:g} s. A shorter one is right where there are cores to spare and "
+            "the latency is wanted; a longer one where the journal is slow."
         ],
     )
 

@@ -5,12 +5,12 @@ from contextlib import ExitStack, asynccontextmanager
 from importlib import import_module
 from pathlib import Path
 
-from contracts.topics import heard_by
-from peyvand.processes import free_ports
-from tests.bench.logs import Backlog
+from contracts.topics import topics_consumed_by
+from peyvand.local_cluster.processes import free_ports
+from tests.bench.log_backlog import Backlog
 from tests.bench.meter import Meter
-from tests.bench.places import Running, role, script
-from tests.tokens import Issuer
+from tests.bench.role_processes import Running, role, script
+from tests.support.tokens import Issuer
 
 BARE, ONE, TWO = "bare script", "one worker", "two workers"
 
@@ -27,17 +27,17 @@ async def reading(
         readers: list[Running] = []
         if what == BARE:
             port = free_ports({"bare": None})["bare"]
-            arguments = (bare, log.parts.kafka, log.parts.mongo, database, str(port), *heard_by(service))
+            arguments = (bare, log.servers.kafka, log.servers.mongo, database, str(port), *topics_consumed_by(service))
             readers.append(stack.enter_context(script("bare", *arguments, log=folder / "bare.log", port=port)))
         else:
             await import_module(f"{service}.main").prepare(log.client[database])
             for n in range(1 if what == ONE else 2):
-                worker = role(service, "worker", log.parts, folder, issuer, database, n)
+                worker = role(service, "worker", log.servers, folder, issuer, database, n)
                 readers.append(stack.enter_context(worker))
         meter = Meter(
             {f"reader {n + 1}": each.pid for n, each in enumerate(readers)}
-            | {"mongod": log.parts.pids["mongod"]}
-            | {"kafka": log.parts.pids["kafka"]}
+            | {"mongod": log.servers.pids["mongod"]}
+            | {"kafka": log.servers.pids["kafka"]}
         )
         yield readers[0].wait(), meter
     await log.client.drop_database(database)

@@ -9,16 +9,16 @@ from typing import Any
 import httpx
 from pymongo import AsyncMongoClient
 
-from contracts.policies import CURRENT
-from contracts.reference import job_fields, provinces
-from peyvand.performance import Measured, Verdict
-from peyvand.processes import free_ports
+from peyvand.local_cluster.processes import free_ports
+from peyvand.performance_report import Measured, Verdict
 from peyvand.simulation.plan import ROUND
-from tests import parts as real
-from tests.bench.asking import PATH, Answer, People, closed_loop
+from programme.policies import CURRENT
+from programme.reference import job_fields, provinces
+from tests.bench.http_load import PATH, Answer, People, closed_loop
 from tests.bench.meter import Costs, Meter, micros, millis, quantile, rates, together
-from tests.bench.places import Running, role, script
-from tests.tokens import Issuer
+from tests.bench.role_processes import Running, role, script
+from tests.support import servers as real_servers
+from tests.support.tokens import Issuer
 
 CLIENTS = 16
 NAIVE, OURS = "naive", "Peyvand"
@@ -29,10 +29,10 @@ async def run(folder: Path, quick: bool) -> Measured:
     rounds, seconds = (2, 2.0) if quick else (4, 6.0)
     issuer = Issuer(folder)
     port = free_ports({"naive": None})["naive"]
-    with real.started(folder) as parts:
-        await _prepare(parts.mongo)
-        naive = script("naive", str(port), parts.mongo, log=folder / "naive.log", port=port)
-        with naive as one, role("registration", "api", parts, folder, issuer) as other:
+    with real_servers.started(folder) as servers:
+        await _prepare(servers.mongo)
+        naive = script("naive", str(port), servers.mongo, log=folder / "naive.log", port=port)
+        with naive as one, role("registration", "api", servers, folder, issuer) as other:
             one.wait()
             other.wait()
             await _open_round(other, issuer)
@@ -40,7 +40,7 @@ async def run(folder: Path, quick: bool) -> Measured:
             found = {NAIVE: list[_Round](), OURS: list[_Round]()}
             for n in range(rounds + 1):  # the first warms both up
                 for name, server, path in ((NAIVE, one, PATH.removeprefix("/registration/v1")), (OURS, other, PATH)):
-                    measured = await _round(server, parts.pids["mongod"], people, path, 1.0 if n == 0 else seconds)
+                    measured = await _round(server, servers.pids["mongod"], people, path, 1.0 if n == 0 else seconds)
                     if n:
                         found[name].append(measured)
     return _told(found, rounds)

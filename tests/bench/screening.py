@@ -7,12 +7,12 @@ import msgspec
 
 from contracts.subjects import PARTITIONS
 from contracts.topics import topic_of
-from peyvand.performance import Measured, Verdict
-from tests.bench.bare import ANSWERS
-from tests.bench.logs import Backlog, backlog
+from peyvand.performance_report import Measured, Verdict
+from tests.bench.bare_scripts import ANSWERS
+from tests.bench.log_backlog import Backlog, backlog
 from tests.bench.meter import Costs, budget, micros, rates, together
 from tests.bench.readers import BARE, ONE, TWO, reading
-from tests.tokens import Issuer
+from tests.support.tokens import Issuer
 
 AIM = 20_000.0
 

@@ -11,11 +11,11 @@ import pytest
 import yaml
 
 from contracts import publish, schemas
-from contracts.envelope import digest, read, write
+from contracts.envelope import decode, digest, encode
 from contracts.events import TYPES
 from contracts.examples import life
-from contracts.topics import TOPICS, heard_by
-from tests.validity import invalid
+from contracts.topics import TOPICS, topics_consumed_by
+from tests.support.schema_validation import invalid
 
 EXAMPLES = [(name, raw) for name, every in publish.examples().items() for raw in every]
 
@@ -90,9 +90,9 @@ def test_the_guard_bites(now: schemas.Schema, why: str) -> None:
 
 @pytest.mark.parametrize(("name", "raw"), EXAMPLES)
 def test_every_example_ever_published_is_readable_and_loses_nothing(name: str, raw: bytes) -> None:
-    envelope = read(raw)
+    envelope = decode(raw)
     assert name == envelope.event.TYPE
-    said, again = json.loads(raw), json.loads(write(envelope))
+    said, again = json.loads(raw), json.loads(encode(envelope))
     assert said | again == again
     assert said["data"] == again["data"]
 
@@ -126,7 +126,9 @@ def test_the_story_tells_every_event_once_and_without_holes() -> None:
         assert [each.sequence for each in told] == list(range(1, len(told) + 1))
         assert [each.time for each in told] == sorted(each.time for each in told)
         assert told[0].previous == ""
-    assert {digest(write(each)) for each in story if each.cause} and len({write(each) for each in story}) == len(story)
+    assert {digest(encode(each)) for each in story if each.cause} and len({encode(each) for each in story}) == len(
+        story
+    )
 
 
 def test_every_cause_in_the_story_was_told_before() -> None:
@@ -140,13 +142,13 @@ def test_unknown_fields_are_passed_over() -> None:
     said = json.loads(publish.example("ir.peyvand.screening.case.decided.v1"))
     said["data"]["mood"] = "good"
     said["weather"] = {"sky": "blue"}
-    assert read(json.dumps(said).encode()) == read(publish.example("ir.peyvand.screening.case.decided.v1"))
+    assert decode(json.dumps(said).encode()) == decode(publish.example("ir.peyvand.screening.case.decided.v1"))
 
 
 def test_a_code_that_is_new_to_the_reader_is_read() -> None:
     said = json.loads(publish.example("ir.peyvand.market.connection.ended.v1"))
     said["data"]["reason"] = "moved_abroad"
-    assert msgspec.to_builtins(read(json.dumps(said).encode()).event)["reason"] == "moved_abroad"
+    assert msgspec.to_builtins(decode(json.dumps(said).encode()).event)["reason"] == "moved_abroad"
 
 
 def test_the_asyncapi_document_holds_together() -> None:
@@ -160,7 +162,9 @@ def test_the_asyncapi_document_holds_together() -> None:
         assert (publish.PUBLISHED / message["payload"]["schema"]["$ref"]).exists()
     hears = {name for name, each in document["operations"].items() if each["action"] == "receive"}
     assert "market-hears-registration" in hears
-    assert len(hears) == sum(len(heard_by(service)) for service in ("registration", "screening", "market", "reporting"))
+    assert len(hears) == sum(
+        len(topics_consumed_by(service)) for service in ("registration", "screening", "market", "reporting")
+    )
     for operation in document["operations"].values():
         assert operation["channel"]["$ref"].removeprefix("#/channels/") in document["channels"]
 

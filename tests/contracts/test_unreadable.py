@@ -5,16 +5,16 @@ from typing import Any
 
 import pytest
 
-from contracts.envelope import LAST_SEQUENCE, Unreadable, read
+from contracts.envelope import LAST_SEQUENCE, DecodeError, decode
 from contracts.examples import examples
-from tests.contracts.garbage import garbage
+from tests.support.undecodable_bytes import garbage
 
 
 def test_garbage_is_unreadable() -> None:
     drawn = garbage(7)
     for raw in (next(drawn) for _ in range(3_000)):
-        with pytest.raises(Unreadable):
-            read(raw)
+        with pytest.raises(DecodeError):
+            decode(raw)
 
 
 @pytest.mark.parametrize(
@@ -35,11 +35,11 @@ def test_garbage_is_unreadable() -> None:
 )
 def test_what_is_wrong_is_said(changed: dict[str, Any], why: str) -> None:
     told = json.loads(examples()["ir.peyvand.registration.applicant.registered.v1"])
-    with pytest.raises(Unreadable, match=why):
-        read(json.dumps({**told, **changed}).encode())
-    assert read(json.dumps({**told, "sequence": LAST_SEQUENCE}).encode()).sequence == LAST_SEQUENCE
+    with pytest.raises(DecodeError, match=why):
+        decode(json.dumps({**told, **changed}).encode())
+    assert decode(json.dumps({**told, "sequence": LAST_SEQUENCE}).encode()).sequence == LAST_SEQUENCE
 
 
 def test_codes_that_are_not_known_yet_are_read() -> None:
     told = json.loads(examples()["ir.peyvand.registration.applicant.registered.v1"])
-    assert read(json.dumps({**told, "province": "IR-31", "field": "XY999"}).encode()).context.province == "IR-31"
+    assert decode(json.dumps({**told, "province": "IR-31", "field": "XY999"}).encode()).context.province == "IR-31"

@@ -14,10 +14,11 @@ import msgspec
 import pytest
 import yaml
 
-from peyvand.country import SERVICES
-from peyvand.home import ROOT, Secrets
-from peyvand.settings import DoorSettings
-from plumbing.settings import KeySettings, Settings
+from base.settings import Settings
+from peyvand.gateway.settings import DoorSettings
+from peyvand.local_cluster.topology import SERVICES
+from peyvand.local_cluster.workspace import ROOT, Secrets
+from registration.settings import KeySettings
 
 COMPOSE = ROOT / "deploy" / "compose.yaml"
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"

@@ -23,7 +23,7 @@ MAKERS = {
     *("Decoder", "Encoder", "Meta", "field", "Field", "NewType", "ParamSpec", "Path", "vars", "values", "items"),
     *("isinstance", "issubclass", "strip", "enumerate", "encode", "fromkeys", "get", "getLogger", "get_logger"),
     *("SecretStr", "MappingProxyType", "parents", "TypeAdapter", "object", "int", "namedtuple", "resolve"),
-    *("AppKey", "RequestKey", "Argument", "Option"),  # names of things, and of what a command takes
+    *("secret", "AppKey", "RequestKey", "Argument", "Option"),  # names of things, and of what a command takes
     *("allow", "etagged", "limited", "public"),  # what a route declares
 }
 

@@ -52,7 +52,7 @@ def in_use() -> list[Source]:
 
 
 def imports(source: Source) -> Iterator[tuple[int, str]]:
-    """Line and full name of each import; `from contracts import text` is `contracts.text`."""
+    """Line and full name of each import; `from contracts import text` is `programme.text`."""
     for node in source.nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:

@@ -40,7 +40,7 @@ def _page() -> str:
 
 
 def _metrics() -> set[str]:
-    return metrics(next(each for each in in_use() if each.where == "shared/plumbing/metrics.py"))
+    return metrics(next(each for each in in_use() if each.where == "shared/observability/metrics.py"))
 
 
 def test_every_metric_is_explained() -> None:
@@ -53,14 +53,15 @@ def test_metrics_stand_in_one_file() -> None:
     assert [
         each.where
         for each in in_use()
-        if each.where != "shared/plumbing/metrics.py" and re.search(r"\b(Counter|Gauge|Histogram)\(\s*\"", each.text)
+        if each.where != "shared/observability/metrics.py"
+        and re.search(r"\b(Counter|Gauge|Histogram)\(\s*\"", each.text)
     ] == []
 
 
 def test_every_setting_is_explained() -> None:
     from pydantic_settings import BaseSettings
 
-    from plumbing.settings import PREFIX, Settings
+    from base.settings import PREFIX, Settings
 
     def fields(settings: type[BaseSettings]) -> set[str]:
         below = set().union(*(fields(each) for each in settings.__subclasses__()))
@@ -78,7 +79,7 @@ def test_every_variable_that_is_read_is_explained() -> None:
 
 
 def test_the_guard_bites() -> None:
-    source = Source("shared/plumbing/metrics.py", 'N = Counter("peyvand_new_total", "Something new.")')
+    source = Source("shared/observability/metrics.py", 'N = Counter("peyvand_new_total", "Something new.")')
     assert missing(metrics(source), "| peyvand_new | old |") == ["peyvand_new_total"]
     assert gone(metrics(source), "peyvand_old_total and peyvand_new_total") == ["peyvand_old_total"]
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from peyvand.home import ROOT
-from peyvand.performance import (
+from peyvand.local_cluster.workspace import ROOT
+from peyvand.performance_report import (
     BENCHES,
     NOT_YET,
     PAGE,
@@ -71,9 +71,9 @@ def test_another_page_is_noticed(old: str, new: str) -> None:
 
 
 def test_what_was_not_measured_now_stays_as_it_was() -> None:
-    first = page({"fold": FOUND, "country": FOUND}, MACHINE)
+    first = page({"fold": FOUND, "platform": FOUND}, MACHINE)
     second = page({"fold": Measured(rows=[["two", *["2"] * 5]])}, MACHINE, first)
-    assert sections(second)[BENCHES["country"].title] == sections(first)[BENCHES["country"].title]
+    assert sections(second)[BENCHES["platform"].title] == sections(first)[BENCHES["platform"].title]
     assert sections(second)[BENCHES["fold"].title] != sections(first)[BENCHES["fold"].title]
     assert sections(second)[BENCHES["linger"].title][-1] == NOT_YET
 

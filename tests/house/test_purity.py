@@ -9,14 +9,14 @@ import pytest
 from tests.house.purity import happenings, impurities
 from tests.house.sources import HOME, SERVICES, Source, in_use, sources
 
-READS_ITS_TABLES = {"shared/contracts/reference.py", "shared/contracts/policies.py"}  # packaged, read once
+READS_ITS_TABLES = {"shared/programme/reference.py", "shared/programme/policies.py"}  # packaged, read once
 WRITES_PUBLISHED = {"shared/contracts/publish.py"}  # a command of the development environment
 SCRIPTS = {"deploy/setup.py"}  # run, never imported
 
 
 def test_the_rules_and_the_words_are_pure() -> None:
     pure = [each for each in sources() if _is_pure(each.where)]
-    assert {each.where.split("/")[1] for each in pure} == {"contracts", *SERVICES}
+    assert {each.where.split("/")[1] for each in pure} == {"contracts", "programme", *SERVICES}
     for source in pure:
         found = impurities(source)
         if source.where in READS_ITS_TABLES:
@@ -67,7 +67,7 @@ def test_nothing_but_definitions_at_module_level() -> None:
     ],
 )
 def test_the_guard_of_imports_bites(text: str) -> None:
-    assert happenings(Source("shared/plumbing/new.py", text))
+    assert happenings(Source("shared/kernel/new.py", text))
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_the_guard_of_imports_bites(text: str) -> None:
     ],
 )
 def test_the_guard_of_imports_allows(text: str) -> None:
-    assert happenings(Source("shared/plumbing/new.py", text)) == []
+    assert happenings(Source("shared/kernel/new.py", text)) == []
 
 
 _WATCH = """
@@ -119,7 +119,7 @@ def _watched(modules: list[str], path: str = "") -> list[str]:
 def _is_pure(where: str) -> bool:
     if where.startswith("services/"):
         return "/domain/" in where
-    return where.startswith("shared/contracts/") and where not in WRITES_PUBLISHED
+    return where.startswith(("shared/contracts/", "shared/programme/")) and where not in WRITES_PUBLISHED
 
 
 def _module(where: str) -> str:

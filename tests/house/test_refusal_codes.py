@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
-from contracts.refusals import REFUSALS
+from programme.messages import MESSAGES
 from tests.house.sources import Source, in_use
 
-TABLES = {"shared/contracts/refusals.py", "shared/contracts/doors.py"}
+TABLES = {"shared/programme/messages.py", "shared/programme/http_messages.py"}
 RAISES = {"Refused", "problem"}
 
 
@@ -37,11 +37,11 @@ def unsaid(codes: Iterable[str], spoken: Iterable[Source]) -> list[str]:
 
 
 def test_every_code_has_its_sentences() -> None:
-    assert [found for source in in_use() for found in without_sentence(source, REFUSALS)] == []
+    assert [found for source in in_use() for found in without_sentence(source, MESSAGES)] == []
 
 
 def test_every_sentence_is_said_by_somebody() -> None:
-    assert unsaid(REFUSALS, [source for source in in_use() if source.where not in TABLES]) == []
+    assert unsaid(MESSAGES, [source for source in in_use() if source.where not in TABLES]) == []
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_every_sentence_is_said_by_somebody() -> None:
     ],
 )
 def test_a_code_without_sentences_is_noticed(text: str) -> None:
-    assert without_sentence(Source("services/market/market/domain/new.py", text), REFUSALS)
+    assert without_sentence(Source("services/market/market/domain/new.py", text), MESSAGES)
 
 
 def test_a_sentence_that_nobody_says_is_noticed() -> None:

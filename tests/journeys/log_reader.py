@@ -1,4 +1,4 @@
-"""What reads the log in the country of one process: its promises are those of `plumbing.reader.LogReader`."""
+"""What reads the log in the country of one process: its promises are those of `kernel.kafka.log_reader.LogReader`."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from types import SimpleNamespace
@@ -6,7 +6,7 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
-from tests.journeys.nation import Nation
+from tests.journeys.in_process_platform import Nation
 
 
 class Reader:

@@ -12,21 +12,23 @@ from msgspec.structs import replace
 
 from contracts.envelope import Envelope
 from contracts.subjects import ledger_subject
-from plumbing import record as one
-from plumbing import store as ways
-from plumbing.memory import MemoryStore
-from plumbing.record import Record
-from plumbing.relay import Relay
-from plumbing.store import Ask, Changes, Done, Transient, execute
+from kernel import commands as ways
+from kernel import record as one
+from kernel.commands import CommandMetadata, Result, execute
+from kernel.errors import Transient
+from kernel.kafka.relay import Relay
+from kernel.record import Record
+from kernel.store import Changes
+from kernel.stores.memory import MemoryStore
 from registration.consumer import seats
 from registration.domain import applicant
 from reporting.domain.ranking import Score
 from reporting.store import MemoryTallies
 from screening.domain.case import Decide
-from tests.journeys import nation as country
-from tests.journeys.nation import PROVINCES, ROUND, START, Log, Nation
-from tests.journeys.test_country import SERVICES, check
+from tests.journeys import in_process_platform as country
+from tests.journeys.in_process_platform import PROVINCES, ROUND, START, Log, Nation
 from tests.journeys.test_crash_points import lives
+from tests.journeys.test_platform import SERVICES, check
 
 SEEDS = 24
 
@@ -112,12 +114,18 @@ async def deaths() -> None:
 # Without the guard
 
 
-async def acknowledged_before_stored(store: Any, subject: str, command: Any, clock: Any, ask: Ask = Ask()) -> Done:  # noqa: B008
+async def acknowledged_before_stored(
+    store: Any,
+    subject: str,
+    command: Any,
+    clock: Any,
+    ask: CommandMetadata = CommandMetadata(),  # noqa: B008
+) -> Result:
     """Whatever became of it, it is called done."""
     try:
         return await execute(store, subject, command, clock, ask)
     except Transient:
-        return Done(Record(subject=subject, state=None))
+        return Result(Record(subject=subject, state=None))
 
 
 async def swapped_blindly(self: MemoryStore, before: Record, after: Record) -> bool:

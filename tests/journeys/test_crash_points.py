@@ -19,27 +19,30 @@ from aiokafka import TopicPartition
 from msgspec.structs import replace
 
 from contracts.envelope import Context
-from contracts.policies import CURRENT
 from contracts.subjects import kind_of, partition_of
-from peyvand.home import ROOT
-from plumbing import consuming, processing, record, relay, store, timer
-from plumbing.consuming import Consumer
-from plumbing.memory import MemoryStore
-from plumbing.processing import TooManyFaults
-from plumbing.record import Message, Place, Private, retry
-from plumbing.relay import Relay
-from plumbing.store import Ask, Conflict, Done, Fenced, Transient, Waiting, execute_many
-from plumbing.timer import Timer
+from kernel import batch, record, store
+from kernel.commands import CommandMetadata, Result, execute_many
+from kernel.errors import CircuitOpen, Conflict, Fenced, Transient
+from kernel.kafka import relay
+from kernel.kafka.relay import Relay
+from kernel.record import LogPosition, Message, Private, retry
+from kernel.roles import consumer, scheduler
+from kernel.roles.consumer import Consumer
+from kernel.roles.scheduler import Scheduler
+from kernel.store import Pending
+from kernel.stores.memory import MemoryStore
+from peyvand.local_cluster.workspace import ROOT
+from programme.policies import CURRENT
 from registration.consumer import seats
 from registration.consumer.seats import Allocator
 from registration.domain.applicant import Register
+from tests.journeys.in_process_platform import ALL, FIELD, HEARS, PROVINCES, ROUND, Nation
 from tests.journeys.log_reader import Reader
-from tests.journeys.nation import ALL, FIELD, HEARS, PROVINCES, ROUND, Nation
-from tests.journeys.test_country import SERVICES, check
+from tests.journeys.test_platform import SERVICES, check
 
 PAIRS = int(os.environ.get("PEYVAND_CRASH_PAIRS", "30"))  # drawn pairs of crash points
 CHANCE = 103  # of a life with a sale that lasts
-AWAITING = (relay, store, processing, timer, consuming, seats)  # whose every `await` is struck
+AWAITING = (relay, store, batch, scheduler, consumer, seats)  # whose every `await` is struck
 ELSEWHERE = (  # their parts are struck; asks Kafka itself
     *("await asyncio.gather(", "await ahead", "await ended(", "await self.close()"),
     "await asyncio.to_thread(self._ask",
@@ -165,13 +168,13 @@ class Process:
         self.consumer = Consumer(name, HEARS[name], store_, self.reader, nation.clock, lock, ids, projection)
         self.allocator = Allocator(store_, nation.allocator.questions, nation.clock)
         self.relay = Relay(store_, partial(Broker, nation, name, fate), name)
-        self.timer = Timer(name, store_, nation.clock, lock, [self.allocator] if name == "registration" else [])
+        self.timer = Scheduler(name, store_, nation.clock, lock, [self.allocator] if name == "registration" else [])
 
     async def send(self) -> None:
         """One pass of the relay; and of what was sent, the first is sent again, as after a loss of the log."""
         await self.relay.once(ALL, self.lock)
         emitted, sent = self.store.emitted, self.store.relayed
-        said = [Waiting(s, partition_of(s), 0, emitted[s][:n]) for s, n in sent.items()]
+        said = [Pending(s, partition_of(s), 0, emitted[s][:n]) for s, n in sent.items()]
         await self.relay.repeat(said[: not self.fate.over])
 
     async def consume(self) -> None:
@@ -210,7 +213,9 @@ def _disorder(nation: Nation, done: dict[tuple[str, int], int]) -> None:
             read = done.get((topic, p), 0)
             if tail := messages[read:]:
                 turned = [*tail[::-1], Message(tail[0].envelope, b"nonsense")]
-                messages[read:] = [Message(m.envelope, m.raw, Place(topic, p, i)) for i, m in enumerate(turned, read)]
+                messages[read:] = [
+                    Message(m.envelope, m.raw, LogPosition(topic, p, i)) for i, m in enumerate(turned, read)
+                ]
                 done[topic, p] = len(messages)
 
 
@@ -221,14 +226,14 @@ async def _list(nation: Nation, attempts: list[str]) -> None:
     attempts.append("")
     people = {f"applicant-list-{len(attempts)}-{n}": n for n in (0, 5, 6)}
     asks = {
-        s: Ask("clerk:", f"list-{n}", b"", Private({"person": f"{ROUND}/{n}", "tracking": f"l-{n}"}))
+        s: CommandMetadata("clerk:", f"list-{n}", b"", Private({"person": f"{ROUND}/{n}", "tracking": f"l-{n}"}))
         for s, n in people.items()
     }
     outcomes = await execute_many(nation.stores["registration"], dict.fromkeys(people, command), nation.clock, asks)
     first, *others = (outcomes[s] for s in people)
     assert isinstance(first, Exception), first
     for each in others:
-        assert isinstance(each, Done), each
+        assert isinstance(each, Result), each
         nation.acknowledged.add(each.record.subject)
 
 
@@ -265,7 +270,7 @@ async def _life(fate: Fate) -> Nation:
             try:
                 await step()
                 return
-            except (Crash, Transient, Fenced, TooManyFaults, Bug) as struck:
+            except (Crash, Transient, Fenced, CircuitOpen, Bug) as struck:
                 nation.asked = asked
                 if process and not isinstance(struck, Transient | Fenced):
                     await process.consumer.close()  # what was on its way died with it
@@ -302,7 +307,7 @@ async def lives(*crashes: tuple[int, bool], points: Points | None = None) -> Fat
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(record, "PARKED_EVENTS", 0)  # what is early is kept as its place, and fetched
         patch.setattr(asyncio, "to_thread", _inline)
-        patch.setattr(consuming, "FEW", 1)  # a partition in a stride: the next is read meanwhile
+        patch.setattr(consumer, "FEW", 1)  # a partition in a stride: the next is read meanwhile
         nation = await _life(fate)
     await check(nation)
     return fate

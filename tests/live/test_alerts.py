@@ -25,21 +25,21 @@ from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
 from pymongo import MongoClient
 
-from contracts.envelope import Context, Envelope, write
+from contracts.envelope import Context, Envelope, encode
 from contracts.events import ApplicantRegistered
-from contracts.policies import CURRENT
-from contracts.reference import counties, job_fields
 from contracts.subjects import PARTITIONS, partition_of
-from peyvand.applications import COLUMNS
-from peyvand.country import SERVICES, as_user
-from peyvand.home import ROOT, development_secrets
-from peyvand.processes import free_ports, start, stop, wait_until
-from peyvand.scraping import configuration
-from peyvand.simulation.client import Country as Client
-from peyvand.simulation.drive import CONSENT
+from kernel.kafka.relay import connect_producer
+from peyvand.commands.applications import COLUMNS
+from peyvand.local_cluster.processes import free_ports, start, stop, wait_until
+from peyvand.local_cluster.prometheus import configuration
+from peyvand.local_cluster.topology import SERVICES, as_user
+from peyvand.local_cluster.workspace import ROOT, development_secrets
+from peyvand.simulation.client import PlatformClient as Client
 from peyvand.simulation.people import application, person
-from plumbing.relay import connect_producer
-from tests.country import Country
+from peyvand.simulation.scenario import CONSENT
+from programme.policies import CURRENT
+from programme.reference import counties, job_fields
+from tests.support.system import RunningSystem
 
 RULES = ROOT / "deploy" / "prometheus" / "alerts.yaml"
 FASTER = 60  # times: a rule that waits five minutes waits five seconds
@@ -48,7 +48,7 @@ ROUND, SEMNAN = "1404", "IR-20"
 FIRST_SERIAL = 500_000
 REGISTERED = ApplicantRegistered(sex="female", age_band="25-34", work_mode="independent", intake_channel="web")
 SKEWED = """
-import datetime, plumbing.clock as clock
+import datetime, base.clock as clock
 real = clock.machine_now
 clock.machine_now = lambda: real() + datetime.timedelta(seconds=40)
 """
@@ -109,11 +109,11 @@ class Prometheus:
 
 
 @contextmanager
-def watched(folder: Path, country: Country, **more: int) -> Iterator[Prometheus]:
+def watched(folder: Path, system: RunningSystem, **more: int) -> Iterator[Prometheus]:
     """Prometheus over all its processes, and some more by name and port."""
     rules, port = folder / "alerts.yaml", free_ports({"prometheus": None})["prometheus"]
     rules.write_text(shorter(RULES.read_text("utf-8")))
-    told = yaml.safe_load(configuration(country.state, rules))
+    told = yaml.safe_load(configuration(system.state, rules))
     told["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     told["scrape_configs"][0]["static_configs"] += [
         {"targets": [f"127.0.0.1:{at}"], "labels": {"process": name}} for name, at in more.items()
@@ -139,13 +139,13 @@ def watched(folder: Path, country: Country, **more: int) -> Iterator[Prometheus]
 class Drill:
     """Whoever causes it all."""
 
-    def __init__(self, country: Country, client: Client) -> None:
-        self.country, self.client, self.serial = country, client, FIRST_SERIAL
-        secrets = development_secrets(country.home, SERVICES)
+    def __init__(self, system: RunningSystem, client: Client) -> None:
+        self.system, self.client, self.serial = system, client, FIRST_SERIAL
+        secrets = development_secrets(system.home, SERVICES)
         self.mongo: MongoClient[dict[str, Any]] = MongoClient(
-            as_user(country.state.mongo, "admin", secrets.mongo_admin), tz_aware=True
+            as_user(system.state.mongo, "admin", secrets.mongo_admin), tz_aware=True
         )
-        self.producer: Any = connect_producer(country.state.kafka, "drill")()
+        self.producer: Any = connect_producer(system.state.kafka, "drill")()
 
     def people(self, n: int) -> list[dict[str, str]]:
         """So many who have not registered yet."""
@@ -189,14 +189,14 @@ class Drill:
         now = datetime.now(UTC)
         place = Context(round=ROUND, province=province, county="2001", field="honey", policy=CURRENT)
         told: dict[str, Any] = {"source": "registration", "time": now, "recorded": now, "event": REGISTERED, **more}
-        raw = write(Envelope(subject=subject, sequence=sequence, context=place, **told))
+        raw = encode(Envelope(subject=subject, sequence=sequence, context=place, **told))
         self.say("registration", raw, partition_of(subject))
         return raw
 
     @contextmanager
     def frozen(self, name: str) -> Iterator[None]:
         """A process that stands still."""
-        pid = self.country.process(name).who.pid
+        pid = self.system.process(name).who.pid
         os.kill(pid, signal.SIGSTOP)
         try:
             yield
@@ -207,7 +207,7 @@ class Drill:
     def skewed(self, folder: Path, port: int) -> Iterator[None]:
         """A worker of reporting more, on a machine whose clock is 40 s ahead."""
         (folder / "sitecustomize.py").write_text(SKEWED)
-        raw = Path(f"/proc/{self.country.process('reporting-worker').who.pid}/environ").read_bytes()
+        raw = Path(f"/proc/{self.system.process('reporting-worker').who.pid}/environ").read_bytes()
         environment = dict(each.split("=", 1) for each in raw.decode().split("\0") if "=" in each)
         environment |= {"PEYVAND_PORT": str(port), "PYTHONPATH": str(folder)}
         command = [sys.executable, "-m", "reporting.main", "worker"]
@@ -236,7 +236,7 @@ class Drill:
 
     def topic_anew(self, topic: str) -> None:
         """A topic is deleted and made again."""
-        client = KafkaAdminClient(bootstrap_servers=self.country.state.kafka)
+        client = KafkaAdminClient(bootstrap_servers=self.system.state.kafka)
         client.delete_topics([topic])
         assert wait_until(lambda: topic not in client.list_topics(), 20)
         client.create_topics([NewTopic(topic, PARTITIONS, 1)])
@@ -255,17 +255,17 @@ async def opened(client: Client) -> None:
 @pytest.mark.server
 async def test_every_alert_is_caused(tmp_path: Path) -> None:
     """One after the other, the slow ones first; and what can be mended at once falls silent again."""
-    country = Country(tmp_path / "run", PEYVAND_INTAKE_UNSENT="40")
+    system = RunningSystem(tmp_path / "run", PEYVAND_INTAKE_UNSENT="40")
     port = free_ports({"skewed": None})["skewed"]
     with ExitStack() as left:
-        left.callback(country.end)
-        country.start()
-        async with Client(country.url) as client:
+        left.callback(system.end)
+        system.start()
+        async with Client(system.url) as client:
             await opened(client)
-            drill = Drill(country, client)
+            drill = Drill(system, client)
             left.callback(drill.close)
             assert [await drill.register(row) for row in drill.people(30)] == [201] * 30
-            with watched(tmp_path, country, skewed=port) as prometheus, drill.skewed(tmp_path, port):
+            with watched(tmp_path, system, skewed=port) as prometheus, drill.skewed(tmp_path, port):
                 await _cause_all(drill, prometheus)
                 every = {each["alert"] for each in yaml.safe_load(RULES.read_text("utf-8"))["groups"][0]["rules"]}
                 for name, after in sorted(prometheus.fired.items(), key=lambda each: each[1]):
@@ -315,7 +315,7 @@ async def _cause_all(drill: Drill, prometheus: Prometheus) -> None:
     await prometheus.until("CountedLate", within=10)
     # Kafka is away: nothing leaves, whoever begins finds no group, and in the end people are turned away
     with drill.frozen("kafka"):
-        before = drill.country.process("market-worker")
+        before = drill.system.process("market-worker")
         os.kill(before.who.pid, signal.SIGKILL)
         async with drill.busy():
             await prometheus.until("IntakeSheds", "AnswersFail", "NobodyConsumes", "EventsUnsent", within=120)

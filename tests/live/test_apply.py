@@ -8,21 +8,21 @@ from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 from pymongo import MongoClient
 
 from contracts.topics import TOPICS
-from peyvand import apply
-from peyvand.country import SERVICES
-from peyvand.home import Home, Secrets, development_secrets, here
-from peyvand.processes import wait_until
-from tests import parts as real
-from tests.country import Country
-from tests.parts import Parts
+from peyvand.commands import apply
+from peyvand.local_cluster.processes import wait_until
+from peyvand.local_cluster.topology import SERVICES
+from peyvand.local_cluster.workspace import Home, Secrets, development_secrets, here
+from tests.support import servers as real_servers
+from tests.support.servers import Servers
+from tests.support.system import RunningSystem
 
 pytestmark = pytest.mark.server
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     """A Kafka and a MongoDB that nobody has prepared."""
-    with real.started(tmp_path_factory.mktemp("cluster")) as running:
+    with real_servers.started(tmp_path_factory.mktemp("cluster")) as running:
         yield running
 
 
@@ -33,7 +33,7 @@ def secrets(tmp_path_factory: pytest.TempPathFactory) -> Secrets:
     return development_secrets(home, SERVICES)
 
 
-def test_topics_are_made_once_and_mended(cluster: Parts) -> None:
+def test_topics_are_made_once_and_mended(cluster: Servers) -> None:
     missing = [f"topic {topic.name} is missing" for topic in TOPICS]
     assert apply.topics(cluster.kafka, diff=True) == missing
     assert apply.topics(cluster.kafka) == missing
@@ -51,14 +51,14 @@ def test_topics_are_made_once_and_mended(cluster: Parts) -> None:
         client.close()
 
 
-async def test_a_topic_of_another_size_is_told_and_left(cluster: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_topic_of_another_size_is_told_and_left(cluster: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
     other = await cluster.topic(partitions=2)
-    monkeypatch.setattr(apply, "TOPICS", [type(TOPICS[0])(name=other, speaker="market", heard_by=())])
+    monkeypatch.setattr(apply, "TOPICS", [type(TOPICS[0])(name=other, producer="market", consumers=())])
     with pytest.raises(apply.Unalterable, match=other):
         apply.topics(cluster.kafka)
 
 
-def test_users_are_made_once_and_mended(cluster: Parts, secrets: Secrets) -> None:
+def test_users_are_made_once_and_mended(cluster: Servers, secrets: Secrets) -> None:
     missing = [f"database user {name} is missing" for name in (*SERVICES, "reader")]
     assert apply.users(cluster.mongo, secrets, diff=True) == missing
     assert apply.users(cluster.mongo, secrets) == missing
@@ -69,7 +69,7 @@ def test_users_are_made_once_and_mended(cluster: Parts, secrets: Secrets) -> Non
     assert apply.users(cluster.mongo, secrets, diff=True) == []
 
 
-async def test_indexes_are_compared_without_touching_the_data(cluster: Parts) -> None:
+async def test_indexes_are_compared_without_touching_the_data(cluster: Servers) -> None:
     missing = await apply.indexes(cluster.mongo, diff=True)
     assert any(each.startswith("index registration.records.") for each in missing)
     assert await apply.indexes(cluster.mongo, diff=True) == missing, "only looked at"
@@ -81,14 +81,14 @@ async def test_indexes_are_compared_without_touching_the_data(cluster: Parts) ->
     assert await apply.indexes(cluster.mongo, diff=True) == ["index market.records.by_hand_1 is not ours"]
 
 
-def test_the_country_runs_on_a_cluster_that_exists(cluster: Parts, tmp_path: Path) -> None:
-    country = Country(tmp_path / "run", KAFKA_BOOTSTRAP=cluster.kafka, MONGO_URL=cluster.mongo)
+def test_the_country_runs_on_a_cluster_that_exists(cluster: Servers, tmp_path: Path) -> None:
+    system = RunningSystem(tmp_path / "run", KAFKA_BOOTSTRAP=cluster.kafka, MONGO_URL=cluster.mongo)
     try:
-        country.start()
-        assert country.state.kafka == cluster.kafka
-        assert not {"kafka", "mongod"} & country.state.processes.keys()
-        assert country.interrupt() == 0
+        system.start()
+        assert system.state.kafka == cluster.kafka
+        assert not {"kafka", "mongod"} & system.state.processes.keys()
+        assert system.interrupt() == 0
     finally:
-        country.end()
+        system.end()
     with MongoClient[dict[str, object]](cluster.mongo) as client:
         client.admin.command("ping")

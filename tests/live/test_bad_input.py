@@ -16,16 +16,16 @@ from pymongo import MongoClient
 
 from contracts.examples import examples
 from contracts.subjects import PARTITIONS, partition_of
-from contracts.topics import TOPICS, heard_by
-from peyvand.client import Client, sign_in
-from peyvand.country import SERVICES
-from peyvand.processes import wait_until
-from peyvand.simulation.drive import CONSENT
-from plumbing.identity import COOKIE
-from plumbing.relay import connect_producer
-from tests.contracts.garbage import garbage
-from tests.country import Country, open_round, started
-from tests.services.registration_office import a_national_id
+from contracts.topics import TOPICS, topics_consumed_by
+from kernel.kafka.relay import connect_producer
+from peyvand.api_client import Client, sign_in
+from peyvand.local_cluster.processes import wait_until
+from peyvand.local_cluster.topology import SERVICES
+from peyvand.simulation.scenario import CONSENT
+from security.auth import COOKIE
+from tests.support.registration_api import a_national_id
+from tests.support.system import RunningSystem, open_round, started
+from tests.support.undecodable_bytes import garbage
 
 pytestmark = pytest.mark.server
 
@@ -50,18 +50,18 @@ TOMORROW = str(date.today() + timedelta(days=2))
 
 
 @pytest.fixture(scope="module")
-def country(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Country]:
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSystem]:
     """A country with an open round."""
-    with started(tmp_path_factory.mktemp("bad")) as country:
+    with started(tmp_path_factory.mktemp("bad")) as system:
         now = datetime.now(UTC)
-        open_round(country.url, ROUND, now - timedelta(days=1), now + timedelta(days=30))
-        yield country
+        open_round(system.url, ROUND, now - timedelta(days=1), now + timedelta(days=30))
+        yield system
 
 
 @pytest.fixture(scope="module")
-def registrar(country: Country) -> dict[str, str]:
+def registrar(system: RunningSystem) -> dict[str, str]:
     """The header of an officer of Semnan."""
-    return {"Authorization": f"Bearer {sign_in(country.url, 'registrar', province=SEMNAN)}"}
+    return {"Authorization": f"Bearer {sign_in(system.url, 'registrar', province=SEMNAN)}"}
 
 
 def with_(**answers: Any) -> bytes:
@@ -138,43 +138,43 @@ def refused(answer: httpx.Response, status: int, code: str, fields: Mapping[str,
         assert "…" not in each["detail"] + each["detail_fa"], each
 
 
-def post(country: Country, body: bytes, headers: Mapping[str, str]) -> httpx.Response:
+def post(system: RunningSystem, body: bytes, headers: Mapping[str, str]) -> httpx.Response:
     """One application, as JSON."""
-    return httpx.post(country.url + PATH, content=body, headers={"Content-Type": "application/json", **headers})
+    return httpx.post(system.url + PATH, content=body, headers={"Content-Type": "application/json", **headers})
 
 
-def registered(country: Country) -> int:
+def registered(system: RunningSystem) -> int:
     """How many people the registration knows, and reporting counts."""
-    with MongoClient[dict[str, Any]](country.state.mongo) as client:
+    with MongoClient[dict[str, Any]](system.state.mongo) as client:
         counts = [client[each].records.count_documents({"kind": "applicant"}) for each in ("registration", "reporting")]
-    assert wait_until(lambda: counts[0] == _counted(country), 30)
+    assert wait_until(lambda: counts[0] == _counted(system), 30)
     return counts[0]
 
 
-def _counted(country: Country) -> int:
-    with MongoClient[dict[str, Any]](country.state.mongo) as client:
+def _counted(system: RunningSystem) -> int:
+    with MongoClient[dict[str, Any]](system.state.mongo) as client:
         return client.reporting.records.count_documents({"kind": "applicant"})
 
 
-def _known(country: Country, subjects: Sequence[str]) -> int:
-    with MongoClient[dict[str, Any]](country.state.mongo) as client:
+def _known(system: RunningSystem, subjects: Sequence[str]) -> int:
+    with MongoClient[dict[str, Any]](system.state.mongo) as client:
         return client.reporting.records.count_documents({"_id": {"$in": list(subjects)}})
 
 
 @pytest.mark.parametrize("what", BODIES)
-def test_a_bad_application_is_refused_by_field(country: Country, registrar: dict[str, str], what: str) -> None:
+def test_a_bad_application_is_refused_by_field(system: RunningSystem, registrar: dict[str, str], what: str) -> None:
     body, status, code, fields = BODIES[what]
-    refused(post(country, body, registrar), status, code, fields)
-    assert registered(country) == 0
+    refused(post(system, body, registrar), status, code, fields)
+    assert registered(system) == 0
 
 
-def test_tokens_that_are_not_ours_open_nothing(country: Country) -> None:
+def test_tokens_that_are_not_ours_open_nothing(system: RunningSystem) -> None:
     """None, nonsense, without a signature, forged, expired, of another issuer, for another audience."""
-    ours = ECKey.import_key(json.loads((country.home.run / "issuer.jwk").read_bytes()))
+    ours = ECKey.import_key(json.loads((system.home.run / "issuer.jwk").read_bytes()))
     stranger = ECKey.generate_key("P-256", {"kid": str(ours.kid)})
     now = int(time.time())
     good = {
-        "iss": f"{country.url}/issuer",
+        "iss": f"{system.url}/issuer",
         "aud": "peyvand",
         "sub": "x",
         "roles": ["registrar"],
@@ -201,18 +201,18 @@ def test_tokens_that_are_not_ours_open_nothing(country: Country) -> None:
         "another audience": signed(aud="bank"),
     }
     for what, token in wrong.items():
-        answer = post(country, WHOLE, {"Authorization": f"Bearer {token}"})
+        answer = post(system, WHOLE, {"Authorization": f"Bearer {token}"})
         assert answer.headers["www-authenticate"].startswith("Bearer"), what
         refused(answer, 401, "unauthenticated")
-    refused(post(country, WHOLE, {}), 401, "unauthenticated")
-    refused(post(country, WHOLE, {"Authorization": "Basic eDp5"}), 401, "unauthenticated")
-    refused(post(country, WHOLE, {"Authorization": f"Bearer {signed(roles=['analyst'])}"}), 403, "forbidden")
+    refused(post(system, WHOLE, {}), 401, "unauthenticated")
+    refused(post(system, WHOLE, {"Authorization": "Basic eDp5"}), 401, "unauthenticated")
+    refused(post(system, WHOLE, {"Authorization": f"Bearer {signed(roles=['analyst'])}"}), 403, "forbidden")
     # whole and ours it is good: what is refused is the application
-    refused(post(country, b"", {"Authorization": f"Bearer {whole}"}), 422, "value_invalid", {"": "body_expected"})
-    assert registered(country) == 0
+    refused(post(system, b"", {"Authorization": f"Bearer {whole}"}), 422, "value_invalid", {"": "body_expected"})
+    assert registered(system) == 0
 
 
-def test_a_post_from_another_site_is_refused(country: Country, registrar: dict[str, str]) -> None:
+def test_a_post_from_another_site_is_refused(system: RunningSystem, registrar: dict[str, str]) -> None:
     cookie = {"Cookie": f"{COOKIE}={registrar['Authorization'].removeprefix('Bearer ')}"}
     for headers in (
         {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"},
@@ -220,14 +220,14 @@ def test_a_post_from_another_site_is_refused(country: Country, registrar: dict[s
         {"Origin": "null"},
         {},
     ):
-        refused(post(country, WHOLE, {**cookie, **headers}), 403, "cross_site")
+        refused(post(system, WHOLE, {**cookie, **headers}), 403, "cross_site")
     form = {"Sec-Fetch-Site": "cross-site", "Content-Type": "application/x-www-form-urlencoded"}
-    refused(httpx.post(f"{country.url}/registration/apply", content=b"a=1", headers=form), 403, "cross_site")
-    refused(post(country, WHOLE, {**registrar, "Host": "evil.example"}), 400, "host_unknown")
-    assert registered(country) == 0
+    refused(httpx.post(f"{system.url}/registration/apply", content=b"a=1", headers=form), 403, "cross_site")
+    refused(post(system, WHOLE, {**registrar, "Host": "evil.example"}), 400, "host_unknown")
+    assert registered(system) == 0
 
 
-def test_digits_of_three_scripts_and_keys_that_come_again(country: Country, registrar: dict[str, str]) -> None:
+def test_digits_of_three_scripts_and_keys_that_come_again(system: RunningSystem, registrar: dict[str, str]) -> None:
     """Arabic and Persian ones are welcome; a key that comes again gets the first answer, for another body a refusal."""
     arabic, persian = "٠١٢٣٤٥٦٧٨٩", "۰۱۲۳۴۵۶۷۸۹"
     for n, script in enumerate((arabic, persian), 1):
@@ -238,18 +238,18 @@ def test_digits_of_three_scripts_and_keys_that_come_again(country: Country, regi
             mobile="09120000018".translate(typed),
         )
         key = {**registrar, "Idempotency-Key": f"bad-input-{n}"}
-        first = post(country, body, key)
+        first = post(system, body, key)
         assert first.status_code == 201, first.text
-        again = post(country, body, key)
+        again = post(system, body, key)
         assert (again.status_code, again.json()["id"]) == (201, first.json()["id"])
-        refused(post(country, with_(national_id=a_national_id(710 + n)), key), 422, "idempotency_key_reused")
+        refused(post(system, with_(national_id=a_national_id(710 + n)), key), 422, "idempotency_key_reused")
         named = {"national_id": "already_registered"}
         refused(
-            post(country, body, {**registrar, "Idempotency-Key": f"other-{n}-key"}), 409, "already_registered", named
+            post(system, body, {**registrar, "Idempotency-Key": f"other-{n}-key"}), 409, "already_registered", named
         )
     for key_, code in (("x", "idempotency_key_invalid"), ("k" * 129, "idempotency_key_invalid")):
-        refused(post(country, WHOLE, {**registrar, "Idempotency-Key": key_}), 400, code, {"Idempotency-Key": code})
-    assert registered(country) == 2
+        refused(post(system, WHOLE, {**registrar, "Idempotency-Key": key_}), 400, code, {"Idempotency-Key": code})
+    assert registered(system) == 2
 
 
 def odd() -> Iterator[tuple[str, bytes, int]]:
@@ -270,10 +270,10 @@ def odd() -> Iterator[tuple[str, bytes, int]]:
             yield f"peyvand.{example['source']}", raw, partition_of(subject)
 
 
-def test_a_thousand_garbage_records_on_each_topic_stop_nobody(country: Country, registrar: dict[str, str]) -> None:
+def test_a_thousand_garbage_records_on_each_topic_stop_nobody(system: RunningSystem, registrar: dict[str, str]) -> None:
     """Each is in the list of every service that hears it, people behind it are counted, no process is started anew."""
-    starts = {name: each.starts for name, each in country.state.processes.items()}
-    producer: Any = connect_producer(country.state.kafka, "garbage")()
+    starts = {name: each.starts for name, each in system.state.processes.items()}
+    producer: Any = connect_producer(system.state.kafka, "garbage")()
     for topic in TOPICS:
         drawn = garbage(len(topic.name))
         for n in range(GARBAGE):
@@ -285,20 +285,20 @@ def test_a_thousand_garbage_records_on_each_topic_stop_nobody(country: Country, 
     producer.close()
     subjects = []
     for n in range(PARTITIONS):
-        answer = post(country, with_(national_id=a_national_id(800 + n)), registrar)
+        answer = post(system, with_(national_id=a_national_id(800 + n)), registrar)
         assert answer.status_code == 201, answer.text
         subjects.append(answer.json()["id"])
 
     def unreadable() -> dict[str, int]:
-        with MongoClient[dict[str, Any]](country.state.mongo) as client:
+        with MongoClient[dict[str, Any]](system.state.mongo) as client:
             return {each: client[each].unreadable.count_documents({}) for each in SERVICES}
 
-    expected = {each: GARBAGE * len(heard_by(each)) for each in SERVICES}
+    expected = {each: GARBAGE * len(topics_consumed_by(each)) for each in SERVICES}
     assert wait_until(lambda: unreadable() == expected, 60), (unreadable(), expected)
-    assert wait_until(lambda: _known(country, subjects) == PARTITIONS, 60)
-    assert httpx.get(f"{country.url}/readyz").json() == {"ready": True, "reasons": []}
-    assert {name: each.starts for name, each in country.state.processes.items()} == starts
-    someone = Client(country.url, sign_in(country.url, "operator"))
+    assert wait_until(lambda: _known(system, subjects) == PARTITIONS, 60)
+    assert httpx.get(f"{system.url}/readyz").json() == {"ready": True, "reasons": []}
+    assert {name: each.starts for name, each in system.state.processes.items()} == starts
+    someone = Client(system.url, sign_in(system.url, "operator"))
     letters = Counter[str]()
     for each in someone.get("/v1/dead-letters", limit=500):
         letters[each["kind"]] += each["letters"]

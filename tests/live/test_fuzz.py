@@ -24,10 +24,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from contracts.reference import job_fields
-from peyvand.client import sign_in
-from peyvand.country import SERVICES
-from tests.country import Country, open_round, started
+from peyvand.api_client import sign_in
+from peyvand.local_cluster.topology import SERVICES
+from programme.reference import job_fields
+from tests.support.system import RunningSystem, open_round, started
 
 Operation = APIOperation[Any, Any, Any, Any]
 REQUESTS = int(os.environ.get("PEYVAND_FUZZ", "1000"))
@@ -47,13 +47,13 @@ PATIENCE = 30  # seconds for an answer
 
 
 @pytest.fixture(scope="module")
-def country(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Country]:
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSystem]:
     """A country that is up, with an open round."""
-    with started(tmp_path_factory.mktemp("fuzz")) as country:
+    with started(tmp_path_factory.mktemp("fuzz")) as system:
         now = datetime.now(UTC)
         window = now - timedelta(days=1), now + timedelta(days=30)
-        open_round(country.url, KNOWN["round_id"], *window, sorted(job_fields()))
-        yield country
+        open_round(system.url, KNOWN["round_id"], *window, sorted(job_fields()))
+        yield system
 
 
 def promises() -> list[Any]:
@@ -108,11 +108,10 @@ def _told(e: BaseException) -> str:
 
 
 @pytest.mark.server
-def test_no_request_breaks_a_promise(country: Country) -> None:
+def test_no_request_breaks_a_promise(system: RunningSystem) -> None:
     """Documented statuses, media types and bodies; never a 5xx; and every worker goes on."""
     schemas = {
-        service: schemathesis.openapi.from_url(f"{country.url}{place}/openapi.json")
-        for service, place in PLACES.items()
+        service: schemathesis.openapi.from_url(f"{system.url}{place}/openapi.json") for service, place in PLACES.items()
     }
     every = [(service, each) for service, schema in schemas.items() for each in operations(schema)]
     came, broken = Counter[int](), list[str]()
@@ -121,7 +120,7 @@ def test_no_request_breaks_a_promise(country: Country) -> None:
         headers = {}
         if role := next((each for each in WIDEST if each in roles), ""):
             province = "IR-20" if role == "manager" else ""
-            token = sign_in(country.url, role, province=province, sub=f"fuzz-{service}")
+            token = sign_in(system.url, role, province=province, sub=f"fuzz-{service}")
             headers["Authorization"] = f"Bearer {token}"
         assert bool(headers) == bool(roles), operation.label
         statuses, faults = attack(operation, REQUESTS // len(every), headers=headers)
@@ -129,7 +128,7 @@ def test_no_request_breaks_a_promise(country: Country) -> None:
     print(sorted(came.items()))
     assert not broken, f"{len(broken)} broken:\n" + "\n".join(dict.fromkeys(broken))
     assert sum(came.values()) > REQUESTS / 2 and came[200] and came[422] and came[404]
-    assert not {name for name, each in country.state.processes.items() if each.starts > 1}
+    assert not {name for name, each in system.state.processes.items() if each.starts > 1}
 
 
 def test_a_broken_promise_is_noticed() -> None:

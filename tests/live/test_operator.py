@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from contracts.numbers import national_id
-from peyvand import cli
-from peyvand.processes import wait_until
-from tests.country import Country, open_round
+from peyvand.commands import main
+from peyvand.local_cluster.processes import wait_until
+from programme.numbers import national_id
+from tests.support.system import RunningSystem, open_round
 
 pytestmark = pytest.mark.server
 
@@ -23,13 +23,13 @@ Peyvand = Callable[..., tuple[int, Any]]
 
 
 @pytest.fixture
-def peyvand(country: Country, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Peyvand:
+def peyvand(system: RunningSystem, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Peyvand:
     """Runs a verb with --json where this country runs: exit code, and what it says."""
-    monkeypatch.setenv("PEYVAND_RUN", str(country.home.run))
+    monkeypatch.setenv("PEYVAND_RUN", str(system.home.run))
     monkeypatch.delenv("PEYVAND_TOKEN", raising=False)
 
     def run(*arguments: str) -> tuple[int, Any]:
-        code = cli.main([*arguments, "--json"])
+        code = main.main([*arguments, "--json"])
         said = capsys.readouterr().out
         return code, [json.loads(line) for line in said.splitlines()] if arguments[0] == "events" else json.loads(said)
 
@@ -37,13 +37,13 @@ def peyvand(country: Country, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 
 
 @pytest.fixture
-def a_round(country: Country) -> Iterator[str]:
+def a_round(system: RunningSystem) -> Iterator[str]:
     """A round that opened so long ago that the country's current one is another, and is over afterwards."""
     now = datetime.now(UTC)
     long_ago = now - timedelta(days=3_650)
-    open_round(country.url, ROUND, long_ago, now + timedelta(days=3_650))  # the country's clock may be ahead
+    open_round(system.url, ROUND, long_ago, now + timedelta(days=3_650))  # the country's clock may be ahead
     yield ROUND
-    open_round(country.url, ROUND, long_ago, now - timedelta(days=1))
+    open_round(system.url, ROUND, long_ago, now - timedelta(days=1))
 
 
 def _person(serial: int) -> str:

@@ -3,24 +3,24 @@
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from plumbing.mongo import connect
-from tests.parts import Parts
+from kernel.stores.mongodb import connect
+from tests.support.servers import Servers
 
 pytestmark = pytest.mark.server
 
 
-async def test_kafka_keeps_what_it_acknowledged(parts: Parts) -> None:
-    topic = await parts.topic(partitions=2)
-    async with AIOKafkaProducer(bootstrap_servers=parts.kafka) as producer:
+async def test_kafka_keeps_what_it_acknowledged(servers: Servers) -> None:
+    topic = await servers.topic(partitions=2)
+    async with AIOKafkaProducer(bootstrap_servers=servers.kafka) as producer:
         await producer.send_and_wait(topic, b"event", partition=1)
-    reader = AIOKafkaConsumer(topic, bootstrap_servers=parts.kafka, auto_offset_reset="earliest")
+    reader = AIOKafkaConsumer(topic, bootstrap_servers=servers.kafka, auto_offset_reset="earliest")
     async with reader:
         assert (await reader.getone()).value == b"event"
 
 
-async def test_mongod_has_transactions(parts: Parts) -> None:
-    async with connect(parts.mongo) as client, client.start_session() as session:
-        database = client[parts.database()]
+async def test_mongod_has_transactions(servers: Servers) -> None:
+    async with connect(servers.mongo) as client, client.start_session() as session:
+        database = client[servers.database()]
         await database.create_collection("records")
         async with await session.start_transaction():
             await database.records.insert_one({"_id": 1}, session=session)

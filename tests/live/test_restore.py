@@ -11,12 +11,12 @@ from kafka import KafkaAdminClient
 from pymongo import MongoClient
 
 from contracts.subjects import PARTITIONS
-from peyvand import cli
-from peyvand.client import Client, sign_in
-from peyvand.processes import wait_until
-from tests.country import Country, open_round
+from peyvand.api_client import Client, sign_in
+from peyvand.commands import main
+from peyvand.local_cluster.processes import wait_until
 from tests.live.test_operator import HEADER
-from tests.services.registration_office import a_national_id
+from tests.support.registration_api import a_national_id
+from tests.support.system import RunningSystem, open_round
 
 pytestmark = pytest.mark.server
 
@@ -27,23 +27,23 @@ Peyvand = Callable[..., tuple[int, Any]]
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Iterator[Country]:
+def own(tmp_path: Path) -> Iterator[RunningSystem]:
     """A country of this test's own: it loses something."""
-    country = Country(tmp_path / "run")
-    country.start()
-    yield country
-    country.end()
+    system = RunningSystem(tmp_path / "run")
+    system.start()
+    yield system
+    system.end()
 
 
 @pytest.fixture
-def peyvand(own: Country, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Peyvand:
+def peyvand(own: RunningSystem, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Peyvand:
     """Runs a verb with --json where this country runs: exit code, and what it says."""
     monkeypatch.setenv("PEYVAND_RUN", str(own.home.run))
     for name in ("PEYVAND_TOKEN", "MONGO_URL"):
         monkeypatch.delenv(name, raising=False)
 
     def run(*arguments: str) -> tuple[int, Any]:
-        code = cli.main([*arguments, "--json"])
+        code = main.main([*arguments, "--json"])
         return code, json.loads(capsys.readouterr().out)
 
     return run
@@ -72,7 +72,7 @@ def _rests(peyvand: Peyvand, registered: int) -> bool:
     return counted == registered
 
 
-def test_a_lost_country_comes_back_from_an_older_backup(own: Country, peyvand: Peyvand, tmp_path: Path) -> None:
+def test_a_lost_country_comes_back_from_an_older_backup(own: RunningSystem, peyvand: Peyvand, tmp_path: Path) -> None:
     now = datetime.now(UTC)
     open_round(own.url, ROUND, now - timedelta(days=1), now + timedelta(days=60))
     _apply(peyvand, tmp_path, range(1, 41))
@@ -108,7 +108,7 @@ def test_a_lost_country_comes_back_from_an_older_backup(own: Country, peyvand: P
     assert someone.get("/v1/dead-letters") == []
 
 
-def test_a_lost_topic_is_said_again_by_its_owner(own: Country, peyvand: Peyvand, tmp_path: Path) -> None:
+def test_a_lost_topic_is_said_again_by_its_owner(own: RunningSystem, peyvand: Peyvand, tmp_path: Path) -> None:
     """As the runbook says, with nobody stopped: everything is counted, once, and on record is who did what and why."""
     topic, why = "peyvand.registration", ("--reason", "the topic was deleted")
     now = datetime.now(UTC)

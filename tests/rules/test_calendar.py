@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts import calendar, reference
 from contracts.codes import AGE_BANDS
 from contracts.commands import Refused
+from programme import calendar, reference
 
 DAYS = st.dates(date(1930, 1, 1), date(2060, 12, 31))
 

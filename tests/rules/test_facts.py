@@ -9,7 +9,6 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts.calendar import add_working_days, tehran_day, working_days_between
 from contracts.commands import Tick
 from contracts.envelope import Context, Envelope
 from contracts.events import (
@@ -32,6 +31,7 @@ from contracts.events import (
     ProducerConnected,
     ProducerReadied,
 )
+from programme.calendar import add_working_days, tehran_day, working_days_between
 from reporting.domain import applicant
 from reporting.domain.contributions import contributions
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from contracts.commands import Refused, Said, Tick
+from contracts.commands import EventWithContext, Refused, Tick
 from contracts.envelope import Context, Envelope
 from contracts.events import LeadEnlisted
 from market.domain import lead
@@ -16,7 +16,7 @@ NOW = datetime(2025, 11, 1, tzinfo=UTC)
 def test_a_lead_enterprise_joins_once() -> None:
     said = lead.decide(State(), Enlist(("sale", "training", "sale"), ("JF001",), "IR-20"), NOW)
     enlisted = LeadEnlisted(services=("sale", "training"), fields=("JF001",))
-    assert said == [Said(enlisted, Context(province="IR-20"))]
+    assert said == [EventWithContext(enlisted, Context(province="IR-20"))]
     told = Envelope(
         source="market", subject="lead:1", sequence=1, time=NOW, event=enlisted, context=Context(province="IR-20")
     )

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from base.clock import Moment
 from contracts.commands import Refused, Tick
-from contracts.envelope import Context, Envelope, read, write
+from contracts.envelope import Context, Envelope, decode, encode
 from contracts.events import (
     ApplicantAdmitted,
     ApplicantReactivated,
@@ -31,12 +32,11 @@ from contracts.events import (
     ProducerConnected,
     ProducerReadied,
 )
+from kernel.record import Message, Record, emit, receive
 from market.domain import producer
 from market.domain.connection import Connect, End, RaiseEvidence
 from market.domain.offer import Answer, MakeOffer
 from market.domain.producer import State, stage_of
-from plumbing.clock import Moment
-from plumbing.record import Message, Record, emit, receive
 
 SUBJECT = "0199a000-0000-7000-8000-000000000001"
 CONTEXT = Context(round="1404", province="IR-20", county="2001", field="JF001", policy="1404-1")
@@ -65,7 +65,7 @@ class Desk:
         envelope = Envelope(
             source=source, subject=SUBJECT, sequence=self.sequences[source], time=self.now, event=event, context=context
         )
-        return self._keep(receive(self.record, producer, "market", Message(envelope, write(envelope)), self.moment))
+        return self._keep(receive(self.record, producer, "market", Message(envelope, encode(envelope)), self.moment))
 
     def asks(self, command: Any) -> list[Event]:
         events = producer.decide(self.state, command, self.now)
@@ -77,7 +77,7 @@ class Desk:
 
     def _keep(self, moved: Record) -> list[Event]:
         assert not moved.parked
-        new = [read(raw) for raw in moved.emitted[len(self.record.emitted) :]]
+        new = [decode(raw) for raw in moved.emitted[len(self.record.emitted) :]]
         self.record = moved
         self.said += new
         return [each.event for each in new]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.commands import Refused
-from contracts.numbers import check_digit, mask_national_id, mobile, national_id
+from programme.numbers import check_digit, mask_national_id, mobile, national_id
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from hashlib import sha256
 
 import pytest
 
-from contracts import codes, policies
+from contracts import codes
+from programme import policies
 
 PUBLISHED = {
     "1404-1": "bc6e8086f2fa921ab3e10c359000e7b89a7fe5a37e4abec06d2705f11e393b04"

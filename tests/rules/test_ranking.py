@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from contracts.policies import CURRENT, policy
-from contracts.reference import provinces
+from programme.policies import CURRENT, policy
+from programme.reference import provinces
 from reporting.domain.indicators import Counts, lower_median, total
 from reporting.domain.ranking import TABLES, Score, root, rounded, scores, table
 

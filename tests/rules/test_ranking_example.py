@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from contracts.policies import CURRENT, policy
+from programme.policies import CURRENT, policy
 from reporting.domain.example import example
 from reporting.domain.ranking import rounded, scores, table
 

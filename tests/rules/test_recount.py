@@ -5,10 +5,10 @@ from fractions import Fraction
 
 import pytest
 
-from contracts.numbers import national_id
-from contracts.reference import provinces
-from peyvand import recount
 from peyvand.simulation import people, plan
+from peyvand.verify import recount
+from programme.numbers import national_id
+from programme.reference import provinces
 
 
 def example(

@@ -4,8 +4,9 @@ from collections import Counter
 
 import pytest
 
-from contracts import calendar, codes, reference
+from contracts import codes
 from contracts.commands import Refused
+from programme import calendar, reference
 
 COUNTIES = {
     **{"IR-00": 12, "IR-01": 16, "IR-02": 22, "IR-03": 21, "IR-04": 17, "IR-05": 14, "IR-06": 27, "IR-07": 36},

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.commands import Refused, Said
-from contracts.envelope import Context, Envelope, write
+from base.clock import Moment
+from contracts.commands import EventWithContext, Refused
+from contracts.envelope import Context, Envelope, encode
 from contracts.events import (
     ApplicantAdmitted,
     ApplicantReactivated,
@@ -20,8 +21,7 @@ from contracts.events import (
     CaseOpened,
     Event,
 )
-from plumbing.clock import Moment
-from plumbing.record import Message, Record, emit, receive
+from kernel.record import Message, Record, emit, receive
 from registration.domain import applicant as rules
 from registration.domain.applicant import (
     CHECK_AGAIN,
@@ -54,13 +54,13 @@ class Applicant:
         self.at += timedelta(minutes=1)
         events = rules.decide(self.record.state, command, self.at)
         self.record = emit(self.record, rules, "registration", events, Moment(self.at, self.at))
-        return [e.event if isinstance(e, Said) else e for e in events]
+        return [e.event if isinstance(e, EventWithContext) else e for e in events]
 
     def hear(self, event: Event) -> "Applicant":
         self.heard += 1
         self.at += timedelta(minutes=1)
         envelope = Envelope(source="screening", subject="0199", sequence=self.heard, time=self.at, event=event)
-        message = Message(envelope, write(envelope))
+        message = Message(envelope, encode(envelope))
         self.record = receive(self.record, rules, "registration", message, Moment(self.at, self.at))
         return self
 

@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 
-from contracts.policies import CURRENT, policy
+from programme.policies import CURRENT, policy
 from registration.domain import consent
 from registration.domain.application import ANSWERS, Accepted, NotAccepted, accept, check
 

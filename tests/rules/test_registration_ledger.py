@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from contracts.commands import Refused, Said
+from contracts.commands import EventWithContext, Refused
 from contracts.envelope import Context, Envelope
 from contracts.events import ApplicantAdmitted, ApplicantSeatReleased, ApplicantWaitlisted, Event, QuotaSet
 from registration.domain import ledger as rules
@@ -21,7 +21,7 @@ def said(event: Event) -> Envelope:
 def set_quota(state: State, quota: int) -> tuple[State, list[Event]]:
     events: list[Event] = []
     for each in rules.decide(state, SetQuota(round="1404", province="IR-20", policy="1404-1", quota=quota), AT):
-        assert isinstance(each, Said) and each.context == SEMNAN
+        assert isinstance(each, EventWithContext) and each.context == SEMNAN
         events.append(each.event)
         state = rules.evolve(state, said(each.event))
     return state, events

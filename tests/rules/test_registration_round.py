@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from contracts.commands import Refused, Said
+from contracts.commands import EventWithContext, Refused
 from contracts.envelope import Envelope
 from contracts.events import Event, RoundOpened, RoundWindowSet
 from registration.domain import round as rules
@@ -25,7 +25,7 @@ def a_round(**changes: Any) -> OpenRound:
 def after(state: State, command: OpenRound, at: datetime = OPENS) -> tuple[State, list[Event]]:
     events: list[Event] = []
     for n, said in enumerate(rules.decide(state, command, at), 1):
-        assert isinstance(said, Said)
+        assert isinstance(said, EventWithContext)
         events.append(said.event)
         envelope = Envelope(
             source="registration", subject="round:1404", sequence=n, time=at, event=said.event, context=said.context

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.calendar import day_end
+from base.clock import Moment
 from contracts.commands import Refused, Tick
-from contracts.envelope import Context, Envelope, read, write
+from contracts.envelope import Context, Envelope, decode, encode
 from contracts.events import (
     ApplicantAdmitted,
     ApplicantReactivated,
@@ -26,8 +26,8 @@ from contracts.events import (
     Event,
     ProducerReadied,
 )
-from plumbing.clock import Moment
-from plumbing.record import Message, Record, emit, receive
+from kernel.record import Message, Record, emit, receive
+from programme.calendar import day_end
 from screening.domain import applicant
 from screening.domain.applicant import State, holder_of, stage_of
 from screening.domain.capacity import IdentifyCapacity
@@ -60,7 +60,7 @@ class Desk:
             source="registration", subject=SUBJECT, sequence=self.sequence, time=self.now, event=event,
             context=context, actor=actor,
         )  # fmt: skip
-        moved = receive(self.record, applicant, "screening", Message(envelope, write(envelope)), self.moment)
+        moved = receive(self.record, applicant, "screening", Message(envelope, encode(envelope)), self.moment)
         return self._keep(moved)
 
     def asks(self, command: Any, actor: str = "screener:of-1") -> list[Event]:
@@ -73,7 +73,7 @@ class Desk:
 
     def _keep(self, moved: Record) -> list[Event]:
         assert not moved.parked
-        new = [read(raw) for raw in moved.emitted[len(self.record.emitted) :]]
+        new = [decode(raw) for raw in moved.emitted[len(self.record.emitted) :]]
         self.record = moved
         self.said += new
         return [each.event for each in new]

@@ -3,7 +3,7 @@
 import pytest
 
 from contracts.codes import REJECTION_REASONS
-from contracts.policies import policy, versions
+from programme.policies import policy, versions
 from screening.domain.eligibility import Facts, broken, derived, trace, trace_of_decision
 
 WEAVER = Facts(age_band="35-44", field="JF001")

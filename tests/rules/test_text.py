@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.text import digits, display, key, loose_key, number, persian_digits
+from programme.text import digits, display, key, loose_key, number, persian_digits
 
 PERSIAN = st.text(
     st.characters(min_codepoint=0x600, max_codepoint=0x6FF) | st.sampled_from(" \u200c\u00a0\u200fa1\ufeb3\ufee4\ufe70")

@@ -9,17 +9,17 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from base.clock import Moment
+from base.settings import Settings
 from contracts.commands import Tick
-from contracts.envelope import Context, Envelope, write
+from contracts.envelope import Context, Envelope, encode
 from contracts.events import CapacityIdentified
+from kernel.batch import process
+from kernel.commands import execute
+from kernel.record import Message
 from market.api import create
 from market.store import MemoryQuestions, memory_store
-from plumbing.clock import Moment
-from plumbing.processing import process
-from plumbing.record import Message
-from plumbing.settings import Settings
-from plumbing.store import execute
-from tests.tokens import Issuer
+from tests.support.tokens import Issuer
 
 START = datetime(2025, 11, 1, 6, tzinfo=UTC)
 SALE = {"channel": "cooperative", "counterparty_kind": "cooperative", "evidence": "E2"}
@@ -52,7 +52,7 @@ class Desk:
         )
         stands = Context(round="1404", province=province, county=f"{province[3:]}01", field="JF001", policy="1404-1")
         envelope = Envelope(source="screening", subject=subject, sequence=1, time=self.now, event=known, context=stands)
-        await process(self.store, [Message(envelope, write(envelope))], {}, self.clock)
+        await process(self.store, [Message(envelope, encode(envelope))], {}, self.clock)
         return subject
 
     async def asks(self, method: str, path: str, *roles: str, key: str = "", **more: Any) -> httpx.Response:

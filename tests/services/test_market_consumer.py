@@ -7,13 +7,13 @@ import pytest
 from msgspec.structs import replace
 
 import contracts
-from contracts.envelope import read, write
+from base.clock import Moment
+from contracts.envelope import decode, encode
 from contracts.subjects import kind_of
+from kernel.batch import process
+from kernel.record import Message
 from market.consumer import topics
 from market.store import RULES, memory_store
-from plumbing.clock import Moment
-from plumbing.processing import process
-from plumbing.record import Message
 
 PUBLISHED = Path(contracts.__file__).parent / "published/examples"
 EXAMPLES = sorted(
@@ -39,13 +39,13 @@ def raw(request: pytest.FixtureRequest) -> bytes:
 
 async def test_every_example_is_handled(raw: bytes) -> None:
     """Alone and as the first thing heard: no event needs another to be taken without a fault."""
-    store, envelope = memory_store(), replace(read(raw), sequence=1)
-    done = await process(store, [Message(envelope, write(envelope))] * 2, {}, clock)
+    store, envelope = memory_store(), replace(decode(raw), sequence=1)
+    done = await process(store, [Message(envelope, encode(envelope))] * 2, {}, clock)
     assert not done.faults
     if kind_of(envelope.subject) not in RULES:
         assert not store.kept, "what is about a round or a ledger is read past"
         return
     record = store.kept[envelope.subject]
     assert record.inbox == {envelope.source: 1} and record.indexed["province"] == envelope.context.province
-    said = [".".join(read(each).event.TYPE.split(".")[3:5]) for each in store.emitted[envelope.subject]]
+    said = [".".join(decode(each).event.TYPE.split(".")[3:5]) for each in store.emitted[envelope.subject]]
     assert said == (["producer.readied"] if "capacity.identified" in envelope.event.TYPE else [])

@@ -5,20 +5,21 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from base.clock import Moment
 from contracts.commands import Refused, Tick
-from contracts.envelope import Context, Envelope, write
+from contracts.envelope import Context, Envelope, encode
 from contracts.events import CapacityIdentified
 from contracts.subjects import lead_subject
+from kernel.batch import process
+from kernel.commands import CommandMetadata, execute, execute_many
+from kernel.errors import UniqueViolation
+from kernel.record import Message, Private
+from kernel.stores.memory import MemoryStore
+from kernel.stores.mongodb import MongoStore, connect
 from market.domain.connection import Connect
 from market.domain.lead import Enlist
 from market.domain.offer import MakeOffer
 from market.store import MemoryQuestions, MongoQuestions, Questions, memory_store, mongo_store, prepare
-from plumbing.clock import Moment
-from plumbing.memory import MemoryStore
-from plumbing.mongo import MongoStore, connect
-from plumbing.processing import process
-from plumbing.record import Message, Private
-from plumbing.store import Ask, Taken, execute, execute_many
 
 START = datetime(2025, 11, 1, 6, tzinfo=UTC)
 SALE = Connect("cooperative", "cooperative", "E2", role="manager")
@@ -39,9 +40,9 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
         store = memory_store()
         yield store, MemoryQuestions(store)
         return
-    parts = request.getfixturevalue("parts")
-    client = connect(parts.mongo)
-    database = client[parts.database()]
+    servers = request.getfixturevalue("servers")
+    client = connect(servers.mongo)
+    database = client[servers.database()]
     await prepare(database)
     await prepare(database)  # again: nothing changes
     kept = mongo_store(database)
@@ -64,7 +65,7 @@ async def fill(store: MemoryStore | MongoStore, count: int) -> list[str]:
                 round="1404", province=province, county=f"{province[3:]}01", field="JF001", policy="1404-1"
             ),
         )  # fmt: skip
-        messages.append(Message(envelope, write(envelope)))
+        messages.append(Message(envelope, encode(envelope)))
     await process(store, messages, {}, clock)
     return [name(n) for n in range(count)]
 
@@ -72,7 +73,9 @@ async def fill(store: MemoryStore | MongoStore, count: int) -> list[str]:
 async def enlist(store: MemoryStore | MongoStore, n: int, province: str, called: str) -> str:
     private = Private(indexed={"lead_name": f"{province}/{called}"}, content={"name": called})
     command = Enlist(("sale",), ("JF001",), province)
-    return (await execute(store, lead_subject(name(n)), command, clock, Ask(private=private))).record.subject
+    return (
+        await execute(store, lead_subject(name(n)), command, clock, CommandMetadata(private=private))
+    ).record.subject
 
 
 async def test_producers_are_found_by_state_and_scope(world: World) -> None:
@@ -97,7 +100,7 @@ async def test_lead_enterprises_are_found_by_province_and_keep_their_name(world:
     first = await enlist(store, 1, "IR-20", "یکم")
     await enlist(store, 2, "IR-23", "دوم")
     await enlist(store, 3, "IR-20", "سوم")
-    with pytest.raises(Taken) as taken:
+    with pytest.raises(UniqueViolation) as taken:
         await enlist(store, 4, "IR-20", "یکم")
     assert taken.value.field == "lead_name"
     await enlist(store, 5, "IR-23", "یکم")

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from contracts.envelope import Envelope, read, write
+from contracts.envelope import Envelope, decode, encode
 from contracts.events import CaseDecided
-from plumbing.processing import process
-from plumbing.record import Message
-from plumbing.store import Transient
+from kernel.batch import process
+from kernel.errors import Transient
+from kernel.record import Message
 from registration.api import applications
 from registration.store.audit import broken
-from tests.services.registration_office import (
+from tests.support.registration_api import (
     PERSON,
     RegistrationOffice,
     a_file,
@@ -36,7 +36,7 @@ async def test_a_registration_is_answered_with_a_code_and_where_to_find_it(offic
     assert made.headers["Location"] == f"/registration/v1/applications/{body['id']}"
     assert body["status"] == "registered" and body["province"] == "IR-20"
     raw = b"".join(office.store.emitted[body["id"]])
-    event = read(office.store.emitted[body["id"]][0])
+    event = decode(office.store.emitted[body["id"]][0])
     assert event.actor == "registrar:of-2f9c" and event.context.county == "2003" and event.context.policy == "1404-1"
     for secret in ("9990000018", "مریم", "آزمون", "9120000018", "1989-07-05"):
         assert secret.encode() not in raw and secret not in str(office.store.kept[body["id"]])
@@ -204,7 +204,7 @@ async def test_a_tracking_code_shows_days_and_never_who(office: RegistrationOffi
     made = (await office.register()).json()
     event = CaseDecided(outcome="approved", reasons=("meets_conditions",))
     heard = Envelope(source="screening", subject=made["id"], sequence=1, time=office.now, event=event)
-    await process(office.store, [Message(heard, write(heard))], {}, office.clock)
+    await process(office.store, [Message(heard, encode(heard))], {}, office.clock)
     await office.work()
     code = made["tracking_code"].lower().replace("-", " ")
     shown = await office.ask("GET", f"/v1/tracking/{code}", "")

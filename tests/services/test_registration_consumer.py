@@ -7,11 +7,11 @@ import pytest
 from msgspec.structs import replace
 
 import contracts
-from contracts.envelope import Context, read, write
+from base.clock import Moment
+from contracts.envelope import Context, decode, encode
 from contracts.events import CapacityIdentified, CapacityRequested, CaseDecided, CaseOpened
-from plumbing.clock import Moment
-from plumbing.processing import process
-from plumbing.record import Message, emit
+from kernel.batch import process
+from kernel.record import Message, emit
 from registration.consumer import topics
 from registration.domain import applicant
 from registration.domain.applicant import Register
@@ -40,13 +40,13 @@ def raw(request: pytest.FixtureRequest) -> bytes:
 
 @pytest.mark.parametrize("known", [True, False], ids=["registered", "unknown"])
 async def test_every_example_is_handled_and_a_repeat_changes_nothing(raw: bytes, known: bool) -> None:
-    store, envelope = memory_store(), replace(read(raw), sequence=1)
+    store, envelope = memory_store(), replace(decode(raw), sequence=1)
     if known:
         fresh = (await store.read([envelope.subject]))[envelope.subject]
         command = Register(place=PLACE, sex="female", age_band="25-34", work_mode="independent", intake_channel="desk")
         events = applicant.decide(fresh.state, command, AT)
         await store.swap(fresh, replace(emit(fresh, applicant, "registration", events, clock()), version=1))
-    done = await process(store, [Message(envelope, write(envelope))] * 2, {("peyvand.screening", 0): (0, 2)}, clock)
+    done = await process(store, [Message(envelope, encode(envelope))] * 2, {("peyvand.screening", 0): (0, 2)}, clock)
     assert not done.faults and store.positions["peyvand.screening", 0] == 2
     record = store.kept[envelope.subject]
     assert record.inbox == {"screening": 1}

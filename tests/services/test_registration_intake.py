@@ -8,12 +8,12 @@ import pytest
 
 import registration.api
 from contracts.commands import Refused
-from plumbing.mongo import connect
-from plumbing.shedding import BEGINNING, Intake, MongoLoad
-from plumbing.store import Transient
+from kernel.errors import Transient
+from kernel.stores.mongodb import connect
 from registration.main import prepare
-from tests.parts import Parts
-from tests.services.registration_office import RegistrationOffice, a_file, registration_office
+from tests.support.registration_api import RegistrationOffice, a_file, registration_office
+from tests.support.servers import Servers
+from web.load_shedding import BEGINNING, AdmissionControl, MongoLoad
 
 MOST, LEAST = 10, 500
 
@@ -37,12 +37,12 @@ class Told:
         return self.left
 
 
-def intake(load: Told) -> Intake:
+def intake(load: Told) -> AdmissionControl:
     """A bound that is looked at anew each time."""
-    return Intake(load, "registration", most=MOST, least_free=LEAST)
+    return AdmissionControl(load, "registration", most=MOST, least_free=LEAST)
 
 
-def again(of: Intake) -> None:
+def again(of: AdmissionControl) -> None:
     """Time passes."""
     of.looked_at = of.disk_at = float("-inf")
 
@@ -52,7 +52,7 @@ async def full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     """An office whose store holds all it can."""
     load = Told()
     load.waiting = MOST + 1
-    monkeypatch.setattr(registration.api, "intake_of", lambda *_, **__: intake(load))
+    monkeypatch.setattr(registration.api, "admission_control_of", lambda *_, **__: intake(load))
     async with registration_office(tmp_path) as office:
         await office.open()
         yield office, load
@@ -111,8 +111,8 @@ async def test_too_little_disk_refuses_too_and_what_cannot_be_asked_does_not() -
 
 
 @pytest.mark.server
-async def test_mongodb_counts_what_is_unsent_from_its_index_alone(parts: Parts, tmp_path: Path) -> None:
-    client, name = connect(parts.mongo), parts.database()
+async def test_mongodb_counts_what_is_unsent_from_its_index_alone(servers: Servers, tmp_path: Path) -> None:
+    client, name = connect(servers.mongo), servers.database()
     try:
         await prepare(client[name])
         office = RegistrationOffice(tmp_path, client, name)

@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from contracts.envelope import Envelope, write
+from contracts.envelope import Envelope, encode
 from contracts.events import CaseDecided
 from contracts.subjects import ledger_subject
-from plumbing.mongo import connect
-from plumbing.processing import process
-from plumbing.record import Message
-from plumbing.store import Transient
+from kernel.batch import process
+from kernel.errors import Transient
+from kernel.record import Message
+from kernel.stores.mongodb import connect
 from registration.consumer.seats import Allocator
 from registration.domain import ledger
 from registration.main import prepare, unfinished
 from registration.store.audit import MongoAudit, broken
-from tests.parts import Parts
-from tests.services.registration_office import ALL, RegistrationOffice, a_file, a_national_id
+from tests.support.registration_api import ALL, RegistrationOffice, a_file, a_national_id
+from tests.support.servers import Servers
 
 pytestmark = pytest.mark.server
 IMPORT = "/v1/rounds/1404/applications/import"
@@ -28,13 +28,13 @@ LEDGER = ledger_subject("1404", "IR-20")
 
 
 @pytest.fixture
-async def office(parts: Parts, tmp_path: Path) -> AsyncIterator[RegistrationOffice]:
-    client, name = connect(parts.mongo), parts.database()
+async def office(servers: Servers, tmp_path: Path) -> AsyncIterator[RegistrationOffice]:
+    client, name = connect(servers.mongo), servers.database()
     await prepare(client[name])
     await prepare(client[name])
-    real = RegistrationOffice(tmp_path, client, name)
-    async with real.client:
-        yield real
+    real_servers = RegistrationOffice(tmp_path, client, name)
+    async with real_servers.client:
+        yield real_servers
     await client.drop_database(name)
     await client.drop_database(f"{name}_keys")
     await client.close()
@@ -46,7 +46,7 @@ async def approve(office: RegistrationOffice, subjects: list[str]) -> None:
         Envelope(source="screening", subject=s, sequence=1, time=office.now, event=CaseDecided(outcome="approved"))
         for s in subjects
     ]
-    await process(office.store, [Message(each, write(each)) for each in heard], {}, office.clock)
+    await process(office.store, [Message(each, encode(each)) for each in heard], {}, office.clock)
 
 
 async def imported(office: RegistrationOffice, count: int) -> list[str]:

@@ -9,12 +9,12 @@ from urllib.parse import unquote
 import httpx
 import pytest
 
-from contracts.envelope import Envelope, write
+from contracts.envelope import Envelope, encode
 from contracts.events import CaseDecided, CaseOpened, Event
-from plumbing.processing import process
-from plumbing.record import Message
+from kernel.batch import process
+from kernel.record import Message
 from registration.api.steps import STEPS
-from tests.services.registration_office import RegistrationOffice, a_national_id, registration_office
+from tests.support.registration_api import RegistrationOffice, a_national_id, registration_office
 
 ANSWERS = {
     "province": {"province": "IR-20"},
@@ -225,7 +225,7 @@ async def test_what_the_tracking_page_says_on_the_way(office: RegistrationOffice
     async def says(subject: str, event: Event) -> None:
         heard[subject] = heard.get(subject, 0) + 1
         told = Envelope(source="screening", subject=subject, sequence=heard[subject], time=office.now, event=event)
-        await process(office.store, [Message(told, write(told))], {}, office.clock)
+        await process(office.store, [Message(told, encode(told))], {}, office.clock)
         await office.work()
 
     people = []

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from contracts.envelope import read
+from contracts.envelope import decode
 from contracts.events import QuotaSet, RoundOpened, RoundWindowSet
-from contracts.reference import provinces
-from tests.services.registration_office import ROUND, RegistrationOffice, registration_office
+from programme.reference import provinces
+from tests.support.registration_api import ROUND, RegistrationOffice, registration_office
 
 QUOTAS = "/v1/rounds/1404/quotas/import"
 
@@ -28,7 +28,7 @@ def a_table(**changes: str) -> str:
 async def test_the_ministry_opens_a_round_and_everybody_can_read_it(office: RegistrationOffice) -> None:
     await office.open()
     await office.open()
-    said = [type(read(raw).event) for raw in office.store.emitted["round:1404"]]
+    said = [type(decode(raw).event) for raw in office.store.emitted["round:1404"]]
     assert said == [RoundOpened, RoundWindowSet], "opening it the same again says nothing"
     shown = await office.ask("GET", "/v1/rounds/1404", "")
     assert shown.json()["windows"] == [ROUND["windows"][0]] and shown.json()["policy"] == "1404-1"
@@ -79,7 +79,7 @@ async def test_thirty_one_quotas_in_one_file_and_again_nothing(office: Registrat
     semnan = next(s for s in seats if s["province"] == "IR-20")
     assert semnan == {"province": "IR-20", "quota": 1300, "available": 1300, "held": 0, "admitted": 0, "waiting": 0}
     [raw] = office.store.emitted["ledger:1404/IR-20"]
-    assert read(raw).event == QuotaSet(quota=1300) and read(raw).actor == "ministry_admin:of-2f9c"
+    assert decode(raw).event == QuotaSet(quota=1300) and decode(raw).actor == "ministry_admin:of-2f9c"
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from base.clock import Moment
 from contracts.commands import Refused
-from contracts.envelope import Context, Envelope, read, write
+from contracts.envelope import Context, Envelope, decode, encode
 from contracts.events import ApplicantAdmitted, ApplicantSeatReleased, CaseDecided
 from contracts.subjects import kind_of, ledger_subject, partition_of
-from plumbing.clock import Moment
-from plumbing.processing import process
-from plumbing.record import Message
-from plumbing.store import execute
+from kernel.batch import process
+from kernel.commands import execute
+from kernel.record import Message
 from registration.consumer import seats
 from registration.consumer.seats import Allocator
 from registration.domain import ledger
@@ -66,7 +66,7 @@ class Country:
             time=self.now,
             event=CaseDecided(application=application, outcome="approved"),
         )
-        await process(self.store, [Message(envelope, write(envelope))], {}, self.clock)
+        await process(self.store, [Message(envelope, encode(envelope))], {}, self.clock)
 
     async def settle(self) -> None:
         self.allocator.looked = -1e9
@@ -81,7 +81,7 @@ class Country:
         return state
 
     def said(self, subject: str) -> list[Any]:
-        return [read(raw).event for raw in self.store.emitted[subject]]
+        return [decode(raw).event for raw in self.store.emitted[subject]]
 
     def check(self) -> None:
         """D3: quota = available + held + admitted, and what the ledger says is what the applicants hold."""
@@ -100,7 +100,7 @@ class Country:
         for subject, raws in self.store.emitted.items():
             balance = 0
             for raw in raws:
-                event = read(raw).event
+                event = decode(raw).event
                 balance += isinstance(event, ApplicantAdmitted) - isinstance(event, ApplicantSeatReleased)
                 assert balance in (0, 1), subject
 

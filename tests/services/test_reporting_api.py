@@ -11,11 +11,11 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from contracts.reference import provinces
-from plumbing.settings import Settings
+from base.settings import Settings
+from programme.reference import provinces
 from reporting.main import create
 from reporting.store import Board, MemoryTallies
-from tests.services.reporting_round import NOW, UNNOTIFIED, a_round, at, board
+from tests.support.reporting_round import NOW, UNNOTIFIED, a_round, at, board
 
 
 def app_of(of: Board) -> FastAPI:

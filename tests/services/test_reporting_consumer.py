@@ -8,29 +8,31 @@ from typing import Any
 import pytest
 
 import contracts
-from contracts.envelope import Envelope, read
-from contracts.events import SPEAKERS, ConnectionEnded, QuotaSet
+from contracts.envelope import Envelope, decode
+from contracts.events import PRODUCERS, ConnectionEnded, QuotaSet
 from contracts.subjects import kind_of
-from contracts.topics import heard_by
-from plumbing.processing import process
-from plumbing.record import Message
+from contracts.topics import topics_consumed_by
+from kernel.batch import process
+from kernel.record import Message
 from reporting.consumer import topics
 from reporting.domain import RULES
 from reporting.domain.contributions import contributions
 from reporting.store import Board, MemoryTallies
-from tests.services.reporting_round import NOW, START, Speakers, a_round, at, board, hear
+from tests.support.reporting_round import NOW, START, Speakers, a_round, at, board, hear
 
 EXAMPLES = sorted((Path(contracts.__file__).parent / "published/examples").glob("*/*.json"))
 
 
 def test_it_hears_everybody_and_says_nothing() -> None:
-    assert topics() == heard_by("reporting") == ("peyvand.registration", "peyvand.screening", "peyvand.market")
-    assert "reporting" not in SPEAKERS
+    assert (
+        topics() == topics_consumed_by("reporting") == ("peyvand.registration", "peyvand.screening", "peyvand.market")
+    )
+    assert "reporting" not in PRODUCERS
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.parent.name.removeprefix("ir.peyvand."))
 def test_every_published_example_is_heard(path: Path) -> None:
-    envelope = read(path.read_bytes())
+    envelope = decode(path.read_bytes())
     rules = RULES.get(kind_of(envelope.subject))
     if rules is None:
         return  # read past: reporting keeps no facts about it
@@ -42,7 +44,7 @@ def test_every_published_example_is_heard(path: Path) -> None:
 
 async def test_the_examples_together_are_one_applicant_who_sells() -> None:
     """The producers' examples tell one life; told whole and in order it counts where it should."""
-    said = sorted((read(path.read_bytes()) for path in EXAMPLES), key=lambda e: (e.source, e.subject, e.sequence))
+    said = sorted((decode(path.read_bytes()) for path in EXAMPLES), key=lambda e: (e.source, e.subject, e.sequence))
     states: dict[str, Any] = {}
     for envelope in said:
         if rules := RULES.get(kind_of(envelope.subject)):

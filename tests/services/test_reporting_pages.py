@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from contracts.reference import provinces
+from programme.reference import provinces
 from reporting.api.words import TERMS, TILES
 from reporting.store import Board, MemoryTallies
-from tests.services.reporting_round import NOW, UNNOTIFIED, Speakers, a_round, at, board, hear
 from tests.services.test_reporting_api import app_of, client_of
+from tests.support.reporting_round import NOW, UNNOTIFIED, Speakers, a_round, at, board, hear
 
 PAGES = ("/", "/ranking", "/ranking?table=1", "/ranking?table=2", "/ranking?table=3", "/provinces/IR-20", "/method")
 

@@ -2,30 +2,30 @@
 
 import pytest
 
-from contracts.envelope import write
-from plumbing.mongo import MongoStore, connect
-from plumbing.processing import process
-from plumbing.record import Message
-from plumbing.store import Fenced
+from contracts.envelope import encode
+from kernel.batch import process
+from kernel.errors import Fenced
+from kernel.record import Message
+from kernel.stores.mongodb import MongoStore, connect
 from reporting.domain import RULES
 from reporting.main import prepare
 from reporting.store import Board, MemoryTallies, Tallies
-from tests.parts import Parts
-from tests.services.reporting_round import NOW, a_round, at, hear
+from tests.support.reporting_round import NOW, a_round, at, hear
+from tests.support.servers import Servers
 
 pytestmark = pytest.mark.server
 
 
-async def test_the_same_as_in_memory(parts: Parts) -> None:
+async def test_the_same_as_in_memory(servers: Servers) -> None:
     said = a_round().said
     memory = MemoryTallies()
     await hear(memory, said)
-    client = connect(parts.mongo)
+    client = connect(servers.mongo)
     try:
-        database = client[parts.database()]
+        database = client[servers.database()]
         await prepare(database)
         store, tallies = MongoStore(database, "reporting", RULES), Tallies(database)
-        messages = [Message(each, write(each)) for each in said]
+        messages = [Message(each, encode(each)) for each in said]
         for start in range(0, len(messages), 700):
             await process(store, messages[start : start + 700], {}, at(NOW), tallies.move)
         await process(store, messages, {}, at(NOW), tallies.move)  # all of it once more
@@ -39,15 +39,15 @@ async def test_the_same_as_in_memory(parts: Parts) -> None:
         await client.close()
 
 
-async def test_a_fenced_batch_moves_no_tally(parts: Parts) -> None:
-    client = connect(parts.mongo)
+async def test_a_fenced_batch_moves_no_tally(servers: Servers) -> None:
+    client = connect(servers.mongo)
     try:
-        database = client[parts.database()]
+        database = client[servers.database()]
         await prepare(database)
         store, tallies = MongoStore(database, "reporting", RULES), Tallies(database)
         tp = ("peyvand.registration", 0)
         await store.cursors([tp])
-        messages = [Message(each, write(each)) for each in a_round().said[:50]]
+        messages = [Message(each, encode(each)) for each in a_round().said[:50]]
         with pytest.raises(Fenced):
             await process(store, messages, {tp: (5, 9)}, at(NOW), tallies.move)
         assert (await tallies.read({})).events == 0

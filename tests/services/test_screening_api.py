@@ -9,15 +9,15 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from contracts.envelope import Context, Envelope, write
+from base.clock import Moment
+from base.settings import Settings
+from contracts.envelope import Context, Envelope, encode
 from contracts.events import ApplicantAdmitted, ApplicantRegistered, Event
-from plumbing.clock import Moment
-from plumbing.processing import process
-from plumbing.record import Message
-from plumbing.settings import Settings
+from kernel.batch import process
+from kernel.record import Message
 from screening.api import create
 from screening.store import MemoryCases, memory_store
-from tests.tokens import Issuer
+from tests.support.tokens import Issuer
 
 START = datetime(2025, 9, 27, 6, tzinfo=UTC)
 APPROVE = {"outcome": "approved", "reasons": ["meets_conditions"]}
@@ -52,7 +52,7 @@ class Desk:
             source="registration", subject=subject, sequence=self.told[subject], time=self.now,
             event=event, actor=actor, context=stands,
         )  # fmt: skip
-        await process(self.store, [Message(envelope, write(envelope))], {}, self.clock)
+        await process(self.store, [Message(envelope, encode(envelope))], {}, self.clock)
         return subject
 
     async def registered(self, n: int, province: str = "IR-20", **more: str) -> str:

@@ -7,11 +7,11 @@ import pytest
 from msgspec.structs import replace
 
 import contracts
-from contracts.envelope import read, write
+from base.clock import Moment
+from contracts.envelope import decode, encode
 from contracts.subjects import kind_of
-from plumbing.clock import Moment
-from plumbing.processing import process
-from plumbing.record import Message
+from kernel.batch import process
+from kernel.record import Message
 from screening.consumer import topics
 from screening.store import RULES, memory_store
 
@@ -37,10 +37,10 @@ def raw(request: pytest.FixtureRequest) -> bytes:
 
 async def test_every_example_is_handled(raw: bytes) -> None:
     """Alone and as the first thing heard: no event needs another to be taken without a fault."""
-    store, envelope = memory_store(), replace(read(raw), sequence=1)
+    store, envelope = memory_store(), replace(decode(raw), sequence=1)
     done = await process(
         store,
-        [Message(envelope, write(envelope))] * 2,
+        [Message(envelope, encode(envelope))] * 2,
         {("peyvand.registration", 0): (0, 2)},
         clock,
     )
@@ -49,6 +49,6 @@ async def test_every_example_is_handled(raw: bytes) -> None:
         assert not store.kept, "what is about a round or a ledger is read past"
         return
     assert store.kept[envelope.subject].inbox == {"registration": 1}
-    said = [".".join(read(each).event.TYPE.split(".")[3:5]) for each in store.emitted[envelope.subject]]
+    said = [".".join(decode(each).event.TYPE.split(".")[3:5]) for each in store.emitted[envelope.subject]]
     answer = ANSWERS.get(".".join(envelope.event.TYPE.split(".")[3:5]))
     assert said == ([answer] if answer else []), "and a repeat changes nothing"

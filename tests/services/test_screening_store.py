@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from contracts.calendar import day_end, tehran_day
-from contracts.envelope import Context, Envelope, write
+from base.clock import Moment
+from contracts.envelope import Context, Envelope, encode
 from contracts.events import ApplicantRegistered
-from plumbing.clock import Moment
-from plumbing.memory import MemoryStore
-from plumbing.mongo import MongoStore, connect
-from plumbing.processing import process
-from plumbing.record import Message
-from plumbing.store import Ask, execute, execute_many
+from kernel.batch import process
+from kernel.commands import CommandMetadata, execute, execute_many
+from kernel.record import Message
+from kernel.stores.memory import MemoryStore
+from kernel.stores.mongodb import MongoStore, connect
+from programme.calendar import day_end, tehran_day
 from screening.domain.case import Decide
 from screening.store import Cases, MemoryCases, MongoCases, memory_store, mongo_store, place_of, prepare
 
@@ -40,9 +40,9 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
         store = memory_store()
         yield store, MemoryCases(store)
         return
-    parts = request.getfixturevalue("parts")
-    client = connect(parts.mongo)
-    database = client[parts.database()]
+    servers = request.getfixturevalue("servers")
+    client = connect(servers.mongo)
+    database = client[servers.database()]
     await prepare(database)
     await prepare(database)  # again: nothing changes
     kept = mongo_store(database)
@@ -63,7 +63,7 @@ async def fill(store: MemoryStore | MongoStore, count: int, provinces: tuple[str
                 round="1404", province=province, county=f"{province[3:]}0{n % 2 + 1}", field="JF001", policy="1404-1"
             ),
         )  # fmt: skip
-        messages.append(Message(envelope, write(envelope)))
+        messages.append(Message(envelope, encode(envelope)))
     await process(store, messages, {}, clock)
     return [name(n) for n in range(count)]
 
@@ -124,7 +124,7 @@ async def test_nobody_is_handed_whom_they_registered(world: World) -> None:
 async def test_many_officers_decide_one_case_once(world: World) -> None:
     store, cases = world
     (case,) = await fill(store, 1)
-    asked = [execute(store, case, APPROVE, clock, Ask(actor=f"screener:of-{n}")) for n in range(8)]
+    asked = [execute(store, case, APPROVE, clock, CommandMetadata(actor=f"screener:of-{n}")) for n in range(8)]
     done = await asyncio.gather(*asked, return_exceptions=True)
     assert sum(not isinstance(each, Exception) for each in done) == 1
     assert len(await cases.history(case)) == 2

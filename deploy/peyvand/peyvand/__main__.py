@@ -2,7 +2,7 @@
 
 import sys
 
-from peyvand.cli import main
+from peyvand.commands.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

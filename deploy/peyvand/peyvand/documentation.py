@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from peyvand.home import ROOT
+from peyvand.local_cluster.workspace import ROOT
 
 OPERATIONS = ROOT / "docs" / "operations.md"
 KINDS = {"counter": "counter", "gauge": "gauge", "histogram": "histogram"}
@@ -23,24 +23,25 @@ def metrics_table() -> str:
 
 
 def metrics() -> list[Any]:
-    """The metrics of `plumbing.metrics`, in the order of that file."""
+    """The metrics of `observability.metrics`, in the order of that file."""
     from prometheus_client.metrics import MetricWrapperBase
 
-    from plumbing import metrics as literals
+    from observability import metrics as literals
 
     return [each for each in vars(literals).values() if isinstance(each, MetricWrapperBase)]
 
 
 def roles_settings_table() -> str:
     """What every role of the four services is told; the last four only registration, which keeps personal data."""
-    from plumbing.settings import KeySettings, table
+    from base.settings import table
+    from registration.settings import KeySettings
 
     return table(KeySettings)
 
 
 def door_settings_table() -> str:
     """What the front door of development is told."""
-    from peyvand.settings import DoorSettings
+    from peyvand.gateway.settings import DoorSettings
 
     rows = ["| Variable | Default | What it is |", "| --- | --- | --- |"]
     for name, field in DoorSettings.model_fields.items():

@@ -5,15 +5,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from base.settings import Settings, load
 from contracts.topics import topic_of
+from kernel.stores.mongodb import connect
 from market.consumer import topics
 from market.store import SERVICE, MongoQuestions, mongo_store, prepare
-from plumbing.mongo import connect
-from plumbing.serving import role_main, serve, serve_worker
-from plumbing.settings import Settings, load
+from run.server import role_main, serve, serve_worker
 
 if TYPE_CHECKING:
-    from plumbing.web import App
+    from web.app import App
 
 __all__ = ["api", "create", "prepare", "worker"]
 
@@ -21,7 +21,7 @@ __all__ = ["api", "create", "prepare", "worker"]
 def create(settings: Settings) -> "App":
     """The API and the public page, over MongoDB; the client belongs to the loop that first uses it."""
     from market.api import create as over
-    from plumbing.restored import closed_until_complete
+    from recovery.restore import closed_until_complete
 
     client = connect(settings.mongo.get_secret_value())
     store = mongo_store(client[settings.database])
@@ -47,8 +47,8 @@ def api() -> None:
 
 async def worker() -> None:
     """The role that listens, tells Kafka, and calls on what is due, for the partitions it is given."""
-    from plumbing.relay import Relay, connect_producer
-    from plumbing.worker import Worker
+    from kernel.kafka.relay import Relay, connect_producer
+    from kernel.roles.worker import Worker
 
     settings = load(Settings)
     client = connect(settings.mongo.get_secret_value())

@@ -9,13 +9,13 @@ from typing import Any, Protocol
 
 from pymongo.asynchronous.database import AsyncDatabase
 
-from contracts.envelope import Envelope, read
-from contracts.reference import provinces
+from contracts.envelope import Envelope, decode
 from contracts.subjects import kind_of
+from kernel.record import Record
+from kernel.stores.memory import MemoryStore
+from kernel.stores.mongodb import MongoStore, translate_errors, within
 from market.domain import lead, producer
-from plumbing.memory import MemoryStore
-from plumbing.mongo import MongoStore, transience, within
-from plumbing.record import Record
+from programme.reference import provinces
 
 SERVICE = "market"
 RULES = {"applicant": producer, "lead": lead}
@@ -102,14 +102,14 @@ class MongoQuestions:
     async def inside(self, subjects: Collection[str], scope: str) -> set[str]:
         """Those that lie in the scope."""
         query = {"_id": {"$in": list(subjects)}, "kind": "applicant", **within(scope)}
-        async with transience():
+        async with translate_errors():
             return {d["_id"] async for d in self.records.find(query, {"_id": 1})}
 
     async def history(self, subject: str) -> list[Envelope]:
         """Everything that market said about one subject."""
-        async with transience():
+        async with translate_errors():
             found = await self.records.find_one({"_id": subject}, {"emitted": 1})
-        return [read(raw) for raw in found.get("emitted", ())] if found else []
+        return [decode(raw) for raw in found.get("emitted", ())] if found else []
 
     async def leads(self, province: str, limit: int, after: str = "") -> list[Record]:
         """Lead enterprises by id."""
@@ -122,7 +122,7 @@ class MongoQuestions:
 
     async def leads_by_province(self) -> Mapping[str, int]:
         """How many lead enterprises each province has."""
-        async with transience():
+        async with translate_errors():
             rows = await self.records.aggregate(
                 [
                     {"$match": {"kind": "lead", **_of_province("")}},
@@ -132,7 +132,7 @@ class MongoQuestions:
             return {d["_id"]: d["n"] async for d in rows}
 
     async def _records(self, query: Mapping[str, Any], limit: int) -> list[Record]:
-        async with transience():
+        async with translate_errors():
             found = self.records.find(query, {"emitted": 0}, limit=limit, sort=[("_id", 1)])
             return [self.store.record(d) async for d in found]
 
@@ -165,7 +165,7 @@ class MemoryQuestions:
 
     async def history(self, subject: str) -> list[Envelope]:
         """Everything that market said about one subject."""
-        return [read(raw) for raw in self.store.emitted.get(subject, ())]
+        return [decode(raw) for raw in self.store.emitted.get(subject, ())]
 
     async def leads(self, province: str, limit: int, after: str = "") -> list[Record]:
         """Lead enterprises by id."""

@@ -9,21 +9,22 @@ from typing import Any
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
 
+from base.clock import Clock
+from base.settings import load
 from contracts.subjects import PARTITIONS
 from contracts.topics import topic_of
-from plumbing.clock import Clock
-from plumbing.mongo import MongoStore, connect
-from plumbing.privacy import KeyBlocks, Keyring
-from plumbing.serving import role_main, serve, serve_worker
-from plumbing.settings import KeySettings, load
+from kernel.stores.mongodb import MongoStore, connect
 from registration import consumer
 from registration.consumer.identity import DevelopmentRegistry, IdentityChecks, IdentityRegistry, NoRegistry
 from registration.consumer.seats import Allocator
+from registration.settings import KeySettings
 from registration.store.audit import MongoAudit
 from registration.store.mongo import MongoQuestions, mongo_store
 from registration.store.office import Office
 from registration.store.persons import Persons
 from registration.store.questions import SERVICE
+from run.server import role_main, serve, serve_worker
+from security.encryption import KeyBlocks, Keyring
 
 Database = AsyncDatabase[dict[str, Any]]
 
@@ -57,7 +58,7 @@ def duties(
 
 def api() -> None:
     """Serves the API and the pages."""
-    from plumbing.restored import closed_until_complete
+    from recovery.restore import closed_until_complete
     from registration.api import create
 
     settings = load(KeySettings)
@@ -82,8 +83,8 @@ def api() -> None:
 
 async def worker() -> None:
     """Runs the worker."""
-    from plumbing.relay import Relay, connect_producer
-    from plumbing.worker import Worker
+    from kernel.kafka.relay import Relay, connect_producer
+    from kernel.roles.worker import Worker
 
     settings = load(KeySettings)
     client = connect(settings.mongo.get_secret_value())

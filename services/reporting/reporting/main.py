@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from pymongo.asynchronous.database import AsyncDatabase
 
-from plumbing.mongo import MongoStore, connect
-from plumbing.serving import role_main, serve, serve_worker
-from plumbing.settings import Settings, load
-from plumbing.store import Store
+from base.settings import Settings, load
+from kernel.store import Store
+from kernel.stores.mongodb import MongoStore, connect
 from reporting import store
 from reporting.consumer import SERVICE, topics
 from reporting.domain import RULES
 from reporting.store import Board, Tallies
+from run.server import role_main, serve, serve_worker
 
 if TYPE_CHECKING:
-    from plumbing.web import App
+    from web.app import App
 
 
 async def prepare(database: AsyncDatabase[dict[str, Any]]) -> None:
@@ -27,12 +27,12 @@ async def prepare(database: AsyncDatabase[dict[str, Any]]) -> None:
 
 def create(settings: Settings, board: Board | None = None, records: Store | None = None) -> "App":
     """The API and the pages, over MongoDB; with a `board` and `records` of its own it needs no database."""
-    from plumbing import healing, mending
-    from plumbing.pages import STATIC
-    from plumbing.restored import closed_until_complete
-    from plumbing.web import create_app
+    from recovery.restore import closed_until_complete
     from reporting.api import data, pages
     from reporting.api.assets import Assets
+    from web.admin import dead_letters, replays
+    from web.app import create_app
+    from web.pages import STATIC
 
     clock = settings.programme_clock()
     client = connect(settings.mongo.get_secret_value()) if board is None else None
@@ -58,7 +58,7 @@ def create(settings: Settings, board: Board | None = None, records: Store | None
 
     routers = [data.router, pages.router]
     if records is not None:  # what a person mends moves the tallies as well
-        routers += [mending.router(records, clock, shown.tallies.move), healing.router(records)]
+        routers += [dead_letters.router(records, clock, shown.tallies.move), replays.router(records)]
     app = create_app(
         settings,
         "Peyvand: the figures of the country",
@@ -83,8 +83,8 @@ def api() -> None:
 
 async def worker() -> None:
     """The role that remembers: facts and tallies, in one transaction. It says nothing, so its relay never connects."""
-    from plumbing.relay import Relay, connect_producer
-    from plumbing.worker import Worker
+    from kernel.kafka.relay import Relay, connect_producer
+    from kernel.roles.worker import Worker
 
     settings = load(Settings)
     client = connect(settings.mongo.get_secret_value())

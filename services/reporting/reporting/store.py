@@ -16,12 +16,12 @@ import msgspec
 from pymongo import UpdateOne
 from pymongo.asynchronous.database import AsyncDatabase
 
-from contracts.calendar import tehran_day
+from base.clock import Clock, machine_now
 from contracts.subjects import partition_of
-from plumbing import metrics
-from plumbing.clock import Clock, machine_now
-from plumbing.mongo import MongoStore, transience
-from plumbing.store import Changes
+from kernel.store import Changes
+from kernel.stores.mongodb import MongoStore, translate_errors
+from observability import metrics
+from programme.calendar import tehran_day
 from reporting.domain import RULES
 from reporting.domain import round as rounds
 from reporting.domain.contributions import Deltas, contributions
@@ -157,7 +157,7 @@ class Tallies:
 
     async def read(self, since: Mapping[str, int]) -> Reading:
         """What moved since these versions. A document may be newer than its version here; it is then read again."""
-        async with transience():
+        async with translate_errors():
             marks = [mark async for mark in self.marks.find({})]
             versions = _versions(marks)
             moved = [place for place, version in versions.items() if since.get(place) != version and place != ROUNDS]

@@ -5,22 +5,22 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from base.settings import Settings, load
 from contracts.topics import topic_of
-from plumbing.mongo import connect
-from plumbing.serving import role_main, serve, serve_worker
-from plumbing.settings import Settings, load
+from kernel.stores.mongodb import connect
+from run.server import role_main, serve, serve_worker
 from screening.consumer import topics
 from screening.store import SERVICE, MongoCases, mongo_store, prepare
 
 if TYPE_CHECKING:
-    from plumbing.web import App
+    from web.app import App
 
 __all__ = ["api", "create", "prepare", "worker"]
 
 
 def create(settings: Settings) -> "App":
     """The API and the officers' desk, over MongoDB; the client belongs to the loop that first uses it."""
-    from plumbing.restored import closed_until_complete
+    from recovery.restore import closed_until_complete
     from screening.api import create as over
 
     client = connect(settings.mongo.get_secret_value())
@@ -47,8 +47,8 @@ def api() -> None:
 
 async def worker() -> None:
     """The role that listens, tells Kafka, and calls on what is due, for the partitions it is given."""
-    from plumbing.relay import Relay, connect_producer
-    from plumbing.worker import Worker
+    from kernel.kafka.relay import Relay, connect_producer
+    from kernel.roles.worker import Worker
 
     settings = load(Settings)
     client = connect(settings.mongo.get_secret_value())

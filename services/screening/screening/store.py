@@ -12,12 +12,12 @@ import msgspec
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import DuplicateKeyError
 
-from contracts.envelope import Envelope, read
-from contracts.reference import provinces
-from plumbing.clock import machine_now
-from plumbing.memory import MemoryStore
-from plumbing.mongo import MongoStore, transience, within
-from plumbing.record import Record
+from base.clock import machine_now
+from contracts.envelope import Envelope, decode
+from kernel.record import Record
+from kernel.stores.memory import MemoryStore
+from kernel.stores.mongodb import MongoStore, translate_errors, within
+from programme.reference import provinces
 from screening.domain import applicant
 from screening.domain.applicant import OPEN
 from screening.domain.case import person_of
@@ -108,13 +108,13 @@ class MongoCases:
                 {"indexed.deadline": {"$gt": deadline}},
                 {"indexed.deadline": deadline, "_id": {"$gt": subject}},
             ]
-        async with transience():
+        async with translate_errors():
             found = self.records.find(query, {"emitted": 0}, limit=limit, sort=[("indexed.deadline", 1), ("_id", 1)])
             return [self.store.record(d) async for d in found]
 
     async def case(self, subject: str, scope: str) -> Record | None:
         """One case."""
-        async with transience():
+        async with translate_errors():
             found = await self.records.find_one(
                 {"_id": subject, "indexed.state": {"$exists": True}, **within(scope)}, {"emitted": 0}
             )
@@ -123,21 +123,21 @@ class MongoCases:
     async def inside(self, subjects: Collection[str], scope: str) -> set[str]:
         """Those that lie in the scope."""
         query = {"_id": {"$in": list(subjects)}, "indexed.state": {"$exists": True}, **within(scope)}
-        async with transience():
+        async with translate_errors():
             return {d["_id"] async for d in self.records.find(query, {"_id": 1})}
 
     async def history(self, subject: str) -> list[Envelope]:
         """Everything that screening said about one applicant."""
-        async with transience():
+        async with translate_errors():
             found = await self.records.find_one({"_id": subject}, {"emitted": 1})
-        return [read(raw) for raw in found.get("emitted", ())] if found else []
+        return [decode(raw) for raw in found.get("emitted", ())] if found else []
 
     async def counts(self, scope: str, until: Sequence[datetime]) -> Counts:
         """How much there is to do."""
         mine = {**_inside(scope), "indexed.state": {"$exists": True}}
         due = [{"$and": [{"$eq": ["$indexed.state", OPEN]}, {"$lte": ["$indexed.deadline", end]}]} for end in until]
         sums: dict[str, Any] = {f"until{n}": {"$sum": {"$cond": [each, 1, 0]}} for n, each in enumerate(due)}
-        async with transience():
+        async with translate_errors():
             rows = await self.records.aggregate(
                 [{"$match": mine}, {"$group": {"_id": "$indexed.state", "n": {"$sum": 1}, **sums}}]
             )
@@ -151,7 +151,7 @@ class MongoCases:
                 continue
             now = machine_now()
             try:
-                async with transience():
+                async with translate_errors():
                     await self.claims.update_one(
                         {"_id": record.subject, "until": {"$lt": now}},
                         {"$set": {"by": by, "until": now + LEASE}},
@@ -165,7 +165,7 @@ class MongoCases:
     async def held(self, subjects: Collection[str]) -> dict[str, str]:
         """Who has which in hand."""
         query = {"_id": {"$in": list(subjects)}, "until": {"$gte": machine_now()}}
-        async with transience():
+        async with translate_errors():
             return {d["_id"]: d["by"] async for d in self.claims.find(query)}
 
 
@@ -194,7 +194,7 @@ class MemoryCases:
 
     async def history(self, subject: str) -> list[Envelope]:
         """Everything that screening said about one applicant."""
-        return [read(raw) for raw in self.store.emitted.get(subject, ())]
+        return [decode(raw) for raw in self.store.emitted.get(subject, ())]
 
     async def counts(self, scope: str, until: Sequence[datetime]) -> Counts:
         """How much there is to do."""

@@ -21,7 +21,7 @@ class Refusal(Exception):
         self.status, self.problem = status, problem
 
 
-class Country:
+class PlatformClient:
     """Asks as whom it is told to; counts what it asked."""
 
     def __init__(self, base: str) -> None:
@@ -29,7 +29,7 @@ class Country:
         self.tokens: dict[tuple[str, str], tuple[str, float]] = {}
         self.gate = asyncio.Semaphore(AT_ONCE)
 
-    async def __aenter__(self) -> "Country":
+    async def __aenter__(self) -> "PlatformClient":
         self.http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=120))
         return self
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from random import Random
 from typing import Any
 
-from contracts.reference import County, JobField
+from programme.reference import County, JobField
 
 FEMALE = ("مریم", "زهرا", "فاطمه", "لیلا", "سمیه", "نرگس", "الهام", "شیرین", "پریسا", "معصومه", "اعظم", "ریحانه")
 MALE = ("علی", "محمد", "حسین", "رضا", "مهدی", "امیر", "یوسف", "سعید", "مجید", "حمید", "ناصر", "داود")
@@ -22,7 +22,7 @@ def national_id(serial: int) -> str:
 
 
 def person(serial: int, chance: Random, counties: list[County], fields: list[JobField], consent: str) -> dict[str, str]:
-    """One application as a row of a file (`peyvand.applications.COLUMNS`); every draw comes from `chance`."""
+    """One application as a row of a file (`peyvand.commands.applications.COLUMNS`); every draw comes from `chance`."""
     female = chance.random() < 0.72
     county = chance.choice(counties)
     return {

@@ -8,7 +8,7 @@ from functools import cache
 from importlib.resources import files
 from random import Random
 
-from contracts.reference import provinces
+from programme.reference import provinces
 
 ROUND = "1404"
 FIRST_DAY = date(2025, 9, 27)  # Saturday 1404-07-05

@@ -10,17 +10,17 @@ import msgspec
 from pymongo import AsyncMongoClient, MongoClient
 from rich.console import Console
 
-from contracts.calendar import jalali_text
-from contracts.reference import holidays, provinces
-from peyvand import recount
-from peyvand.home import write
+from base.clock import hold_clock, set_clock
+from peyvand.local_cluster.workspace import write
 from peyvand.simulation import plan
-from peyvand.simulation.client import Country
-from peyvand.simulation.drive import Round, instant
-from peyvand.simulation.quiet import SERVICES, Watch
-from peyvand.simulation.screen import Screen
+from peyvand.simulation.client import PlatformClient
+from peyvand.simulation.progress_view import Screen
+from peyvand.simulation.quiescence import SERVICES, Watch
+from peyvand.simulation.scenario import Round, instant
 from peyvand.simulation.trickle import trickle
-from plumbing.clock import hold_clock, set_clock
+from peyvand.verify import recount
+from programme.calendar import jalali_text
+from programme.reference import holidays, provinces
 
 RESTS_WITHIN = 120.0  # seconds for a step to be counted everywhere
 SEED, SCALE = 1404, 1 / 25
@@ -61,7 +61,7 @@ async def simulate(
     client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(where.mongo, tz_aware=True)
     watch = Watch(client, where.kafka)
     try:
-        async with Country(where.url) as country:
+        async with PlatformClient(where.url) as country:
             mark = await _mark(where, client)
             if mark is None:
                 acknowledged = await _carry_out(
@@ -102,7 +102,7 @@ async def _mark(where: Where, client: AsyncMongoClient[dict[str, Any]]) -> Mark 
 
 async def _carry_out(
     where: Where,
-    country: Country,
+    country: PlatformClient,
     watch: Watch,
     courses: Mapping[str, plan.Course],
     seed: int,
@@ -140,7 +140,7 @@ async def _carry_out(
 
 async def prove(
     where: Where,
-    country: Country,
+    country: PlatformClient,
     client: AsyncMongoClient[dict[str, Any]],
     acknowledged: set[str] | None,
     console: Console,
@@ -160,7 +160,7 @@ async def prove(
     return int(bool(lost or differences))
 
 
-async def _table(country: Country, table: str) -> dict[str, Any]:
+async def _table(country: PlatformClient, table: str) -> dict[str, Any]:
     found: dict[str, Any] = await country.ask("GET", f"/v1/ranking?table={table}", "")
     return found
 

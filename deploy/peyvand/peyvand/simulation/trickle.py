@@ -8,13 +8,13 @@ from time import monotonic
 import aiohttp
 from rich.console import Console
 
+from base.clock import file_clock, set_clock
 from contracts.codes import CHANNELS, COUNTERPARTY_KINDS
-from contracts.reference import counties, job_fields, provinces
-from peyvand.simulation.client import Country, Refusal
-from peyvand.simulation.drive import CONSENT, capacity
+from peyvand.simulation.client import PlatformClient, Refusal
 from peyvand.simulation.people import application, person
 from peyvand.simulation.plan import ROUND
-from plumbing.clock import file_clock, set_clock
+from peyvand.simulation.scenario import CONSENT, capacity
+from programme.reference import counties, job_fields, provinces
 
 PACE = 0.5  # seconds between two acts
 AWAY = 5.0  # seconds to wait where the front door does not answer
@@ -22,7 +22,7 @@ SPOKEN = 60.0  # seconds between two lines of what is going on
 FIRST_SERIAL, SERIALS = 500_000, 499_000  # people of the trickle: apart from the round's own
 
 
-async def trickle(clock: Path, country: Country, console: Console) -> None:
+async def trickle(clock: Path, country: PlatformClient, console: Console) -> None:
     """Registers, screens, identifies and connects, one act at a time, in provinces drawn by chance."""
     set_clock(clock, file_clock(clock)().at, running=True)
     console.print("A trickle of live events goes on. Ctrl-C stops everything.")
@@ -43,7 +43,7 @@ async def trickle(clock: Path, country: Country, console: Console) -> None:
         await asyncio.sleep(chance.uniform(0.5, 1.5) * PACE)
 
 
-async def _register(country: Country, province: str, chance: Random) -> int:
+async def _register(country: PlatformClient, province: str, chance: Random) -> int:
     places = [c for c in counties().values() if c.province == province]
     row = person(FIRST_SERIAL + chance.randrange(SERIALS), chance, places, list(job_fields().values()), CONSENT)
     await country.ask(
@@ -56,7 +56,7 @@ async def _register(country: Country, province: str, chance: Random) -> int:
     return 1
 
 
-async def _decide(country: Country, province: str, chance: Random) -> int:
+async def _decide(country: PlatformClient, province: str, chance: Random) -> int:
     cases = await country.ask(
         "GET", f"/screening/v1/cases?province={province}&state=open&limit=3", "screener", province
     )
@@ -70,7 +70,7 @@ async def _decide(country: Country, province: str, chance: Random) -> int:
     return len(cases["items"][:1])
 
 
-async def _identify(country: Country, province: str, chance: Random) -> int:
+async def _identify(country: PlatformClient, province: str, chance: Random) -> int:
     path = f"/screening/v1/cases?province={province}&state=awaiting_capacity&limit=3"
     cases = await country.ask("GET", path, "screener", province)
     for case in cases["items"][:1]:
@@ -80,7 +80,7 @@ async def _identify(country: Country, province: str, chance: Random) -> int:
     return len(cases["items"][:1])
 
 
-async def _connect(country: Country, province: str, chance: Random) -> int:
+async def _connect(country: PlatformClient, province: str, chance: Random) -> int:
     path = f"/market/v1/producers?province={province}&state=ready&limit=3"
     producers = await country.ask("GET", path, "manager", province)
     for producer in producers["items"][:1]:

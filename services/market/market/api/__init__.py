@@ -3,12 +3,13 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from base.clock import Clock
+from base.settings import Settings
+from kernel.store import Store
 from market.api import leads, page, producers
 from market.store import Questions
-from plumbing import healing, mending, web
-from plumbing.clock import Clock
-from plumbing.settings import Settings
-from plumbing.store import Store
+from web import app
+from web.admin import dead_letters, replays
 
 PREFIX = "/market"
 
@@ -21,9 +22,9 @@ def create(
     *,
     ready: Callable[[], Awaitable[list[str]]],
     lifespan: Any = None,
-) -> web.App:
+) -> app.App:
     """The API of market over these records."""
-    return web.create_app(
+    return app.create_app(
         settings,
         "Market",
         description="Who sells where, with what evidence. Producers are known by a random id, never by name.",
@@ -34,7 +35,7 @@ def create(
             leads.router(store, questions, clock),
             producers.router(store, questions, clock),
             page.router(questions),
-            mending.router(store, clock),
-            healing.router(store),
+            dead_letters.router(store, clock),
+            replays.router(store),
         ],
     )

@@ -5,19 +5,20 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from msgspec.structs import replace
 
+from base.clock import Clock
+from base.ids import uuid7
 from contracts.commands import Refused
-from contracts.reference import province as known_province
 from contracts.subjects import lead_subject
-from contracts.text import display, loose_key
+from kernel.commands import CommandMetadata, execute
+from kernel.record import Private
+from kernel.store import Store
 from market.api import views
 from market.domain.lead import Enlist
 from market.store import Questions
-from plumbing.clock import Clock
-from plumbing.identity import Principal
-from plumbing.ids import uuid7
-from plumbing.record import Private
-from plumbing.store import Ask, Store, execute
-from plumbing.web import Page, Paging, allow, idempotent, paged
+from programme.reference import province as known_province
+from programme.text import display, loose_key
+from security.auth import Principal
+from web.app import Page, Paging, allow, idempotent, paged
 
 READERS = ("manager", "labour_expert", "screener", "lead", "council", "ministry_admin", "analyst", "auditor")
 
@@ -30,7 +31,7 @@ def router(store: Store, questions: Questions, clock: Clock) -> APIRouter:
     async def enlist(
         body: views.NewLead,
         principal: Annotated[Principal, allow("ministry_admin", "manager")],
-        ask: Annotated[Ask, idempotent()],
+        ask: Annotated[CommandMetadata, idempotent()],
         response: Response,
     ) -> views.Lead:
         """A lead enterprise joins a province; a name joins a province once."""

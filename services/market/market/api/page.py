@@ -8,11 +8,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from contracts.codes import CHANNELS
-from contracts.reference import provinces
 from market.store import Questions
-from plumbing.identity import Principal
-from plumbing.pages import Pages, pages
-from plumbing.web import public
+from programme.reference import provinces
+from security.auth import Principal
+from web.app import public
+from web.pages import Pages, pages
 
 
 @cache

@@ -6,20 +6,21 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import APIRouter, Query
 
+from base.clock import Clock
 from contracts.commands import Refused
-from contracts.reference import province as known_province
 from contracts.subjects import lead_subject
+from kernel.commands import CommandMetadata, Result, execute
+from kernel.record import Record
+from kernel.store import Store
 from market.api import views
 from market.domain.connection import HIGHEST, Connect, End, RaiseEvidence
 from market.domain.offer import Answer, MakeOffer
 from market.domain.producer import READY
 from market.store import Questions
-from plumbing.asking import answer_each
-from plumbing.clock import Clock
-from plumbing.identity import Principal
-from plumbing.record import Record
-from plumbing.store import Ask, Done, Store, execute
-from plumbing.web import Etag, Page, Paging, allow, etagged, idempotent, paged
+from programme.reference import province as known_province
+from security.auth import Principal
+from web.app import Etag, Page, Paging, allow, etagged, idempotent, paged
+from web.idempotency import execute_each
 
 READERS = ("manager", "labour_expert", "lead", "auditor")
 OFFERERS = ("manager", "lead")
@@ -72,7 +73,7 @@ def router(store: Store, questions: Questions, clock: Clock) -> APIRouter:
         id: str,
         body: views.NewOffer,
         principal: Annotated[Principal, allow(*OFFERERS)],
-        ask: Annotated[Ask, idempotent()],
+        ask: Annotated[CommandMetadata, idempotent()],
     ) -> views.OfferAnswer:
         """Offers a ready producer a channel; a lead enterprise only for itself."""
         sight = await _sight(principal)
@@ -90,7 +91,7 @@ def router(store: Store, questions: Questions, clock: Clock) -> APIRouter:
         id: str,
         body: views.Acceptance,
         principal: Annotated[Principal, allow(*OFFERERS)],
-        ask: Annotated[Ask, idempotent()],
+        ask: Annotated[CommandMetadata, idempotent()],
     ) -> views.OfferAnswer:
         """Records what the producer said to an offer, once."""
         sight = await _sight(principal)
@@ -102,7 +103,7 @@ def router(store: Store, questions: Questions, clock: Clock) -> APIRouter:
     async def connect_list(
         body: views.Connections,
         principal: Annotated[Principal, allow("manager")],
-        ask: Annotated[Ask, idempotent()],
+        ask: Annotated[CommandMetadata, idempotent()],
     ) -> views.Outcomes:
         """Declares connections of up to 500 producers; each item is answered for itself, in order."""
         items = [(each.producer, _connect(each.producer, each, principal, "")) for each in body.connections]
@@ -113,7 +114,7 @@ def router(store: Store, questions: Questions, clock: Clock) -> APIRouter:
         id: str,
         body: views.NewConnection,
         principal: Annotated[Principal, allow(*CONNECTORS)],
-        ask: Annotated[Ask, idempotent()],
+        ask: Annotated[CommandMetadata, idempotent()],
     ) -> views.ConnectionAnswer:
         """Declares that a ready producer sells through a channel; a lead enterprise from its own accepted offers."""
         sight = await _sight(principal)
@@ -126,7 +127,7 @@ def router(store: Store, questions: Questions, clock: Clock) -> APIRouter:
         id: str,
         body: views.Better,
         principal: Annotated[Principal, allow(*WITNESSES)],
-        ask: Annotated[Ask, idempotent()],
+        ask: Annotated[CommandMetadata, idempotent()],
     ) -> views.ConnectionAnswer:
         """Shows better evidence of a connection: E2 at most for officers and lead enterprises, E3 for services."""
         sight = await _sight(principal)
@@ -139,7 +140,7 @@ def router(store: Store, questions: Questions, clock: Clock) -> APIRouter:
         id: str,
         body: views.Ending,
         principal: Annotated[Principal, allow(*OFFERERS)],
-        ask: Annotated[Ask, idempotent()],
+        ask: Annotated[CommandMetadata, idempotent()],
     ) -> views.ConnectionAnswer:
         """Ends a connection."""
         sight = await _sight(principal)
@@ -170,15 +171,15 @@ def router(store: Store, questions: Questions, clock: Clock) -> APIRouter:
             raise Refused(missing)
         return subject, name
 
-    async def _made(done: Done, ask: Ask) -> str:
+    async def _made(done: Result, ask: CommandMetadata) -> str:
         return views.made(done, ask.key, await questions.history(done.record.subject) if done.repeated else ())
 
-    async def _many(scope: str, items: Sequence[tuple[str, Any]], ask: Ask) -> views.Outcomes:
+    async def _many(scope: str, items: Sequence[tuple[str, Any]], ask: CommandMetadata) -> views.Outcomes:
         """Asks the same of many subjects in one transaction, each for itself."""
         inside = await questions.inside([subject for subject, _ in items], scope)
         answered = [
-            views.outcome(subject, done, await _made(done, own) if isinstance(done, Done) else "")
-            for subject, done, own in await answer_each(store, items, inside, clock, ask)
+            views.outcome(subject, done, await _made(done, own) if isinstance(done, Result) else "")
+            for subject, done, own in await execute_each(store, items, inside, clock, ask)
         ]
         refused = sum(each.code is not None for each in answered)
         return views.Outcomes(items=answered, done=len(answered) - refused, refused=refused)

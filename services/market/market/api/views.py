@@ -10,15 +10,15 @@ from pydantic import BaseModel, Field
 from contracts.commands import Refused
 from contracts.envelope import Envelope
 from contracts.events import OfferMade
-from contracts.refusals import sentence
+from kernel.commands import Result
+from kernel.record import Record
 from market.domain import lead as leads
 from market.domain import producer as producers
 from market.domain.connection import Connection
 from market.domain.offer import Offer
 from market.domain.producer import State
-from plumbing.record import Record
-from plumbing.store import Done
-from plumbing.web import Body
+from programme.messages import message_text
+from web.app import Body
 
 LIST = 500  # items that may come at once
 Stage = Literal["ready", "offered", "connected", "sustained", "ended"]
@@ -251,9 +251,9 @@ def connection_answer(record: Record, name: str) -> ConnectionAnswer:
     )
 
 
-def outcome(subject: str, became: Done | Exception, name: str = "") -> Outcome:
+def outcome(subject: str, became: Result | Exception, name: str = "") -> Outcome:
     """What became of one item."""
-    if isinstance(became, Done):
+    if isinstance(became, Result):
         return Outcome.model_construct(
             producer=subject,
             connection=full(subject, name) if name else None,
@@ -265,8 +265,8 @@ def outcome(subject: str, became: Done | Exception, name: str = "") -> Outcome:
         producer=subject,
         code=code,
         field=getattr(became, "field", "") or None,
-        detail=sentence(code, "en", **details),
-        detail_fa=sentence(code, "fa", **details),
+        detail=message_text(code, "en", **details),
+        detail_fa=message_text(code, "fa", **details),
     )
 
 
@@ -284,7 +284,7 @@ def behind(after: tuple[Any, ...] | None) -> str:
     return after[0]
 
 
-def made(done: Done, key: str, history: Sequence[Envelope]) -> str:
+def made(done: Result, key: str, history: Sequence[Envelope]) -> str:
     """The offer or connection that a request made; a repeated one is answered from what was said then."""
     said = done.events[-1] if done.events else _said_then(done.record, key, history)
     return said.event.offer if isinstance(said.event, OfferMade) else said.event.connection  # type: ignore[attr-defined]

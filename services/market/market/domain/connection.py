@@ -10,7 +10,7 @@ from contracts.codes import CHANNELS, COUNTERPARTY_KINDS, END_REASONS
 from contracts.commands import Refused
 from contracts.envelope import Envelope
 from contracts.events import ConnectionEnded, ConnectionEvidenced, ConnectionSustained, Event, ProducerConnected
-from contracts.policies import policy
+from programme.policies import policy
 
 COUNTED = "E2"  # from here on the ranking counts a connection
 SUSTAINED = "E4"

@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 
 from contracts.codes import LEAD_SERVICES
-from contracts.commands import Refused, Said, Tick
+from contracts.commands import EventWithContext, Refused, Tick
 from contracts.envelope import Context, Envelope
 from contracts.events import Event, LeadEnlisted
-from contracts.reference import job_fields, provinces
+from programme.reference import job_fields, provinces
 
 VERSION = 1
 
@@ -35,7 +35,7 @@ class Enlist(msgspec.Struct, frozen=True):
     province: str
 
 
-def decide(state: State, command: Enlist | Tick, at: datetime) -> Sequence[Event | Said]:
+def decide(state: State, command: Enlist | Tick, at: datetime) -> Sequence[Event | EventWithContext]:
     """Enlisting again changes nothing. Raises Refused."""
     if isinstance(command, Tick) or state.enlisted:
         return []
@@ -52,7 +52,7 @@ def decide(state: State, command: Enlist | Tick, at: datetime) -> Sequence[Event
     enlisted = LeadEnlisted(
         services=tuple(dict.fromkeys(command.services)), fields=tuple(dict.fromkeys(command.fields))
     )
-    return [Said(enlisted, Context(province=command.province))]
+    return [EventWithContext(enlisted, Context(province=command.province))]
 
 
 def react(state: State, heard: Envelope, at: datetime) -> Sequence[Event]:

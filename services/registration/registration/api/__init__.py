@@ -3,14 +3,15 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from plumbing import healing, mending, web
-from plumbing.settings import KeySettings
-from plumbing.shedding import intake_of
 from registration.api import applications, applying, following, rounds
 from registration.api.probes import Probes
+from registration.settings import KeySettings
 from registration.store.audit import Audit
 from registration.store.office import Office
 from registration.store.questions import Questions
+from web import app
+from web.admin import dead_letters, replays
+from web.load_shedding import admission_control_of
 
 PREFIX = "/registration"
 
@@ -23,11 +24,13 @@ def create(
     *,
     ready: Callable[[], Awaitable[list[str]]],
     lifespan: Any = None,
-) -> web.App:
+) -> app.App:
     """The API of registration over these records."""
     probes = Probes()
-    intake = intake_of(office.store, "registration", most=settings.intake_unsent, least_free=settings.intake_free)
-    return web.create_app(
+    intake = admission_control_of(
+        office.store, "registration", most=settings.intake_unsent, least_free=settings.intake_free
+    )
+    return app.create_app(
         settings,
         "Registration",
         description="Who is in, once, nationwide, and which seat.",
@@ -39,7 +42,7 @@ def create(
             applications.router(office, questions, audit, probes, intake),
             applying.router(office, questions, settings, probes, intake),
             following.router(office, questions),
-            mending.router(office.store, office.clock),
-            healing.router(office.store),
+            dead_letters.router(office.store, office.clock),
+            replays.router(office.store),
         ],
     )

@@ -10,26 +10,12 @@ from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
+from base.ids import typed_code
 from contracts.commands import Refused
-from contracts.refusals import sentence
-from plumbing.identity import Principal, visible
-from plumbing.ids import typed_code
-from plumbing.record import Record
-from plumbing.shedding import Intake, bounded
-from plumbing.store import Ask, Done, Store, execute
-from plumbing.web import (
-    Etag,
-    Invalid,
-    Page,
-    Paging,
-    allow,
-    etagged,
-    idempotent,
-    limited,
-    paged,
-    public,
-    raw,
-)
+from kernel.commands import CommandMetadata, Result, execute
+from kernel.record import Record
+from kernel.store import Store
+from programme.messages import message_text
 from registration.api import views
 from registration.api.probes import Probes
 from registration.api.rounds import RoundId
@@ -39,6 +25,9 @@ from registration.domain.application import ANSWERS, Accepted, NotAccepted
 from registration.store.audit import Audit
 from registration.store.office import Desk, Office
 from registration.store.questions import Questions
+from security.auth import Principal, is_visible
+from web.app import Etag, Invalid, Page, Paging, allow, etagged, idempotent, limited, paged, public, raw
+from web.load_shedding import AdmissionControl, bounded
 
 REGISTRARS = ("registrar", "county_operator", "manager", "service")
 IMPORTERS = ("registrar", "manager", "ministry_admin")
@@ -61,7 +50,7 @@ Status = Literal[
 ApplicantId = Annotated[str, Path(pattern=r"^[0-9a-f-]{1,64}$")]
 
 
-def router(office: Office, questions: Questions, audit: Audit, probes: Probes, intake: Intake) -> APIRouter:
+def router(office: Office, questions: Questions, audit: Audit, probes: Probes, intake: AdmissionControl) -> APIRouter:
     """The routes under /registration/v1."""
     api = APIRouter(prefix="/v1", tags=["applications"])
     store, clock = office.store, office.clock
@@ -77,7 +66,7 @@ def router(office: Office, questions: Questions, audit: Audit, probes: Probes, i
         request: Request,
         response: Response,
         principal: Annotated[Principal, allow(*REGISTRARS)],
-        ask: Annotated[Ask, idempotent()],
+        ask: Annotated[CommandMetadata, idempotent()],
     ) -> views.Registered:
         """Registers a person; once per person and round in the whole country, again after a withdrawal."""
         probes.check(request, principal)
@@ -107,7 +96,7 @@ def router(office: Office, questions: Questions, audit: Audit, probes: Probes, i
         request: Request,
         body: Annotated[bytes, raw("text/csv")],
         principal: Annotated[Principal, allow(*IMPORTERS)],
-        ask: Annotated[Ask, idempotent(required=True)],
+        ask: Annotated[CommandMetadata, idempotent(required=True)],
     ) -> views.Imported | Response:
         """Registers the people in a file: every row is checked first, and one fault refuses the whole file.
 
@@ -119,7 +108,7 @@ def router(office: Office, questions: Questions, audit: Audit, probes: Probes, i
             accepted = await _accepted(body, desk, principal)
         except RowsInvalid as invalid:
             return invalid.response(request)
-        outcomes: dict[int, Done | Refused] = {}
+        outcomes: dict[int, Result | Refused] = {}
         left = iter(accepted.items())
         while chunk := dict(islice(left, CHUNK)):
             asks = {n: replace(ask, key=f"{ask.key}/{n}") for n in chunk}
@@ -160,7 +149,7 @@ def router(office: Office, questions: Questions, audit: Audit, probes: Probes, i
         applicant: ApplicantId,
         body: views.Withdrawal,
         principal: Annotated[Principal, allow(*LEAVERS)],
-        ask: Annotated[Ask, idempotent()],
+        ask: Annotated[CommandMetadata, idempotent()],
     ) -> views.Listed:
         """The applicant leaves the round; a seat goes to the first on the waiting list."""
         record = await _own(store, applicant, principal)
@@ -192,14 +181,14 @@ async def tracked(store: Store, code: str) -> Record:
 async def _own(store: Store, applicant: str, principal: Principal) -> Record:
     """The applicant, if they are in the caller's scope; a foreign one is missing. Raises Refused: not_found."""
     record = (await store.read([applicant]))[applicant]
-    if not record.version or not visible(record.indexed.get("scope", ""), principal):
+    if not record.version or not is_visible(record.indexed.get("scope", ""), principal):
         raise Refused("not_found")
     return record
 
 
 def _within(principal: Principal, accepted: Accepted) -> None:
     """Officers register people of their own province or county. Raises Refused: scope_other."""
-    if not visible(f"{accepted.province}/{accepted.county}", principal):
+    if not is_visible(f"{accepted.province}/{accepted.county}", principal):
         raise Refused("scope_other", field="province" if accepted.province != principal.province else "county")
 
 
@@ -242,8 +231,8 @@ async def _accepted(body: bytes, desk: Desk, principal: Principal) -> dict[int, 
     return accepted
 
 
-def _imported(outcomes: Mapping[int, Done | Refused]) -> views.Imported:
-    done = {n: each for n, each in outcomes.items() if isinstance(each, Done)}
+def _imported(outcomes: Mapping[int, Result | Refused]) -> views.Imported:
+    done = {n: each for n, each in outcomes.items() if isinstance(each, Result)}
     repeated = sum(each.repeated for each in done.values())
     shown = {n: views.registered(each.record) for n, each in done.items()}
     return views.Imported(
@@ -260,6 +249,6 @@ def _refused(n: int, why: Refused) -> views.RefusedRow:
         row=n,
         field=why.field,
         code=why.code,
-        detail=sentence(why.code, "en", **why.details),
-        detail_fa=sentence(why.code, "fa", **why.details),
+        detail=message_text(why.code, "en", **why.details),
+        detail_fa=message_text(why.code, "fa", **why.details),
     )

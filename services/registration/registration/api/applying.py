@@ -11,24 +11,25 @@ from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from contracts import calendar, codes, numbers, reference, text
+from base.ids import shown_code
+from contracts import codes
 from contracts.commands import Refused
-from contracts.policies import CURRENT, policy
-from contracts.refusals import KINDS, REFUSALS, sentence
-from plumbing.identity import Principal, anybody
-from plumbing.ids import shown_code
-from plumbing.pages import Pages, lang_of, pages
-from plumbing.settings import KeySettings
-from plumbing.shedding import Intake, bounded
-from plumbing.web import ask_of, limited, public
+from programme import calendar, numbers, reference, text
+from programme.messages import MESSAGES, STATUSES, message_text
+from programme.policies import CURRENT, policy
 from registration.api.drafts import PATH, Answers, Drafts
 from registration.api.probes import Probes
 from registration.api.steps import STEPS, Step, position, step_of, unanswered
 from registration.domain import consent
 from registration.domain import round as rounds
 from registration.domain.application import NotAccepted, check
+from registration.settings import KeySettings
 from registration.store.office import Desk, Office
 from registration.store.questions import Questions
+from security.auth import Principal, anonymous
+from web.app import limited, metadata_of, public
+from web.load_shedding import AdmissionControl, bounded
+from web.pages import Pages, lang_of, pages
 
 DONE = "/registration/done"
 FORM = limited("form", per_minute=120)
@@ -42,7 +43,9 @@ def site() -> Pages:
     return pages("registration")
 
 
-def router(office: Office, questions: Questions, settings: KeySettings, probes: Probes, intake: Intake) -> APIRouter:
+def router(
+    office: Office, questions: Questions, settings: KeySettings, probes: Probes, intake: AdmissionControl
+) -> APIRouter:
     """The pages under /registration/apply."""
     api = APIRouter(include_in_schema=False)
     drafts = Drafts(settings)
@@ -127,7 +130,7 @@ def router(office: Office, questions: Questions, settings: KeySettings, probes: 
         typed = {**answers, "consent": str(form.get("consent", ""))}
         try:
             accepted = at.accept(typed)
-            ask = ask_of(request, anybody(), key or secrets.token_hex(16), typed)
+            ask = metadata_of(request, anonymous(), key or secrets.token_hex(16), typed)
             done = await office.register(at, accepted, "web", ask)
         except NotAccepted as faulty:
             errors = [_error(request, each, on_check=True) for each in faulty.faults]
@@ -135,7 +138,7 @@ def router(office: Office, questions: Questions, settings: KeySettings, probes: 
         except Refused as refused:
             if refused.code == "already_registered":
                 probes.told(request, principal)
-            status = KINDS[REFUSALS[refused.code].kind]
+            status = STATUSES[MESSAGES[refused.code].kind]
             return reviewed(request, at, answers, [_error(request, refused, on_check=True)], key, status)
         response = RedirectResponse(f"{DONE}?code={shown_code(done.record.private.indexed['tracking'])}", 303)
         drafts.forget(response)
@@ -186,7 +189,7 @@ def _next(at: Desk | None, answers: Answers) -> str:
 
 async def _sent_before(office: Office, key: str) -> str:
     """The tracking code that this form was answered with, where it was sent twice."""
-    full = f"{anybody().id}/{key}"
+    full = f"{anonymous().id}/{key}"
     subject = (await office.store.holders("answered", [full])).get(full) if key else None
     if subject is None:
         return ""
@@ -253,7 +256,7 @@ def _choices(step: Step, at: Desk, answers: Answers, lang: str) -> Any:
 
 def _error(request: Request, refused: Refused, *, on_check: bool = False) -> Error:
     """Beside the field and in the summary; on the last page it leads to the question that asked."""
-    message = sentence(refused.code, lang_of(request), **refused.details)
+    message = message_text(refused.code, lang_of(request), **refused.details)
     href = f"#{refused.field}"
     if on_check and refused.field != "consent":
         href = f"{PATH}/{step_of(refused.field).slug}"

@@ -13,9 +13,9 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from plumbing.privacy import Keyring, Sealed
-from plumbing.settings import KeySettings
 from registration.domain.application import ANSWERS
+from registration.settings import KeySettings
+from security.encryption import Keyring, Sealed
 
 COOKIE = "peyvand_draft"
 PATH = "/registration/apply"

@@ -9,20 +9,20 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from base.ids import shown_code, typed_code
 from contracts import codes
-from contracts.calendar import tehran_day, working_days_between
 from contracts.commands import Refused
-from contracts.refusals import sentence
-from plumbing.identity import Principal
-from plumbing.ids import shown_code, typed_code
-from plumbing.pages import lang_of
-from plumbing.record import Record
-from plumbing.web import limited, public
+from kernel.record import Record
+from programme.calendar import tehran_day, working_days_between
+from programme.messages import message_text
 from registration.api.applications import tracked
 from registration.api.applying import site
 from registration.domain import applicant
 from registration.store.office import Office
 from registration.store.questions import Questions
+from security.auth import Principal
+from web.app import limited, public
+from web.pages import lang_of
 
 
 class Stage(msgspec.Struct, frozen=True):
@@ -69,7 +69,7 @@ def router(office: Office, questions: Questions) -> APIRouter:
         )
 
     def form(request: Request, typed: str) -> Response:
-        message = sentence("tracking_code_unknown", lang_of(request))
+        message = message_text("tracking_code_unknown", lang_of(request))
         errors = [{"field": "code", "message": message}] if typed else []
         return site().render(request, "track.html", status=404 if typed else 200, typed=typed, errors=errors)
 

@@ -7,8 +7,8 @@ from time import monotonic
 from starlette.requests import Request
 
 from contracts.commands import Refused
-from plumbing import metrics
-from plumbing.identity import PUBLIC, Principal
+from observability import metrics
+from security.auth import PUBLIC, Principal
 
 PER_MINUTE = {True: 5.0, False: 30.0}  # such answers to an address on the open page, and to an officer
 REMEMBERED = 10_000  # of those who must wait, the one who began first is forgotten first

@@ -6,14 +6,12 @@ from fastapi import APIRouter, Path
 from starlette.requests import Request
 from starlette.responses import Response
 
-from contracts import reference, text
 from contracts.commands import Refused
-from contracts.policies import versions
 from contracts.subjects import ledger_subject, round_subject
-from plumbing.identity import Principal
-from plumbing.record import Record
-from plumbing.store import Ask, execute
-from plumbing.web import Etag, Page, allow, etagged, idempotent, public, raw
+from kernel.commands import CommandMetadata, execute
+from kernel.record import Record
+from programme import reference, text
+from programme.policies import versions
 from registration.api import views
 from registration.api.tables import RowsInvalid, rows
 from registration.domain import ledger
@@ -22,6 +20,8 @@ from registration.domain.ledger import SetQuota
 from registration.store.office import Office
 from registration.store.questions import Questions
 from registration.store.quotas import QuotasRefused, set_quotas
+from security.auth import Principal
+from web.app import Etag, Page, allow, etagged, idempotent, public, raw
 
 COLUMNS = ("province", "name_fa", "quota")
 RoundId = Annotated[str, Path(pattern=r"^[0-9A-Za-z-]{1,20}$", examples=["1404"])]
@@ -57,7 +57,7 @@ def router(office: Office, questions: Questions) -> APIRouter:
         round_id: RoundId,
         body: views.RoundTerms,
         principal: Annotated[Principal, allow("ministry_admin")],
-        ask: Annotated[Ask, idempotent()],
+        ask: Annotated[CommandMetadata, idempotent()],
     ) -> views.Round:
         """Opens a round, or amends one; provinces that are not named have the round's window."""
         if body.policy not in versions():
@@ -91,7 +91,7 @@ def router(office: Office, questions: Questions) -> APIRouter:
         request: Request,
         body: Annotated[bytes, raw("text/csv")],
         principal: Annotated[Principal, allow("ministry_admin")],
-        ask: Annotated[Ask, idempotent()],
+        ask: Annotated[CommandMetadata, idempotent()],
     ) -> views.QuotasSet | Response:
         """Sets the quotas in a file of `province,name_fa,quota`, all or nothing; code and name must agree."""
         policy = (await known(round_id)).state.policy
@@ -116,7 +116,7 @@ def router(office: Office, questions: Questions) -> APIRouter:
         province: Annotated[str, Path(max_length=8, examples=["IR-20"])],
         body: views.QuotaTerms,
         principal: Annotated[Principal, allow("ministry_admin")],
-        ask: Annotated[Ask, idempotent()],
+        ask: Annotated[CommandMetadata, idempotent()],
     ) -> views.Seats:
         """Sets one province's quota; never below the seats that are held."""
         policy = (await known(round_id)).state.policy

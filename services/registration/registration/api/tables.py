@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from contracts.commands import Refused
-from plumbing.problems import error, problem, request_id, respond
+from web.problems import error, problem, request_id, respond
 
 FAULTS_TOLD = 1_000  # of one file; its answer counts all of them
 

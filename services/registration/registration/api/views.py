@@ -5,15 +5,15 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, Field
 
-from contracts import calendar
+from base.ids import shown_code
 from contracts.codes import SEXES, WORK_MODES
-from contracts.policies import CURRENT
-from plumbing.ids import shown_code
-from plumbing.record import Record
-from plumbing.web import Body
+from kernel.record import Record
+from programme import calendar
+from programme.policies import CURRENT
 from registration.domain import applicant, consent, ledger
 from registration.domain import round as rounds
 from registration.domain.application import Person
+from web.app import Body
 
 Code = Field(max_length=40)
 Instant = Field(description="With its zone.", examples=["2025-09-27T04:30:00Z"])

@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from plumbing.clock import Clock
-from plumbing.store import Ask, Store, execute_many
+from base.clock import Clock
+from kernel.commands import CommandMetadata, execute_many
+from kernel.store import Store
 from registration.domain.applicant import IdentityChecked
 from registration.domain.application import Person
 from registration.store.persons import Persons
@@ -72,7 +73,7 @@ class IdentityChecks:
             return 0
         answered, self.asking = self.asking, None
         commands = answered.result()
-        await execute_many(self.store, commands, self.clock, Ask(actor=ACTOR))
+        await execute_many(self.store, commands, self.clock, CommandMetadata(actor=ACTOR))
         return len(commands)
 
     async def _ask(self, due: Sequence[str]) -> Mapping[str, IdentityChecked]:

@@ -9,12 +9,12 @@ from time import monotonic
 
 from msgspec.structs import replace
 
-from contracts.envelope import read
+from base.clock import Clock, Moment
+from contracts.envelope import decode
 from contracts.subjects import partition_of
-from plumbing import metrics
-from plumbing.clock import Clock, Moment
-from plumbing.record import Record, emit, event_time
-from plumbing.store import Changes, Known, Store
+from kernel.record import Record, emit, event_time
+from kernel.store import Changes, Known, Store
+from observability import metrics
 from registration.domain import applicant, ledger
 from registration.domain.applicant import Admit, ReleaseSeat, Waitlist, seating
 from registration.store.questions import SERVICE, Questions
@@ -94,7 +94,7 @@ class _Pass:
             return
         after = emit(before, applicant, SERVICE, events, self.moment, actor=ACTOR)
         for raw in after.emitted[len(before.emitted) :]:
-            self.seats = ledger.evolve(self.seats, read(raw))
+            self.seats = ledger.evolve(self.seats, decode(raw))
         self.records[subject] = after
         self.moved[subject] = None
 

@@ -8,7 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from contracts.codes import WITHDRAWAL_REASONS
-from contracts.commands import Refused, Said
+from contracts.commands import EventWithContext, Refused
 from contracts.envelope import Context, Envelope
 from contracts.events import (
     ApplicantAdmitted,
@@ -119,7 +119,7 @@ class ReleaseSeat(msgspec.Struct, frozen=True):
 Command = Register | Withdraw | IdentityChecked | Admit | Waitlist | ReleaseSeat
 
 
-def decide(state: State, command: Command, at: datetime) -> Sequence[Event | Said]:
+def decide(state: State, command: Command, at: datetime) -> Sequence[Event | EventWithContext]:
     """Raises Refused: already_registered, not_registered, already_withdrawn, already_decided, reason_unknown.
 
     What the allocator and the registry say meanwhile too late says nothing.
@@ -219,7 +219,7 @@ def status(state: State) -> str:
 _FINAL = frozenset({"match", "mismatch"})
 
 
-def _registered(state: State, command: Register) -> Said:
+def _registered(state: State, command: Register) -> EventWithContext:
     if state.application and not state.now.withdrawn_at:
         raise Refused("already_registered", field="national_id")
     kind = ApplicantReactivated if state.application else ApplicantRegistered
@@ -230,7 +230,7 @@ def _registered(state: State, command: Register) -> Said:
         work_mode=command.work_mode,
         intake_channel=command.intake_channel,
     )
-    return Said(event, command.place)
+    return EventWithContext(event, command.place)
 
 
 def _withdrawn(state: State, reason: str) -> Event:

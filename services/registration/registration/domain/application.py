@@ -7,9 +7,10 @@ from unicodedata import combining
 
 import msgspec
 
-from contracts import calendar, codes, numbers, reference, text
+from contracts import codes
 from contracts.commands import Refused
-from contracts.policies import Policy
+from programme import calendar, numbers, reference, text
+from programme.policies import Policy
 from registration.domain import consent
 
 OLDEST = 120  # years; more is a slip of the pen

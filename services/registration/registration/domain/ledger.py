@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from contracts.commands import Refused, Said
+from contracts.commands import EventWithContext, Refused
 from contracts.envelope import Context, Envelope
 from contracts.events import ApplicantAdmitted, ApplicantSeatReleased, ApplicantWaitlisted, Event, QuotaSet
 
@@ -39,7 +39,7 @@ class SetQuota(msgspec.Struct, frozen=True, kw_only=True):
     quota: int
 
 
-def decide(state: State, command: SetQuota, at: datetime) -> Sequence[Event | Said]:
+def decide(state: State, command: SetQuota, at: datetime) -> Sequence[Event | EventWithContext]:
     """Raises Refused: quota_invalid, quota_below_admitted."""
     if not 0 <= command.quota <= QUOTA_LIMIT:
         raise Refused("quota_invalid", field="quota", limit=QUOTA_LIMIT)
@@ -48,7 +48,7 @@ def decide(state: State, command: SetQuota, at: datetime) -> Sequence[Event | Sa
     if state.round and command.quota == state.quota:
         return ()
     context = Context(round=command.round, province=command.province, policy=command.policy)
-    return [Said(QuotaSet(quota=command.quota, previous=state.quota), context)]
+    return [EventWithContext(QuotaSet(quota=command.quota, previous=state.quota), context)]
 
 
 def react(state: State, heard: Envelope, at: datetime) -> Sequence[Event]:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from contracts.commands import Refused, Said
+from contracts.commands import EventWithContext, Refused
 from contracts.envelope import Context, Envelope
 from contracts.events import Event, RoundOpened, RoundWindowSet
 
@@ -41,22 +41,22 @@ class OpenRound(msgspec.Struct, frozen=True, kw_only=True):
     windows: Mapping[str, Window] = {}
 
 
-def decide(state: State, command: OpenRound, at: datetime) -> Sequence[Event | Said]:
+def decide(state: State, command: OpenRound, at: datetime) -> Sequence[Event | EventWithContext]:
     """Raises Refused: missing_field, closes_before_opens, window_outside_round, round_exists (under another policy)."""
     if not command.fields:
         raise Refused("missing_field", field="fields")
     if state.round and state.policy != command.policy:
         raise Refused("round_exists", field="policy")
     _check(command)
-    said: list[Event | Said] = []
+    said: list[Event | EventWithContext] = []
     if (command.fields, command.window) != (state.fields, state.window):
         opened = RoundOpened(fields=command.fields, opens=command.window.opens, closes=command.window.closes)
-        said.append(Said(opened, Context(round=command.round, policy=command.policy)))
+        said.append(EventWithContext(opened, Context(round=command.round, policy=command.policy)))
     for province in sorted({*command.windows, *state.windows}):
         wanted = command.windows.get(province, command.window)
         if wanted != state.windows.get(province, command.window):
             context = Context(round=command.round, province=province, policy=command.policy)
-            said.append(Said(RoundWindowSet(opens=wanted.opens, closes=wanted.closes), context))
+            said.append(EventWithContext(RoundWindowSet(opens=wanted.opens, closes=wanted.closes), context))
     return said
 
 

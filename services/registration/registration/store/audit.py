@@ -9,7 +9,7 @@ import msgspec
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import DuplicateKeyError
 
-from plumbing.mongo import transience
+from kernel.stores.mongodb import translate_errors
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +39,7 @@ class MongoAudit:
 
     async def read_identity(self, actor: str, subject: str, purpose: str, at: datetime) -> None:
         """Writes one row."""
-        async with transience():
+        async with translate_errors():
             while True:
                 last = await self.rows.find_one({}, sort=[("_id", -1)])
                 row = _next(_row(last) if last else None, actor, subject, purpose, at)
@@ -51,7 +51,7 @@ class MongoAudit:
 
     async def all(self) -> list[Row]:
         """Every row, in order."""
-        async with transience():
+        async with translate_errors():
             return [_row(d) async for d in self.rows.find({}, sort=[("_id", 1)])]
 
 

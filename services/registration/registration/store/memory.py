@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from contracts.subjects import kind_of, partition_of
-from plumbing.memory import MemoryStore
-from plumbing.record import Record
+from kernel.record import Record
+from kernel.stores.memory import MemoryStore
 from registration.store.questions import RULES, SERVICE, UNIQUE
 
 

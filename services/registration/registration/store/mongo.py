@@ -6,8 +6,8 @@ from typing import Any
 
 from pymongo.asynchronous.database import AsyncDatabase
 
-from plumbing.mongo import MongoStore, transience, within
-from plumbing.record import Record
+from kernel.record import Record
+from kernel.stores.mongodb import MongoStore, translate_errors, within
 from registration.store.questions import RULES, SERVICE, UNIQUE
 
 Query = Mapping[str, Any]
@@ -47,7 +47,7 @@ class MongoQuestions:
     async def waiting(self, round_id: str) -> dict[str, int]:
         """How many wait for a seat, by ledger."""
         mine = {"indexed.seating": "waiting", "indexed.ledger": {"$regex": f"^ledger:{round_id}/"}}
-        async with transience():
+        async with translate_errors():
             found = await self.records.aggregate(
                 [{"$match": mine}, {"$group": {"_id": "$indexed.ledger", "n": {"$sum": 1}}}]
             )
@@ -64,7 +64,7 @@ class MongoQuestions:
 
     async def promotable(self) -> set[str]:
         """Ledgers with a seat to give and somebody on the waiting list."""
-        async with transience():
+        async with translate_errors():
             free = [d["_id"] async for d in self.records.find({"indexed.available": {"$gt": 0}}, {"_id": 1})]
         return (
             await self._ledgers_of({"indexed.seating": "waiting", "indexed.ledger": {"$in": free}}) if free else set()
@@ -73,7 +73,7 @@ class MongoQuestions:
     async def line(self, ledger: str, seating: str, limit: int) -> list[str]:
         """The first in the published order."""
         query = {"indexed.seating": seating, "indexed.ledger": ledger}
-        async with transience():
+        async with translate_errors():
             found = self.records.find(query, {"_id": 1}, limit=limit, sort=[*SEATED_BY, ("_id", 1)])
             return [d["_id"] async for d in found]
 
@@ -87,21 +87,21 @@ class MongoQuestions:
             {"indexed.priority": priority, "indexed.registered_at": at, "_id": {"$lt": record.subject}},
         ]
         query = {"indexed.seating": "waiting", "indexed.ledger": mine["ledger"], "$or": before}
-        async with transience():
+        async with translate_errors():
             return await self.records.count_documents(query)
 
     async def unchecked(self, partitions: Collection[int], now: datetime, limit: int) -> list[str]:
         """Applicants whose identity is to be asked for."""
         query = {"partition": {"$in": list(partitions)}, "indexed.check_due": {"$lte": now}}
-        async with transience():
+        async with translate_errors():
             found = self.records.find(query, {"_id": 1}, limit=limit, sort=[("indexed.check_due", 1)])
             return [d["_id"] async for d in found]
 
     async def _ledgers_of(self, query: Query) -> set[str]:
-        async with transience():
+        async with translate_errors():
             return set(await self.records.distinct("indexed.ledger", query))
 
     async def _records(self, query: Query, limit: int) -> list[Record]:
-        async with transience():
+        async with translate_errors():
             found = self.records.find(query, {"emitted": 0}, limit=limit, sort=[("_id", 1)])
             return [self.store.record(d) async for d in found]

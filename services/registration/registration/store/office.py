@@ -8,15 +8,17 @@ from time import monotonic
 import msgspec
 from msgspec.structs import replace
 
-from contracts.calendar import tehran_day
+from base.clock import Clock
+from base.ids import uuid7
 from contracts.commands import Refused
 from contracts.envelope import Context
-from contracts.policies import policy
 from contracts.subjects import round_subject
-from plumbing import metrics
-from plumbing.clock import Clock
-from plumbing.ids import uuid7
-from plumbing.store import Ask, Done, KeyReused, Store, Taken, execute, execute_many
+from kernel.commands import CommandMetadata, Result, execute, execute_many
+from kernel.errors import KeyReused, UniqueViolation
+from kernel.store import Store
+from observability import metrics
+from programme.calendar import tehran_day
+from programme.policies import policy
 from registration.domain import round as rounds
 from registration.domain.applicant import Register
 from registration.domain.application import Accepted, Typed, accept
@@ -62,7 +64,7 @@ class Office:
         """A round was opened or amended here: the next desk looks again."""
         self.known.pop(round_id, None)
 
-    async def register(self, desk: Desk, accepted: Accepted, channel: str, ask: Ask) -> Done:
+    async def register(self, desk: Desk, accepted: Accepted, channel: str, ask: CommandMetadata) -> Result:
         """Registers somebody, again after a withdrawal under the same id.
 
         Raises Refused (already_registered, which says that and nothing else; intake_closed, field_not_open), KeyReused.
@@ -75,7 +77,7 @@ class Office:
             raise
         try:
             return await self._register(uuid7(), desk, accepted, channel, replace(ask, new=True))
-        except Taken as taken:
+        except UniqueViolation as taken:
             holder = await self._holder(desk, accepted) if taken.field == "person" else None
             if holder is None:
                 raise
@@ -86,8 +88,8 @@ class Office:
             raise
 
     async def register_many(
-        self, desk: Desk, accepted: Mapping[int, Accepted], channel: str, asks: Mapping[int, Ask]
-    ) -> dict[int, Done | Refused]:
+        self, desk: Desk, accepted: Mapping[int, Accepted], channel: str, asks: Mapping[int, CommandMetadata]
+    ) -> dict[int, Result | Refused]:
         """Registers many in one transaction, each for itself; by the number of their row. Raises KeyReused."""
         indexes = {index: n for n, each in accepted.items() for index in self._indexes(desk, each)}
         holders = {indexes[index]: s for index, s in (await self.store.holders("person", indexes.keys())).items()}
@@ -101,7 +103,7 @@ class Office:
         done = await execute_many(self.store, commands, self.clock, sealed)
         for subject, n in rows.items():
             outcome = done[subject]
-            if isinstance(outcome, Taken):  # somebody registered this person at the same moment, elsewhere
+            if isinstance(outcome, UniqueViolation):  # somebody registered this person at the same moment, elsewhere
                 try:
                     outcome = await self.register(desk, accepted[n], channel, asks[n])
                 except Refused as refused:
@@ -113,12 +115,14 @@ class Office:
             outcomes[n] = outcome
         return outcomes
 
-    async def _register(self, subject: str, desk: Desk, accepted: Accepted, channel: str, ask: Ask) -> Done:
+    async def _register(
+        self, subject: str, desk: Desk, accepted: Accepted, channel: str, ask: CommandMetadata
+    ) -> Result:
         private = await self.persons.private(subject, desk.round.round, accepted, self.clock().recorded)
         command = _register(desk, accepted, channel)
         return await execute(self.store, subject, command, self.clock, replace(ask, private=private))
 
-    async def _answered(self, ask: Ask) -> str | None:
+    async def _answered(self, ask: CommandMetadata) -> str | None:
         return (await self.store.holders("answered", [ask.key])).get(ask.key) if ask.key else None
 
     async def _holder(self, desk: Desk, accepted: Accepted) -> str | None:

@@ -5,11 +5,11 @@ from datetime import datetime
 
 import msgspec
 
-from plumbing.ids import tracking_code
-from plumbing.mongo import transience
-from plumbing.privacy import KeyBlocks, Keyring
-from plumbing.record import Private, Record
+from base.ids import tracking_code
+from kernel.record import Private, Record
+from kernel.stores.mongodb import translate_errors
 from registration.domain.application import Accepted, Person
+from security.encryption import KeyBlocks, Keyring
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Person).decode
@@ -23,7 +23,7 @@ class Persons:
 
     async def private(self, subject: str, round_id: str, accepted: Accepted, at: datetime) -> Private:
         """What is kept of the person beside the record: sealed identity, blind indexes, a tracking code, consent."""
-        async with transience():
+        async with translate_errors():
             key_id, key = await self.keys.take()
         person = accepted.person
         return Private(
@@ -42,7 +42,7 @@ class Persons:
     async def open(self, records: Sequence[Record]) -> dict[str, Person]:
         """The identities by subject; whose key was destroyed is missing. Whoever shows one writes the audit first."""
         sealed = {r.subject: r.private.content for r in records if r.private.content}
-        async with transience():
+        async with translate_errors():
             keys = await self.keys.keys_of([content["key_id"] for content in sealed.values()])
         return {
             subject: _decode(self.keyring.open(keys[content["key_id"]], content["sealed"], subject))

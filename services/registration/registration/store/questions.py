@@ -4,7 +4,7 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Protocol
 
-from plumbing.record import Record
+from kernel.record import Record
 from registration.domain import applicant, ledger
 from registration.domain import round as rounds
 

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
+from base.clock import Clock
 from contracts.commands import Refused
-from plumbing.clock import Clock
-from plumbing.record import emit, event_time
-from plumbing.store import Ask, Changes, Known, Store
+from kernel.commands import CommandMetadata
+from kernel.record import emit, event_time
+from kernel.store import Changes, Known, Store
 from registration.domain import ledger
 from registration.domain.ledger import SetQuota
 
@@ -20,7 +21,7 @@ class QuotasRefused(Exception):
         self.refused = refused
 
 
-async def set_quotas(store: Store, commands: Mapping[str, SetQuota], clock: Clock, ask: Ask) -> int:
+async def set_quotas(store: Store, commands: Mapping[str, SetQuota], clock: Clock, ask: CommandMetadata) -> int:
     """Sets every quota; returns how many are new. Repeating it changes nothing. Raises QuotasRefused, Transient."""
     changed = 0
 

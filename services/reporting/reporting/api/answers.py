@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 from msgspec.structs import asdict
 from pydantic import BaseModel, ConfigDict, Field
 
-from contracts.calendar import TEHRAN
-from contracts.reference import provinces
+from programme.calendar import TEHRAN
+from programme.reference import provinces
 from reporting.domain.figures import Figures
 from reporting.domain.indicators import STAGES, Counts, Term
 from reporting.domain.ranking import Row, rounded

@@ -12,14 +12,14 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
 
 from contracts.commands import Refused
-from contracts.reference import provinces
-from plumbing.openapi import MISSING
-from plumbing.web import Etag, etagged, limited, public
+from programme.reference import provinces
 from reporting.api import answers
 from reporting.api.words import TERMS
 from reporting.domain.figures import Figures
 from reporting.domain.indicators import PLAIN, STAGES
 from reporting.store import Board
+from web.app import Etag, etagged, limited, public
+from web.openapi import MISSING
 
 CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {}}}}
 NO_ROUND = {MISSING: "round_unknown"}

@@ -7,16 +7,16 @@ from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.requests import Request
 
-from contracts.calendar import MONTHS_EN, MONTHS_FA, tehran_day, to_jalali
 from contracts.commands import Refused
-from contracts.policies import CURRENT, policy
-from contracts.reference import provinces
-from plumbing.pages import Pages, lang_of, pages
-from plumbing.web import limited, public
+from programme.calendar import MONTHS_EN, MONTHS_FA, tehran_day, to_jalali
+from programme.policies import CURRENT, policy
+from programme.reference import provinces
 from reporting.api import views
 from reporting.api.answers import TableName
 from reporting.api.data import board_of
 from reporting.domain.figures import Figures
+from web.app import limited, public
+from web.pages import Pages, lang_of, pages
 
 router = APIRouter(
     dependencies=[public(), limited("pages", per_minute=1_200)],

@@ -5,10 +5,10 @@ from fractions import Fraction
 from statistics import median_low
 from typing import Any
 
-from contracts.calendar import MONTHS_EN, MONTHS_FA, to_jalali
-from contracts.policies import Formula
-from contracts.reference import provinces
-from contracts.text import number
+from programme.calendar import MONTHS_EN, MONTHS_FA, to_jalali
+from programme.policies import Formula
+from programme.reference import provinces
+from programme.text import number
 from reporting.api.words import (
     BREAKS,
     DATA,

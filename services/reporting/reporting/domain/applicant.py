@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from contracts.commands import Said
+from contracts.commands import EventWithContext
 from contracts.envelope import Context, Envelope
 from contracts.events import (
     ApplicantAdmitted,
@@ -84,12 +84,12 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     recorded: int = 0  # machine time of the newest event, in milliseconds
 
 
-def decide(state: State, command: object, at: datetime) -> Sequence[Event | Said]:
+def decide(state: State, command: object, at: datetime) -> Sequence[Event | EventWithContext]:
     """Nobody asks reporting anything about an applicant."""
     return ()
 
 
-def react(state: State, heard: Envelope, at: datetime) -> Sequence[Event | Said]:
+def react(state: State, heard: Envelope, at: datetime) -> Sequence[Event | EventWithContext]:
     """Reporting remembers; it says nothing."""
     return ()
 

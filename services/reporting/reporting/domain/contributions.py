@@ -8,8 +8,8 @@ gives +1 on its first day and -1 on its end. Sums of deltas up to a day are ther
 from datetime import date
 from functools import lru_cache
 
-from contracts.calendar import working_days_between
-from contracts.policies import CURRENT, policy
+from programme.calendar import working_days_between
+from programme.policies import CURRENT, policy
 from reporting.domain import applicant, ledger
 from reporting.domain.applicant import Application
 

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import cached_property
 
-from contracts.calendar import month_end, month_of, tehran_day
-from contracts.policies import CURRENT, Policy, policy
-from contracts.reference import provinces
+from programme.calendar import month_end, month_of, tehran_day
+from programme.policies import CURRENT, Policy, policy
+from programme.reference import provinces
 from reporting.domain import round as rounds
 from reporting.domain.indicators import Counts, counts, total
 from reporting.domain.ranking import TABLES, Row, Score, Table, scores, table

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from contracts.policies import Formula
+from programme.policies import Formula
 from reporting.domain import contributions as c
 
 STAGES = ("stage_1", "stage_2", "stage_3")

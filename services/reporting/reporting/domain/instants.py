@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
-from contracts.calendar import tehran_day
+from programme.calendar import tehran_day
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -9,7 +9,7 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal
 from fractions import Fraction
 from functools import cached_property
 
-from contracts.policies import Formula
+from programme.policies import Formula
 from reporting.domain.indicators import (
     STAGES,
     Counts,

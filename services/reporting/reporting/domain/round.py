@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from contracts.commands import Said
+from contracts.commands import EventWithContext
 from contracts.envelope import Context, Envelope
 from contracts.events import Event, RoundOpened, RoundWindowSet
 from reporting.domain.instants import newest
@@ -27,12 +27,12 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
     recorded: int = 0  # machine time of the newest event, in milliseconds
 
 
-def decide(state: State, command: object, at: datetime) -> Sequence[Event | Said]:
+def decide(state: State, command: object, at: datetime) -> Sequence[Event | EventWithContext]:
     """Nobody asks reporting anything about a round."""
     return ()
 
 
-def react(state: State, heard: Envelope, at: datetime) -> Sequence[Event | Said]:
+def react(state: State, heard: Envelope, at: datetime) -> Sequence[Event | EventWithContext]:
     """Reporting remembers; it says nothing."""
     return ()
 

@@ -3,12 +3,13 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from plumbing import healing, mending, signin, web
-from plumbing.clock import Clock
-from plumbing.settings import Settings
-from plumbing.store import Store
+from base.clock import Clock
+from base.settings import Settings
+from kernel.store import Store
 from screening.api import cases, officers
 from screening.store import Cases
+from web import app, oidc_login
+from web.admin import dead_letters, replays
 
 PREFIX = "/screening"
 
@@ -21,9 +22,9 @@ def create(
     *,
     ready: Callable[[], Awaitable[list[str]]],
     lifespan: Any = None,
-) -> web.App:
+) -> app.App:
     """The API of screening over these records."""
-    return web.create_app(
+    return app.create_app(
         settings,
         "Screening",
         description="Who is eligible, and what an admitted applicant can make. No identity is ever here.",
@@ -33,8 +34,8 @@ def create(
         routers=[
             cases.router(store, questions, clock),
             officers.router(store, questions, clock),
-            mending.router(store, clock),
-            healing.router(store),
-            signin.router(),
+            dead_letters.router(store, clock),
+            replays.router(store),
+            oidc_login.router(),
         ],
     )

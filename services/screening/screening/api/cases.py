@@ -6,17 +6,18 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from contracts.calendar import day_end, day_start, tehran_day
+from base.clock import Clock
 from contracts.commands import Refused
-from contracts.reference import province as known_province
-from plumbing.asking import answer_each
-from plumbing.clock import Clock
-from plumbing.identity import Principal
-from plumbing.openapi import MISSING
-from plumbing.store import Ask, Store, execute
-from plumbing.web import Etag, Page, Paging, allow, etagged, idempotent, paged
+from kernel.commands import CommandMetadata, execute
+from kernel.store import Store
+from programme.calendar import day_end, day_start, tehran_day
+from programme.reference import province as known_province
 from screening.api import views
 from screening.store import Cases, Place, place_of
+from security.auth import Principal
+from web.app import Etag, Page, Paging, allow, etagged, idempotent, paged
+from web.idempotency import execute_each
+from web.openapi import MISSING
 
 READERS = ("screener", "manager", "labour_expert", "auditor")
 DECIDERS = ("screener", "manager")
@@ -68,7 +69,7 @@ def router(store: Store, questions: Cases, clock: Clock) -> APIRouter:
     async def decide_list(
         body: views.Decisions,
         principal: Annotated[Principal, allow(*DECIDERS)],
-        ask: Annotated[Ask, idempotent()],
+        ask: Annotated[CommandMetadata, idempotent()],
     ) -> views.Outcomes:
         """Decides on up to 500 cases; each item is answered for itself, in order.
 
@@ -91,7 +92,7 @@ def router(store: Store, questions: Cases, clock: Clock) -> APIRouter:
         id: str,
         body: views.Decision,
         principal: Annotated[Principal, allow(*DECIDERS)],
-        ask: Annotated[Ask, idempotent()],
+        ask: Annotated[CommandMetadata, idempotent()],
     ) -> views.Case:
         """Approves or rejects. Whoever registered the applicant may not; a rejection carries its reasons."""
         await found_case(questions, id, principal)
@@ -101,7 +102,7 @@ def router(store: Store, questions: Cases, clock: Clock) -> APIRouter:
     async def identify_list(
         body: views.Capacities,
         principal: Annotated[Principal, allow(*DECIDERS)],
-        ask: Annotated[Ask, idempotent()],
+        ask: Annotated[CommandMetadata, idempotent()],
     ) -> views.Outcomes:
         """Identifies the capacities of up to 500 applicants; each item is answered for itself, in order."""
         items = [(each.id, each.command()) for each in body.capacities]
@@ -112,7 +113,7 @@ def router(store: Store, questions: Cases, clock: Clock) -> APIRouter:
         id: str,
         body: views.Capacity,
         principal: Annotated[Principal, allow(*DECIDERS)],
-        ask: Annotated[Ask, idempotent()],
+        ask: Annotated[CommandMetadata, idempotent()],
     ) -> views.Case:
         """Tells what an admitted applicant can make; once for an application."""
         await found_case(questions, id, principal)
@@ -130,12 +131,12 @@ async def found_case(questions: Cases, subject: str, principal: Principal) -> An
 
 
 async def many(
-    store: Store, questions: Cases, clock: Clock, scope: str, items: Sequence[tuple[str, Any]], ask: Ask
+    store: Store, questions: Cases, clock: Clock, scope: str, items: Sequence[tuple[str, Any]], ask: CommandMetadata
 ) -> views.Outcomes:
     """Asks the same of many subjects in one transaction, each for itself."""
     inside = await questions.inside([subject for subject, _ in items], scope)
     answered = [
-        views.outcome(subject, done) for subject, done, _ in await answer_each(store, items, inside, clock, ask)
+        views.outcome(subject, done) for subject, done, _ in await execute_each(store, items, inside, clock, ask)
     ]
     refused = sum(each.code is not None for each in answered)
     return views.Outcomes(items=answered, done=len(answered) - refused, refused=refused)

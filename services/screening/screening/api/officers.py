@@ -12,24 +12,25 @@ from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from base.clock import Clock
+from base.ids import uuid7
 from contracts import codes
-from contracts.calendar import day_end, day_start, tehran_day, working_days_between
 from contracts.commands import Refused
-from contracts.policies import policy
-from contracts.refusals import KINDS, REFUSALS, sentence
-from plumbing.clock import Clock
-from plumbing.identity import Principal
-from plumbing.ids import uuid7
-from plumbing.pages import Pages, lang_of, pages
-from plumbing.record import Record
-from plumbing.store import Store, execute
-from plumbing.web import allow, ask_of
+from kernel.commands import execute
+from kernel.record import Record
+from kernel.store import Store
+from programme.calendar import day_end, day_start, tehran_day, working_days_between
+from programme.messages import MESSAGES, STATUSES, message_text
+from programme.policies import policy
 from screening.api.cases import DECIDERS, READERS, found_case
 from screening.api.views import case_file, due_of, findings
 from screening.domain.applicant import AWAITING_CAPACITY, OPEN, stage_of
 from screening.domain.capacity import IdentifyCapacity
 from screening.domain.case import REJECTED, Decide
 from screening.store import Cases, Place, place_of
+from security.auth import Principal
+from web.app import allow, metadata_of
+from web.pages import Pages, lang_of, pages
 
 HOME = "/screening/"
 ROWS = 40
@@ -150,7 +151,7 @@ def router(store: Store, questions: Cases, clock: Clock) -> APIRouter:
             typed.setdefault(name, []).append(value if isinstance(value, str) else "")
         key = (typed.pop("key", None) or [""])[0]
         try:
-            await execute(store, id, command, clock, ask_of(request, officer, key, typed))
+            await execute(store, id, command, clock, metadata_of(request, officer, key, typed))
         except Refused as refused:
             return await _case(request, id, officer, refused=refused, typed=typed)
         return RedirectResponse(f"{HOME}cases/{id}?done=true", 303)
@@ -169,7 +170,7 @@ def router(store: Store, questions: Cases, clock: Clock) -> APIRouter:
         return desk().render(
             request,
             "case.html",
-            status=KINDS[REFUSALS[refused.code].kind] if refused else 200,
+            status=STATUSES[MESSAGES[refused.code].kind] if refused else 200,
             officer=officer,
             may_decide=bool(officer.roles & set(DECIDERS)),
             case=case_file(record, await questions.history(id)),
@@ -229,7 +230,7 @@ def _errors(record: Record, refused: Refused | None, lang: str) -> Errors:
     if refused is None:
         return []
     if refused.code != "not_eligible":
-        return [{"field": refused.field or "outcome", "message": sentence(refused.code, lang, **refused.details)}]
+        return [{"field": refused.field or "outcome", "message": message_text(refused.code, lang, **refused.details)}]
     broken = [each for each in findings(record.state) if each.rule in refused.details["rules"]]
     text = " ".join(each.fa if lang == "fa" else each.en for each in broken)
     said = (

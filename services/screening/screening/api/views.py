@@ -7,16 +7,16 @@ import msgspec
 from pydantic import BaseModel, Field
 
 from contracts.envelope import Envelope
-from contracts.policies import policy
-from contracts.refusals import sentence
-from plumbing.record import Record
-from plumbing.store import Done
-from plumbing.web import Body
+from kernel.commands import Result
+from kernel.record import Record
+from programme.messages import message_text
+from programme.policies import policy
 from screening.domain import applicant
 from screening.domain.applicant import AWAITING_CAPACITY, DECIDED, IDENTIFIED, State, facts_of, holder_of, stage_of
 from screening.domain.capacity import IdentifyCapacity
 from screening.domain.case import APPROVED, Decide
 from screening.domain.eligibility import Finding, trace, trace_of_decision
+from web.app import Body
 
 LIST = 500  # items that may come at once
 Code = Field(max_length=40)
@@ -201,9 +201,9 @@ def case_file(record: Record, history: list[Envelope]) -> CaseFile:
     )
 
 
-def outcome(subject: str, became: Done | Exception) -> Outcome:
+def outcome(subject: str, became: Result | Exception) -> Outcome:
     """What became of one item."""
-    if isinstance(became, Done):
+    if isinstance(became, Result):
         stage = stage_of(became.record.state)
         return Outcome.model_construct(id=subject, state=stage, repeated=became.repeated or None)
     code, details = getattr(became, "code", "idempotency_key_reused"), getattr(became, "details", {})
@@ -211,8 +211,8 @@ def outcome(subject: str, became: Done | Exception) -> Outcome:
         id=subject,
         code=code,
         field=getattr(became, "field", "") or None,
-        detail=sentence(code, "en", **details),
-        detail_fa=sentence(code, "fa", **details),
+        detail=message_text(code, "en", **details),
+        detail_fa=message_text(code, "fa", **details),
     )
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from contracts.calendar import day_end
 from contracts.commands import Refused, Tick
 from contracts.envelope import Context, Envelope
 from contracts.events import (
@@ -29,6 +28,7 @@ from contracts.events import (
     CaseOpened,
     Event,
 )
+from programme.calendar import day_end
 from screening.domain import capacity as capacities
 from screening.domain import case as cases
 from screening.domain.capacity import Capacity, IdentifyCapacity

@@ -6,12 +6,12 @@ from datetime import date, datetime
 import msgspec
 from msgspec.structs import replace
 
-from contracts.calendar import add_working_days, day_end, tehran_day
 from contracts.codes import MONTHLY_BANDS, NEEDS, PRODUCT_GROUPS, SKILL_LEVELS, UNITS
 from contracts.commands import Refused
 from contracts.envelope import Envelope
 from contracts.events import CapacityBreached, CapacityIdentified, CapacityRequested, Event
-from contracts.policies import policy
+from programme.calendar import add_working_days, day_end, tehran_day
+from programme.policies import policy
 
 
 class Capacity(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -6,12 +6,12 @@ from datetime import date, datetime
 import msgspec
 from msgspec.structs import replace
 
-from contracts.calendar import add_working_days, day_end, tehran_day, working_hours_between
 from contracts.codes import APPROVAL_REASONS, OUTCOMES, REJECTION_REASONS
 from contracts.commands import Refused
 from contracts.envelope import Envelope
 from contracts.events import CaseBreached, CaseDecided, CaseOpened, Event
-from contracts.policies import policy
+from programme.calendar import add_working_days, day_end, tehran_day, working_hours_between
+from programme.policies import policy
 from screening.domain.eligibility import Facts, broken
 
 APPROVED, REJECTED = "approved", "rejected"

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from contracts.codes import AGE_BANDS
-from contracts.policies import Policy
-from contracts.reference import job_fields
+from programme.policies import Policy
+from programme.reference import job_fields
 
 DERIVED, TELEPHONE, OFFICER, NOBODY = "derived", "telephone", "officer", ""  # where an answer comes from
 

@@ -1,0 +1,1 @@
+"""The development issuer: OpenID Connect sign-in with a role picker."""

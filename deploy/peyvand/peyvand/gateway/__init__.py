@@ -1,0 +1,1 @@
+"""The gateway: a reverse proxy that serves everything at one address in development."""

@@ -1,0 +1,193 @@
+"""The programme's calendar: days in Tehran, Jalali dates, working days; pure, from the tables of `reference`."""
+
+import re
+from bisect import bisect_right
+from datetime import UTC, date, datetime, time, timedelta
+from functools import cache, lru_cache
+from zoneinfo import ZoneInfo
+
+from persiantools.jdatetime import JalaliDate
+
+from contracts.commands import Refused
+from programme import reference
+from programme.text import digits, persian_digits
+
+TEHRAN = ZoneInfo("Asia/Tehran")  # +03:30 the whole year since 2022-09-22, and not before
+MONTHS_FA = (
+    *("فروردین", "اردیبهشت", "خرداد", "تیر", "مرداد", "شهریور"),
+    *("مهر", "آبان", "آذر", "دی", "بهمن", "اسفند"),
+)
+MONTHS_EN = (
+    *("Farvardin", "Ordibehesht", "Khordad", "Tir", "Mordad", "Shahrivar"),
+    *("Mehr", "Aban", "Azar", "Dey", "Bahman", "Esfand"),
+)
+WEEKDAYS_FA = ("دوشنبه", "سه‌شنبه", "چهارشنبه", "پنجشنبه", "جمعه", "شنبه", "یکشنبه")  # from Monday
+WEEKDAYS_EN = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+GREGORIAN_EN = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
+OFFICE_OPENS, OFFICE_HOURS = time(8), 8  # a working day, for clocks that count hours
+
+_FRIDAY = 4
+_GREGORIAN_YEARS = 1700  # a year from here on is no Jalali one
+_DATE = re.compile(r"(\d{4})([-/.])(\d{1,2})\2(\d{1,2})")
+_AGE_BANDS = ((55, "55+"), (45, "45-54"), (35, "35-44"), (25, "25-34"), (18, "18-24"))
+
+
+def tehran_day(instant: datetime) -> date:
+    """The day in Tehran of an instant."""
+    return instant.astimezone(TEHRAN).date()
+
+
+@lru_cache(maxsize=4096)
+def day_start(day: date) -> datetime:
+    """The first instant of a day in Tehran, in UTC."""
+    return datetime(day.year, day.month, day.day, tzinfo=TEHRAN).astimezone(UTC)
+
+
+def day_end(day: date) -> datetime:
+    """The instant at which a day in Tehran is over, the first of the next, in UTC."""
+    return day_start(day + timedelta(1))
+
+
+def is_working_day(day: date) -> bool:
+    """Neither Friday nor a public holiday; a Thursday is one. Beyond the years of the table only Fridays are off."""
+    return day.weekday() != _FRIDAY and day not in _holidays()
+
+
+@lru_cache(maxsize=16384)
+def add_working_days(day: date, n: int) -> date:
+    """The n-th working day after a day; with 0 the day itself."""
+    while n > 0:
+        day += timedelta(1)
+        n -= is_working_day(day)
+    return day
+
+
+def working_days_between(a: date, b: date) -> int:
+    """How many working days lie after `a`, up to and with `b`; 0 where `b` is not later."""
+    return max(0, _working_days_until(b) - _working_days_until(a))
+
+
+def working_hours_between(a: datetime, b: datetime) -> int:
+    """Whole working hours between two instants, eight a working day from 08:00 in Tehran; 0 where `b` is not later."""
+    return max(0, int((_worked_until(b) - _worked_until(a)) // timedelta(hours=1)))
+
+
+def to_jalali(day: date) -> tuple[int, int, int]:
+    """Year, month and day in the Jalali calendar."""
+    jalali = JalaliDate(day)  # type: ignore[no-untyped-call]
+    return jalali.year, jalali.month, jalali.day
+
+
+def from_jalali(year: int, month: int, day: int) -> date:
+    """The day with this Jalali date. Raises ValueError where there is none, as 30 Esfand 1404."""
+    gregorian = JalaliDate(year, month, day).to_gregorian()  # type: ignore[no-untyped-call]
+    return date(gregorian.year, gregorian.month, gregorian.day)
+
+
+def jalali_text(day: date) -> str:
+    """2025-09-27 -> `1404-07-05`."""
+    return "{:04d}-{:02d}-{:02d}".format(*to_jalali(day))
+
+
+def parse_jalali(text: str, field: str = "") -> date:
+    """The day of a Jalali date as typed: `1404-07-05`, `۱۴۰۴/۷/۵`. Raises Refused: date_invalid."""
+    try:
+        year, month, day = _parts(text)
+        if year >= _GREGORIAN_YEARS:
+            raise ValueError("a Gregorian year")
+        return from_jalali(year, month, day)
+    except ValueError as e:
+        raise Refused("date_invalid", field=field) from e
+
+
+def parse_date(text: str, field: str = "") -> date:
+    """The day of a Jalali date, or of a Gregorian one where the year is 1700 or later. Raises Refused: date_invalid."""
+    try:
+        year, month, day = _parts(text)
+        return date(year, month, day) if year >= _GREGORIAN_YEARS else from_jalali(year, month, day)
+    except ValueError as e:
+        raise Refused("date_invalid", field=field) from e
+
+
+def month_of(day: date) -> str:
+    """The Jalali month of a day: `1404-07`."""
+    return jalali_text(day)[:7]
+
+
+def month_start(period: str) -> date:
+    """The first day of a Jalali month. Raises ValueError."""
+    year, month = map(int, period.split("-"))
+    return from_jalali(year, month, 1)
+
+
+def month_end(period: str) -> date:
+    """The last day of a Jalali month: `1403-12` -> 30 Esfand. Raises ValueError."""
+    year, month = map(int, period.split("-"))
+    following = from_jalali(year + 1, 1, 1) if month == 12 else from_jalali(year, month + 1, 1)
+    return following - timedelta(1)
+
+
+def long_date(day: date, lang: str) -> str:
+    """`دوشنبه ۵ آبان ۱۴۰۴`, or `Monday 5 Aban 1404 (27 October 2025)`."""
+    y, m, d = to_jalali(day)
+    if lang == "fa":
+        return persian_digits(f"{WEEKDAYS_FA[day.weekday()]} {d} {MONTHS_FA[m - 1]} {y}")
+    gregorian = f"{day.day} {GREGORIAN_EN[day.month - 1]} {day.year}"
+    return f"{WEEKDAYS_EN[day.weekday()]} {d} {MONTHS_EN[m - 1]} {y} ({gregorian})"
+
+
+def long_time(instant: datetime, lang: str) -> str:
+    """`دوشنبه ۵ آبان ۱۴۰۴، ساعت ۱۰:۴۲`, or `Monday 5 Aban 1404 (27 October 2025), 10:42`; the clock of Tehran."""
+    local = instant.astimezone(TEHRAN)
+    if lang == "fa":
+        return f"{long_date(local.date(), lang)}، ساعت {persian_digits(local.strftime('%H:%M'))}"
+    return f"{long_date(local.date(), lang)}, {local.strftime('%H:%M')}"
+
+
+def age_on(birth: date, day: date) -> int:
+    """Whole years by Jalali birthdays; who was born on 30 Esfand grows older on 1 Farvardin in common years."""
+    (y1, *born), (y2, *today) = to_jalali(birth), to_jalali(day)
+    return y2 - y1 - (today < born)
+
+
+def age_band(age: int) -> str:
+    """The band of `codes.AGE_BANDS`. Raises ValueError below 18."""
+    for least, band in _AGE_BANDS:
+        if age >= least:
+            return band
+    raise ValueError("no band below 18")
+
+
+def _parts(text: str) -> tuple[int, int, int]:
+    found = _DATE.fullmatch(digits(text).strip())
+    if found is None:
+        raise ValueError("not a date")
+    return int(found[1]), int(found[3]), int(found[4])
+
+
+@cache
+def _holidays() -> frozenset[date]:
+    return frozenset(each.day for each in reference.holidays())
+
+
+@cache
+def _holidays_beside_fridays() -> list[int]:
+    return sorted(each.toordinal() for each in _holidays() if each.weekday() != _FRIDAY)
+
+
+def _working_days_until(day: date) -> int:
+    ordinal = day.toordinal()  # 1 was a Monday, so 5, 12, 19 ... are Fridays
+    return ordinal - (ordinal + 2) // 7 - bisect_right(_holidays_beside_fridays(), ordinal)
+
+
+def _worked_until(instant: datetime) -> timedelta:
+    local = instant.astimezone(TEHRAN)
+    day = local.date()
+    before = timedelta(hours=OFFICE_HOURS) * _working_days_until(day - timedelta(1))
+    if not is_working_day(day):
+        return before
+    today = local.replace(tzinfo=None) - datetime.combine(day, OFFICE_OPENS)
+    return before + min(max(today, timedelta(0)), timedelta(hours=OFFICE_HOURS))

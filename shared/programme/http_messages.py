@@ -1,0 +1,184 @@
+"""How the doors say no to a request that no rule has seen yet: its shape, its size, who asks, how often."""
+
+# Three lines each: code and kind, the Persian sentence, the English sentence. Alphabetical.
+HTTP_MESSAGES = """
+batch_too_long invalid
+فهرست را کوتاه‌تر کنید: در هر بار حداکثر {limit} ردیف پذیرفته می‌شود.
+Shorten the list: at most {limit} rows are accepted at a time.
+
+body_expected invalid
+یک شیء JSON با نام‌هایی بفرستید که راهنمای API برای این کار آورده است.
+Send one JSON object with the names that the API description gives for this.
+
+code_unknown invalid
+یکی از گزینه‌های فهرست را انتخاب کنید.
+Choose one of the listed values.
+
+columns_unknown invalid
+نام ستون‌های پرونده را درست کنید؛ ستون‌های لازم: {columns}.
+Correct the column names of the file; these are needed: {columns}.
+
+cross_site forbidden
+این درخواست از سایت دیگری آمده است. صفحه را از همین سایت باز کنید و دوباره بفرستید.
+This request came from another site. Open the page on this site and send it again.
+
+cursor_invalid malformed
+این نشانی صفحه دیگر معتبر نیست. از صفحهٔ نخست فهرست آغاز کنید.
+This page of the list is no longer valid. Start from its first page.
+
+failed failed
+خطایی در سامانه رخ داد و ثبت شد. کمی بعد دوباره بکوشید و اگر ماند، این شماره را به پشتیبانی بدهید.
+Something went wrong on our side and was recorded. Try again shortly; if it stays, give this number to support.
+
+forbidden forbidden
+این کار در اختیار شما نیست. اگر باید باشد، به مدیر طرح در استان بگویید.
+This is not yours to do. If it should be, tell the plan's manager in your province.
+
+history_full busy
+پروندهٔ این مورد پر شده است. لطفاً به پشتیبانی سامانه خبر دهید.
+The history of this record is full. Please tell the operators of the system.
+
+host_unknown malformed
+این درخواست به نشانی دیگری فرستاده شده است. نشانی رسمی سامانه را باز کنید.
+This request was sent to another address. Open the official address of the programme.
+
+idempotency_key_invalid malformed
+کلید تکرار باید ۸ تا ۱۲۸ نویسهٔ سادهٔ لاتین باشد.
+The idempotency key must be 8 to 128 plain ASCII characters.
+
+idempotency_key_missing malformed
+برای این کار سرآیند Idempotency-Key را هم بفرستید.
+Send the Idempotency-Key header with this request.
+
+idempotency_key_reused invalid
+این کلید تکرار پیش‌تر برای درخواست دیگری به کار رفته است. کلید تازه‌ای بسازید.
+This idempotency key was used for a different request. Make a new one.
+
+intake_full busy
+سامانه اکنون تا سقف گنجایشش درخواست دارد. چیزی ثبت نشد؛ {seconds} ثانیهٔ دیگر دوباره بفرستید.
+The system holds all it can for now. Nothing was recorded; send it again in {seconds} seconds.
+
+json_invalid malformed
+این متن JSON نیست: نویسهٔ {position} را ببینید، درست کنید و دوباره بفرستید.
+This is no JSON: look at character {position}, correct it and send it again.
+
+letter_unknown invalid
+این شناسهٔ نامهٔ مرده نیست: {letter}. آن را از فهرست بردارید.
+This is no dead letter's id: {letter}. Take it from the list.
+
+malformed malformed
+درخواست خوانده نشد. آن را با راهنمای API بسنجید، با نویسه‌گذاری UTF-8 بنویسید و دوباره بفرستید.
+The request could not be read. Compare it with the API description, write it in UTF-8 and send it again.
+
+media_type media
+محتوا را با نوع {expected} بفرستید.
+Send the content as {expected}.
+
+method_not_allowed method
+این نشانی چنین درخواستی را نمی‌پذیرد.
+This address does not accept that method.
+
+missing_field invalid
+این بخش را هم پر کنید.
+Fill this in as well.
+
+not_found missing
+چیزی با این نشانی پیدا نشد. نشانی را دوباره نگاه کنید.
+Nothing was found here. Check the address.
+
+nothing_parked conflict
+از این فرستنده رویدادی در انتظار نیست. فهرست را دوباره ببینید.
+Nothing of this source waits here. Look at the list again.
+
+number_too_large invalid
+عددی بنویسید که از {limit} بزرگ‌تر نباشد.
+Enter a number that is at most {limit}.
+
+number_too_small invalid
+عددی بنویسید که از {limit} کوچک‌تر نباشد.
+Enter a number that is at least {limit}.
+
+record_full conflict
+در این پرونده بیش از {limit} رویداد ثبت شده است و دیگر جا ندارد. لطفاً به پشتیبانی خبر دهید.
+This record holds {limit} events and has no room for more. Please tell the support.
+
+restoring busy
+سامانه پس از بازگرداندن پشتیبان، کارنامه‌اش را کامل می‌کند. چیزی ثبت نشد؛ {seconds} ثانیهٔ دیگر دوباره بفرستید.
+The system completes its records after a restore. Nothing was recorded; send it again in {seconds} seconds.
+
+row_invalid invalid
+ردیف {row} را درست کنید.
+Correct row {row}.
+
+row_repeated invalid
+این شناسه در فهرست دوباره آمده است؛ فقط ردیف نخست به حساب آمد.
+This identifier occurs again in the list; only the first row counted.
+
+rows_invalid invalid
+هیچ ردیفی ثبت نشد. {count} ردیف را درست کنید و پرونده را دوباره بفرستید.
+No row was taken. Correct {count} rows and send the file again.
+
+scope_other forbidden
+این کار فقط برای استان خودتان ممکن است.
+You can do this for your own province only.
+
+sign_in_failed malformed
+ورود کامل نشد. دوباره از صفحهٔ ورود آغاز کنید.
+The sign-in did not complete. Start it again.
+
+taken conflict
+این مقدار پیش‌تر ثبت شده است و نمی‌تواند دوباره به کار رود.
+This value is already in use and cannot be used twice.
+
+too_few_items invalid
+دست‌کم {limit} مورد بنویسید.
+Give at least {limit} items.
+
+too_large too_large
+درخواست بزرگ‌تر از {limit} کیلوبایت است. آن را به چند بخش تقسیم کنید.
+The request is larger than {limit} kilobytes. Divide it into parts.
+
+too_long invalid
+کوتاه‌تر بنویسید: حداکثر {limit} نویسه.
+Shorten this to at most {limit} characters.
+
+too_many_items invalid
+فهرست را کوتاه‌تر کنید: حداکثر {limit} مورد پذیرفته می‌شود.
+Shorten the list: at most {limit} items are accepted.
+
+too_many_requests limited
+درخواست‌های پی‌درپی شما زیاد بود. {seconds} ثانیهٔ دیگر دوباره بفرستید.
+Too many requests in a row. Send it again in {seconds} seconds.
+
+too_short invalid
+کامل‌تر بنویسید: دست‌کم {limit} نویسه.
+Write at least {limit} characters.
+
+topic_unheard invalid
+این سرویس به این موضوع گوش نمی‌دهد؛ موضوع‌هایش این‌هاست: {topics}.
+This service does not hear that topic; it hears {topics}.
+
+two_persons_needed forbidden
+کنار گذاشتن بیش از {limit} نامه از یک گونه، کار دو نفر است.
+Giving up more than {limit} letters of one kind takes two persons.
+
+unauthenticated unauthenticated
+برای ادامه وارد سامانه شوید.
+Sign in to go on.
+
+unavailable busy
+سامانه چند لحظه در دسترس نیست. چیزی ثبت نشد؛ کمی بعد دوباره بفرستید.
+The system is away for a moment. Nothing was recorded; send it again shortly.
+
+unknown_field invalid
+این بخش شناخته نیست؛ آن را بردارید.
+This field is not known; remove it.
+
+value_invalid invalid
+این مقدار پذیرفتنی نیست. لطفاً دوباره نگاه کنید.
+This value is not acceptable. Please check it.
+
+wrong_type invalid
+مقدار این بخش به شکل درست نوشته نشده است.
+The value of this field is not of the right type.
+"""

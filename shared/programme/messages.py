@@ -1,0 +1,283 @@
+"""Every way the programme says no: a code, a kind, and a sentence in Persian and English that says what to do."""
+
+from datetime import date, datetime
+from typing import Any
+
+import msgspec
+
+from programme import calendar, text
+from programme.http_messages import HTTP_MESSAGES
+
+STATUSES = {
+    "malformed": 400,
+    "unauthenticated": 401,
+    "forbidden": 403,
+    "missing": 404,
+    "method": 405,
+    "conflict": 409,
+    "too_large": 413,
+    "media": 415,
+    "invalid": 422,
+    "limited": 429,
+    "failed": 500,
+    "busy": 503,
+}
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One way to say no; `{names}` in the sentences are filled from the details of the refusal."""
+
+    code: str
+    kind: str  # one of KINDS
+    fa: str
+    en: str
+
+
+# What the rules refuse; what the doors refuse before any rule is asked stands in `doors`.
+# Three lines each: code and kind, the Persian sentence, the English sentence. Alphabetical.
+_TABLE = """
+already_decided conflict
+دربارهٔ این پرونده پیش‌تر تصمیم گرفته شده است.
+This case has already been decided.
+
+already_registered conflict
+با این کد ملی در این دوره درخواستی ثبت شده است. با کد پیگیری‌تان می‌توانید آن را ببینید.
+An application with this ID is already registered in this round. You can follow it with your tracking code.
+
+already_withdrawn conflict
+این درخواست پیش‌تر پس گرفته شده است.
+This application has already been withdrawn.
+
+birth_date_future invalid
+تاریخ تولد در آینده است. لطفاً آن را از روی کارت دوباره بخوانید.
+This birth date lies in the future. Please read it from your card again.
+
+birth_date_implausible invalid
+این تاریخ تولد خیلی دور است. لطفاً سال را دوباره نگاه کنید.
+This birth date is too long ago. Please check the year.
+
+capacity_known conflict
+ظرفیت این متقاضی پیش‌تر شناسایی شده است.
+This applicant's capacity has already been identified.
+
+closes_before_opens invalid
+پایان مهلت را بعد از آغاز آن بگذارید.
+Set the end of the window after its beginning.
+
+connection_ended conflict
+این اتصال پایان یافته است.
+This connection has ended.
+
+connection_unknown missing
+چنین اتصالی پیدا نشد. شناسه را دوباره نگاه کنید.
+There is no such connection. Check the identifier.
+
+consent_missing invalid
+برای ادامه، متن رضایت را بخوانید و بپذیرید.
+To go on, read the consent text and accept it.
+
+county_not_in_province invalid
+این شهرستان در استانی که انتخاب کرده‌اید نیست. شهرستان را دوباره انتخاب کنید.
+This county is not in the province you chose. Choose the county again.
+
+county_unknown invalid
+شهرستان را از فهرست انتخاب کنید.
+Choose the county from the list.
+
+date_invalid invalid
+این تاریخ در تقویم نیست. سال، ماه و روز را به همین ترتیب بنویسید؛ مثلاً ۱۳۷۵-۰۷-۰۵.
+There is no such day. Write year, month and day in this order, for example 1375-07-05.
+
+evidence_beyond_role forbidden
+شما مدرک را تا {highest} ثبت می‌کنید؛ بالاتر از آن را کسی دیگر باید ثابت کند.
+You may record evidence up to {highest}; what is above must be proven by somebody else.
+
+evidence_not_allowed invalid
+این مدرک را نمی‌توان اینجا ثبت کرد. یکی از E0 تا E3 را انتخاب کنید.
+This evidence cannot be recorded here. Choose one of E0 to E3.
+
+evidence_not_higher conflict
+مدرک تازه باید بالاتر از {evidence} باشد که ثبت شده است.
+The new evidence must be above {evidence}, which is already recorded.
+
+field_not_open invalid
+این رشته در این دوره باز نیست. رشتهٔ دیگری انتخاب کنید.
+This job field is not open in this round. Choose another one.
+
+field_unknown invalid
+رشته را از فهرست انتخاب کنید.
+Choose the job field from the list.
+
+intake_closed conflict
+ثبت‌نام در این استان اکنون باز نیست. تاریخ‌ها را در صفحهٔ دوره ببینید.
+Registration in this province is not open now. See the dates on the page of the round.
+
+lead_unknown invalid
+این پیشران ثبت نشده است. شناسهٔ پیشران را دوباره نگاه کنید.
+This lead enterprise is not enlisted. Check its identifier.
+
+mobile_invalid invalid
+شمارهٔ همراه را با ۱۱ رقم و با ۰۹ در آغاز بنویسید؛ مثلاً ۰۹۱۲۱۲۳۴۵۶۷.
+Write the mobile number with 11 digits beginning with 09, for example 09121234567.
+
+name_invalid invalid
+نام را همان‌گونه که روی کارت ملی است بنویسید.
+Write the name as it stands on the national card.
+
+named_twice invalid
+همین مورد در ردیف {row} هم آمده است. یکی را بردارید.
+The same stands in row {row} already. Remove one of them.
+
+national_id_check_digit invalid
+رقم آخر کد ملی با بقیه نمی‌خواند. لطفاً از روی کارت دوباره بخوانید.
+The last digit does not fit the others. Please read the number from your card again.
+
+national_id_impossible invalid
+چنین کد ملی‌ای صادر نمی‌شود. لطفاً از روی کارت دوباره بخوانید.
+No such national ID is issued. Please read the number from your card again.
+
+national_id_length invalid
+کد ملی ۱۰ رقم دارد. لطفاً همهٔ رقم‌ها را بنویسید.
+A national ID has 10 digits. Please write all of them.
+
+national_id_letter invalid
+در جای {position} کد ملی رقم نیست. لطفاً فقط رقم بنویسید.
+Character {position} of the national ID is not a digit. Please write digits only.
+
+no_case_waits missing
+اکنون هیچ پروندهٔ بازی در حوزهٔ شما نیست که کسی برنداشته باشد. چند دقیقهٔ دیگر دوباره نگاه کنید.
+No open case in your area waits for somebody now. Look again in a few minutes.
+
+no_open_case conflict
+برای این متقاضی پروندهٔ بازی نیست.
+This applicant has no open case.
+
+not_admitted conflict
+این متقاضی هنوز در سهمیه پذیرفته نشده است.
+This applicant has not been admitted to a seat yet.
+
+not_eligible conflict
+با قواعدی که برقرار نیست نمی‌توان پذیرفت: {rules}.
+Conditions that do not hold forbid an approval: {rules}.
+
+not_ready conflict
+این تولیدکننده هنوز آمادهٔ اتصال نیست؛ نخست باید ظرفیتش شناسایی شود.
+This producer is not ready for a market yet; the capacity has to be identified first.
+
+not_registered missing
+چنین درخواستی پیدا نشد. شناسه را دوباره نگاه کنید.
+There is no such application. Check the identifier.
+
+offer_closed conflict
+به این پیشنهاد پیش‌تر پاسخ داده شده است.
+This offer has already been answered.
+
+offer_not_accepted conflict
+این پیشنهاد پذیرفته نشده، یا برای کانال دیگری است.
+This offer has not been accepted, or it is for another channel.
+
+offer_unknown missing
+چنین پیشنهادی پیدا نشد. شناسه را دوباره نگاه کنید.
+There is no such offer. Check the identifier.
+
+outcome_unknown invalid
+نتیجه را «پذیرفته» یا «رد» بگذارید.
+Choose approved or rejected.
+
+policy_unknown invalid
+چنین نسخه‌ای از قواعد منتشر نشده است؛ نسخه‌های منتشرشده: {known}.
+No such version of the policies was published; these were: {known}.
+
+province_code_old invalid
+کد {given} از شماره‌گذاری پیش از آذر ۱۳۹۹ است. پرونده را با کدهای کنونی استان‌ها بفرستید.
+Code {given} is from the numbering before November 2020. Send the file with the present province codes.
+
+province_name_mismatch invalid
+کد {given} از آنِ «{expected}» است، نه «{name}». کد و نام را یکی کنید.
+Code {given} is {expected}, not {name}. Make code and name agree.
+
+province_unknown invalid
+استان را از فهرست انتخاب کنید.
+Choose the province from the list.
+
+quota_below_admitted conflict
+سهمیه را کمتر از {admitted} نگذارید؛ این تعداد هم‌اکنون پذیرفته شده‌اند.
+Do not set the quota below {admitted}; that many hold seats now.
+
+quota_invalid invalid
+سهمیه را با عدد درست بنویسید؛ از ۰ تا {limit}.
+Write the quota as a whole number from 0 to {limit}.
+
+reason_unknown invalid
+دلیل را از فهرست انتخاب کنید.
+Choose the reason from the list.
+
+reasons_missing invalid
+برای رد درخواست دست‌کم یک دلیل انتخاب کنید.
+To reject an application choose at least one reason.
+
+registrar_may_not_screen forbidden
+این متقاضی را شما ثبت‌نام کرده‌اید؛ پرونده را همکار دیگری بررسی می‌کند.
+You registered this applicant; a colleague decides this case.
+
+round_exists conflict
+این دوره پیش‌تر با شرایط دیگری باز شده است.
+This round was already opened with other terms.
+
+round_unknown missing
+چنین دوره‌ای پیدا نشد. شمارهٔ دوره را دوباره نگاه کنید.
+There is no such round. Check its number.
+
+tracking_code_unknown missing
+درخواستی با این کد پیگیری پیدا نشد. کد را حرف‌به‌حرف دوباره نگاه کنید.
+No application has this tracking code. Please check it character by character.
+
+underage invalid
+برای ثبت‌نام باید دست‌کم {minimum} سال داشته باشید.
+You must be at least {minimum} years old to register.
+
+window_outside_round invalid
+مهلت استان را درون مهلت دوره بگذارید.
+Set the window of the province within that of the round.
+"""
+
+
+def _parse(table: str) -> dict[str, Message]:
+    refusals: dict[str, Message] = {}
+    for entry in table.strip().split("\n\n"):
+        head, fa, en = entry.split("\n")
+        code, kind = head.split(" ")
+        if kind not in STATUSES or code in refusals:
+            raise ValueError(f"refusal {code}: unknown kind {kind}, or told twice")
+        refusals[code] = Message(code, kind, fa, en)
+    return refusals
+
+
+MESSAGES: dict[str, Message] = _parse(_TABLE.strip() + "\n\n" + HTTP_MESSAGES.strip())
+
+
+class _Filled(dict[str, str]):
+    def __missing__(self, name: str) -> str:
+        return "…"
+
+
+def message_text(code: str, lang: str, **details: Any) -> str:
+    """The sentence of a refusal in `fa` or `en`, its names filled; what the details lack stands as an ellipsis.
+
+    A code that the table lacks reads as `malformed` (a test keeps that from happening).
+    """
+    refusal = MESSAGES.get(code, MESSAGES["malformed"])
+    said = refusal.fa if lang == "fa" else refusal.en
+    return said.format_map(_Filled({name: _shown(value, lang) for name, value in details.items()}))
+
+
+def _shown(value: Any, lang: str) -> str:
+    if isinstance(value, bool):
+        return str(value)
+    if isinstance(value, int):
+        return text.number(value, lang)
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return calendar.long_date(value, lang)
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return ("، " if lang == "fa" else ", ").join(_shown(each, lang) for each in value)
+    return str(value)

@@ -1,0 +1,54 @@
+"""The numbers people type to say who they are: the national ID (کد ملی) and the mobile."""
+
+import re
+
+from contracts.commands import Refused
+from programme.text import digits
+
+_SEPARATORS = re.compile("[\\s\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff./_()\\[\\]\u2010-\u2015\u2212-]")
+_MOBILE = re.compile(r"(?:\+98|0098|98|0)?(9\d{9})")
+
+
+def national_id(typed: str, field: str = "national_id") -> str:
+    """The ten digits of a national ID as typed: both families of digits, separators, zeros lost by a spreadsheet.
+
+    Raises Refused: national_id_letter (with the position), national_id_length, national_id_impossible, or
+    national_id_check_digit. One random number in ten passes, so this says nothing about whose it is.
+    """
+    plain = digits(typed.strip())
+    for position, character in enumerate(plain, 1):
+        if not character.isascii() or not character.isdigit():
+            if _SEPARATORS.fullmatch(character):
+                continue
+            raise Refused("national_id_letter", field=field, position=position)
+    number = _SEPARATORS.sub("", plain)
+    if not 8 <= len(number) <= 10:
+        raise Refused("national_id_length", field=field)
+    number = number.zfill(10)
+    if len(set(number)) == 1 or number.startswith("000") or number[3:9] == "000000":
+        raise Refused("national_id_impossible", field=field)
+    if number[9] != check_digit(number[:9]):
+        raise Refused("national_id_check_digit", field=field)
+    return number
+
+
+def check_digit(nine: str) -> str:
+    """The tenth digit of a national ID with these nine."""
+    remainder = sum(int(digit) * weight for digit, weight in zip(nine, range(10, 1, -1), strict=True)) % 11
+    return str(remainder if remainder < 2 else 11 - remainder)
+
+
+def mask_national_id(number: str) -> str:
+    """A national ID as officers see it: `9990000018` -> `999****018`."""
+    return f"{number[:3]}****{number[7:]}"
+
+
+def mobile(typed: str, field: str = "mobile") -> str:
+    """A mobile number in E.164, `+989xxxxxxxxx`, from any usual way to write it. Raises Refused: mobile_invalid.
+
+    Operators' prefixes are not looked up: new ranges come, and numbers move between operators.
+    """
+    found = _MOBILE.fullmatch(_SEPARATORS.sub("", digits(typed)))
+    if found is None:
+        raise Refused("mobile_invalid", field=field)
+    return f"+98{found[1]}"

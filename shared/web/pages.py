@@ -1,0 +1,237 @@
+"""Server-rendered pages: one Jinja environment a service, Persian first, with the marks that stand inside tables."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from programme import calendar, reference, text
+
+STATIC = Path(__file__).parent / "static"
+Number = int | float | Decimal | Fraction
+
+LANGUAGES = ("fa", "en")
+LANGUAGE_COOKIE = "peyvand_lang"
+KNOTS_A_ROW, KNOTS_A_COLUMN = 54, 4  # of the funnel
+NUMBER_MARK = "\u061c"  # keeps a percent sign behind its number whatever letter stands before it
+
+
+class Pages:
+    """The pages of one service: its own `templates/` first, then the frame that all share."""
+
+    def __init__(self, package: str) -> None:
+        self.environment = _environment(package)
+
+    def render(
+        self, request: Request, name: str, *, status: int = 200, headers: Mapping[str, str] | None = None, **values: Any
+    ) -> HTMLResponse:
+        """The page in the reader's language; `?lang=` is remembered in a cookie."""
+        lang = lang_of(request)
+        body = self.environment.get_template(name).render(
+            lang=lang,
+            request=request,
+            t=lambda fa, en: fa if lang == "fa" else en,
+            here=request.url.path,
+            other_language=_in(request, "en" if lang == "fa" else "fa"),
+            **values,
+        )
+        response = HTMLResponse(body, status, headers={"Content-Language": lang, "Vary": "Cookie", **(headers or {})})
+        if request.query_params.get("lang") in LANGUAGES:
+            response.set_cookie(LANGUAGE_COOKIE, lang, max_age=365 * 86_400, samesite="lax", httponly=True)
+        return response
+
+
+def pages(package: str) -> Pages:
+    """The pages of the service in this package; compiled templates are kept."""
+    return Pages(package)
+
+
+def lang_of(request: Request) -> str:
+    """`fa` or `en`: what `?lang=` says, else the cookie, else Persian."""
+    asked = request.query_params.get("lang") or request.cookies.get(LANGUAGE_COOKIE) or "fa"
+    return asked if asked in LANGUAGES else "fa"
+
+
+def error_page(request: Request, problem: Mapping[str, Any]) -> HTMLResponse:
+    """What a person sees of a problem: what happened, what is safe, what next, and the reference code."""
+    return _frame().render(request, "error.html", status=int(problem["status"]), problem=problem)
+
+
+# Filters: a number, a date or a code in the reader's language
+
+
+def n(value: Number | None, lang: str, decimals: int = 0) -> str:
+    """1300 -> `۱٬۳۰۰` or `1,300`; nothing is an en dash."""
+    return "–" if value is None else text.number(value, lang, decimals)
+
+
+def pct(share: Number | None, lang: str, decimals: int = 1) -> str:
+    """0.185 -> `۱۸٫۵٪`, the sign behind the number in both directions."""
+    if share is None:
+        return "–"
+    number = text.number(share * 100, lang, decimals)
+    return f"{NUMBER_MARK}{number}٪" if lang == "fa" else f"{number}%"
+
+
+def signed(value: Number, lang: str, decimals: int = 2) -> Markup:
+    """+3.64 or −2.88, written left to right."""
+    sign = "+" if value > 0 else "\u2212" if value < 0 else ""
+    return Markup('<bdi dir="ltr">{}</bdi>').format(sign + text.number(value if value > 0 else -value, lang, decimals))
+
+
+def jdate(value: date | datetime | str, lang: str) -> Markup:
+    """A business date in full, in a `time` element."""
+    day = date.fromisoformat(value[:10]) if isinstance(value, str) else value
+    day = calendar.tehran_day(day) if isinstance(day, datetime) else day
+    return Markup('<time datetime="{}">{}</time>').format(day.isoformat(), calendar.long_date(day, lang))
+
+
+def jtime(value: datetime, lang: str) -> Markup:
+    """An instant in full, as it is in Tehran, in a `time` element."""
+    local = value.astimezone(calendar.TEHRAN).isoformat(timespec="seconds")
+    return Markup('<time datetime="{}">{}</time>').format(local, calendar.long_time(value, lang))
+
+
+def province_name(code: str, lang: str) -> str:
+    """`IR-20` -> `سمنان` or `Semnan`; an unknown code stays as it is."""
+    province = reference.provinces().get(code)
+    return code if province is None else province.name_fa if lang == "fa" else province.name_en
+
+
+def county_name(code: str, lang: str) -> str:
+    """`2003` -> `شاهرود`; the open list has Persian names only."""
+    county = reference.counties().get(code)
+    return code if county is None else county.name_fa
+
+
+def field_name(code: str, lang: str) -> str:
+    """`JF003` -> `گلیم و گبه` or `Kilim and gabbeh weaving`."""
+    field = reference.job_fields().get(code)
+    return code if field is None else field.name_fa if lang == "fa" else field.name_en
+
+
+# Marks: plain SVG from numbers, presentation attributes only (the policy refuses inline style)
+
+
+def bar(value: Number, full: float = 100, *, tone: str = "f", mark: float | None = None) -> Markup:
+    """A bar from 0 to full scale; tone f leads, l is neutral, w due, x late; `mark` is a limit's tick."""
+    share = max(0.0, min(100.0, float(value) / full * 100)) if full else 0.0
+    tick = (
+        ""
+        if mark is None
+        else f'<line class="bar-m" x1="{mark / full * 100:.1f}" x2="{mark / full * 100:.1f}" y1="-2" y2="8"/>'
+    )
+    return Markup(
+        '<svg class="bar" viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true" focusable="false">'
+        f'<rect class="bar-t" width="100" height="6"/><rect class="bar-{tone}" width="{share:.1f}" height="6"/>{tick}'
+        "</svg>"
+    )
+
+
+def share_bar(weight: float, taken: float, widest: float) -> Markup:
+    """What was taken of a weight: the bar's width is the weight, its filled part what was earned."""
+    return Markup(
+        '<svg class="bar" viewBox="0 0 100 9" preserveAspectRatio="none" aria-hidden="true" focusable="false">'
+        f'<rect class="bar-t" width="{weight / widest * 100:.1f}" height="9"/>'
+        f'<rect class="bar-f" width="{taken / widest * 100:.1f}" height="9"/></svg>'
+    )
+
+
+def spark(ranks: Sequence[int], worst: int, *, hot: bool = False) -> Markup:
+    """Ranks over time, first at the top; the last one is a dot."""
+    step = 66 / max(1, len(ranks) - 1)
+    at = [(3 + i * step, 2 + (rank - 1) / max(1, worst - 1) * 16) for i, rank in enumerate(ranks)]
+    points = " ".join(f"{x:.0f},{y:.1f}" for x, y in at)
+    heat = "hot" if hot else ""
+    return Markup(
+        '<svg class="spark" viewBox="0 0 72 20" preserveAspectRatio="none" aria-hidden="true" focusable="false">'
+        f'<polyline class="{heat}" points="{points}"/><rect class="dot {heat}" x="{at[-1][0] - 2:.0f}" '
+        f'y="{at[-1][1] - 2:.1f}" width="4" height="4"/></svg>'
+    )
+
+
+def strip(values: Iterable[float], own: float | None, full: float = 100) -> Markup:
+    """All provinces as ticks on one line, one's own as the long mark."""
+    ticks = "".join(f'<line x1="{v / full * 100:.1f}" x2="{v / full * 100:.1f}" y1="8" y2="24"/>' for v in values)
+    mine = (
+        ""
+        if own is None
+        else f'<line class="me" x1="{own / full * 100:.1f}" x2="{own / full * 100:.1f}" y1="2" y2="30"/>'
+    )
+    return Markup(
+        '<svg class="strip" viewBox="0 0 100 32" preserveAspectRatio="none" aria-hidden="true" focusable="false">'
+        f'<line class="ax" x1="0" x2="100" y1="16" y2="16"/>{ticks}{mine}</svg>'
+    )
+
+
+def knots(persons: int, per_knot: int, quota: int | None = None) -> Markup:
+    """Persons as knots of a carpet chart, column after column; the dashed line is the quota."""
+    count = round(persons / per_knot) if per_knot else 0
+    count = max(count, 1 if persons else 0)
+    path = "".join(
+        f"M{i // KNOTS_A_COLUMN * 10} {i % KNOTS_A_COLUMN * 10}h8v8h-8z"
+        for i in range(min(count, KNOTS_A_ROW * KNOTS_A_COLUMN))
+    )
+    x = None if quota is None or not per_knot else quota / per_knot / KNOTS_A_COLUMN * 10 - 1
+    line = (
+        "" if x is None or x > KNOTS_A_ROW * 10 else f'<line class="kn-q" x1="{x:.1f}" x2="{x:.1f}" y1="-5" y2="43"/>'
+    )
+    return Markup(
+        f'<svg viewBox="0 0 {KNOTS_A_ROW * 10} 40" aria-hidden="true" focusable="false">'
+        f'<path class="kn" d="{path}"/>{line}</svg>'
+    )
+
+
+def knots_scale(most: int) -> int:
+    """How many persons one knot stands for so that `most` fits: 1, 2, 5, 10, 20, 50 ..."""
+    scale, steps = 1, (2, 5, 10)
+    while most > scale * KNOTS_A_ROW * KNOTS_A_COLUMN:
+        power = 10 ** (len(str(scale)) - 1)
+        scale = next(s * power for s in steps if s * power > scale)
+    return scale
+
+
+def _in(request: Request, lang: str) -> str:
+    query = [(k, v) for k, v in request.query_params.multi_items() if k != "lang"]
+    return f"{request.url.path}?{urlencode([*query, ('lang', lang)])}"
+
+
+@cache
+def _frame() -> Pages:
+    return Pages("web")
+
+
+@cache
+def _environment(package: str) -> Environment:
+    loaders = [PackageLoader(package)] + ([PackageLoader("web")] if package != "web" else [])
+    environment = Environment(
+        loader=ChoiceLoader(loaders),
+        autoescape=select_autoescape(),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        n=n,
+        pct=pct,
+        signed=signed,
+        jdate=jdate,
+        jtime=jtime,
+        province=province_name,
+        county=county_name,
+        field=field_name,
+        persian_digits=text.persian_digits,
+    )
+    environment.globals.update(
+        bar=bar, share_bar=share_bar, spark=spark, strip=strip, knots=knots, knots_scale=knots_scale
+    )
+    return environment

@@ -1,0 +1,261 @@
+"""Every refusal over HTTP is one shape: RFC 9457, with the programme's code and a sentence in Persian and English.
+
+Raise `Refused(code, field, **details)` from anywhere; `Invalid([...])` for several at once. Their status is that of the
+refusal's kind in `programme.messages`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+import structlog
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from pydantic import BeforeValidator
+from pydantic_core import PydanticCustomError
+from pymongo.errors import ConnectionFailure, PyMongoError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from contracts.commands import Refused
+from kernel.errors import Fenced, KeyReused, NewerRules, Transient, UniqueViolation
+from kernel.record import RecordFull
+from observability import metrics
+from programme.messages import MESSAGES, STATUSES, message_text
+from security.auth import Unauthenticated
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER = 2  # seconds, where nothing better is known
+FIELDS_TOLD = 100  # of one request; what comes after is more of the same
+
+_BY_STATUS = {
+    400: "malformed",
+    401: "unauthenticated",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "too_large",
+    415: "media_type",
+    422: "value_invalid",
+    429: "too_many_requests",
+    503: "unavailable",
+}
+_BY_PYDANTIC = {
+    "missing": ("missing_field", ""),
+    "extra_forbidden": ("unknown_field", ""),
+    "string_too_long": ("too_long", "max_length"),
+    "string_too_short": ("too_short", "min_length"),
+    "too_long": ("too_many_items", "max_length"),
+    "too_short": ("too_few_items", "min_length"),
+    "greater_than_equal": ("number_too_small", "ge"),
+    "less_than_equal": ("number_too_large", "le"),
+    "greater_than": ("value_invalid", ""),
+    "less_than": ("value_invalid", ""),
+    "literal_error": ("code_unknown", ""),
+    "enum": ("code_unknown", ""),
+    "string_pattern_mismatch": ("value_invalid", ""),
+    "value_error": ("value_invalid", ""),
+    "assertion_error": ("value_invalid", ""),
+}
+
+log = structlog.get_logger(__name__)
+
+
+class Invalid(Exception):
+    """Several fields are wrong at once; one answer names them all."""
+
+    def __init__(self, refusals: Sequence[Refused]) -> None:
+        super().__init__(", ".join(refused.code for refused in refusals))
+        self.refusals = tuple(refusals)
+
+
+def checked(check: Callable[[str], Any]) -> BeforeValidator:
+    """A pure check that raises Refused, as part of a field's type: `Annotated[str, checked(national_id)]`."""
+
+    def validate(value: Any) -> Any:
+        if not isinstance(value, str):
+            raise PydanticCustomError("wrong_type", "wrong_type")
+        try:
+            return check(value)
+        except Refused as refused:
+            raise PydanticCustomError(refused.code, refused.code, dict(refused.details)) from refused
+
+    return BeforeValidator(validate)
+
+
+def problem(
+    code: str, /, *, status: int = 0, instance: str = "", errors: Iterable[Mapping[str, Any]] = (), **details: Any
+) -> dict[str, Any]:
+    """The body of a refusal; its details fill the sentence."""
+    return _problem(code, details, status, instance, errors)
+
+
+def _problem(
+    code: str, details: Mapping[str, Any], status: int, instance: str, errors: Iterable[Mapping[str, Any]]
+) -> dict[str, Any]:
+    refusal = MESSAGES.get(code, MESSAGES["malformed"])
+    status = status or STATUSES[refusal.kind]
+    body: dict[str, Any] = {
+        "type": f"urn:peyvand:problem:{code}",
+        "title": HTTPStatus(status).phrase,
+        "title_fa": _TITLES.get(status, _TITLES[400 if status < 500 else 500]),
+        "status": status,
+        "code": code,
+        "detail": message_text(code, "en", **details),
+        "detail_fa": message_text(code, "fa", **details),
+        "instance": f"urn:peyvand:request:{instance}",
+    }
+    if told := list(errors):
+        body["errors"] = told[:FIELDS_TOLD]
+    return body
+
+
+_TITLES = {
+    400: "درخواست خوانده نشد",
+    401: "نخست وارد شوید",
+    403: "این کار از شما برنمی‌آید",
+    404: "پیدا نشد",
+    405: "روش نادرست",
+    409: "با آنچه ثبت شده است سازگار نیست",
+    413: "بیش از اندازه بزرگ",
+    415: "نوع محتوا نادرست است",
+    422: "درخواست را درست کنید",
+    429: "درخواست‌های پی‌درپی",
+    500: "خطای سامانه",
+    503: "سامانه موقتاً در دسترس نیست",
+}
+
+
+def error(field: str, code: str, /, **details: Any) -> dict[str, Any]:
+    """One entry of a problem's `errors`."""
+    return {
+        "field": field,
+        "code": code,
+        "detail": message_text(code, "en", **details),
+        "detail_fa": message_text(code, "fa", **details),
+    }
+
+
+def respond(request: Request, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
+    """The problem as JSON, or as a page for a person who asked for a page."""
+    if wants_page(request):
+        from web.pages import error_page
+
+        page = error_page(request, body)
+        page.headers.update(headers or {})
+        return page
+    return Response(msgspec.json.encode(body), int(body["status"]), headers, MEDIA_TYPE)
+
+
+def wants_page(request: Request) -> bool:
+    """A person with a browser, not a programme."""
+    return "text/html" in request.headers.get("accept", "") and "/v1/" not in request.scope["path"]
+
+
+def install(app: FastAPI) -> None:
+    """Gives every exception that a route may raise its problem."""
+    handlers: dict[type[Exception], Any] = {
+        Refused: _refused,
+        Unauthenticated: _unauthenticated,
+        Invalid: _invalid,
+        RequestValidationError: _unreadable,
+        HTTPException: _http,
+        UniqueViolation: _taken,
+        KeyReused: _key_reused,
+        RecordFull: _record_full,
+        Transient: _unavailable,
+        Fenced: _unavailable,
+        NewerRules: _unavailable,
+        PyMongoError: _database,
+    }
+    for kind, handler in handlers.items():
+        app.add_exception_handler(kind, handler)
+
+
+def request_id(request: Request) -> str:
+    """The id of this request, as logs and the answer's X-Request-ID tell it."""
+    return str(request.scope.get("peyvand.request_id", ""))
+
+
+async def _refused(request: Request, e: Refused) -> Response:
+    errors = [error(e.field, e.code, **e.details)] if e.field else []
+    body = _problem(e.code, e.details, 0, request_id(request), errors)
+    headers = {}
+    if body["status"] in (429, 503):
+        headers["Retry-After"] = str(e.details.get("seconds", RETRY_AFTER))
+    return respond(request, body, headers)
+
+
+async def _unauthenticated(request: Request, e: Unauthenticated) -> Response:
+    if e.why != "no token":
+        metrics.TOKENS_REFUSED.labels(request.app.state.settings.service).inc()
+        log.info("token_refused", why=e.why)
+    sign_in = getattr(request.app.state, "sign_in", "")
+    if sign_in and request.method == "GET" and wants_page(request):
+        query = request.scope["query_string"].decode("latin-1")
+        to = request.scope["path"] + (f"?{query}" if query else "")
+        return RedirectResponse(f"{sign_in}?to={quote(to, safe='/')}", 303)
+    body = problem("unauthenticated", instance=request_id(request))
+    return respond(request, body, {"WWW-Authenticate": "Bearer"})
+
+
+async def _invalid(request: Request, e: Invalid) -> Response:
+    errors = [error(refused.field, refused.code, **refused.details) for refused in e.refusals]
+    return respond(request, problem("value_invalid", instance=request_id(request), errors=errors))
+
+
+async def _unreadable(request: Request, e: RequestValidationError) -> Response:
+    told, instance = e.errors(), request_id(request)
+    if places := [each["loc"][-1] for each in told if each["type"] == "json_invalid"]:
+        return respond(request, problem("json_invalid", instance=instance, position=places[0] + 1))
+    if isinstance(e.body, bytes) and e.body and any(each["loc"] == ("body",) for each in told):
+        return respond(request, problem("media_type", instance=instance, expected="application/json"))
+    return respond(request, problem("value_invalid", instance=instance, errors=map(_field_error, told)))
+
+
+async def _http(request: Request, e: HTTPException) -> Response:
+    if e.status_code < 400:
+        return Response(status_code=e.status_code, headers=e.headers)
+    code = _BY_STATUS.get(e.status_code, "malformed" if e.status_code < 500 else "failed")
+    limit = request.scope.get("starlette.max_body_size", 0) // 1024
+    body = problem(code, status=e.status_code, instance=request_id(request), limit=limit)
+    return respond(request, body, e.headers)
+
+
+async def _taken(request: Request, e: UniqueViolation) -> Response:
+    return respond(request, problem("taken", instance=request_id(request)))
+
+
+async def _key_reused(request: Request, e: KeyReused) -> Response:
+    return respond(request, problem("idempotency_key_reused", instance=request_id(request)))
+
+
+async def _record_full(request: Request, e: RecordFull) -> Response:
+    return respond(request, problem("history_full", instance=request_id(request)), {"Retry-After": "3600"})
+
+
+async def _unavailable(request: Request, e: Exception) -> Response:
+    log.warning("unavailable", trouble=repr(e))
+    body = problem("unavailable", instance=request_id(request))
+    return respond(request, body, {"Retry-After": str(RETRY_AFTER)})
+
+
+async def _database(request: Request, e: PyMongoError) -> Response:
+    if isinstance(e, ConnectionFailure) or e.timeout or e.has_error_label("RetryableWriteError"):
+        return await _unavailable(request, e)
+    raise e  # our mistake, not the database's bad hour
+
+
+def _field_error(each: Mapping[str, Any]) -> dict[str, Any]:
+    """One of pydantic's errors, as ours; its message and the input stay here, since they may hold personal data."""
+    place = each["loc"][1:] if each["loc"] and each["loc"][0] in ("body", "query", "path", "header") else each["loc"]
+    field, context = ".".join(map(str, place)), each.get("ctx", {})
+    if each["type"] in MESSAGES:  # from `checked`
+        return error(field, each["type"], **context)
+    if each["loc"] == ("body",):
+        return error("", "body_expected")
+    code, limit = _BY_PYDANTIC.get(each["type"], ("wrong_type", ""))
+    return error(field, code, **({"limit": context[limit]} if limit in context else {}))

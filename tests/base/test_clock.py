@@ -1,0 +1,51 @@
+"""Two times: what development may set, and what nobody sets."""
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from base.clock import file_clock, machine_now, set_clock, system_clock
+
+DAY = datetime(2025, 10, 1, 12, tzinfo=UTC)
+
+
+def test_the_system_clock_tells_one_moment() -> None:
+    """In production the two times are one."""
+    now = system_clock()()
+    assert now.recorded - now.at < timedelta(milliseconds=1) and abs(machine_now() - now.at) < timedelta(seconds=5)
+
+
+def test_without_a_file_programme_time_is_machine_time(tmp_path: Path) -> None:
+    """And so it is again when the file is gone."""
+    path = tmp_path / "clock.json"
+    clock = file_clock(path)
+    assert abs(clock().at - machine_now()) < timedelta(seconds=5)
+    set_clock(path, DAY)
+    assert clock().at == DAY
+    path.unlink()
+    assert abs(clock().at - machine_now()) < timedelta(seconds=5)
+
+
+def test_a_set_clock_stands_still_for_everybody(tmp_path: Path) -> None:
+    """Every process that reads the file sees the same; machine time goes on."""
+    path = tmp_path / "clock.json"
+    one, other = file_clock(path), file_clock(path)
+    set_clock(path, DAY)
+    assert one().at == other().at == DAY and abs(one().recorded - machine_now()) < timedelta(seconds=5)
+    set_clock(path, DAY + timedelta(days=1))
+    os.utime(path, ns=(1, 1))  # a file system whose times are coarse
+    assert other().at == DAY + timedelta(days=1)
+
+
+def test_it_never_goes_back(tmp_path: Path) -> None:
+    """Neither standing still nor running."""
+    path = tmp_path / "clock.json"
+    set_clock(path, DAY)
+    with pytest.raises(ValueError, match="never goes back"):
+        set_clock(path, DAY - timedelta(seconds=1))
+    set_clock(path, DAY, running=True)
+    assert file_clock(path)().at >= DAY
+    set_clock(path, DAY + timedelta(days=1))
+    assert [each.name for each in tmp_path.iterdir()] == ["clock.json"]

@@ -1,0 +1,194 @@
+"""What is sealed opens with its own key under its own name only; a person is found without being known."""
+
+import re
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from base.ids import uuid7
+from kernel.stores.mongodb import connect
+from security.encryption import Destroyed, KeyBlocks, Keyring, MemoryKeyBlocks, Sealed
+
+MASTER, INDEX, NEXT_MASTER, NEXT_INDEX = "m" * 40, "i" * 40, "n" * 40, "j" * 40
+NATIONAL_ID = "9990000006"
+
+
+@pytest.fixture
+def keyring() -> Keyring:
+    return Keyring(MASTER, INDEX)
+
+
+def test_what_is_sealed_opens(keyring: Keyring) -> None:
+    sealed = keyring.seal(b"k" * 32, "سمیرا".encode(), about="a1/name")
+
+    assert keyring.open(b"k" * 32, sealed, about="a1/name") == "سمیرا".encode()
+    assert "سمیرا".encode() not in sealed
+    assert keyring.seal(b"k" * 32, b"same") != keyring.seal(b"k" * 32, b"same")
+
+
+def test_it_opens_with_no_other_key_and_under_no_other_name(keyring: Keyring) -> None:
+    sealed = keyring.seal(b"k" * 32, b"plain", about="a1/name")
+
+    for key, about in ((b"l" * 32, "a1/name"), (b"k" * 32, "a2/name"), (b"k" * 32, "")):
+        with pytest.raises(Sealed):
+            keyring.open(key, sealed, about)
+
+
+def test_a_change_of_any_byte_is_seen(keyring: Keyring) -> None:
+    sealed, wrapped = keyring.seal(b"k" * 32, b"plain"), keyring.wrap(b"k" * 32, "k1")
+
+    for i in range(len(sealed)):
+        with pytest.raises(Sealed):
+            keyring.open(b"k" * 32, _flipped(sealed, i))
+    for i in range(len(wrapped)):
+        with pytest.raises(Sealed):
+            keyring.unwrap(_flipped(wrapped, i), "k1")
+    for cut in (b"", sealed[:1], sealed[:20]):
+        with pytest.raises(Sealed):
+            keyring.open(b"k" * 32, cut)
+    with pytest.raises(Sealed):
+        keyring.unwrap(b"", "k1")
+
+
+def test_a_wrapped_key_belongs_to_its_id(keyring: Keyring) -> None:
+    wrapped = keyring.wrap(b"k" * 32, "k1")
+
+    assert keyring.unwrap(wrapped, "k1") == b"k" * 32
+    with pytest.raises(Sealed):
+        keyring.unwrap(wrapped, "k2")
+    with pytest.raises(Sealed):
+        Keyring(NEXT_MASTER, INDEX).unwrap(wrapped, "k1")
+
+
+def test_a_blind_index_is_stable_keyed_and_unambiguous(keyring: Keyring) -> None:
+    index = keyring.blind_index("1404", NATIONAL_ID)
+
+    assert re.fullmatch(r"v1:[0-9a-f]{64}", index)
+    assert index == Keyring(NEXT_MASTER, INDEX).blind_index("1404", NATIONAL_ID)
+    assert index != Keyring(MASTER, NEXT_INDEX).blind_index("1404", NATIONAL_ID)
+    assert index != keyring.blind_index("1403", NATIONAL_ID)
+    assert keyring.blind_index("14", "04") != keyring.blind_index("1404", "") != keyring.blind_index("1404")
+
+
+def test_both_indexes_live_during_a_rotation(keyring: Keyring) -> None:
+    rotating = Keyring(NEXT_MASTER, NEXT_INDEX, 2, {1: (MASTER, INDEX)})
+    live = rotating.live_indexes("1404", NATIONAL_ID)
+
+    assert live == [rotating.blind_index("1404", NATIONAL_ID), keyring.blind_index("1404", NATIONAL_ID)]
+    assert live[0].startswith("v2:") and live[1].startswith("v1:")
+
+
+def test_a_key_wrapped_before_a_rotation_unwraps_while_its_master_lives(keyring: Keyring) -> None:
+    wrapped = keyring.wrap(b"k" * 32, "k1")
+    rotating = Keyring(NEXT_MASTER, NEXT_INDEX, 2, {1: (MASTER, INDEX)})
+
+    assert rotating.unwrap(wrapped, "k1") == b"k" * 32
+    assert rotating.wrap(b"k" * 32, "k1")[0] == 2
+    with pytest.raises(Sealed, match="no master key"):
+        Keyring(NEXT_MASTER, NEXT_INDEX, 2).unwrap(wrapped, "k1")
+
+
+@pytest.mark.parametrize(("version", "older"), [(0, {}), (256, {}), (1, {1: (MASTER, INDEX)})])
+def test_versions_are_one_byte_and_differ(version: int, older: dict[int, tuple[str, str]]) -> None:
+    with pytest.raises(ValueError, match="version"):
+        Keyring(MASTER, INDEX, version, older)
+
+
+def test_a_purpose_has_a_key_of_its_own(keyring: Keyring) -> None:
+    sealed = keyring.seal(keyring.key_for("draft"), b"plain")
+
+    assert Keyring(MASTER, NEXT_INDEX).open(keyring.key_for("draft"), sealed) == b"plain"
+    for other in (keyring.key_for("other"), keyring.key_for("wrap/v1"), Keyring(NEXT_MASTER, INDEX).key_for("draft")):
+        with pytest.raises(Sealed):
+            keyring.open(other, sealed)
+
+
+Make = Callable[[Keyring], KeyBlocks]
+
+
+@pytest.fixture(params=["memory", pytest.param("mongo", marks=pytest.mark.server)])
+async def make(request: pytest.FixtureRequest) -> AsyncIterator[Make]:
+    """Key blocks in memory and in MongoDB: the same promises; each call is another process over the same keys."""
+    made: list[KeyBlocks] = []
+    kept: dict[str, bytes] = {}
+    client: Any = None if request.param == "memory" else connect(request.getfixturevalue("servers").mongo)
+
+    def blocks(keyring: Keyring) -> KeyBlocks:
+        if client is None:
+            each: KeyBlocks = MemoryKeyBlocks(keyring)
+            each.kept = kept  # type: ignore[attr-defined]
+        else:
+            each = KeyBlocks(client[f"keys_{uuid7()}"] if not made else made[0].keys.database, keyring, block=8)
+        made.append(each)
+        return each
+
+    yield blocks
+    for each in made:
+        await each.close()
+    if client is not None:
+        await client.close()
+
+
+async def test_keys_are_made_ahead_and_given_once(make: Make, keyring: Keyring) -> None:
+    blocks = make(keyring)
+    taken = [await blocks.take() for _ in range(40)]
+
+    assert len({key_id for key_id, _ in taken}) == len({key for _, key in taken}) == 40
+    assert all(len(key) == 32 for _, key in taken)
+    for key_id, key in taken:
+        assert await blocks.key_of(key_id) == key
+    assert await make(keyring).key_of(taken[0][0]) == taken[0][1]  # another process
+
+
+async def test_a_destroyed_key_is_gone_for_ever(make: Make, keyring: Keyring) -> None:
+    blocks = make(keyring)
+    (gone, key), (other, _) = await blocks.take(), await blocks.take()
+    sealed = keyring.seal(key, b"plain")
+
+    await blocks.destroy(gone)
+    await blocks.destroy(gone)
+
+    for each in (gone, "nobody's"):
+        with pytest.raises(Destroyed):
+            await blocks.key_of(each)
+    with pytest.raises(Sealed):
+        keyring.open(await blocks.key_of(other), sealed)
+
+
+async def test_a_rotation_wraps_every_key_anew(make: Make, keyring: Keyring) -> None:
+    blocks = make(keyring)
+    key_id, key = await blocks.take()
+    dead, _ = await blocks.take()
+    await blocks.destroy(dead)
+    rotating = make(Keyring(NEXT_MASTER, NEXT_INDEX, 2, {1: (MASTER, INDEX)}))
+
+    assert await rotating.key_of(key_id) == key
+    assert await rotating.rewrap() >= 1
+    assert await rotating.rewrap() == 0
+
+    after = make(Keyring(NEXT_MASTER, NEXT_INDEX, 2))
+    assert await after.key_of(key_id) == key
+    with pytest.raises(Destroyed):
+        await after.key_of(dead)
+    with pytest.raises(Sealed):
+        await blocks.key_of(key_id)
+
+
+async def test_one_block_is_one_write(keyring: Keyring) -> None:
+    writes: list[int] = []
+
+    class Counting(MemoryKeyBlocks):
+        async def _store(self, wrapped: Any, at: Any) -> None:
+            writes.append(len(wrapped))
+            await super()._store(wrapped, at)
+
+    blocks = Counting(keyring, block=50)
+    for _ in range(100):
+        await blocks.take()
+
+    assert len(writes) <= 4 and set(writes) == {50}
+
+
+def _flipped(raw: bytes, i: int) -> bytes:
+    return raw[:i] + bytes([raw[i] ^ 1]) + raw[i + 1 :]

@@ -1,0 +1,90 @@
+"""One suite over both stores: what memory promises, MongoDB keeps, races included. And an API of the frame alone."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from base.settings import Settings
+from kernel.stores.memory import MemoryStore
+from kernel.stores.mongodb import MongoStore, connect
+from tests.support.servers import Servers
+from tests.support.small_api import HERE, routes
+from tests.support.small_workers import RULES, SmallSystem
+from tests.support.tokens import Issuer
+from web.app import App, create_app
+
+StoreOf = Callable[..., Any]
+
+
+@pytest.fixture(params=["memory", pytest.param("mongo", marks=pytest.mark.server)])
+async def store_of(request: pytest.FixtureRequest) -> AsyncIterator[StoreOf]:
+    """Makes a service's store: `await store_of("registration", unique=("person",))`, or with rules of one's own."""
+    if request.param == "memory":
+
+        async def memory(service: str, rules: Any = None, unique: tuple[str, ...] = ()) -> MemoryStore:
+            return MemoryStore(service, {"applicant": rules or RULES[service]}, unique)
+
+        yield memory
+        return
+    servers = request.getfixturevalue("servers")
+    client, name = connect(servers.mongo), servers.database()
+
+    async def mongo(service: str, rules: Any = None, unique: tuple[str, ...] = ()) -> MongoStore:
+        store = MongoStore(client[f"{name}_{service}"], service, {"applicant": rules or RULES[service]}, unique)
+        await store.prepare()
+        return store
+
+    yield mongo
+    for database in await client.list_database_names():
+        if database.startswith(name):
+            await client.drop_database(database)
+    await client.close()
+
+
+@pytest.fixture
+async def small_system(servers: Servers) -> AsyncIterator[SmallSystem]:
+    """A small country on the real parts."""
+    small_system = SmallSystem(servers)
+    await small_system.prepare()
+    yield small_system
+    await small_system.close()
+
+
+@pytest.fixture(scope="session")
+def issuer(tmp_path_factory: pytest.TempPathFactory) -> Issuer:
+    """Who signs."""
+    return Issuer(tmp_path_factory.mktemp("issuer"))
+
+
+@pytest.fixture(scope="session")
+def settings(issuer: Issuer) -> Settings:
+    """Of a service in development."""
+    return Settings(
+        service="tests",
+        environment="development",
+        kafka="-",
+        mongo="-",  # type: ignore[arg-type]
+        database="-",
+        jwks=issuer.jwks,
+    )
+
+
+@pytest.fixture(scope="session")
+def app(settings: Settings) -> App:
+    """An application with these routes under /t."""
+
+    async def ready() -> list[str]:
+        return list(made.state.reasons)
+
+    made = create_app(settings, "Tests", lifespan=None, ready=ready, prefix="/t", routers=[routes()])
+    made.state.reasons = []
+    return made
+
+
+@pytest.fixture
+async def client(app: App) -> AsyncIterator[httpx.AsyncClient]:
+    """Somebody at the public address."""
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=HERE) as client:
+        yield client

@@ -1,0 +1,215 @@
+"""A country of three services, as small as the kernel's tests can do with: one asks, one answers, one counts."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from base.clock import Moment
+from contracts.commands import EventWithContext, Refused, Tick
+from contracts.envelope import Context, Envelope
+from contracts.events import ApplicantRegistered, ApplicantWithdrawn, CaseBreached, CaseDecided, CaseOpened, Event
+from kernel.store import Changes
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+PERIOD = timedelta(days=10)
+POISON = "poison"  # the field of an application that the counting service cannot stomach
+Events = Sequence[Event | EventWithContext]
+
+
+def noon() -> Moment:
+    """A clock that stands still."""
+    return Moment(NOON, NOON)
+
+
+class Register(msgspec.Struct, frozen=True):
+    """Somebody registers."""
+
+    province: str = "IR-20"
+    field: str = "honey"
+    person: str = ""
+
+
+class Withdraw(msgspec.Struct, frozen=True):
+    """They leave."""
+
+
+class Decide(msgspec.Struct, frozen=True):
+    """An officer decides."""
+
+    outcome: str = "approved"
+
+
+class Asking:
+    """Registers and withdraws, as often as asked in turns."""
+
+    VERSION = 1
+
+    class State(msgspec.Struct, frozen=True, omit_defaults=True):
+        context: Context = Context()
+        person: str = ""
+        withdrawn: bool = True
+        heard: tuple[str, ...] = ()
+
+    @staticmethod
+    def decide(state: Any, command: Any, at: datetime) -> Events:
+        if isinstance(command, Register):
+            if not state.withdrawn:
+                raise Refused("already_registered")
+            context = Context(round="1404", province=command.province, county="2001", field=command.field)
+            return [
+                EventWithContext(
+                    ApplicantRegistered(sex="female", age_band="25-34", work_mode="independent", intake_channel="web"),
+                    context,
+                )
+            ]
+        if state.withdrawn:
+            raise Refused("already_withdrawn")
+        return [ApplicantWithdrawn(reason="other")]
+
+    @staticmethod
+    def react(state: Any, heard: Envelope, at: datetime) -> Events:
+        return []
+
+    @staticmethod
+    def evolve(state: Any, envelope: Envelope) -> Any:
+        match envelope.event:
+            case ApplicantRegistered():
+                return replace(state, context=envelope.context, withdrawn=False)
+            case ApplicantWithdrawn():
+                return replace(state, withdrawn=True)
+            case _ if envelope.source == "screening":
+                return replace(state, heard=(*state.heard, type(envelope.event).__name__))
+        return state
+
+    @staticmethod
+    def indexed(state: Any) -> dict[str, Any]:
+        return {"scope": f"{state.context.province}/{state.context.county}"}
+
+    @staticmethod
+    def context(state: Any) -> Context:
+        return state.context  # type: ignore[no-any-return]
+
+
+class Answering:
+    """Opens a case for whoever registers, and says when its time has passed."""
+
+    VERSION = 1
+
+    class State(msgspec.Struct, frozen=True, omit_defaults=True):
+        context: Context = Context()
+        opened: int = 0
+        outcome: str = ""
+        due: datetime | None = None
+
+    @staticmethod
+    def decide(state: Any, command: Any, at: datetime) -> Events:
+        if isinstance(command, Tick):
+            return [CaseBreached(due=state.due.date())] if state.due and state.due <= command.now else []
+        if not state.opened:
+            raise Refused("case_missing")
+        return [CaseDecided(outcome=command.outcome)]
+
+    @staticmethod
+    def react(state: Any, heard: Envelope, at: datetime) -> Events:
+        return [CaseOpened(due=(at + PERIOD).date())] if isinstance(heard.event, ApplicantRegistered) else []
+
+    @staticmethod
+    def evolve(state: Any, envelope: Envelope) -> Any:
+        match envelope.event:
+            case ApplicantRegistered():
+                return replace(state, context=envelope.context)
+            case CaseOpened():
+                return replace(state, opened=state.opened + 1, due=envelope.time + PERIOD)
+            case CaseBreached():
+                return replace(state, due=None)
+            case CaseDecided(outcome=outcome):
+                return replace(state, outcome=outcome, due=None)
+        return state
+
+    @staticmethod
+    def indexed(state: Any) -> dict[str, Any]:
+        return {"due": state.due} if state.due else {}
+
+    @staticmethod
+    def context(state: Any) -> Context:
+        return state.context  # type: ignore[no-any-return]
+
+
+class Counting:
+    """Keeps what each source said, side by side, and says nothing."""
+
+    VERSION = 1
+
+    class State(msgspec.Struct, frozen=True, omit_defaults=True):
+        province: str = ""
+        heard: dict[str, int] = {}  # type of event -> how often
+
+    @staticmethod
+    def decide(state: Any, command: Any, at: datetime) -> Events:
+        return []
+
+    @staticmethod
+    def react(state: Any, heard: Envelope, at: datetime) -> Events:
+        return []
+
+    @staticmethod
+    def evolve(state: Any, envelope: Envelope) -> Any:
+        if envelope.context.field == POISON:
+            raise ValueError("a bug")
+        name = type(envelope.event).__name__
+        return replace(
+            state,
+            province=envelope.context.province or state.province,
+            heard={**state.heard, name: state.heard.get(name, 0) + 1},
+        )
+
+    @staticmethod
+    def indexed(state: Any) -> dict[str, Any]:
+        return {"scope": state.province}
+
+    @staticmethod
+    def context(state: Any) -> Context:
+        return Context(province=state.province)
+
+
+def contributions(state: Any) -> Counter[tuple[str, str]]:
+    """What one subject adds to the tallies."""
+    return Counter({(state.province, name): n for name, n in state.heard.items()})
+
+
+class Tallies:
+    """The difference that changed subjects make, as reporting keeps it, in memory."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[tuple[str, str]] = Counter()
+
+    async def move(self, changes: Changes, session: Any) -> None:
+        """A projection."""
+        for before, after in changes:
+            self.counts.update(contributions(after.state))
+            self.counts.subtract(contributions(before.state))
+
+
+class MongoTallies:
+    """The same in MongoDB, in the same transaction."""
+
+    def __init__(self, collection: Any) -> None:
+        self.collection = collection
+
+    async def move(self, changes: Changes, session: Any) -> None:
+        """A projection."""
+        tallies = Tallies()
+        await tallies.move(changes, None)
+        for (province, name), n in tallies.counts.items():
+            if n:
+                await self.collection.update_one(
+                    {"_id": f"{province}/{name}"}, {"$inc": {"n": n}}, upsert=True, session=session
+                )
+
+    async def counts(self) -> dict[str, int]:
+        """All of them."""
+        return {d["_id"]: d["n"] async for d in self.collection.find()}

@@ -1,63 +1,63 @@
-# Everything is kept in one git-ignored folder of this clone; PEYVAND_HOME names another.
+# Everything is installed and run in one git-ignored folder of this clone, or in PEYVAND_HOME.
 PEYVAND_HOME ?= $(CURDIR)/.peyvand
 export PEYVAND_HOME
-# Nine processes that each compile every module anew would take half a minute to start.
+# Without bytecode files each of nine processes compiles every module: half a minute.
 unexport PYTHONDONTWRITEBYTECODE
 BIN := $(PEYVAND_HOME)/venv/bin
 PEYVAND := $(BIN)/python -m peyvand
-# Any Python that is new enough may lay the house; the locked one lives in it.
+# Any Python that is new enough can run the set-up; everything else uses the virtual environment.
 PYTHON := $(shell for each in python3 python3.11 python3.12 python3.13; do $$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && exit; done; echo none)
 CODE := shared services deploy tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up test check bench storm drill lint contracts lock clean
+.PHONY: help setup run up test check bench chaos drill lint contracts lock clean
 .NOTPARALLEL:
 
-help: ## this list
+help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
-setup: python ## bring what is missing: Python packages, Kafka, MongoDB, page assets
+setup: python ## install what is missing: Python packages, Kafka, MongoDB, page assets
 	@$(PYTHON) deploy/setup.py
 
-run: setup ## the whole country: Kafka, MongoDB, four services, a simulated round, a live ranking; Ctrl-C ends it
+run: setup ## run everything: Kafka, MongoDB, four services, a simulated round, a live ranking; Ctrl-C ends it
 	@exec $(PEYVAND) run
 
-up: setup ## the same with nothing simulated
+up: setup ## run everything but the simulation
 	@exec $(PEYVAND) up
 
-test: python ## everything that CI runs (25 minutes)
+test: python ## run all tests, as CI does (25 minutes)
 	@$(PYTHON) deploy/setup.py --tests
 	@$(MAKE) --no-print-directory lint
 	@exec $(BIN)/python -m pytest -q
 
-check: setup ## the part that needs no server (one minute)
+check: setup ## run the tests that need no server (one minute)
 	@$(MAKE) --no-print-directory lint
 	@exec $(BIN)/python -m pytest -q -m "not server and not long"
 
-bench: setup ## measure how fast it is, on a quiet machine, and write docs/performance.md (15 minutes)
+bench: setup ## run the benchmarks on an idle machine and write docs/performance.md (15 minutes)
 	@exec $(PEYVAND) bench --write
 
 SEED ?= 7
 FAULTS ?= 200
-storm: setup ## kill, end and freeze every process of a country of its own under load: SEED=7 FAULTS=200 (half an hour)
-	@exec $(PEYVAND) storm --seed $(SEED) --faults $(FAULTS)
+chaos: setup ## kill, end and freeze the processes of a separate platform under load: SEED=7 FAULTS=200 (half an hour)
+	@exec $(PEYVAND) chaos --seed $(SEED) --faults $(FAULTS)
 
-drill: python ## cause every alert once on a real country, under a real Prometheus (four minutes)
+drill: python ## cause every alert once on a running platform with a real Prometheus (four minutes)
 	@$(PYTHON) deploy/setup.py --tests
 	@PEYVAND_DRILL=1 $(BIN)/python -m pytest -q -s tests/live/test_alerts.py
 
-lint: # style and types
+lint: # check style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy $(CODE)
 
-contracts: setup ## make the published schemas, examples and AsyncAPI anew
+contracts: setup ## regenerate the published schemas, examples and AsyncAPI
 	@$(BIN)/python -m contracts.publish
 
-lock: python ## make the locks anew
+lock: python ## regenerate the locks
 	@$(PYTHON) deploy/setup.py lock
 
-clean: ## remove what was run (data, logs, secrets); what is installed stays
+clean: ## remove the run folder (data, logs, secrets); installed parts stay
 	@test ! -x $(BIN)/python || $(PEYVAND) clean
 
 .PHONY: python

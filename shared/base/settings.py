@@ -1,7 +1,6 @@
-"""What a process is told from outside: one frozen class, read once from PEYVAND_* and passed down.
+"""Settings of a process: one frozen class per service, read once from PEYVAND_* variables and passed down.
 
-A missing or development secret outside development is a start-up error that names the variable. `python -m
-base.settings` prints the table for docs/operations.md.
+Outside development, a missing, default or short secret is a start-up error that names the variable.
 """
 
 import os
@@ -16,20 +15,20 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from base.clock import Clock, file_clock, system_clock
 
 PREFIX = "PEYVAND_"
-DEVELOPMENT_SECRET = "development"  # what a secret is when nobody set it
-SECRET_LENGTH = 32  # characters, outside development
-OTHERS = frozenset({"PEYVAND_HOME", "PEYVAND_RUN", "PEYVAND_TOKEN"})  # read by the operator's command, not by a service
+DEVELOPMENT_SECRET = "development"  # the default of every secret
+MIN_SECRET_LENGTH = 32  # characters, outside development
+OPERATOR_VARIABLES = frozenset({"PEYVAND_HOME", "PEYVAND_RUN", "PEYVAND_TOKEN"})  # of the command `peyvand`
 
 
 def secret(description: str) -> Any:
-    """A field for a secret: development has a default, everywhere else it must be set."""
+    """Return a field for a secret: it has a default in development and must be set everywhere else."""
     return Field(
         default=SecretStr(DEVELOPMENT_SECRET), description=description, json_schema_extra={"peyvand_secret": True}
     )
 
 
 class Settings(BaseSettings):
-    """What every process needs; a service with more needs has a subclass of its own."""
+    """Settings of every process; a service adds its own in a subclass."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -43,46 +42,44 @@ class Settings(BaseSettings):
     database: str = Field(description="The service's own database.")
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on.")
-    public_url: str = Field(
-        default="http://127.0.0.1:8080", description="The one address under which people see the country."
-    )
-    proxies: str = Field(
-        default="127.0.0.1", description="Addresses whose X-Forwarded-For is believed, separated by commas."
+    public_url: str = Field(default="http://127.0.0.1:8080", description="The public address of the platform.")
+    trusted_proxies: str = Field(
+        default="127.0.0.1", description="Addresses whose X-Forwarded-For is trusted, separated by commas."
     )
     issuer: str = Field(default="http://127.0.0.1:8080/issuer", description="The `iss` of access tokens, exactly.")
     audience: str = Field(default="peyvand", description="The `aud` that access tokens must name.")
-    jwks: Path = Field(description="File with the issuer's pinned public keys; read again when it changes.")
-    fingerprint_key: SecretStr = secret("Key of the fingerprints of bodies that came with an Idempotency-Key.")
+    jwks: Path = Field(description="File with the pinned public keys of the issuer; read again when it changes.")
+    fingerprint_key: SecretStr = secret("Key of the fingerprints of requests with an Idempotency-Key.")
     clock: Path | None = Field(default=None, description="File of the settable programme clock; development only.")
-    linger: float = Field(default=0.1, gt=0, le=5, description="Seconds in which events gather before one transaction.")
+    linger: float = Field(default=0.1, gt=0, le=5, description="Seconds to collect events before one transaction.")
     assets: Path | None = Field(default=None, description="Folder with the npm packages that pages use.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Least level that is logged."
+        default="info", description="Lowest level that is logged."
     )
 
     @property
     def development(self) -> bool:
-        """Whether defaults for secrets and a settable clock are allowed."""
+        """Return whether default secrets and a settable clock are allowed."""
         return self.environment == "development"
 
     def programme_clock(self) -> Clock:
-        """The clock that rules see."""
+        """Return the clock that gives programme time."""
         return file_clock(self.clock) if self.clock else system_clock()
 
     @model_validator(mode="after")
-    def _guard(self) -> Self:
+    def _check_production(self) -> Self:
         if self.development:
             return self
         if self.clock is not None:
-            raise ValueError(f"{PREFIX}CLOCK is set: programme time is settable in development only")
+            raise ValueError(f"{PREFIX}CLOCK is set: programme time can be set in development only")
         for name, field in type(self).model_fields.items():
             extra = field.json_schema_extra
             if isinstance(extra, dict) and extra.get("peyvand_secret"):
                 value = getattr(self, name).get_secret_value()
                 if value.startswith(DEVELOPMENT_SECRET) or not value:
                     raise ValueError(f"{PREFIX}{name.upper()} must be set outside development")
-                if len(value) < SECRET_LENGTH:
-                    raise ValueError(f"{PREFIX}{name.upper()} must have {SECRET_LENGTH} characters or more")
+                if len(value) < MIN_SECRET_LENGTH:
+                    raise ValueError(f"{PREFIX}{name.upper()} must have {MIN_SECRET_LENGTH} characters or more")
         return self
 
 
@@ -90,21 +87,21 @@ S = TypeVar("S", bound=Settings)
 
 
 def load(settings: type[S]) -> S:
-    """The settings of this process. Ends it with status 2 and a sentence per fault where they will not do."""
-    told: dict[str, Any] = {}  # everything comes from the environment
+    """Return the settings of this process. If they are invalid, print every error and exit with status 2."""
+    arguments: dict[str, Any] = {}  # every value comes from the environment
     try:
-        loaded = settings(**told)
+        loaded = settings(**arguments)
     except ValidationError as e:
-        _refuse("\n".join(["these settings will not do:", *(f"  {line}" for line in _faults(e))]))
+        _exit("\n".join(["invalid settings:", *(f"  {line}" for line in _errors(e))]))
     unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and not _known(settings, name))
     if unknown and not loaded.development:  # in development one environment serves all processes
-        _refuse(f"{settings.__name__} knows no {', '.join(unknown)}: a typing error?")
+        _exit(f"unknown settings: {', '.join(unknown)}; check the spelling ({settings.__name__} does not have them)")
     return loaded
 
 
 def table(settings: type[Settings]) -> str:
-    """The settings as a Markdown table."""
-    lines = ["| Variable | Default | What it is |", "| --- | --- | --- |"]
+    """Return the settings as a Markdown table."""
+    lines = ["| Variable | Default | Meaning |", "| --- | --- | --- |"]
     for name, field in settings.model_fields.items():
         extra = field.json_schema_extra
         if isinstance(extra, dict) and extra.get("peyvand_secret"):
@@ -118,16 +115,16 @@ def table(settings: type[Settings]) -> str:
     return "\n".join(lines)
 
 
-def _refuse(why: str) -> NoReturn:
-    print(f"peyvand: {why}", file=sys.stderr)
+def _exit(error: str) -> NoReturn:
+    print(f"peyvand: {error}", file=sys.stderr)
     sys.exit(2)
 
 
 def _known(settings: type[Settings], name: str) -> bool:
-    return name in OTHERS or name.removeprefix(PREFIX).lower() in settings.model_fields
+    return name in OPERATOR_VARIABLES or name.removeprefix(PREFIX).lower() in settings.model_fields
 
 
-def _faults(e: ValidationError) -> Iterator[str]:
+def _errors(e: ValidationError) -> Iterator[str]:
     for error in e.errors(include_input=False, include_url=False):
         name = f"{PREFIX}{str(error['loc'][0]).upper()}: " if error["loc"] else ""
         message = "must be set" if error["type"] == "missing" else error["msg"].removeprefix("Value error, ")

@@ -1,20 +1,20 @@
-"""Tasks that run beside others."""
+"""Cancellation of asyncio tasks."""
 
 import asyncio
 from typing import Any
 
-AGAIN = 1.0  # seconds after which a task that goes on is cancelled once more
+REPEAT = 1.0  # seconds after which a task that is still running is cancelled again
 
 
 async def cancel_and_wait(*tasks: "asyncio.Future[Any]") -> None:
-    """Cancels them until all have ended; what they end with is not looked at.
+    """Cancel tasks until all have ended; ignore their results and exceptions.
 
-    Once is not enough: up to Python 3.11 `asyncio.wait_for`, by which pymongo and aiokafka send, swallows a
-    cancellation that comes as it is done (python/cpython#86296), and a loop then goes on for ever.
+    One cancellation is not enough: up to Python 3.11 `asyncio.wait_for`, which pymongo and aiokafka use, swallows a
+    cancellation that arrives as it completes (python/cpython#86296), and a loop then never ends.
     """
-    left = set(tasks)
-    while left:
-        for each in left:
-            each.cancel()
-        _, left = await asyncio.wait(left, timeout=AGAIN)
+    running = set(tasks)
+    while running:
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=REPEAT)
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,13 +1,17 @@
-"""The coded vocabularies: every closed list of values that events, forms and pages use, with its labels."""
+"""Coded vocabularies: every closed list of values that events, forms and pages use, each with its labels."""
 
 import msgspec
 
 
 class Label(msgspec.Struct, frozen=True):
-    """How a code reads on a page."""
+    """The text of a code on a page, in Persian and in English."""
 
     fa: str
     en: str
+
+    def text(self, lang: str) -> str:
+        """Return the label in `fa` or `en`."""
+        return self.fa if lang == "fa" else self.en
 
 
 SEXES = {"female": Label("زن", "Female"), "male": Label("مرد", "Male")}

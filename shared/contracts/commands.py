@@ -1,4 +1,4 @@
-"""What any subject may be asked, and how its rules say no."""
+"""Commands and refusals that are common to all subjects, and the event type that carries its own context."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -11,13 +11,16 @@ from contracts.events import Event
 
 
 class Tick(msgspec.Struct, frozen=True):
-    """The clock calls: something is due."""
+    """The scheduler's command to a subject whose due time has passed."""
 
     now: datetime
 
 
 class Refused(Exception):
-    """The rules say no; the code says which (see `programme.messages`), the details fill its sentence."""
+    """A command was refused by the rules: `code` names the message, `details` fill its placeholders.
+
+    The messages are in `programme.messages`. `field` is the input field that the refusal is about, if any.
+    """
 
     def __init__(self, code: str, field: str = "", **details: Any) -> None:
         super().__init__(code)
@@ -26,7 +29,7 @@ class Refused(Exception):
 
 
 class EventWithContext(msgspec.Struct, frozen=True):
-    """An event with the context it happened in, where the subject's state cannot know it yet (its very first)."""
+    """An event with its context, for a subject whose state does not hold the context yet: its first event."""
 
     event: Event
     context: Context

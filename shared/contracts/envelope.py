@@ -1,9 +1,9 @@
-"""An event as it travels: a CloudEvent 1.0 in structured JSON, with the context that makes it readable alone."""
+"""An event as it travels: a CloudEvent 1.0 in structured JSON, with the context that makes it readable on its own."""
 
 import re
 from datetime import datetime
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Union
 
 import msgspec
 
@@ -11,23 +11,30 @@ from contracts.events import PRODUCERS, TYPES, Event
 
 CODE_SYSTEM = "ISO3166-2:IR:2020"
 CONTENT_TYPE = "application/cloudevents+json; charset=UTF-8"
-LAST_SEQUENCE = 2**31 - 1  # an integer of CloudEvents has 32 bits; a document's has 64
+LAST_SEQUENCE = 2**31 - 1  # CloudEvents integers have 32 bits
 LONGEST_SUBJECT = 128  # characters
-MOST_CODES = 10_000  # that are remembered as good
+LONGEST_TYPE = 200  # characters
+KNOWN_CODES_LIMIT = 10_000  # context codes remembered as valid
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Where in the programme a subject stands; every event about it carries this."""
+    """Where a subject stands in the programme. Every event about it carries this."""
 
     round: str = ""
     province: str = ""
     county: str = ""
     field: str = ""
-    policy: str = ""  # the version of the policies that apply
+    policy: str = ""  # version of the policies that apply
+
+
+class UnknownEvent(Event, frozen=True, kw_only=True, gc=False):
+    """An event of a type that this version does not know: a newer producer emitted it."""
+
+    type: str
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """An event, who emitted it, about whom, as which of its events about that subject (dense: 1, 2, 3)."""
+    """An event, its source, its subject, and its dense sequence (1, 2, 3) per source and subject."""
 
     source: str
     subject: str
@@ -35,24 +42,22 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     time: datetime  # programme time
     event: Event
     context: Context = Context()
-    actor: str = ""  # the pseudonymous id of who asked
+    actor: str = ""  # role and pseudonymous id of the person or job that caused it
     recorded: datetime | None = None  # machine time
-    cause: str = ""  # source/sequence of what a reaction answers
+    cause: str = ""  # source/sequence of the event that a reaction responds to
     previous: str = ""  # digest of the subject's previous event
     traceparent: str = ""
 
 
 class DecodeError(ValueError):
-    """These bytes are no event of ours."""
+    """Bytes that hold no event of ours."""
 
 
-class _Heard(msgspec.Struct, omit_defaults=True, gc=False):
-    type: str
+class _Wire(msgspec.Struct, kw_only=True, gc=False):
     source: str
     subject: str
     sequence: int
     time: datetime
-    data: msgspec.Raw
     round: str = ""
     province: str = ""
     county: str = ""
@@ -65,72 +70,125 @@ class _Heard(msgspec.Struct, omit_defaults=True, gc=False):
     traceparent: str = ""
 
 
-class _CloudEvent(_Heard, omit_defaults=True, gc=False):
-    """With what is said for other readers, and tells us nothing."""
+class _Untyped(_Wire, kw_only=True, gc=False):
+    type: str
+    data: msgspec.Raw
 
+
+class _CloudEvent(msgspec.Struct, omit_defaults=True, gc=False):
+    """What is written. The attributes after `traceparent` are for other readers of CloudEvents."""
+
+    type: str
+    source: str
+    subject: str
+    sequence: int
+    time: datetime
+    data: Event
+    round: str = ""
+    province: str = ""
+    county: str = ""
+    field: str = ""
+    policy: str = ""
+    actor: str = ""
+    recorded: datetime | None = None
+    cause: str = ""
+    previous: str = ""
+    traceparent: str = ""
     id: str = ""
     codesystem: str = ""
     datacontenttype: str = ""
     specversion: str = ""
 
 
-_heard = msgspec.json.Decoder(_Heard)
-_data: dict[str, tuple[str, Any]] = {  # type -> who says it, and how its own fields are read
-    name: (service, msgspec.json.Decoder(event))
+_source_of = {
+    event: service
     for service, module in PRODUCERS.items()
-    for name, event in TYPES.items()
+    for event in TYPES.values()
     if event.__module__ == module.__name__
 }
+# One struct per type, distinguished by `type`: envelope and data are decoded in one pass.
+_typed = {
+    name: msgspec.defstruct(
+        event.__name__, [("data", event)], bases=(_Wire,), tag_field="type", tag=name, kw_only=True, gc=False
+    )
+    for name, event in TYPES.items()
+}
+_decode_typed = msgspec.json.Decoder(Union[tuple(_typed.values())]).decode  # noqa: UP007
+_decode_untyped = msgspec.json.Decoder(_Untyped).decode
 _encode = msgspec.json.Encoder().encode
 
 
 def decode(raw: bytes) -> Envelope:
-    """The envelope in these bytes. Raises Unreadable, for what no record could keep as well."""
+    """Return the envelope in these bytes; of a type that this version does not know with an UnknownEvent.
+
+    Raise DecodeError, also for values that no record could hold.
+    """
     try:
-        c = _heard.decode(raw)
-        speaker, data = _data[c.type]
-        event = data.decode(c.data)
-        if not 0 < c.sequence <= LAST_SEQUENCE or not 0 < len(c.subject) <= LONGEST_SUBJECT or c.time.tzinfo is None:
-            raise DecodeError("a sequence or a subject outside its bounds, or a time without zone")
-        if c.source != speaker:
-            raise DecodeError(f"what {speaker} says, from another source")
-        for code in (c.round, c.province, c.county, c.field, c.policy):
-            if code not in _codes:
-                _learn(code)
-    except KeyError as e:
-        raise DecodeError(f"unknown type {e}") from e
+        wire: Any = _decode_typed(raw)
+        event = wire.data
+        producer = _source_of[event.__class__]
     except (msgspec.DecodeError, TypeError, ValueError, RecursionError) as e:
-        raise DecodeError(str(e)) from e
+        wire, event = _unknown(raw, e)
+        producer = wire.source
+    if wire.source != producer:
+        raise DecodeError(f"an event of {producer} from another source")
+    if not 0 < wire.sequence <= LAST_SEQUENCE or not 0 < len(wire.subject) <= LONGEST_SUBJECT:
+        raise DecodeError("sequence or subject out of bounds")
+    if wire.time.tzinfo is None:
+        raise DecodeError("a time without a time zone")
+    for code in (wire.round, wire.province, wire.county, wire.field, wire.policy):
+        if code not in _known_codes:
+            _check_code(code)
     return Envelope(
-        source=c.source,
-        subject=c.subject,
-        sequence=c.sequence,
-        time=c.time,
+        source=wire.source,
+        subject=wire.subject,
+        sequence=wire.sequence,
+        time=wire.time,
         event=event,
-        context=Context(round=c.round, province=c.province, county=c.county, field=c.field, policy=c.policy),
-        actor=c.actor,
-        recorded=c.recorded,
-        cause=c.cause,
-        previous=c.previous,
-        traceparent=c.traceparent,
+        context=Context(
+            round=wire.round, province=wire.province, county=wire.county, field=wire.field, policy=wire.policy
+        ),
+        actor=wire.actor,
+        recorded=wire.recorded,
+        cause=wire.cause,
+        previous=wire.previous,
+        traceparent=wire.traceparent,
     )
 
 
-_codes: set[str] = set()  # of contexts, that were looked at: there are a thousand, and millions of events carry them
+def _unknown(raw: bytes, error: Exception) -> tuple[_Untyped, UnknownEvent]:
+    """Return an event of an unknown type of its source. Raise DecodeError."""
+    try:
+        wire = _decode_untyped(raw)
+    except (msgspec.DecodeError, TypeError, ValueError, RecursionError) as e:
+        raise DecodeError(str(e)) from e
+    if wire.type in TYPES:
+        raise DecodeError(str(error)) from error
+    if not wire.type.startswith(f"ir.peyvand.{wire.source}.") or len(wire.type) > LONGEST_TYPE:
+        raise DecodeError(f"unknown type {wire.type[:LONGEST_TYPE]!r}")
+    return wire, UnknownEvent(type=wire.type)
+
+
+_known_codes: set[str] = set()  # a thousand codes occur in millions of events
 _is_code = re.compile(r"[A-Za-z0-9_-]{0,32}").fullmatch
 
 
-def _learn(code: str) -> None:
-    """Readers name their figures by these: whatever is no code would be a name of another shape. Raises Unreadable."""
+def _check_code(code: str) -> None:
+    """Remember a valid code of a context: consumers use them as names of fields. Raise DecodeError."""
     if not _is_code(code):
-        raise DecodeError("a context that is made of other than codes")
-    if len(_codes) >= MOST_CODES:
-        _codes.clear()
-    _codes.add(code)
+        raise DecodeError("a context code with characters that codes do not have")
+    if len(_known_codes) >= KNOWN_CODES_LIMIT:
+        _known_codes.clear()
+    _known_codes.add(code)
+
+
+def type_of(event: Event) -> str:
+    """Return the name of an event's type."""
+    return event.type if isinstance(event, UnknownEvent) else event.TYPE
 
 
 def encode(envelope: Envelope) -> bytes:
-    """The envelope as bytes; its id says the same to every reader."""
+    """Return the envelope as bytes. Its CloudEvents id is source/subject/sequence."""
     e, x = envelope, envelope.context
     return _encode(
         _CloudEvent(
@@ -139,7 +197,7 @@ def encode(envelope: Envelope) -> bytes:
             subject=e.subject,
             sequence=e.sequence,
             time=e.time,
-            data=msgspec.Raw(_encode(e.event)),
+            data=e.event,
             round=x.round,
             province=x.province,
             county=x.county,
@@ -159,5 +217,5 @@ def encode(envelope: Envelope) -> bytes:
 
 
 def digest(raw: bytes) -> str:
-    """What the next event about the same subject carries as `previous`: BLAKE2b, 128 bits, hexadecimal."""
+    """Return what the next event about the same subject carries as `previous`: BLAKE2b-128, hexadecimal."""
     return blake2b(raw, digest_size=16).hexdigest()

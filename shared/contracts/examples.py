@@ -1,6 +1,24 @@
-"""One applicant's life, told once by every event there is: what readers are tested on, and what strangers read."""
+"""The example story: one round and one applicant in which every event type occurs; published examples come from it.
+
+The story is a list of steps. A step has a time of its own and names the steps that it needs: those without which it
+could not happen. Two things are made from the list:
+
+* `story()` replays all steps in the order of their times, dense for every source and subject. Tests of consumers
+  replay it whole.
+* `examples()` holds one event per type, for publication. The example of a step is the last event of the *smallest*
+  story that contains it: the steps that it needs, and the steps that those need. Its `sequence` and `cause` count in
+  that smallest story only, and each example is about an applicant of its own, so that ids stay unique.
+
+Hence a step that is added in the middle changes no example but its own, as long as no existing step is changed: it
+shifts the sequences of `story()`, which is not published, and is in no other step's smallest story. `previous` is the
+digest of the previous event's id instead of its bytes, so that an event that gains a field changes its own example
+only.
+
+To add an event: add a step at any place, with what it needs, then run `make contracts`.
+"""
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 
 import msgspec
@@ -9,124 +27,242 @@ from contracts import events as e
 from contracts.envelope import Context, Envelope, digest, encode
 from contracts.subjects import lead_subject, ledger_subject, round_subject
 
-CURRENT = "1404-1"  # the policies of the story
+POLICY = "1404-1"  # version of the policies that apply in the story
 APPLICANT = "0199d5a2-7c40-7e51-9a3b-4f2d1c0b8a67"
 LEAD = "0199d5a2-0b10-7c22-8f4e-6a5d3c2b1f09"
 OPENED = datetime(2025, 9, 27, 4, 30, tzinfo=UTC)  # 1404-07-05, 08:00 in Tehran
-HERE = Context(round="1404", province="IR-20", county="2002", field="JF001", policy=CURRENT)
+ROUND = Context(round="1404", policy=POLICY)
+PROVINCE = Context(round="1404", province="IR-20", policy=POLICY)
+APPLICATION = Context(round="1404", province="IR-20", county="2002", field="JF001", policy=POLICY)
+
+_MINISTRY, _REGISTRAR, _SCREENER = "ministry_admin:of-07aa", "registrar:of-2f9c", "screener:of-91d3"
+_MANAGER, _WEB, _CLOCK = "manager:of-5c1e", "web:", "clock:"
 
 
-class Telling(msgspec.Struct, frozen=True):
-    """What happens on a day of the round, who says it, who asked for it, and what it answers."""
+class Step(msgspec.Struct, frozen=True):
+    """One event of the story, with the ids of the steps that it needs; `cause` is needed as well."""
 
-    day: int
-    source: str
+    id: str
+    time: datetime
     event: e.Event
     actor: str = ""
+    needs: tuple[str, ...] = ()
     cause: str = ""
-    subject: str = APPLICANT
-    context: Context = HERE
+    subject: str = ""  # empty: the applicant
+    context: Context = APPLICATION
+
+    @property
+    def source(self) -> str:
+        """The service that emits the event: third part of `ir.peyvand.<service>.*`."""
+        return self.event.TYPE.split(".")[2]
 
 
-def life() -> list[Envelope]:
-    """The whole story in the order of its days, dense for every service and subject; each type is told exactly once."""
-    said: Counter[tuple[str, str]] = Counter()
-    told: list[Envelope] = []
-    for each in sorted((*_beginnings(), *_registration(), *_screening(), *_market()), key=lambda each: each.day):
-        said[each.source, each.subject] += 1
-        sequence = said[each.source, each.subject]
-        time = OPENED + timedelta(days=each.day, minutes=7 * len(told))
-        before = f"{each.source}/{each.subject}/{sequence - 1}"
-        told.append(
+def at(day: int, minute: int) -> datetime:
+    """Return a time of the story: days since the round was opened, minutes since 08:00 in Tehran on that day."""
+    return OPENED + timedelta(days=day, minutes=minute)
+
+
+_SETUP = (
+    Step(
+        "round.opened",
+        at(0, 0),
+        e.RoundOpened(fields=("JF001", "JF004"), opens=OPENED, closes=OPENED + timedelta(days=60)),
+        _MINISTRY,
+        subject=round_subject("1404"),
+        context=ROUND,
+    ),
+    Step(
+        "round.window_set",
+        at(0, 10),
+        e.RoundWindowSet(opens=OPENED, closes=OPENED + timedelta(days=30)),
+        _MINISTRY,
+        needs=("round.opened",),
+        subject=round_subject("1404"),
+        context=PROVINCE,
+    ),
+    Step(
+        "quota.set",
+        at(0, 20),
+        e.QuotaSet(quota=1_300, previous=1_200),
+        _MINISTRY,
+        needs=("round.opened",),
+        subject=ledger_subject("1404", "IR-20"),
+        context=PROVINCE,
+    ),
+    Step(
+        "lead.enlisted",
+        at(0, 30),
+        e.LeadEnlisted(services=("training", "sale"), fields=("JF001",)),
+        _MINISTRY,
+        subject=lead_subject(LEAD),
+        context=Context(province="IR-20"),
+    ),
+)
+
+_REGISTRATION = (
+    Step(
+        "registered",
+        at(1, 60),
+        e.ApplicantRegistered(sex="female", age_band="25-34", work_mode="independent", intake_channel="desk"),
+        _REGISTRAR,
+        needs=("round.opened",),
+    ),
+    Step("identity_checked", at(1, 70), e.ApplicantIdentityChecked(result="match"), needs=("registered",)),
+    Step("waitlisted", at(17, 5), e.ApplicantWaitlisted(), needs=("identity_checked", "case.decided")),
+    Step("admitted", at(20, 0), e.ApplicantAdmitted(promoted=True), needs=("waitlisted",)),
+    Step("withdrawn", at(170, 0), e.ApplicantWithdrawn(reason="found_work"), _WEB, needs=("admitted",)),
+    Step("seat_released", at(170, 1), e.ApplicantSeatReleased(reason="withdrawn"), needs=("withdrawn",)),
+    Step(
+        "reactivated",
+        at(180, 0),
+        e.ApplicantReactivated(
+            application=2, sex="female", age_band="25-34", work_mode="independent", intake_channel="web"
+        ),
+        _WEB,
+        needs=("withdrawn",),
+    ),
+)
+
+_SCREENING = (
+    Step("case.opened", at(1, 65), e.CaseOpened(due=date(2025, 10, 9)), cause="registered"),
+    Step("case.breached", at(13, 0), e.CaseBreached(due=date(2025, 10, 9)), _CLOCK, needs=("case.opened",)),
+    Step(
+        "case.decided",
+        at(16, 120),
+        e.CaseDecided(
+            outcome="approved",
+            reasons=("meets_conditions",),
+            rule_version=POLICY,
+            working_hours=96,
+            within_sla=False,
+        ),
+        _SCREENER,
+        needs=("case.opened",),
+    ),
+    Step("capacity.requested", at(20, 2), e.CapacityRequested(due=date(2025, 11, 9)), cause="admitted"),
+    Step(
+        "capacity.breached",
+        at(44, 0),
+        e.CapacityBreached(due=date(2025, 11, 9)),
+        _CLOCK,
+        needs=("capacity.requested",),
+    ),
+    Step(
+        "capacity.identified",
+        at(46, 180),
+        e.CapacityIdentified(
+            product_group="handicrafts",
+            unit="square_metre",
+            monthly_band="1-9",
+            skill_level="skilled",
+            needs=("training", "packaging"),
+        ),
+        _SCREENER,
+        needs=("capacity.requested",),
+    ),
+)
+
+_MARKET = (
+    Step("readied", at(46, 185), e.ProducerReadied(product_group="handicrafts"), cause="capacity.identified"),
+    Step(
+        "offer.made",
+        at(48, 0),
+        e.OfferMade(offer="o1", channel="lead_enterprise", lead=LEAD),
+        _MANAGER,
+        needs=("readied", "lead.enlisted"),
+    ),
+    Step("offer.accepted", at(50, 0), e.OfferAccepted(offer="o1"), _MANAGER, needs=("offer.made",)),
+    Step(
+        "connected",
+        at(52, 0),
+        e.ProducerConnected(
+            connection="c1", channel="lead_enterprise", counterparty_kind="lead_enterprise", evidence="E1", offer="o1"
+        ),
+        _MANAGER,
+        needs=("offer.accepted",),
+    ),
+    Step(
+        "evidenced",
+        at(58, 0),
+        e.ConnectionEvidenced(connection="c1", from_="E1", to="E2"),
+        _MANAGER,
+        needs=("connected",),
+    ),
+    Step(
+        "offer.made.second", at(59, 0), e.OfferMade(offer="o2", channel="exhibition"), _MANAGER, needs=("offer.made",)
+    ),
+    Step(
+        "offer.declined",
+        at(60, 0),
+        e.OfferDeclined(offer="o2", reason="distance"),
+        _MANAGER,
+        needs=("offer.made.second",),
+    ),
+    Step("sustained", at(148, 0), e.ConnectionSustained(connection="c1"), _CLOCK, needs=("evidenced",)),
+    Step(
+        "ended",
+        at(170, 5),
+        e.ConnectionEnded(connection="c1", reason="withdrawn"),
+        needs=("connected",),
+        cause="withdrawn",
+    ),
+)
+
+STORY = (*_SETUP, *_REGISTRATION, *_SCREENING, *_MARKET)
+
+
+def story(steps: Iterable[Step] = STORY) -> list[Envelope]:
+    """Replay the whole story in the order of its times; sequences are dense for every source and subject."""
+    return _replay(steps, APPLICANT)
+
+
+def examples(steps: Sequence[Step] = STORY) -> dict[str, bytes]:
+    """Return one encoded example per event type, from the first step of the type in the list."""
+    by_type: dict[str, bytes] = {}
+    for step in steps:
+        if step.event.TYPE not in by_type:
+            by_type[step.event.TYPE] = encode(_example(step, steps))
+    return by_type
+
+
+def _example(step: Step, steps: Sequence[Step]) -> Envelope:
+    """Replay the smallest story that ends with this step, about an applicant of its own, and return its last event."""
+    by_id = {each.id: each for each in steps}
+    needed: dict[str, Step] = {}
+    pending = [step]
+    while pending:
+        each = pending.pop()
+        needed[each.id] = each
+        pending += [by_id[id_] for id_ in _prerequisites(each) if id_ not in needed]
+    applicant = f"{APPLICANT[:24]}{digest(step.id.encode())[:12]}"
+    return _replay(needed.values(), applicant)[-1]
+
+
+def _prerequisites(step: Step) -> tuple[str, ...]:
+    return (*step.needs, step.cause) if step.cause else step.needs
+
+
+def _replay(steps: Iterable[Step], applicant: str) -> list[Envelope]:
+    last: Counter[tuple[str, str]] = Counter()  # sequence per source and subject
+    positions: dict[str, str] = {}  # source/sequence per step
+    events: list[Envelope] = []
+    for step in sorted(steps, key=lambda step: step.time):
+        subject = step.subject or applicant
+        last[step.source, subject] += 1
+        sequence = last[step.source, subject]
+        positions[step.id] = f"{step.source}/{sequence}"
+        events.append(
             Envelope(
-                source=each.source,
-                subject=each.subject,
+                source=step.source,
+                subject=subject,
                 sequence=sequence,
-                time=time,
-                event=each.event,
-                context=each.context,
-                actor=each.actor,
-                recorded=time,
-                cause=each.cause,
-                previous=digest(before.encode()) if sequence > 1 else "",  # of its name, so that examples stand alone
+                time=step.time,
+                event=step.event,
+                context=step.context,
+                actor=step.actor,
+                recorded=step.time,
+                cause=positions[step.cause] if step.cause else "",
+                previous=digest(f"{step.source}/{subject}/{sequence - 1}".encode()) if sequence > 1 else "",
             )
         )
-    return told
-
-
-def examples() -> dict[str, bytes]:
-    """One example of every type, as it travels."""
-    return {envelope.event.TYPE: encode(envelope) for envelope in life()}
-
-
-def _beginnings() -> list[Telling]:
-    ministry, province = "ministry_admin:of-07aa", Context(round="1404", province="IR-20", policy=CURRENT)
-    opened = e.RoundOpened(fields=("JF001", "JF004"), opens=OPENED, closes=OPENED + timedelta(days=60))
-    window = e.RoundWindowSet(opens=OPENED, closes=OPENED + timedelta(days=30))
-    quota = e.QuotaSet(quota=1_300, previous=1_200)
-    lead = e.LeadEnlisted(services=("training", "sale"), fields=("JF001",))
-    a_round = round_subject("1404")
-    return [
-        Telling(0, "registration", opened, ministry, "", a_round, Context(round="1404", policy=CURRENT)),
-        Telling(0, "registration", window, ministry, "", a_round, province),
-        Telling(0, "registration", quota, ministry, "", ledger_subject("1404", "IR-20"), province),
-        Telling(0, "market", lead, ministry, "", lead_subject(LEAD), Context(province="IR-20")),
-    ]
-
-
-def _registration() -> list[Telling]:
-    registered = e.ApplicantRegistered(sex="female", age_band="25-34", work_mode="independent", intake_channel="desk")
-    reactivated = e.ApplicantReactivated(
-        application=2, sex="female", age_band="25-34", work_mode="independent", intake_channel="web"
-    )
-    return [
-        Telling(1, "registration", registered, "registrar:of-2f9c"),
-        Telling(1, "registration", e.ApplicantIdentityChecked(result="match")),
-        Telling(17, "registration", e.ApplicantWaitlisted()),
-        Telling(20, "registration", e.ApplicantAdmitted(promoted=True)),
-        Telling(170, "registration", e.ApplicantWithdrawn(reason="found_work"), "web:"),
-        Telling(170, "registration", e.ApplicantSeatReleased(reason="withdrawn")),
-        Telling(180, "registration", reactivated, "web:"),
-    ]
-
-
-def _screening() -> list[Telling]:
-    decided = e.CaseDecided(
-        outcome="approved",
-        reasons=("meets_conditions",),
-        rule_version=CURRENT,
-        working_hours=96,
-        within_sla=False,
-    )
-    identified = e.CapacityIdentified(
-        product_group="handicrafts",
-        unit="square_metre",
-        monthly_band="1-9",
-        skill_level="skilled",
-        needs=("training", "packaging"),
-    )
-    return [
-        Telling(1, "screening", e.CaseOpened(due=date(2025, 10, 9)), cause="registration/1"),
-        Telling(13, "screening", e.CaseBreached(due=date(2025, 10, 9)), "clock:"),
-        Telling(16, "screening", decided, "screener:of-91d3"),
-        Telling(20, "screening", e.CapacityRequested(due=date(2025, 11, 9)), cause="registration/4"),
-        Telling(44, "screening", e.CapacityBreached(due=date(2025, 11, 9)), "clock:"),
-        Telling(46, "screening", identified, "screener:of-91d3"),
-    ]
-
-
-def _market() -> list[Telling]:
-    connected = e.ProducerConnected(
-        connection="c1", channel="lead_enterprise", counterparty_kind="lead_enterprise", evidence="E1", offer="o1"
-    )
-    manager = "manager:of-5c1e"
-    return [
-        Telling(46, "market", e.ProducerReadied(product_group="handicrafts"), cause="screening/6"),
-        Telling(48, "market", e.OfferMade(offer="o1", channel="lead_enterprise", lead=LEAD), manager),
-        Telling(50, "market", e.OfferAccepted(offer="o1"), manager),
-        Telling(52, "market", connected, manager),
-        Telling(58, "market", e.ConnectionEvidenced(connection="c1", from_="E1", to="E2"), manager),
-        Telling(60, "market", e.OfferDeclined(offer="o2", reason="distance"), manager),
-        Telling(148, "market", e.ConnectionSustained(connection="c1"), "clock:"),
-        Telling(170, "market", e.ConnectionEnded(connection="c1", reason="withdrawn"), cause="registration/5"),
-    ]
+    return events

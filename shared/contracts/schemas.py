@@ -1,5 +1,6 @@
-"""JSON Schema 2020-12 of every event, and whether a schema has only grown."""
+"""JSON Schema 2020-12 of every event, and the compatibility check between two versions of a schema."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -12,47 +13,53 @@ Schema = dict[str, Any]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 INSTANT = {"type": "string", "format": "date-time"}
 
+_FIXED = ("type", "const", "format", "pattern", "default", "minimum", "maximum", "x-set-by")
+
 
 def schemas() -> dict[str, Schema]:
-    """The schema of each type as it travels: a CloudEvent with our context, and its own data."""
-    return {name: _schema(service_of(event), event) for name, event in TYPES.items()}
+    """Return the schema of each event type as it travels: a CloudEvent with its context and `data`."""
+    return {name: _schema(producer_of(event), event) for name, event in TYPES.items()}
 
 
-def service_of(event: type[Event]) -> str:
-    """The service that says this."""
+def producer_of(event: type[Event]) -> str:
+    """Return the service that emits this event."""
     return next(service for service, module in PRODUCERS.items() if event.__module__ == module.__name__)
 
 
 def data_schema(event: type[Event]) -> Schema:
-    """The schema of an event's own fields; a field that is absent has its default."""
-    made = msgspec.json.schema(event)["$defs"][event.__name__]
-    return dict(msgspec.json.decode(msgspec.json.encode(made)))  # as it will be read again: arrays, no tuples
+    """Return the schema of `data`, the event's own fields. A field that is absent has its default."""
+    generated = msgspec.json.schema(event)["$defs"][event.__name__]
+    return dict(msgspec.json.decode(msgspec.json.encode(generated)))  # lists, not tuples, as in the published file
 
 
-def shrunk(published: Schema, now: Schema, at: str = "") -> list[str]:
-    """Where a schema breaks its promise to readers and writers; only optional fields and new codes may be added."""
-    broken = [
-        f"{at or 'schema'}: {name} was {published.get(name)!r} and is {now.get(name)!r}"
-        for name in ("type", "const", "format", "pattern", "default", "minimum", "maximum", "x-of")
-        if published.get(name) != now.get(name)
-    ]
-    broken += [
-        f"{at}: {code} is no longer a code" for code in published.get("enum", []) if code not in now.get("enum", [])
-    ]
-    required = set(published.get("required", []))
-    broken += [f"{at}.{name}: became required" for name in now.get("required", []) if name not in required]
-    broken += [f"{at}.{name}: is no longer sent" for name in sorted(required - set(now.get("required", [])))]
+def incompatibilities(published: Schema, current: Schema, path: str = "") -> list[str]:
+    """List how a schema breaks readers or writers of the published one; only optional fields and codes may be added."""
+    return [*_changes(published, current, path), *_changes_inside(published, current, path)]
+
+
+def _changes(published: Schema, current: Schema, path: str) -> Iterator[str]:
+    for name in _FIXED:
+        if published.get(name) != current.get(name):
+            yield f"{path or 'schema'}: {name} was {published.get(name)!r} and is {current.get(name)!r}"
+    for code in published.get("enum", []):
+        if code not in current.get("enum", []):
+            yield f"{path}: {code} is no longer a code"
+    before, after = set(published.get("required", [])), set(current.get("required", []))
+    yield from (f"{path}.{name}: became required" for name in sorted(after - before))
+    yield from (f"{path}.{name}: is no longer sent" for name in sorted(before - after))
+
+
+def _changes_inside(published: Schema, current: Schema, path: str) -> Iterator[str]:
     for name, inner in published.get("properties", {}).items():
-        if name not in now.get("properties", {}):
-            broken.append(f"{at}.{name}: is gone")
+        if name in current.get("properties", {}):
+            yield from incompatibilities(inner, current["properties"][name], f"{path}.{name}")
         else:
-            broken += shrunk(inner, now["properties"][name], f"{at}.{name}")
+            yield f"{path}.{name}: is gone"
     if "items" in published:
-        broken += shrunk(published["items"], now.get("items", {}), f"{at}[]")
-    return broken
+        yield from incompatibilities(published["items"], current.get("items", {}), f"{path}[]")
 
 
-def _schema(service: str, event: type[Event]) -> Schema:
+def _schema(producer: str, event: type[Event]) -> Schema:
     about_an_applicant = issubclass(event, ApplicantEvent)
     always = ["specversion", "id", "type", "source", "subject", "sequence", "time", "datacontenttype", "codesystem"]
     return {
@@ -63,30 +70,30 @@ def _schema(service: str, event: type[Event]) -> Schema:
         "type": "object",
         "required": [*always, "data", *(_CONTEXT if about_an_applicant else ())],
         "properties": {
-            "specversion": {"const": "1.0"},
+            "specversion": {"description": "Version of the CloudEvents specification.", "const": "1.0"},
             "id": {
-                "description": "source/subject/sequence",
+                "description": "Unique id of the event, `source/subject/sequence`. "
+                "A consumer that has handled this id may skip the event.",
                 "type": "string",
-                "pattern": f"^{service}/.+/[1-9][0-9]*$",
+                "pattern": f"^{producer}/.+/[1-9][0-9]*$",
             },
-            "type": {"const": event.TYPE},
-            "source": {"description": "the service that says it", "const": service},
+            "type": {"description": "Type and version of the event.", "const": event.TYPE},
+            "source": {"description": "Service that emits this event.", "const": producer},
             "subject": {
-                "description": "what it is about; an applicant is a bare UUID",
+                "description": "What the event is about, and the key of the Kafka record: an applicant's UUID, or "
+                "`round:`, `ledger:` or `lead:` with an id.",
                 "type": "string",
-                "pattern": f"^{_UUID}$"
-                if about_an_applicant
-                else f"^(round:{_ROUND}|ledger:{_ROUND}/{_PROVINCE}|lead:{_UUID})$",
+                "pattern": f"^{_UUID}$" if about_an_applicant else _OTHER_SUBJECTS,
             },
             "sequence": {
-                "description": "which of this service's events about this subject: 1, 2, 3 without holes",
+                "description": "Position among the events of this source about this subject: 1, 2, 3, without gaps.",
                 "type": "integer",
                 "minimum": 1,
             },
-            "time": {"description": "when it happened", **INSTANT},
-            "recorded": {"description": "when a machine wrote it down", **INSTANT},
-            "datacontenttype": {"const": "application/json"},
-            "codesystem": {"description": "of the province's code", "const": CODE_SYSTEM},
+            "time": {"description": "When it happened, in programme time (it may be simulated).", **INSTANT},
+            "recorded": {"description": "When a machine recorded it, by its own clock.", **INSTANT},
+            "datacontenttype": {"description": "Media type of `data`.", "const": "application/json"},
+            "codesystem": {"description": "Code system of `province`.", "const": CODE_SYSTEM},
             **_CONTEXT,
             **_ORIGIN,
             "data": data_schema(event),
@@ -95,35 +102,56 @@ def _schema(service: str, event: type[Event]) -> Schema:
 
 
 _UUID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_ROUND = "1[34][0-9]{2}(-[0-9]{1,2})?"  # the Jalali year, and which of its rounds
+_ROUND = "1[34][0-9]{2}(-[0-9]{1,2})?"  # Jalali year, and the number of the round where a year has several
 _PROVINCE = "IR-(0[0-9]|[12][0-9]|30)"
 _OTHER_SUBJECTS = f"^(round:{_ROUND}|ledger:{_ROUND}/{_PROVINCE}|lead:{_UUID})$"
 _CONTEXT = {
-    "round": {"description": "the round", "type": "string", "pattern": f"^{_ROUND}$"},
-    "province": {"description": "of the applicant or the quota", "type": "string", "pattern": f"^{_PROVINCE}$"},
-    "county": {"description": "of the applicant", "type": "string", "pattern": "^(0[0-9]|[12][0-9]|30)[0-9]{2}$"},
-    "field": {"description": "the job field", "type": "string", "pattern": r"^[A-Z]{2}[0-9]{3}$"},
+    "round": {
+        "description": "Round: its Jalali year, and its number within the year where there are several.",
+        "type": "string",
+        "pattern": f"^{_ROUND}$",
+    },
+    "province": {
+        "description": "Province of the applicant, the quota or the lead enterprise, as in `codesystem`.",
+        "type": "string",
+        "pattern": f"^{_PROVINCE}$",
+    },
+    "county": {
+        "description": "County of the applicant; code of the Statistical Centre of Iran, province first.",
+        "type": "string",
+        "pattern": "^(0[0-9]|[12][0-9]|30)[0-9]{2}$",
+    },
+    "field": {
+        "description": "Job field of the application.",
+        "type": "string",
+        "pattern": r"^[A-Z]{2}[0-9]{3}$",
+    },
     "policy": {
-        "description": "the version of the policies that apply",
+        "description": "Version of the policies that apply.",
         "type": "string",
         "pattern": "^[0-9]{4}-[0-9]{1,3}$",
     },
 }
 _ORIGIN = {
     "actor": {
-        "description": "role and pseudonymous id of who asked",
+        "description": "Role and pseudonymous id of the person or job that caused it, `role:id`.",
         "type": "string",
         "pattern": r"^[a-z_]+:(?![0-9+]+$)[A-Za-z0-9._-]{0,64}$",
     },
     "cause": {
-        "description": "source/sequence of what it answers",
+        "description": "Event about the same subject to which this one is a reaction, `source/sequence`.",
         "type": "string",
         "pattern": "^[a-z]+/[1-9][0-9]*$",
     },
     "previous": {
-        "description": "BLAKE2b-128 of the bytes of this service's previous event about this subject",
+        "description": "BLAKE2b-128 digest, in hexadecimal, of the bytes of this source's previous event about this "
+        "subject; absent from the first. (In published examples: of the id of that event.)",
         "type": "string",
         "pattern": r"^[0-9a-f]{32}$",
     },
-    "traceparent": {"description": "W3C trace context", "type": "string", "pattern": r"^[0-9a-f]{2}-[0-9a-f-]+$"},
+    "traceparent": {
+        "description": "W3C trace context.",
+        "type": "string",
+        "pattern": r"^[0-9a-f]{2}-[0-9a-f-]+$",
+    },
 }

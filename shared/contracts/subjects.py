@@ -1,17 +1,20 @@
-"""What events are about, and where that lives: `round:1404`, `ledger:1404/IR-20`, a bare UUIDv7 for an applicant."""
+"""Subjects of events and their partitions: `round:1404`, `ledger:1404/IR-20`, a bare UUIDv7 for an applicant."""
 
 from zlib import crc32
 
-PARTITIONS = 32  # for ever, on every topic
+PARTITIONS = 32  # of every topic; can never change, since it decides where a subject's events are
 
 
 def kind_of(subject: str) -> str:
-    """The kind of a subject: what stands before the colon, or `applicant` for a bare id."""
+    """Return the kind of a subject: the part before the colon, or `applicant` for a bare id."""
     return subject.partition(":")[0] if ":" in subject else "applicant"
 
 
 def partition_of(subject: str) -> int:
-    """librdkafka's `consistent` partitioner. The relay names the partition, so no client's default matters."""
+    """Return the partition of a subject, as librdkafka's `consistent` partitioner computes it.
+
+    The relay sends to an explicit partition, so the default partitioner of a client has no effect.
+    """
     return crc32(subject.encode()) % PARTITIONS
 
 
@@ -26,5 +29,5 @@ def ledger_subject(round_id: str, province: str) -> str:
 
 
 def lead_subject(lead: str) -> str:
-    """The subject of a lead enterprise's id (a UUIDv7)."""
+    """Return the subject of a lead enterprise, given its id (a UUIDv7)."""
     return f"lead:{lead}"

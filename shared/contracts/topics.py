@@ -1,4 +1,4 @@
-"""A topic is a speaker: who says it and who hears it. Topics and access lists are made from this table only."""
+"""Topics with their producer and consumers. Kafka topics and access lists are created from this table only."""
 
 import msgspec
 
@@ -6,7 +6,7 @@ from contracts.subjects import PARTITIONS
 
 
 class Topic(msgspec.Struct, frozen=True, kw_only=True):
-    """One topic: written by its speaker's relay alone, kept for ever, never compacted."""
+    """A topic: written by its producer's relay only, retained without limit, never compacted."""
 
     name: str
     producer: str
@@ -27,10 +27,10 @@ TOPICS = (
 
 
 def topic_of(service: str) -> str:
-    """The topic that a service speaks on."""
+    """Return the topic to which a service publishes."""
     return f"peyvand.{service}"
 
 
 def topics_consumed_by(service: str) -> tuple[str, ...]:
-    """The topics that a service hears, in the order of the table."""
+    """Return the topics that a service consumes, in the order of the table."""
     return tuple(topic.name for topic in TOPICS if service in topic.consumers)

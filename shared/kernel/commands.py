@@ -1,4 +1,4 @@
-"""The first of the two ways in which records change: a command (`execute`)."""
+"""The first way in which records change: `execute` a command of a person or of the scheduler."""
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -12,63 +12,61 @@ from base.clock import Clock, Moment
 from contracts.commands import Refused
 from contracts.envelope import Envelope, decode
 from contracts.subjects import kind_of
-from kernel.errors import Conflict, KeyReused, UniqueViolation
+from kernel.errors import Conflict, KeyReused, NewerRules, UniqueViolation, UnreadableRecord
 from kernel.record import Private, Record, StoredResponse, emit, event_time
 from kernel.rules import Rules
-from kernel.store import Changes, Known, Store, unique_values
+from kernel.store import Effects, Snapshot, Store, unique_values
+
+RESPONSES_KEPT = timedelta(days=7)
+STALE = timedelta(seconds=5)  # between taking the time and the write
 
 T = TypeVar("T")
 
-RESPONSES_KEPT = timedelta(days=7)
-
-
-STALE = timedelta(seconds=5)  # between taking the time and the write
-
 
 class CommandMetadata(msgspec.Struct, frozen=True):
-    """Who asks, and under which idempotency key (already joined with the principal); `private` is kept beside."""
+    """Who sends a command, and under which idempotency key (the principal is part of it)."""
 
     actor: str = ""
-    key: str = ""
-    fingerprint: bytes = b""
-    private: Private | None = None
+    idempotency_key: str = ""
+    fingerprint: bytes = b""  # of the request
+    private: Private | None = None  # replaces what the record has
     traceparent: str = ""
-    new: bool = False  # about a subject whose id was made just now: it is not looked for first
+    new_subject: bool = False  # the id was made just now: do not look for a record
 
 
 class Result(msgspec.Struct, frozen=True):
-    """The record afterwards and what it emitted; `repeated` where this key had been answered before."""
+    """The record afterwards and its new events; `repeated` if the key had been answered before."""
 
     record: Record
     events: tuple[Envelope, ...] = ()
     repeated: bool = False
 
 
-async def execute(
-    store: Store,
-    subject: str,
-    command: Any,
-    clock: Clock,
-    ask: CommandMetadata = CommandMetadata(),  # noqa: B008
-) -> Result:
-    """Decides on what is known and stores it; looks again if another was faster.
+Outcome = Result | Refused | UniqueViolation | KeyReused | NewerRules | UnreadableRecord
+NO_METADATA = CommandMetadata()
 
-    Raises what `decide` raises, Taken for a unique field, KeyReused, RecordFull, Transient.
+
+async def execute(
+    store: Store, subject: str, command: Any, clock: Clock, metadata: CommandMetadata = NO_METADATA
+) -> Result:
+    """Decide on a command and store the events; start again if the record has changed meanwhile.
+
+    Raise what `decide` raises, UniqueViolation, KeyReused, RecordFull, NewerRules, UnreadableRecord, Transient.
     """
     rules = store.rules[kind_of(subject)]
-    fresh = Record(subject=subject, state=rules.State()) if ask.new else None
+    new = Record(subject=subject, state=rules.State()) if metadata.new_subject else None
     while True:
-        before, fresh = fresh or (await store.read([subject]))[subject], None
-        if repeated := _answered_here(before, ask):
+        before, new = new or (await store.read([subject]))[subject], None
+        if repeated := _repeated(before, metadata):
             return repeated
         try:
-            after = at_one_moment(clock, partial(_decided, before, rules, store.service, command, ask))
+            after = at_one_moment(clock, partial(_decide, before, rules, store.service, command, metadata))
             if after is before:
                 return Result(before)
-            if await store.swap(before, after):
-                return Result(after, tuple(map(decode, after.emitted)))
+            if record := await store.swap(before, after):
+                return Result(record, tuple(map(decode, after.new_events)))
         except (Refused, UniqueViolation):
-            if repeated := await _answered_elsewhere(store, ask):
+            if repeated := await _repeated_elsewhere(store, metadata):
                 return repeated
             raise
 
@@ -77,64 +75,87 @@ async def execute_many(
     store: Store,
     commands: Mapping[str, Any],
     clock: Clock,
-    asks: Mapping[str, CommandMetadata] | CommandMetadata = CommandMetadata(),  # noqa: B008
-) -> dict[str, Result | Refused | UniqueViolation | KeyReused]:
-    """Decides on many subjects in one transaction, each for itself: what one is refused, the others are not.
+    metadata: Mapping[str, CommandMetadata] | CommandMetadata = NO_METADATA,
+) -> dict[str, Outcome]:
+    """Decide on commands about many subjects in one transaction; what fails concerns its own subject only.
 
-    Where others keep writing the same records, in several smaller ones. Raises Transient.
+    Raise Transient.
     """
-    outcomes: dict[str, Result | Refused | UniqueViolation | KeyReused] = {}
-    left = dict(commands)
-
-    def ask_of(subject: str) -> CommandMetadata:
-        return asks if isinstance(asks, CommandMetadata) else asks.get(subject, CommandMetadata())
-
-    def decided(known: Known, moment: Moment) -> Changes:
-        changes = []
-        for subject, command in left.items():
-            before, ask = known[subject], ask_of(subject)
-            try:
-                if repeated := _answered_here(before, ask):
-                    outcomes[subject] = repeated
-                    continue
-                after = _decided(before, store.rules[kind_of(subject)], store.service, command, ask, moment)
-            except (Refused, KeyReused) as refused:
-                outcomes[subject] = refused
-                continue
-            outcomes[subject] = Result(after, tuple(map(decode, after.emitted)))
-            if after is not before:
-                changes.append((before, after))
-        return changes
-
-    while left:
-        try:
-            await store.transact(left.keys(), lambda known: at_one_moment(clock, lambda moment: decided(known, moment)))
-            break
-        except UniqueViolation as taken:  # nothing was stored: the others go on without them
-            gone = await _taken(store, {s: done.record for s, done in outcomes.items() if isinstance(done, Result)})
-            if not gone.keys() & left.keys():
-                if taken.subject not in left:
-                    raise
-                gone = {taken.subject: taken}
-            for subject in gone.keys() & left.keys():
-                del left[subject]
-                outcomes[subject] = gone[subject]
-        except Conflict:
-            halves = list(left.items())
-            for half in (halves[: len(left) // 2], halves[len(left) // 2 :]):
-                outcomes |= await execute_many(store, dict(half), clock, asks)
-            break
+    by_subject = {
+        s: metadata if isinstance(metadata, CommandMetadata) else metadata.get(s, NO_METADATA) for s in commands
+    }
+    outcomes = await _execute_all(store, dict(commands), clock, by_subject)
     for subject, outcome in outcomes.items():
         if isinstance(outcome, Refused | UniqueViolation):
             try:
-                outcomes[subject] = await _answered_elsewhere(store, ask_of(subject)) or outcome
+                outcomes[subject] = await _repeated_elsewhere(store, by_subject[subject]) or outcome
             except KeyReused as reused:
                 outcomes[subject] = reused
     return outcomes
 
 
+async def _execute_all(
+    store: Store, commands: dict[str, Any], clock: Clock, metadata: Mapping[str, CommandMetadata]
+) -> dict[str, Outcome]:
+    """Execute in one transaction, without those that violate a unique field; halve it if others keep interfering."""
+    violations: dict[str, Outcome] = {}
+    while True:
+        outcomes: dict[str, Outcome] = {}
+        decide_all = partial(_decide_all, store, commands, metadata, outcomes)
+        try:
+            written = await store.transact(
+                commands.keys(),
+                lambda read: at_one_moment(clock, partial(decide_all, read)),  # noqa: B023
+            )
+        except UniqueViolation as violation:
+            candidates = {s: outcome.record for s, outcome in outcomes.items() if isinstance(outcome, Result)}
+            found = await _violations(store, candidates) or {violation.subject: violation}
+            if not found.keys() & commands.keys():
+                raise
+            violations |= found
+            commands = {s: command for s, command in commands.items() if s not in found}
+        except Conflict:
+            if len(commands) < 2:
+                raise
+            subjects = list(commands)
+            for half in (subjects[: len(subjects) // 2], subjects[len(subjects) // 2 :]):
+                outcomes |= await _execute_all(store, {s: commands[s] for s in half}, clock, metadata)
+            return violations | outcomes
+        else:
+            for _, after in written.changes:
+                if isinstance(done := outcomes[after.subject], Result):
+                    outcomes[after.subject] = replace(done, record=after)
+            return violations | outcomes
+
+
+def _decide_all(
+    store: Store,
+    commands: Mapping[str, Any],
+    metadata: Mapping[str, CommandMetadata],
+    outcomes: dict[str, Outcome],
+    snapshot: Snapshot,
+    moment: Moment,
+) -> Effects:
+    changes = []
+    for subject, command in commands.items():
+        try:
+            before = snapshot.record(subject)
+            if repeated := _repeated(before, metadata[subject]):
+                outcomes[subject] = repeated
+                continue
+            rules = store.rules[kind_of(subject)]
+            after = _decide(before, rules, store.service, command, metadata[subject], moment)
+        except (Refused, KeyReused, NewerRules, UnreadableRecord) as e:  # its own subject only
+            outcomes[subject] = e
+            continue
+        outcomes[subject] = Result(after, tuple(map(decode, after.new_events)))
+        if after is not before:
+            changes.append((before, after))
+    return Effects(changes)
+
+
 def at_one_moment(clock: Clock, decide: Callable[[Moment], T]) -> T:
-    """What is decided at a moment; a process that was stopped meanwhile takes the time anew before it writes."""
+    """Decide at one moment; take the time anew if the process was suspended meanwhile."""
     for _ in range(3):
         moment = clock()
         decided = decide(moment)
@@ -143,43 +164,50 @@ def at_one_moment(clock: Clock, decide: Callable[[Moment], T]) -> T:
     return decided
 
 
-def _decided(before: Record, rules: Rules, service: str, command: Any, ask: CommandMetadata, moment: Moment) -> Record:
+def _decide(
+    before: Record, rules: Rules, service: str, command: Any, metadata: CommandMetadata, moment: Moment
+) -> Record:
     events = rules.decide(before.state, command, event_time(before, moment))
     if not events:
         return before
-    if ask.private is not None:
-        before = replace(before, private=ask.private)
-    after = emit(before, rules, service, events, moment, actor=ask.actor, traceparent=ask.traceparent)
-    answered = after.answered
-    if ask.key:
-        answered = tuple(a for a in answered if moment.recorded - a.at < RESPONSES_KEPT)
-        answered += (StoredResponse(ask.key, ask.fingerprint, moment.recorded, after.last_sequence),)
-    return replace(after, version=before.version + 1, answered=answered)
+    if metadata.private is not None:
+        before = replace(before, private=metadata.private)
+    after = emit(before, rules, service, events, moment, actor=metadata.actor, traceparent=metadata.traceparent)
+    if not metadata.idempotency_key:
+        return after
+    kept = [each for each in after.stored_responses if moment.recorded - each.at < RESPONSES_KEPT]
+    response = StoredResponse(metadata.idempotency_key, metadata.fingerprint, moment.recorded, after.last_sequence)
+    return replace(after, stored_responses=(*kept, response))
 
 
-def _answered_here(record: Record, ask: CommandMetadata) -> Result | None:
-    for answer in record.answered if ask.key else ():
-        if answer.key == ask.key:
-            if answer.fingerprint != ask.fingerprint:
-                raise KeyReused(ask.key)
+def _repeated(record: Record, metadata: CommandMetadata) -> Result | None:
+    """Return the stored response. Raise KeyReused."""
+    for response in record.stored_responses if metadata.idempotency_key else ():
+        if response.key == metadata.idempotency_key:
+            if response.fingerprint != metadata.fingerprint:
+                raise KeyReused(metadata.idempotency_key)
             return Result(record, (), repeated=True)
     return None
 
 
-async def _answered_elsewhere(store: Store, ask: CommandMetadata) -> Result | None:
-    """A repeated request for a new subject meets what the first one took: its answer lies in that record."""
-    elsewhere = (await store.holders("answered", [ask.key])).get(ask.key) if ask.key else None
-    return _answered_here((await store.read([elsewhere]))[elsewhere], ask) if elsewhere else None
+async def _repeated_elsewhere(store: Store, metadata: CommandMetadata) -> Result | None:
+    """Return the response stored with another subject: a repeated request may have made up a new id."""
+    if not (key := metadata.idempotency_key):
+        return None
+    subject = (await store.find_by_unique("idempotency_key", [key])).get(key)
+    return _repeated((await store.read([subject]))[subject], metadata) if subject else None
 
 
-async def _taken(store: Store, records: Mapping[str, Record]) -> dict[str, UniqueViolation]:
-    """Which of these cannot be stored, since others hold values of theirs."""
-    taken: dict[str, UniqueViolation] = {}
-    wanted: dict[str, dict[Any, str]] = {"answered": {a.key: s for s, r in records.items() for a in r.answered}}
+async def _violations(store: Store, records: Mapping[str, Record]) -> dict[str, Outcome]:
+    """Return which of these records have a value of a unique field that another record has."""
+    found: dict[str, Outcome] = {}
+    values: dict[str, dict[Any, str]] = {
+        "idempotency_key": {each.key: s for s, record in records.items() for each in record.stored_responses}
+    }
     for field in store.unique:
-        wanted[field] = {value: s for s, r in records.items() for value in unique_values(r, field)}
-    for field, values in wanted.items():
-        for value, holder in (await store.holders(field, values.keys())).items() if values else ():
-            if holder != values[value]:
-                taken[values[value]] = UniqueViolation(field, values[value])
-    return taken
+        values[field] = {value: s for s, record in records.items() for value in unique_values(record, field)}
+    for field, subjects in values.items():
+        for value, owner in (await store.find_by_unique(field, subjects.keys())).items() if subjects else ():
+            if owner != subjects[value]:
+                found[subjects[value]] = UniqueViolation(field, subjects[value])
+    return found

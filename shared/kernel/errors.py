@@ -1,33 +1,41 @@
 """What the kernel raises. Rules refuse with `contracts.commands.Refused`."""
 
 
-class Fenced(Exception):
-    """A cursor does not stand where the batch begins: another worker owns the partition now."""
-
-
 class Transient(Exception):
-    """The database is away or busy: wait and try again."""
+    """The database or the broker is unreachable or busy: retry later."""
 
 
 class Conflict(Transient):
-    """Others keep writing what this transaction writes: try a smaller one."""
+    """Concurrent writers keep changing the same records: retry with a smaller transaction."""
+
+
+class Fenced(Exception):
+    """A cursor is not where the batch starts: another worker owns the partition."""
+
+
+class CircuitOpen(Exception):
+    """One fault affects too many subjects: stop consuming before everything is parked."""
+
+
+class ProjectionFailed(Exception):
+    """The projection of a transaction raised; the cause is chained."""
 
 
 class NewerRules(Exception):
-    """A record was written by newer rules than these: this version must not touch it."""
+    """A record was written by a newer version of the rules."""
+
+
+class UnreadableRecord(Exception):
+    """The state of a record cannot be decoded."""
+
+
+class KeyReused(Exception):
+    """An idempotency key came with a different request."""
 
 
 class UniqueViolation(Exception):
-    """Another record holds this value of a unique field already."""
+    """Another record has this value of a unique field."""
 
     def __init__(self, field: str, subject: str = "") -> None:
         super().__init__(field)
         self.field, self.subject = field, subject
-
-
-class KeyReused(Exception):
-    """The same idempotency key came with another body."""
-
-
-class CircuitOpen(Exception):
-    """Event after event meets a fault: these rules are broken, and nobody else shall be parked for it."""

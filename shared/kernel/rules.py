@@ -10,25 +10,25 @@ from contracts.events import Event
 
 
 class Rules(Protocol):
-    """A module of a service's `domain`, one per kind of subject: pure functions; no I/O, no clock, no chance."""
+    """The rules of one kind of subject, a module in a service's `domain`. Pure: no I/O, no clock, no chance."""
 
-    VERSION: int  # raised when states of the older rules are no longer read the same way
+    VERSION: int  # raised when older code can no longer read the state
 
     @property
     def State(self) -> type[Any]:
-        """What the rules know of a subject: frozen, and at its start without arguments."""
+        """The state of a subject: a frozen struct whose defaults are the state before the first event."""
 
     def decide(self, state: Any, command: Any, at: datetime) -> Sequence[Event | EventWithContext]:
-        """Somebody asks, or the clock does (Tick). Raises Refused."""
+        """Return the events that a command or a `Tick` causes. Raise Refused."""
 
-    def react(self, state: Any, heard: Envelope, at: datetime) -> Sequence[Event | EventWithContext]:
-        """Another service emitted this, and `state` knows it already. Never refuses."""
+    def react(self, state: Any, envelope: Envelope, at: datetime) -> Sequence[Event | EventWithContext]:
+        """Return the events that a consumed event causes. `state` already includes it. Never refuse."""
 
     def evolve(self, state: Any, envelope: Envelope) -> Any:
-        """The state after one event, own or heard; an event it has no use for changes nothing."""
+        """Return the state after one event, own or consumed."""
 
     def indexed(self, state: Any) -> Mapping[str, Any]:
-        """What the record is looked up by. Where it has `due`, `decide(state, Tick(due), due)` says something."""
+        """Return the fields by which the record can be queried. With `due`, `decide(state, Tick(due), due)` emits."""
 
     def context(self, state: Any) -> Context:
-        """Where the subject stands in the programme, for the next event about it."""
+        """Return the context of the next event about the subject."""

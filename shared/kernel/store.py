@@ -1,81 +1,196 @@
-"""Where records are kept, and the first of the two ways they move: somebody asks (`execute`)."""
+"""The store port: where a service keeps its records, its cursors and its parked events."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import msgspec
+from msgspec.structs import replace
 
-from kernel.record import Record, Undecodable
+from kernel.errors import NewerRules, ProjectionFailed, UnreadableRecord
+from kernel.query import Query, at_most, one_of
+from kernel.record import Parked, Reason, Record, Undecodable
 from kernel.rules import Rules
 
-Known = Mapping[str, Record]
-Changes = Sequence[tuple[Record, Record]]  # each record before and after
-Change = Callable[[Known], Changes]  # pure: it may be asked again
-Projection = Callable[[Changes, Any], Awaitable[None]]  # what else must move in the same transaction
+Change = tuple[Record, Record]  # before and after
+Projection = Callable[[Sequence[Change], Any], Awaitable[None]]  # what else moves in the transaction
+Source = tuple[str, str]  # subject, source
 TopicPartition = tuple[str, int]
-OffsetRanges = Mapping[TopicPartition, tuple[int, int]]  # the offsets a batch goes from and to
+OffsetRanges = Mapping[TopicPartition, tuple[int, int]]  # the offsets from which and to which a batch goes
 
-T = TypeVar("T")
+
+class Unreadable(msgspec.Struct, frozen=True):
+    """A record that this version cannot read, as far as it can be read."""
+
+    inbox: Mapping[str, int]
+    reason: Reason  # newer_rules or unreadable_record
+    why: str
+
+    @property
+    def error(self) -> Exception:
+        """What a command about the subject raises."""
+        return NewerRules(self.why) if self.reason == "newer_rules" else UnreadableRecord(self.why)
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """What a transaction has read. `parked` holds the first parked events of each source, as many as requested."""
+
+    records: Mapping[str, Record]
+    unreadable: Mapping[str, Unreadable] = {}
+    parked: Mapping[Source, Sequence[Parked]] = {}
+
+    @property
+    def heads(self) -> dict[Source, Parked]:
+        """Return the first parked event of each source."""
+        return {source: events[0] for source, events in self.parked.items()}
+
+    def record(self, subject: str) -> Record:
+        """Return a record. Raise NewerRules, UnreadableRecord."""
+        if subject in self.unreadable:
+            raise self.unreadable[subject].error
+        return self.records[subject]
+
+    def inbox(self, subject: str) -> Mapping[str, int]:
+        """Return the inbox of a record, readable or not."""
+        return (self.unreadable.get(subject) or self.records[subject]).inbox
+
+
+class Effects(msgspec.Struct, frozen=True):
+    """What a transaction writes."""
+
+    changes: Sequence[Change] = ()
+    parked: Sequence[Parked] = ()  # to be kept, once each
+    unparked: Mapping[Source, int] = {}  # handled up to and including this sequence
+    heads: Mapping[Source, Parked] = {}  # the first parked events afterwards; the store counts what is behind them
 
 
 class Pending(msgspec.Struct, frozen=True):
-    """What one record emitted and Kafka does not have yet."""
+    """Events of one record that Kafka does not have yet."""
 
     subject: str
     partition: int
-    relayed: int
-    emitted: Sequence[bytes]
+    published: int
+    events: Sequence[bytes]
+
+
+class ParkedEvents(Protocol):
+    """The collection of parked events. Written by `Store.transact`; each method raises Transient."""
+
+    async def any(self, partitions: Collection[int]) -> bool:
+        """Return whether anything is parked in these partitions."""
+
+    async def ready(self, partitions: Collection[int], limit: int) -> list[Source]:
+        """Return whose heads can be handled now."""
+
+    async def events(self, source: Source, limit: int) -> list[Parked]:
+        """Return the parked events of one subject and source, in order."""
+
+    async def heads(self, reasons: Collection[Reason], subject: str = "") -> list[Parked]:
+        """Return the heads with one of these reasons, of one subject if given, the oldest first."""
+
+    async def release(
+        self,
+        reasons: Collection[Reason],
+        *,
+        partitions: Collection[int] | None = None,
+        types: Collection[str] | None = None,
+        sources: Collection[Source] | None = None,
+    ) -> int:
+        """Make heads ready: of these reasons, and of these partitions, types or sources if given."""
 
 
 class Store(Protocol):
-    """Where a service keeps its records: MongoDB, or memory in tests."""
+    """A service's records, in MongoDB or in memory. Each method raises Transient."""
 
     service: str
     rules: Mapping[str, Rules]  # by kind of subject
-    unique: tuple[str, ...]  # fields of `indexed` that no two records share
+    unique: tuple[str, ...]  # fields of `indexed` whose values no two records share
 
-    async def read(self, subjects: Collection[str]) -> Known:
-        """The records; one never stored comes fresh, at version 0. Raises NewerRules."""
+    @property
+    def parked(self) -> ParkedEvents:
+        """Return the parked events."""
 
-    async def swap(self, before: Record, after: Record) -> bool:
-        """Stores one record if it is still as it was read. Raises Taken, Transient."""
+    async def read(self, subjects: Collection[str]) -> Mapping[str, Record]:
+        """Return records; a new subject has an empty one. Raise NewerRules, UnreadableRecord."""
+
+    async def swap(self, before: Record, after: Record) -> Record | None:
+        """Store one record and return it, or None if it has changed since it was read. Raise UniqueViolation."""
 
     async def transact(
         self,
         subjects: Collection[str],
-        change: Change,
+        change: Callable[[Snapshot], Effects],
         ranges: OffsetRanges | None = None,
         projection: Projection | None = None,
-    ) -> None:
-        """Reads, changes and stores many records, moves cursors and whatever else, all or nothing.
+        *,
+        parked: int = 0,
+    ) -> Effects:
+        """Read, change and store many records and move cursors, all or nothing; `change` may be called repeatedly.
 
-        Raises Fenced, Taken, Transient.
+        It gets up to `parked` parked events of each source; the first one only without its bytes.
+
+        Raise Fenced, UniqueViolation.
         """
 
-    async def holders(self, field: str, values: Collection[Any]) -> dict[Any, str]:
-        """The subjects that hold these values of a unique field; `answered` is the one of idempotency keys."""
+    async def find(self, query: Query) -> list[Record]:
+        """Return the records that match."""
 
-    async def cursors(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        """The next offset to be handled of each partition; one never read stands at 0."""
+    async def find_subjects(self, query: Query) -> list[str]:
+        """Return the subjects of the records that match; cheaper than `find`."""
 
-    async def due(self, partitions: Collection[int], now: datetime, limit: int) -> list[str]:
-        """Subjects whose time has come, the longest overdue first."""
+    async def count(self, query: Query) -> int:
+        """Return how many records match; order and limit do not count."""
 
-    async def waiting(self, partitions: Collection[int], limit: int) -> list[Pending]:
-        """Records with events that Kafka does not have, the longest waiting first."""
+    async def count_by(self, field: str, query: Query) -> dict[Any, int]:
+        """Return how many records match, by the value of a field."""
 
-    async def mark_relayed(self, relayed: Mapping[str, int]) -> None:
-        """Raises how many of its events Kafka has, per subject; never lowers it, and touches nothing else."""
+    async def distinct(self, field: str, query: Query) -> set[Any]:
+        """Return the values of a field in the records that match; far cheaper than `count_by` with an index on it."""
 
-    async def stranded(self, partitions: Collection[int], limit: int) -> list[str]:
-        """Subjects that wait for a parked event of which only the place in the log was kept."""
+    async def find_by_unique(self, field: str, values: Collection[Any]) -> dict[Any, str]:
+        """Return the subjects with these values of a unique field, or with these idempotency keys."""
 
-    async def quarantine(self, unread: Sequence[Undecodable]) -> None:
-        """Keeps what nobody can read, once."""
+    async def history(self, subject: str) -> list[bytes]:
+        """Return all events that the service has emitted about a subject."""
+
+    async def cursors(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return the next offset of each partition; a new one starts at 0."""
+
+    async def pending(self, partitions: Collection[int], limit: int) -> list[Pending]:
+        """Return records with events that Kafka does not have, the longest pending first."""
+
+    async def mark_published(self, published: Mapping[str, int]) -> None:
+        """Raise how many events Kafka has, by subject."""
+
+    async def add_undecodable(self, found: Sequence[Undecodable]) -> None:
+        """Keep bytes that hold no envelope, once each."""
+
+
+async def project(
+    projection: Projection | None, effects: Effects, session: Any, passing: tuple[type[Exception], ...]
+) -> None:
+    """Let the projection follow the changes of a transaction. Raise ProjectionFailed, and `passing` as they come."""
+    if projection is None or not effects.changes:
+        return
+    try:
+        await projection(effects.changes, session)
+    except passing:
+        raise
+    except Exception as e:
+        raise ProjectionFailed(repr(e)) from e
+
+
+def due_query(partitions: Collection[int], now: datetime, limit: int) -> Query:
+    """Return the query for subjects that are due, the longest overdue first."""
+    return Query(where={"partition": one_of(partitions), "due": at_most(now)}, order=("due",), limit=limit)
+
+
+def stored(before: Record, after: Record) -> Record:
+    """Return the record as a store keeps it: one version higher, nothing left to store."""
+    return replace(after, version=before.version + 1, new_events=())
 
 
 def unique_values(record: Record, field: str) -> tuple[Any, ...]:
-    """The values of a unique field that a record claims; while keys are rotated it claims several."""
+    """Return the values of a unique field; during a key rotation a record has several."""
     value = record.indexed.get(field)
     return tuple(value) if isinstance(value, list | tuple) else () if value is None else (value,)

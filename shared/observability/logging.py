@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line on stderr, and no personal datum in any of them."""
+"""Logging: one JSON object per line on stderr, without personal data."""
 
 import logging
 import re
@@ -8,25 +8,25 @@ from typing import Any
 
 import structlog
 
-# A log tells ids, codes and counts. What could name a person is taken out here as well, should somebody slip.
+# Log lines have ids, codes and counts only. This filter is a second line of defence against personal data.
 PERSONAL = frozenset(
     {"national_id", "first_name", "last_name", "name", "mobile", "phone", "birth_date", "address", "token", "body"}
 )
-_ALONE, _ENDS = r"(?<!\w)(?<!\w[.-])", r"(?!\w|[.-]\w)"  # no part of an id, a decimal or an instant
-_NUMBERS = re.compile(rf"{_ALONE}(?:\+?98|0)?9\d{{9}}{_ENDS}|{_ALONE}\d{{10}}{_ENDS}")
-_INPUTS = re.compile(r"('input': |input_value=|input=)[^\n]*")  # what validation errors quote
+_START, _END = r"(?<!\w)(?<!\w[.-])", r"(?!\w|[.-]\w)"  # not inside an id, a decimal number or a timestamp
+_NUMBERS = re.compile(rf"{_START}(?:\+?98|0)?9\d{{9}}{_END}|{_START}\d{{10}}{_END}")
+_INPUTS = re.compile(r"('input': |input_value=|input=)[^\n]*")  # quoted by validation errors
 REMOVED = "[removed]"
 
 
 def configure_logging(service: str, role: str, level: str = "info") -> None:
-    """Sets up structlog and the standard library's logging for this process."""
+    """Configure structlog and the logging of the standard library for this process."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
         structlog.processors.format_exc_info,
         _origin(service, role),
-        impersonal,
+        remove_personal_data,
     ]
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
@@ -40,7 +40,7 @@ def configure_logging(service: str, role: str, level: str = "info") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for noisy in ("aiokafka", "kafka", "faust", "mode", "pymongo", "uvicorn", "asyncio"):
+    for noisy in ("aiokafka", "kafka", "faust", "mode", "pymongo", "httpx", "httpcore", "uvicorn", "asyncio"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -50,8 +50,8 @@ def configure_logging(service: str, role: str, level: str = "info") -> None:
     )
 
 
-def impersonal(logger: Any, method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Takes out values under personal names, and what looks like a national ID, a mobile number or a quoted input."""
+def remove_personal_data(logger: Any, method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Replace values under personal names, and whatever looks like a national ID, a mobile number or a quoted input."""
     for name, value in line.items():
         if name in PERSONAL:
             line[name] = REMOVED

@@ -1,31 +1,17 @@
-"""Every metric there is: what it means, and what to do when it moves."""
+"""Metrics that every service has: what each means, and what to do when it moves."""
 
-from collections import Counter as Tally
-from collections.abc import Mapping, Sequence
-from datetime import datetime
 from functools import cache
-from typing import TYPE_CHECKING
 
-import msgspec
 from prometheus_client import Counter, Gauge, Histogram
 
-from base.clock import machine_now
-from contracts.events import Event
-
-if TYPE_CHECKING:
-    from kernel.batch import Processed
-    from kernel.record import Message, Record
-    from kernel.store import TopicPartition
-    from kernel.stores.mongodb import MongoStore
-
-LATENCIES_A_BATCH = 1_000  # of a longer batch only every n-th event's latency is observed
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2, 5, 10, 30, 60, 300, 3600)
+METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 
 # Every process
 
 BUILD = Gauge(
     "peyvand_build_info",
-    "Always 1; its labels say which version of which service and role runs. Two versions for long: a rollout hangs.",
+    "Always 1; the labels name the version of the service and role that runs. Two versions for long: a rollout hangs.",
     ["service", "role", "version"],
 )
 
@@ -33,224 +19,151 @@ BUILD = Gauge(
 
 REQUEST_SECONDS = Histogram(
     "peyvand_http_request_seconds",
-    "From the arrival of a request to the start of its answer, by the template of its route, method and class of "
-    "status; its count is the number of requests. 5xx: read the log by request id. Slow writes: look at "
-    "peyvand_transaction_seconds of the workers, they share the database.",
+    "Time from the arrival of a request to the start of its response, by route template, method and status class; its "
+    "count is the number of requests. 5xx: search the log for the request id. Slow writes: look at "
+    "peyvand_transaction_seconds of the workers, which share the database.",
     ["service", "route", "method", "status"],
     buckets=(0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 2, 5, 10),
 )
-LIMITED = Counter(
-    "peyvand_http_limited_total",
-    "Requests that were answered 429, by the name of the limit. Rising: somebody tries national IDs or tracking codes "
-    "one after the other, or a script has no patience; the front door's log has the addresses.",
+RATE_LIMITED = Counter(
+    "peyvand_http_rate_limited_total",
+    "Requests answered with 429, by the name of the limit. Rising: national IDs or tracking codes are being "
+    "enumerated, or a client retries too fast; the gateway's log has the addresses.",
     ["service", "limit"],
 )
 TOKENS_REFUSED = Counter(
     "peyvand_http_tokens_refused_total",
-    "Access tokens that did not hold. A few are expired ones; many: the issuer's keys were changed and PEYVAND_JWKS "
-    "was not, or somebody forges tokens; the log says why each was refused.",
+    "Access tokens that were refused. A few are expired ones; many: the issuer's keys have changed and PEYVAND_JWKS "
+    "has not, or tokens are being forged; the log has the cause of each.",
     ["service"],
 )
 SHED = Counter(
-    "peyvand_http_shed_total",
-    "Applications refused with 503 since the store holds all it can: too many unsent events, or too little disk. "
-    "Rising: people are turned away; bring Kafka back or give the database room, the log says which.",
+    "peyvand_http_requests_shed_total",
+    "Applications refused with 503 because too many events are pending or the database's disk is nearly full. Rising: "
+    "applicants are turned away; restore Kafka or add disk space, the log tells which.",
     ["service"],
-)
-METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
-
-# Registration
-
-ALREADY_REGISTERED = Counter(
-    "peyvand_already_registered_total",
-    "Applications refused since the person is registered in the round, by channel. Some are people who forgot; rising "
-    "on one channel: somebody tries national IDs one after the other, look at peyvand_http_limited_total.",
-    ["channel"],
-)
-SEATS = Gauge(
-    "peyvand_seats",
-    "Seats by province and kind (quota, admitted, available), as the allocator left them at its last pass. Available "
-    "seats while people wait: the worker that owns the ledger's partition is not running.",
-    ["province", "kind"],
-)
-
-# Reporting
-
-PROVINCE_LAST_EVENT = Gauge(
-    "peyvand_province_last_event_timestamp_seconds",
-    "When the newest event was recorded that moved a province's figures, of those this worker has counted. Two days "
-    "ago: the province is silent; ask its manager before anybody asks why its rank stands still.",
-    ["province"],
 )
 
 # The worker
 
-EVENTS_RELAYED = Counter(
-    "peyvand_events_relayed_total",
-    "Events of this service that Kafka has acknowledged. Standing still while events are unsent: look at Kafka.",
+EVENTS_PUBLISHED = Counter(
+    "peyvand_events_published_total",
+    "Events of this service that Kafka has acknowledged. Constant while events are pending: check Kafka.",
     ["service"],
 )
-EVENTS_HEARD = Counter(
-    "peyvand_events_heard_total",
-    "Events that arrived, by type and outcome: handled, repeated (harmless), early (waits for an earlier one), "
-    "faulty (met a bug, or waits behind one). Faulty ones: fix the rules, then retry the dead letters.",
+EVENTS_CONSUMED = Counter(
+    "peyvand_events_consumed_total",
+    "Consumed events by type and outcome: handled, repeated (harmless), parked (see peyvand_parked_sources).",
     ["service", "type", "outcome"],
 )
 EVENT_TO_HANDLED = Histogram(
     "peyvand_event_to_handled_seconds",
-    "From the moment an event was emitted to the moment it is handled here, in machine time; of a long batch a sample. "
-    "High while the lag is 0: the database or the linger time is slow; high with lag: the worker is behind.",
+    "Machine time from the emission of an event until it is handled here; of a large batch a sample. High without "
+    "lag: the database or the linger time is slow; high with lag: the worker is behind.",
     ["service"],
     buckets=SECONDS,
 )
 TRANSACTION_SECONDS = Histogram(
     "peyvand_transaction_seconds",
-    "One batch of events into MongoDB, conflicts included. Above 10 s: MongoDB is slow, its limit is 20 s.",
+    "One batch of events into MongoDB, conflicts included. Above 10 s: MongoDB is slow; its limit is 60 s.",
     ["service"],
     buckets=SECONDS,
 )
 LAG = Gauge(
-    "peyvand_lag_events",
-    "Events on a topic that this worker's cursors have not passed. Growing: the service is slower than its sources.",
+    "peyvand_consumer_lag_events",
+    "Events of a topic behind this worker's cursors. Growing: the service is slower than its producers.",
     ["service", "topic"],
 )
 PARTITIONS = Gauge(
-    "peyvand_partitions_owned",
-    "Partitions this worker owns. 0 on every worker of a service: nobody consumes, look at Kafka's group.",
+    "peyvand_partitions_assigned",
+    "Partitions assigned to this worker. 0 on every worker of a service: nothing is consumed, check Kafka's group.",
     ["service"],
 )
 CATCHING_UP = Gauge(
     "peyvand_catching_up_partitions",
-    "Partitions read from the log instead of live. Not back at 0 within minutes: look at lag and transaction seconds.",
+    "Partitions read from the log instead of the live stream. Not back at 0 within minutes: check lag and transaction "
+    "seconds.",
     ["service"],
 )
-UNSENT = Gauge(
-    "peyvand_unsent_events",
-    "Events emitted that Kafka does not have yet. They are safe; growing: look at Kafka and this worker's log.",
+PENDING = Gauge(
+    "peyvand_outbox_pending_events",
+    "Events that Kafka does not have yet. They are stored safely; growing: check Kafka and this worker's log.",
     ["service"],
 )
-UNSENT_AGE = Gauge(
-    "peyvand_unsent_oldest_seconds",
-    "Age of the oldest event that Kafka does not have. Above 60 s: Kafka is away or no worker owns its partition.",
+PENDING_AGE = Gauge(
+    "peyvand_outbox_oldest_seconds",
+    "Age of the oldest event that Kafka does not have. Above 60 s: Kafka is down or no worker owns its partition.",
     ["service"],
 )
 PARKED = Gauge(
-    "peyvand_parked_subjects",
-    "Subjects with parked events: early ones drain by themselves, faulty ones wait for a person (dead letters).",
-    ["service", "why"],
+    "peyvand_parked_sources",
+    "Pairs of subject and source with parked events, by the reason of the first one. early: an event before it is "
+    "missing. fault: fix the rules, then retry the dead letters. unknown_type, newer_rules, unreadable_record: deploy "
+    "the version that can handle it; it drains by itself. ready: being drained.",
+    ["service", "reason"],
 )
 PARKED_AGE = Gauge(
     "peyvand_parked_oldest_seconds",
-    "How long the longest has been parked. Early above 60 s: an event is missing, republish it from its owner.",
-    ["service", "why"],
-)
-STRANDED = Gauge(
-    "peyvand_stranded_subjects",
-    "Subjects whose next parked event only the log has. Not back at 0: the log cannot be read where it lies.",
-    ["service"],
+    "How long the oldest has been parked, by reason. early above 60 s: an event is missing, let its owner republish.",
+    ["service", "reason"],
 )
 DUE_AGE = Gauge(
     "peyvand_due_oldest_seconds",
-    "How long the longest overdue subject waits for the clock to call, in programme time. Growing: its rules say "
-    "nothing when called, or the timer is in trouble.",
+    "How long the longest overdue subject has waited for the scheduler, in programme time. Growing: its rules emit "
+    "nothing for a tick, or the scheduler fails; see the log.",
     ["service"],
 )
-EMITTED_LONGEST = Gauge(
-    "peyvand_emitted_longest",
-    "Events of the subject that emitted most, where above the alarm of 500, else 0. At 5,000 it is refused: look at "
-    "what makes one subject emit so much.",
+EVENTS_PER_SUBJECT = Gauge(
+    "peyvand_events_per_subject_max",
+    "Events of the subject with the most, if above 500, else 0. At 5,000 its commands are refused: find out what "
+    "makes one subject emit so many.",
     ["service"],
 )
-UNREADABLE = Counter(
-    "peyvand_unreadable_total",
-    "Records on a topic that are no event of ours; kept in the list of the unreadable. Find who wrote them.",
+UNDECODABLE = Counter(
+    "peyvand_undecodable_total",
+    "Records of a topic that hold no event of its producer; they are kept. Find out what wrote them.",
     ["service", "topic"],
 )
-TICK_FAULTS = Counter(
-    "peyvand_tick_faults_total",
-    "Subjects on which a call of the clock met a bug; the others were called. The log names them: fix the rules.",
+SCHEDULER_FAULTS = Counter(
+    "peyvand_scheduler_faults_total",
+    "Ticks and periodic jobs that raised; other subjects were not affected. The log names them: fix the rules.",
     ["service"],
 )
-TROUBLES = Counter(
-    "peyvand_troubles_total",
-    "Passing troubles of the database or the broker that a loop waited out. Steady: the part it names is unwell.",
+TRANSIENT_ERRORS = Counter(
+    "peyvand_transient_errors_total",
+    "Errors of the database or the broker that a loop retried. Steady: check the component that the log names.",
     ["service", "loop"],
 )
 FENCED = Counter(
     "peyvand_fenced_total",
     "Batches refused because another worker had moved the cursor. A few at a rebalance are normal; steady: two "
-    "groups share one database.",
+    "consumer groups use one database.",
+    ["service"],
+)
+FENCED_CONSECUTIVE = Gauge(
+    "peyvand_fenced_consecutive",
+    "Batches fenced in a row. At 20 the worker is not ready: another worker or another group moves the same cursors; "
+    "find it, or restart this worker.",
     ["service"],
 )
 PAUSED = Gauge(
     "peyvand_paused",
-    "1 while a service consumes nothing: 20 faults in a row, or records written by newer rules. Deploy the version "
-    "that can, and start it anew.",
+    "1 while a service consumes nothing because one fault parked more than 50 subjects within a minute. Deploy a "
+    "version without the fault and restart.",
     ["service"],
 )
 LOG_BROKEN = Gauge(
     "peyvand_log_broken_partitions",
-    "Partitions whose log does not hold what the cursor needs: truncated, or a topic made anew. Nothing is skipped: "
-    "`peyvand log reread TOPIC` sets the cursors, `peyvand log republish SERVICE` has the owner say it again.",
+    "Partitions whose log lacks what the cursor needs: truncated, or a recreated topic. Nothing is skipped: "
+    "`peyvand replay reset-cursors TOPIC` sets the cursors, `peyvand replay republish SERVICE` repeats the events.",
     ["service"],
 )
-CLOCKS_APART = Gauge(
-    "peyvand_clocks_apart_seconds",
-    "Between this machine's clock and the database's. Above 5 s the worker is not ready: mend time synchronisation.",
+CLOCK_SKEW = Gauge(
+    "peyvand_clock_skew_seconds",
+    "Difference between this machine's clock and the database's. Above 5 s the worker is not ready: repair time "
+    "synchronisation.",
     ["service"],
 )
-
-
-FENCED_IN_A_ROW = Gauge(
-    "peyvand_fenced_in_a_row",
-    "Batches refused in a row without one that went through. At 20 the worker is not ready: another worker or another "
-    "group moves the same cursors; find it, or start this worker anew.",
-    ["service"],
-)
-
-
-class Backlog(msgspec.Struct, frozen=True, kw_only=True):
-    """What waits in some partitions; ages in seconds of machine time, but `due_age` of programme time."""
-
-    unsent: int = 0  # events
-    unsent_age: float = 0.0
-    early: int = 0  # subjects
-    early_age: float = 0.0
-    faulty: int = 0
-    faulty_age: float = 0.0
-    stranded: int = 0
-    due_age: float = 0.0
-    emitted_longest: int = 0  # 0 where no subject has passed the alarm
-
-
-_UNMOVED: "tuple[Mapping[str, int], Record | None]" = {}, None
-
-
-def observe_batch(service: str, messages: "Sequence[Message]", done: "Processed") -> None:
-    """Counts what became of each event of a batch, and how long it took to get there."""
-    now = machine_now()
-    inboxes = {after.subject: (before.inbox, after) for before, after in done.changes}
-    tally: dict[tuple[type[Event], str], int] = {}
-    handled = []
-    for m in messages:
-        e = m.envelope
-        source, sequence = e.source, e.sequence
-        before, after = inboxes.get(e.subject, _UNMOVED)
-        if after is None or sequence <= before.get(source, 0):
-            outcome = "repeated"
-        elif sequence <= after.inbox.get(source, 0):
-            outcome = "handled"
-            handled.append(m)
-        else:
-            outcome = "faulty" if source in after.parked and after.parked[source].fault else "early"
-        kind = type(e.event), outcome
-        tally[kind] = tally.get(kind, 0) + 1
-    for (event, outcome), n in tally.items():
-        EVENTS_HEARD.labels(service, event.TYPE, outcome).inc(n)
-    seconds = EVENT_TO_HANDLED.labels(service)
-    for m in handled[:: len(handled) // LATENCIES_A_BATCH + 1]:
-        if m.envelope.recorded is not None:
-            seconds.observe(max(0.0, (now - m.envelope.recorded).total_seconds()))
 
 
 @cache
@@ -259,32 +172,6 @@ def _request_seconds(service: str, route: str, method: str, status: str) -> Hist
 
 
 def observe_request(service: str, route: str, method: str, status: int, seconds: float) -> None:
-    """One answered request; `route` is a template, so that labels stay bounded."""
+    """Count one response; `route` is a template, so that labels stay bounded."""
     method = method if method in METHODS else "other"
     _request_seconds(service, route, method, f"{status // 100}xx").observe(seconds)
-
-
-async def observe_worker(
-    service: str,
-    store: "MongoStore",
-    cursors: "Mapping[TopicPartition, int]",
-    ends: "Mapping[TopicPartition, int]",
-    now: datetime,
-) -> None:
-    """What waits in the partitions that this worker owns; `now` is programme time. Raises Transient."""
-    lag: Tally[str] = Tally()
-    for tp, at in cursors.items():
-        lag[tp[0]] += max(0, ends.get(tp, at) - at)
-    for topic, n in lag.items():
-        LAG.labels(service, topic).set(n)
-    PARTITIONS.labels(service).set(len(cursors))
-    seen = await store.backlog({tp[1] for tp in cursors}, now)
-    UNSENT.labels(service).set(seen.unsent)
-    UNSENT_AGE.labels(service).set(seen.unsent_age)
-    PARKED.labels(service, "early").set(seen.early)
-    PARKED.labels(service, "faulty").set(seen.faulty)
-    PARKED_AGE.labels(service, "early").set(seen.early_age)
-    PARKED_AGE.labels(service, "faulty").set(seen.faulty_age)
-    STRANDED.labels(service).set(seen.stranded)
-    DUE_AGE.labels(service).set(seen.due_age)
-    EMITTED_LONGEST.labels(service).set(seen.emitted_longest)

@@ -1,4 +1,4 @@
-"""The programme's calendar: days in Tehran, Jalali dates, working days; pure, from the tables of `reference`."""
+"""Calendar of the programme: days in Tehran, Jalali dates and working days, from the holidays in `reference`."""
 
 import re
 from bisect import bisect_right
@@ -12,7 +12,7 @@ from contracts.commands import Refused
 from programme import reference
 from programme.text import digits, persian_digits
 
-TEHRAN = ZoneInfo("Asia/Tehran")  # +03:30 the whole year since 2022-09-22, and not before
+TEHRAN = ZoneInfo("Asia/Tehran")  # +03:30 all year since 2022-09-22; before, with summer time
 MONTHS_FA = (
     *("فروردین", "اردیبهشت", "خرداد", "تیر", "مرداد", "شهریور"),
     *("مهر", "آبان", "آذر", "دی", "بهمن", "اسفند"),
@@ -27,38 +27,38 @@ GREGORIAN_EN = (
     *("January", "February", "March", "April", "May", "June"),
     *("July", "August", "September", "October", "November", "December"),
 )
-OFFICE_OPENS, OFFICE_HOURS = time(8), 8  # a working day, for clocks that count hours
+OFFICE_OPENS, OFFICE_HOURS = time(8), 8  # a working day, for counting working hours
 
 _FRIDAY = 4
-_GREGORIAN_YEARS = 1700  # a year from here on is no Jalali one
+_GREGORIAN_YEARS = 1700  # a year from here on is Gregorian
 _DATE = re.compile(r"(\d{4})([-/.])(\d{1,2})\2(\d{1,2})")
 _AGE_BANDS = ((55, "55+"), (45, "45-54"), (35, "35-44"), (25, "25-34"), (18, "18-24"))
 
 
 def tehran_day(instant: datetime) -> date:
-    """The day in Tehran of an instant."""
+    """Return the date in Tehran at this instant."""
     return instant.astimezone(TEHRAN).date()
 
 
 @lru_cache(maxsize=4096)
 def day_start(day: date) -> datetime:
-    """The first instant of a day in Tehran, in UTC."""
+    """Return the first instant of a day in Tehran, in UTC."""
     return datetime(day.year, day.month, day.day, tzinfo=TEHRAN).astimezone(UTC)
 
 
 def day_end(day: date) -> datetime:
-    """The instant at which a day in Tehran is over, the first of the next, in UTC."""
+    """Return the instant at which a day in Tehran ends, which is the first of the next day, in UTC."""
     return day_start(day + timedelta(1))
 
 
 def is_working_day(day: date) -> bool:
-    """Neither Friday nor a public holiday; a Thursday is one. Beyond the years of the table only Fridays are off."""
+    """Return whether a day is neither a Friday nor a public holiday. Outside the years of the table: not a Friday."""
     return day.weekday() != _FRIDAY and day not in _holidays()
 
 
 @lru_cache(maxsize=16384)
 def add_working_days(day: date, n: int) -> date:
-    """The n-th working day after a day; with 0 the day itself."""
+    """Return the n-th working day after a day; the day itself if n is 0."""
     while n > 0:
         day += timedelta(1)
         n -= is_working_day(day)
@@ -66,23 +66,23 @@ def add_working_days(day: date, n: int) -> date:
 
 
 def working_days_between(a: date, b: date) -> int:
-    """How many working days lie after `a`, up to and with `b`; 0 where `b` is not later."""
+    """Count the working days after `a` up to and including `b`; 0 if `b` is not later."""
     return max(0, _working_days_until(b) - _working_days_until(a))
 
 
 def working_hours_between(a: datetime, b: datetime) -> int:
-    """Whole working hours between two instants, eight a working day from 08:00 in Tehran; 0 where `b` is not later."""
+    """Count whole working hours between two instants, 08:00 to 16:00 on working days in Tehran; 0 if `b` is earlier."""
     return max(0, int((_worked_until(b) - _worked_until(a)) // timedelta(hours=1)))
 
 
 def to_jalali(day: date) -> tuple[int, int, int]:
-    """Year, month and day in the Jalali calendar."""
+    """Return year, month and day in the Jalali calendar."""
     jalali = JalaliDate(day)  # type: ignore[no-untyped-call]
     return jalali.year, jalali.month, jalali.day
 
 
 def from_jalali(year: int, month: int, day: int) -> date:
-    """The day with this Jalali date. Raises ValueError where there is none, as 30 Esfand 1404."""
+    """Return the day with this Jalali date. Raise ValueError if there is none, such as 30 Esfand 1404."""
     gregorian = JalaliDate(year, month, day).to_gregorian()  # type: ignore[no-untyped-call]
     return date(gregorian.year, gregorian.month, gregorian.day)
 
@@ -93,7 +93,7 @@ def jalali_text(day: date) -> str:
 
 
 def parse_jalali(text: str, field: str = "") -> date:
-    """The day of a Jalali date as typed: `1404-07-05`, `۱۴۰۴/۷/۵`. Raises Refused: date_invalid."""
+    """Return the day of a Jalali date as typed: `1404-07-05`, `۱۴۰۴/۷/۵`. Raise Refused: date_invalid."""
     try:
         year, month, day = _parts(text)
         if year >= _GREGORIAN_YEARS:
@@ -104,7 +104,7 @@ def parse_jalali(text: str, field: str = "") -> date:
 
 
 def parse_date(text: str, field: str = "") -> date:
-    """The day of a Jalali date, or of a Gregorian one where the year is 1700 or later. Raises Refused: date_invalid."""
+    """Return the day of a Jalali date, or a Gregorian one if the year is 1700 or later. Raise Refused: date_invalid."""
     try:
         year, month, day = _parts(text)
         return date(year, month, day) if year >= _GREGORIAN_YEARS else from_jalali(year, month, day)
@@ -113,34 +113,39 @@ def parse_date(text: str, field: str = "") -> date:
 
 
 def month_of(day: date) -> str:
-    """The Jalali month of a day: `1404-07`."""
+    """Return the Jalali month of a day: `1404-07`."""
     return jalali_text(day)[:7]
 
 
 def month_start(period: str) -> date:
-    """The first day of a Jalali month. Raises ValueError."""
+    """Return the first day of a Jalali month. Raise ValueError."""
     year, month = map(int, period.split("-"))
     return from_jalali(year, month, 1)
 
 
 def month_end(period: str) -> date:
-    """The last day of a Jalali month: `1403-12` -> 30 Esfand. Raises ValueError."""
+    """Return the last day of a Jalali month: `1403-12` -> 30 Esfand. Raise ValueError."""
     year, month = map(int, period.split("-"))
     following = from_jalali(year + 1, 1, 1) if month == 12 else from_jalali(year, month + 1, 1)
     return following - timedelta(1)
+
+
+def month_name(month: int, lang: str) -> str:
+    """Return the name of a Jalali month, 1 to 12, in `fa` or `en`: `مهر`, `Mehr`."""
+    return (MONTHS_FA if lang == "fa" else MONTHS_EN)[month - 1]
 
 
 def long_date(day: date, lang: str) -> str:
     """`دوشنبه ۵ آبان ۱۴۰۴`, or `Monday 5 Aban 1404 (27 October 2025)`."""
     y, m, d = to_jalali(day)
     if lang == "fa":
-        return persian_digits(f"{WEEKDAYS_FA[day.weekday()]} {d} {MONTHS_FA[m - 1]} {y}")
+        return persian_digits(f"{WEEKDAYS_FA[day.weekday()]} {d} {month_name(m, lang)} {y}")
     gregorian = f"{day.day} {GREGORIAN_EN[day.month - 1]} {day.year}"
-    return f"{WEEKDAYS_EN[day.weekday()]} {d} {MONTHS_EN[m - 1]} {y} ({gregorian})"
+    return f"{WEEKDAYS_EN[day.weekday()]} {d} {month_name(m, lang)} {y} ({gregorian})"
 
 
 def long_time(instant: datetime, lang: str) -> str:
-    """`دوشنبه ۵ آبان ۱۴۰۴، ساعت ۱۰:۴۲`, or `Monday 5 Aban 1404 (27 October 2025), 10:42`; the clock of Tehran."""
+    """`دوشنبه ۵ آبان ۱۴۰۴، ساعت ۱۰:۴۲`, or `Monday 5 Aban 1404 (27 October 2025), 10:42`; Tehran time."""
     local = instant.astimezone(TEHRAN)
     if lang == "fa":
         return f"{long_date(local.date(), lang)}، ساعت {persian_digits(local.strftime('%H:%M'))}"
@@ -148,13 +153,13 @@ def long_time(instant: datetime, lang: str) -> str:
 
 
 def age_on(birth: date, day: date) -> int:
-    """Whole years by Jalali birthdays; who was born on 30 Esfand grows older on 1 Farvardin in common years."""
+    """Return whole years by Jalali birthdays; a birthday on 30 Esfand counts on 1 Farvardin in common years."""
     (y1, *born), (y2, *today) = to_jalali(birth), to_jalali(day)
     return y2 - y1 - (today < born)
 
 
 def age_band(age: int) -> str:
-    """The band of `codes.AGE_BANDS`. Raises ValueError below 18."""
+    """Return the band in `codes.AGE_BANDS`. Raise ValueError below 18."""
     for least, band in _AGE_BANDS:
         if age >= least:
             return band
@@ -162,10 +167,10 @@ def age_band(age: int) -> str:
 
 
 def _parts(text: str) -> tuple[int, int, int]:
-    found = _DATE.fullmatch(digits(text).strip())
-    if found is None:
+    match = _DATE.fullmatch(digits(text).strip())
+    if match is None:
         raise ValueError("not a date")
-    return int(found[1]), int(found[3]), int(found[4])
+    return int(match[1]), int(match[3]), int(match[4])
 
 
 @cache
@@ -174,13 +179,13 @@ def _holidays() -> frozenset[date]:
 
 
 @cache
-def _holidays_beside_fridays() -> list[int]:
+def _holidays_on_weekdays() -> list[int]:
     return sorted(each.toordinal() for each in _holidays() if each.weekday() != _FRIDAY)
 
 
 def _working_days_until(day: date) -> int:
     ordinal = day.toordinal()  # 1 was a Monday, so 5, 12, 19 ... are Fridays
-    return ordinal - (ordinal + 2) // 7 - bisect_right(_holidays_beside_fridays(), ordinal)
+    return ordinal - (ordinal + 2) // 7 - bisect_right(_holidays_on_weekdays(), ordinal)
 
 
 def _worked_until(instant: datetime) -> timedelta:

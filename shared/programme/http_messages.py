@@ -1,6 +1,6 @@
-"""How the doors say no to a request that no rule has seen yet: its shape, its size, who asks, how often."""
+"""Messages for requests that are refused before a rule is applied: format, size, authentication, rate, load."""
 
-# Three lines each: code and kind, the Persian sentence, the English sentence. Alphabetical.
+# Three lines each: code and kind, Persian sentence, English sentence. Sorted by code.
 HTTP_MESSAGES = """
 batch_too_long invalid
 فهرست را کوتاه‌تر کنید: در هر بار حداکثر {limit} ردیف پذیرفته می‌شود.
@@ -32,11 +32,11 @@ Something went wrong on our side and was recorded. Try again shortly; if it stay
 
 forbidden forbidden
 این کار در اختیار شما نیست. اگر باید باشد، به مدیر طرح در استان بگویید.
-This is not yours to do. If it should be, tell the plan's manager in your province.
+You are not allowed to do this. If you should be, contact the plan's manager in your province.
 
 history_full busy
 پروندهٔ این مورد پر شده است. لطفاً به پشتیبانی سامانه خبر دهید.
-The history of this record is full. Please tell the operators of the system.
+The history of this record is full. Please contact the operators of the system.
 
 host_unknown malformed
 این درخواست به نشانی دیگری فرستاده شده است. نشانی رسمی سامانه را باز کنید.
@@ -64,7 +64,7 @@ This is no JSON: look at character {position}, correct it and send it again.
 
 letter_unknown invalid
 این شناسهٔ نامهٔ مرده نیست: {letter}. آن را از فهرست بردارید.
-This is no dead letter's id: {letter}. Take it from the list.
+This is not the id of a dead letter: {letter}. Take it from the list.
 
 malformed malformed
 درخواست خوانده نشد. آن را با راهنمای API بسنجید، با نویسه‌گذاری UTF-8 بنویسید و دوباره بفرستید.
@@ -88,7 +88,7 @@ Nothing was found here. Check the address.
 
 nothing_parked conflict
 از این فرستنده رویدادی در انتظار نیست. فهرست را دوباره ببینید.
-Nothing of this source waits here. Look at the list again.
+No event of this source is parked here. Look at the list again.
 
 number_too_large invalid
 عددی بنویسید که از {limit} بزرگ‌تر نباشد.
@@ -100,7 +100,7 @@ Enter a number that is at least {limit}.
 
 record_full conflict
 در این پرونده بیش از {limit} رویداد ثبت شده است و دیگر جا ندارد. لطفاً به پشتیبانی خبر دهید.
-This record holds {limit} events and has no room for more. Please tell the support.
+This record holds {limit} events and is full. Please contact support.
 
 restoring busy
 سامانه پس از بازگرداندن پشتیبان، کارنامه‌اش را کامل می‌کند. چیزی ثبت نشد؛ {seconds} ثانیهٔ دیگر دوباره بفرستید.
@@ -154,9 +154,9 @@ too_short invalid
 کامل‌تر بنویسید: دست‌کم {limit} نویسه.
 Write at least {limit} characters.
 
-topic_unheard invalid
-این سرویس به این موضوع گوش نمی‌دهد؛ موضوع‌هایش این‌هاست: {topics}.
-This service does not hear that topic; it hears {topics}.
+topic_not_consumed invalid
+این سرویس رویدادهای این موضوع (topic) را نمی‌خواند؛ موضوع‌های آن: {topics}.
+This service does not consume that topic; its topics are {topics}.
 
 two_persons_needed forbidden
 کنار گذاشتن بیش از {limit} نامه از یک گونه، کار دو نفر است.

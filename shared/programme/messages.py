@@ -1,4 +1,7 @@
-"""Every way the programme says no: a code, a kind, and a sentence in Persian and English that says what to do."""
+"""Messages of all refusals and HTTP errors: a code, a kind, and a sentence in Persian and English on what to do.
+
+To add one: an entry in the table below, or in `http_messages` for a request that reaches no rule.
+"""
 
 from datetime import date, datetime
 from typing import Any
@@ -25,16 +28,15 @@ STATUSES = {
 
 
 class Message(msgspec.Struct, frozen=True):
-    """One way to say no; `{names}` in the sentences are filled from the details of the refusal."""
+    """A message by its code; placeholders such as `{limit}` are filled from the details of the refusal."""
 
     code: str
-    kind: str  # one of KINDS
+    kind: str  # one of STATUSES
     fa: str
     en: str
 
 
-# What the rules refuse; what the doors refuse before any rule is asked stands in `doors`.
-# Three lines each: code and kind, the Persian sentence, the English sentence. Alphabetical.
+# Refusals of the rules. Three lines each: code and kind, Persian sentence, English sentence. Sorted by code.
 _TABLE = """
 already_decided conflict
 دربارهٔ این پرونده پیش‌تر تصمیم گرفته شده است.
@@ -90,7 +92,7 @@ There is no such day. Write year, month and day in this order, for example 1375-
 
 evidence_beyond_role forbidden
 شما مدرک را تا {highest} ثبت می‌کنید؛ بالاتر از آن را کسی دیگر باید ثابت کند.
-You may record evidence up to {highest}; what is above must be proven by somebody else.
+You may record evidence up to {highest}; another person must prove more.
 
 evidence_not_allowed invalid
 این مدرک را نمی‌توان اینجا ثبت کرد. یکی از E0 تا E3 را انتخاب کنید.
@@ -146,7 +148,7 @@ Character {position} of the national ID is not a digit. Please write digits only
 
 no_case_waits missing
 اکنون هیچ پروندهٔ بازی در حوزهٔ شما نیست که کسی برنداشته باشد. چند دقیقهٔ دیگر دوباره نگاه کنید.
-No open case in your area waits for somebody now. Look again in a few minutes.
+No open case in your area is unassigned now. Look again in a few minutes.
 
 no_open_case conflict
 برای این متقاضی پروندهٔ بازی نیست.
@@ -243,35 +245,40 @@ Set the window of the province within that of the round.
 
 
 def _parse(table: str) -> dict[str, Message]:
-    refusals: dict[str, Message] = {}
+    messages: dict[str, Message] = {}
     for entry in table.strip().split("\n\n"):
         head, fa, en = entry.split("\n")
         code, kind = head.split(" ")
-        if kind not in STATUSES or code in refusals:
-            raise ValueError(f"refusal {code}: unknown kind {kind}, or told twice")
-        refusals[code] = Message(code, kind, fa, en)
-    return refusals
+        if kind not in STATUSES or code in messages:
+            raise ValueError(f"message {code}: unknown kind {kind}, or a duplicate")
+        messages[code] = Message(code, kind, fa, en)
+    return messages
 
 
 MESSAGES: dict[str, Message] = _parse(_TABLE.strip() + "\n\n" + HTTP_MESSAGES.strip())
 
 
-class _Filled(dict[str, str]):
+def localized(fa: str, en: str, lang: str) -> str:
+    """Return the Persian text for `fa`, the English one for any other language."""
+    return fa if lang == "fa" else en
+
+
+class _Details(dict[str, str]):
     def __missing__(self, name: str) -> str:
         return "…"
 
 
 def message_text(code: str, lang: str, **details: Any) -> str:
-    """The sentence of a refusal in `fa` or `en`, its names filled; what the details lack stands as an ellipsis.
+    """Return the sentence of a code in `fa` or `en` with its placeholders filled; missing details become an ellipsis.
 
-    A code that the table lacks reads as `malformed` (a test keeps that from happening).
+    An unknown code gives the sentence of `malformed` (a test checks that every code in use is known).
     """
-    refusal = MESSAGES.get(code, MESSAGES["malformed"])
-    said = refusal.fa if lang == "fa" else refusal.en
-    return said.format_map(_Filled({name: _shown(value, lang) for name, value in details.items()}))
+    message = MESSAGES.get(code, MESSAGES["malformed"])
+    sentence = localized(message.fa, message.en, lang)
+    return sentence.format_map(_Details({name: _formatted(value, lang) for name, value in details.items()}))
 
 
-def _shown(value: Any, lang: str) -> str:
+def _formatted(value: Any, lang: str) -> str:
     if isinstance(value, bool):
         return str(value)
     if isinstance(value, int):
@@ -279,5 +286,5 @@ def _shown(value: Any, lang: str) -> str:
     if isinstance(value, date) and not isinstance(value, datetime):
         return calendar.long_date(value, lang)
     if isinstance(value, (list, tuple, set, frozenset)):
-        return ("، " if lang == "fa" else ", ").join(_shown(each, lang) for each in value)
+        return ("، " if lang == "fa" else ", ").join(_formatted(each, lang) for each in value)
     return str(value)

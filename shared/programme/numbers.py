@@ -1,4 +1,4 @@
-"""The numbers people type to say who they are: the national ID (کد ملی) and the mobile."""
+"""Identifying numbers as people type them: national ID (کد ملی) and mobile number."""
 
 import re
 
@@ -10,10 +10,10 @@ _MOBILE = re.compile(r"(?:\+98|0098|98|0)?(9\d{9})")
 
 
 def national_id(typed: str, field: str = "national_id") -> str:
-    """The ten digits of a national ID as typed: both families of digits, separators, zeros lost by a spreadsheet.
+    """Return the ten digits of a national ID as typed: Persian or Latin digits, separators, leading zeros missing.
 
-    Raises Refused: national_id_letter (with the position), national_id_length, national_id_impossible, or
-    national_id_check_digit. One random number in ten passes, so this says nothing about whose it is.
+    Raise Refused: national_id_letter (with the position), national_id_length, national_id_impossible, or
+    national_id_check_digit. One random number in ten is valid, so this does not identify a person.
     """
     plain = digits(typed.strip())
     for position, character in enumerate(plain, 1):
@@ -33,22 +33,22 @@ def national_id(typed: str, field: str = "national_id") -> str:
 
 
 def check_digit(nine: str) -> str:
-    """The tenth digit of a national ID with these nine."""
+    """Return the tenth digit of the national ID that begins with these nine."""
     remainder = sum(int(digit) * weight for digit, weight in zip(nine, range(10, 1, -1), strict=True)) % 11
     return str(remainder if remainder < 2 else 11 - remainder)
 
 
 def mask_national_id(number: str) -> str:
-    """A national ID as officers see it: `9990000018` -> `999****018`."""
+    """Mask a national ID for display to officers: `9990000018` -> `999****018`."""
     return f"{number[:3]}****{number[7:]}"
 
 
 def mobile(typed: str, field: str = "mobile") -> str:
-    """A mobile number in E.164, `+989xxxxxxxxx`, from any usual way to write it. Raises Refused: mobile_invalid.
+    """Return a mobile number in E.164, `+989xxxxxxxxx`, from any usual notation. Raise Refused: mobile_invalid.
 
-    Operators' prefixes are not looked up: new ranges come, and numbers move between operators.
+    Prefixes of operators are not checked: ranges are added, and numbers are ported between operators.
     """
-    found = _MOBILE.fullmatch(_SEPARATORS.sub("", digits(typed)))
-    if found is None:
+    match = _MOBILE.fullmatch(_SEPARATORS.sub("", digits(typed)))
+    if match is None:
         raise Refused("mobile_invalid", field=field)
-    return f"+98{found[1]}"
+    return f"+98{match[1]}"

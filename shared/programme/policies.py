@@ -1,4 +1,4 @@
-"""Policies: working days, eligibility and the formula as immutable versioned documents; new versions are added only."""
+"""Policies: deadlines, eligibility rules and the ranking formula, as versioned documents that are never edited."""
 
 from fractions import Fraction
 from functools import cache
@@ -7,49 +7,49 @@ from typing import Any
 
 import msgspec
 
-CURRENT = "1404-1"  # what a round gets that names no other
+CURRENT = "1404-1"  # default of a new round
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
-    """One condition of eligibility: derived from what is known, or asked by the screener."""
+    """One condition of eligibility: derived from the application, or answered by the screener."""
 
     name: str
-    reason: str  # of codes.REJECTION_REASONS, where it is not met
-    asked: bool  # by the screener; else derived
+    reason: str  # of codes.REJECTION_REASONS, if it is not met
+    asked: bool  # True: the screener answers it; False: derived
     fa: str
     en: str
 
 
 class Formula(msgspec.Struct, frozen=True, kw_only=True):
-    """The index: exact weights of the terms of each stage, in the order that breaks ties of equal weight."""
+    """The ranking formula: exact weights of the terms of each stage, in the order that breaks ties of equal weight."""
 
     stage_1: dict[str, Fraction]
     stage_2: dict[str, Fraction]
     stage_3: dict[str, Fraction]
-    capped: tuple[str, ...]  # terms that count at most 1
-    data_least: Fraction  # the data factor without verified identities and proven claims
+    capped: tuple[str, ...]  # terms that are limited to 1
+    data_least: Fraction  # data factor if no identity is verified and no connection is evidenced
     exponents: tuple[Fraction, Fraction, Fraction]
-    floor: Fraction  # a stage score counts at least this in the composite
-    small_base: int  # fewer registered than this are marked
-    sustained_minimum: int  # fewer cases than this drop the term of the sustained share
+    floor: Fraction  # lower limit of a stage score in the composite
+    small_base: int  # provinces with fewer registered applicants are marked as small
+    sustained_minimum: int  # with fewer cases the term of the sustained share is omitted
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """What applies to the applicants of a round."""
+    """The policies that apply to the applicants of a round."""
 
     version: str
     screening_days: int  # working days
     capacity_days: int  # working days
     sustained_days: int  # days
-    minimum_age: int  # whole years on the day of registration
-    evidence_counted: str  # a connection counts from this step of the ladder on
+    minimum_age: int  # full years on the day of registration
+    evidence_counted: str  # a connection counts if its evidence is at least this
     eligibility: tuple[Rule, ...]
     formula: Formula
 
 
 @cache
 def policy(version: str) -> Policy:
-    """The policies of one version. Raises KeyError for one that was never published."""
+    """Return the policies of one version. Raise KeyError for an unknown version."""
     file = _FOLDER / f"{version}.json"
     if version not in versions():
         raise KeyError(version)
@@ -58,7 +58,7 @@ def policy(version: str) -> Policy:
 
 @cache
 def versions() -> tuple[str, ...]:
-    """Every version ever published, in order."""
+    """Return all versions, in order."""
     return tuple(sorted(file.stem for file in _FOLDER.glob("*.json")))
 
 

@@ -1,4 +1,4 @@
-"""Reference data: provinces, counties, job fields and holidays, as published; `data/` holds the tables."""
+"""Reference data: provinces, counties, job fields and holidays, from the published tables in `data/`."""
 
 import csv
 from collections.abc import Iterator
@@ -11,30 +11,38 @@ import msgspec
 from contracts.commands import Refused
 from programme.text import loose_key
 
-_OLD_ONLY = frozenset({"IR-31", "IR-32"})  # codes that ended with the renumbering of 2020-11-24
+_OLD_ONLY = frozenset({"IR-31", "IR-32"})  # codes withdrawn by the renumbering of 2020-11-24
 
 
 class Province(msgspec.Struct, frozen=True):
-    """A province under its ISO 3166-2:IR code of 2020, which is also the Statistical Centre's."""
+    """A province by its ISO 3166-2:IR code of 2020, which is also the code of the Statistical Centre of Iran."""
 
     code: str
     name_fa: str
     name_en: str
     capital_fa: str
     capital_en: str
-    old_code: str  # before 2020-11-24; 29 of the 31 mean another province today
+    old_code: str  # before 2020-11-24; 29 of the 31 denote another province today
+
+    def name(self, lang: str) -> str:
+        """Return the name in `fa` or `en`."""
+        return self.name_fa if lang == "fa" else self.name_en
 
 
 class County(msgspec.Struct, frozen=True):
-    """A county under the Statistical Centre's code: two digits of its province and two of its own."""
+    """A county by its code of the Statistical Centre: two digits of the province and two of the county."""
 
     code: str
     province: str
     name_fa: str
 
+    def name(self, lang: str) -> str:
+        """Return the Persian name in every language: the published table has no English ones."""
+        return self.name_fa
+
 
 class JobField(msgspec.Struct, frozen=True):
-    """A job field (رشته); a starred one needs another body's clearance."""
+    """A job field (رشته); a starred one requires the clearance of another authority."""
 
     code: str
     name_fa: str
@@ -44,9 +52,13 @@ class JobField(msgspec.Struct, frozen=True):
     clearance_body: str
     insurable: bool
 
+    def name(self, lang: str) -> str:
+        """Return the name in `fa` or `en`."""
+        return self.name_fa if lang == "fa" else self.name_en
+
 
 class Holiday(msgspec.Struct, frozen=True):
-    """A public holiday; lunar ones are confirmed year by year."""
+    """A public holiday; lunar ones are confirmed each year."""
 
     day: date
     name_fa: str
@@ -56,7 +68,7 @@ class Holiday(msgspec.Struct, frozen=True):
 
 @cache
 def provinces() -> dict[str, Province]:
-    """The 31 provinces by code, in the order of their codes; this is the order they are listed in, everywhere."""
+    """Return the 31 provinces by code, sorted by code, which is the order of every list of provinces."""
     rows = (
         Province(r["code"], r["name_fa"], r["name_en"], r["capital_fa"], r["capital_en"], r["iso_before_2020_11"])
         for r in _table("provinces")
@@ -66,20 +78,20 @@ def provinces() -> dict[str, Province]:
 
 @cache
 def counties() -> dict[str, County]:
-    """The 448 counties of 1399 by code, in the order of their codes."""
+    """Return the 448 counties of 1399 by code, sorted by code."""
     rows = (County(r["code"], r["province_code"], r["name_fa"]) for r in _table("counties"))
     return {each.code: each for each in sorted(rows, key=lambda each: each.code)}
 
 
 @cache
 def counties_of(province: str) -> tuple[County, ...]:
-    """The counties of one province, in the order of their codes."""
+    """Return the counties of one province, sorted by code."""
     return tuple(each for each in counties().values() if each.province == province)
 
 
 @cache
 def job_fields() -> dict[str, JobField]:
-    """The job fields by code."""
+    """Return the job fields by code."""
     return {
         r["code"]: JobField(
             r["code"],
@@ -96,14 +108,14 @@ def job_fields() -> dict[str, JobField]:
 
 @cache
 def holidays() -> tuple[Holiday, ...]:
-    """The public holidays of 1399 to 1406, one line per occasion; Fridays are not among them."""
+    """Return the public holidays of 1399 to 1406, one entry per occasion, without the Fridays."""
     return tuple(
         Holiday(date.fromisoformat(r["gregorian"]), r["name_fa"], r["kind"], r["certainty"]) for r in _table("holidays")
     )
 
 
 def province(code: str, field: str = "province") -> Province:
-    """The province under this code. Raises Refused: province_unknown, province_code_old."""
+    """Return the province with this code. Raise Refused: province_unknown, province_code_old."""
     if code in _OLD_ONLY:
         raise Refused("province_code_old", field=field, given=code)
     if code not in provinces():
@@ -112,10 +124,10 @@ def province(code: str, field: str = "province") -> Province:
 
 
 def province_named(code: str, name_fa: str) -> Province:
-    """The province under this code if it also has this name, however its spaces and letters are typed.
+    """Return the province with this code and this name, compared regardless of spaces and letter variants.
 
-    Codes alone prove nothing, as the old ones were given to other provinces.
-    Raises Refused: province_unknown, province_code_old, province_name_mismatch.
+    The code alone is not sufficient, because old codes were reassigned to other provinces.
+    Raise Refused: province_unknown, province_code_old, province_name_mismatch.
     """
     found = province(code.strip())
     if _name_key(name_fa) != _name_key(found.name_fa):
@@ -126,7 +138,7 @@ def province_named(code: str, name_fa: str) -> Province:
 
 
 def county_in(code: str, of_province: str, field: str = "county") -> County:
-    """The county under this code, of this province. Raises Refused: county_unknown, county_not_in_province."""
+    """Return the county with this code in this province. Raise Refused: county_unknown, county_not_in_province."""
     if code not in counties():
         raise Refused("county_unknown", field=field, given=code)
     if counties()[code].province != of_province:
@@ -135,14 +147,14 @@ def county_in(code: str, of_province: str, field: str = "county") -> County:
 
 
 def job_field(code: str, field: str = "field") -> JobField:
-    """The job field under this code. Raises Refused: field_unknown."""
+    """Return the job field with this code. Raise Refused: field_unknown."""
     if code not in job_fields():
         raise Refused("field_unknown", field=field, given=code)
     return job_fields()[code]
 
 
 def _name_key(name: str) -> str:
-    return loose_key(name).replace("و", "")  # sources join with it, or leave it out
+    return loose_key(name).replace("و", "")  # «و» joins two words in some sources and is omitted in others
 
 
 def _table(name: str) -> Iterator[dict[str, str]]:

@@ -1,11 +1,11 @@
-"""After a restore: what the log has of a service and its store forgot is put back, before anything else happens.
+"""Completion of a restored store from the log, before anything else happens.
 
-A restored store is older than the log. What it had said since, others have heard: said anew under the same sequence it
-would be dropped as a repeat, silently. So the service first reads its own topic and takes back its own events; and what
-those answer counts as handled, else it would be answered twice.
+A restored store is older than the log. Others have consumed what it emitted since: new events under the same sequences
+would be dropped as repeats, silently. So the service first reads its own topic and takes its events back; and what
+those reacted to counts as handled, otherwise the service would react twice.
 
-Whoever restores leaves a mark (`restored.mark`); the first worker completes and takes it away. Until then no API serves
-and no worker consumes, relays or calls.
+The restore leaves a mark (`restore`); the first worker completes the store and removes it. Until then no API serves and
+no worker consumes, publishes or runs the scheduler.
 """
 
 import asyncio
@@ -20,18 +20,19 @@ from msgspec.structs import replace
 from base.clock import Clock
 from contracts.envelope import DecodeError, decode
 from contracts.subjects import PARTITIONS, kind_of
-from kernel.errors import Transient
+from kernel.errors import NewerRules, Transient, UnreadableRecord
 from kernel.kafka.log_reader import LogReader
-from kernel.record import LogPosition, Record
-from kernel.store import Changes, Known
-from kernel.stores.mongodb import MongoStore, translate_errors
-from recovery.missing_events import Forgotten, recall
-from recovery.restore import MARK, Mark, marked
+from kernel.record import Parked, Record
+from kernel.roles.worker import Worker
+from kernel.store import Effects, Snapshot, Source
+from kernel.stores.mongodb import MongoStore
+from recovery.missing_events import Inconsistent, take_back
+from recovery.restore import RestoreMark, clear_mark, read_mark
 
 SUBJECTS = 500  # in one transaction
-PAUSE = 5.0  # seconds before what failed is tried again
+PAUSE = 5.0  # seconds until a failed attempt is repeated
 
-Raws = dict[str, dict[int, bytes]]  # of some subjects or sources, by sequence
+RawEvents = dict[str, dict[int, bytes]]  # of some subjects or sources, by sequence
 
 log = structlog.get_logger(__name__)
 
@@ -41,165 +42,162 @@ class Completed(msgspec.Struct, frozen=True):
 
     events: int = 0
     records: int = 0
-    new: int = 0  # records that the backup did not have at all; what no event tells of them is lost
-    missing: tuple[str, ...] = ()  # answered, and no longer in the log
+    new: int = 0  # records that the backup does not have; what no event tells of them is lost
+    missing: tuple[str, ...] = ()  # handled events that the log no longer has
 
 
-async def complete(store: MongoStore, heard: Collection[str], reader: LogReader, clock: Clock) -> Completed | None:
-    """Completes a restored store and takes the mark away; nothing where there is none. Doing it again changes nothing.
-
-    Raises Forgotten, Transient, KafkaError.
-    """
-    found = await marked(store)
-    if found is None:
-        return None
-    if not found.whole:
-        raise Forgotten("the restore has not come to its end: restore it again")
-    done = Completed()
-    for partition in range(PARTITIONS) if found.topic else ():
-        done = _sum(done, await _partition(store, found, heard, reader, clock, partition))
-    async with translate_errors():
-        await store.database[MARK].delete_one({"_id": MARK})
-    told = {name: value for name, value in msgspec.structs.asdict(done).items() if name != "missing"}
-    log.warning("completed", **told, missing=len(done.missing), first_missing=done.missing[:10])
-    return done
-
-
-async def until_complete(
-    store: MongoStore,
-    heard: Collection[str],
-    reader: LogReader,
-    clock: Clock,
-    say: Callable[[str], None],
-    stop: asyncio.Event,
-) -> None:
-    """Returns when the store is whole, or `stop` is set; says meanwhile why it is not."""
+async def complete_before_start(worker: Worker, stop: asyncio.Event) -> None:
+    """A gate of the worker: return when its store is complete, or `stop` is set; meanwhile the worker is not ready."""
     while not stop.is_set():
         try:
-            if await marked(store):
-                say("the store was restored from a backup and is being completed from the log")
-            await complete(store, heard, reader, clock)
-            say("")
+            if await read_mark(worker.store):
+                worker.incomplete = "the store was restored from a backup and is being completed from the log"
+            await complete(worker.store, worker.topics, worker.reader, worker.clock)
+            worker.incomplete = ""
             return
-        except (Forgotten, Transient, KafkaError, OSError, TimeoutError) as e:
-            say(f"the store was restored from a backup and cannot be completed: {e}")
-            log.error("completing", trouble=repr(e))
+        except (Inconsistent, NewerRules, UnreadableRecord, Transient, KafkaError, OSError, TimeoutError) as e:
+            worker.incomplete = f"the store was restored from a backup and cannot be completed: {e}"
+            log.error("completion failed", service=worker.service, error=repr(e))
         try:
             await asyncio.wait_for(stop.wait(), PAUSE)
         except TimeoutError:
             continue
 
 
-async def _partition(
-    store: MongoStore, found: Mark, heard: Collection[str], reader: LogReader, clock: Clock, partition: int
-) -> Completed:
-    """One partition of the own topic: all that is said about a subject lies in it, and in that number of the others."""
-    tp = TopicPartition(found.topic, partition)
-    begin, end = (await reader.begins([tp]))[tp], (await reader.ends([tp]))[tp]
-    since = found.begins.get(str(partition), 0)
-    starts = [since, begin] if begin < since <= end else [begin]
-    while True:
-        own = await _events(reader, tp, starts.pop(0), end, lambda source, _: source == store.service)
-        try:
-            return await _complete(store, _by_subject(own), heard, reader, clock, partition)
-        except Forgotten:
-            if not starts:  # even the whole log does not tell
-                raise
+async def complete(store: MongoStore, topics: Collection[str], reader: LogReader, clock: Clock) -> Completed | None:
+    """Complete a restored store and remove the mark; None if there is no mark. Repeating it changes nothing.
 
-
-async def _complete(
-    store: MongoStore, own: Raws, heard: Collection[str], reader: LogReader, clock: Clock, partition: int
-) -> Completed:
-    done, lacking = Completed(), []
-    subjects = sorted(s for s in own if kind_of(s) in store.rules)
-    for start in range(0, len(subjects), SUBJECTS):
-        known = await store.read(subjects[start : start + SUBJECTS])
-        lacking += [r for s, r in known.items() if max(own[s]) > r.last_sequence]
-    if not lacking:
-        return done
-    told = await _heard(store, lacking, heard, reader, partition)
-    for start in range(0, len(lacking), SUBJECTS):
-        batch = [r.subject for r in lacking[start : start + SUBJECTS]]
-        done = _sum(done, await _recall(store, batch, own, told, clock))
+    Raise Inconsistent, NewerRules, UnreadableRecord, Transient, KafkaError.
+    """
+    mark = await read_mark(store)
+    if mark is None:
+        return None
+    if not mark.whole:
+        raise Inconsistent("the restore was interrupted: restore again")
+    completion = _Completion(store, mark, topics, reader, clock)
+    done = Completed()
+    for partition in range(PARTITIONS) if mark.topic else ():
+        done = _sum(done, await completion.complete_partition(partition))
+    await clear_mark(store)
+    log.warning(
+        "store completed from the log",
+        events=done.events,
+        records=done.records,
+        new=done.new,
+        missing=len(done.missing),
+        first_missing=done.missing[:10],
+    )
     return done
 
 
-async def _recall(
-    store: MongoStore, batch: Sequence[str], own: Raws, told: Mapping[str, Raws], clock: Clock
-) -> Completed:
-    done, relayed = Completed(), dict[str, int]()
+class _Completion(msgspec.Struct):
+    store: MongoStore
+    mark: RestoreMark
+    topics: Collection[str]
+    reader: LogReader
+    clock: Clock
 
-    def change(known: Known) -> Changes:
-        nonlocal done
-        done, moment, changes = Completed(), clock(), []
-        relayed.clear()
-        for subject in batch:
-            before = known[subject]
-            rules = store.rules[kind_of(subject)]
-            after, missing = recall(before, rules, store.service, own[subject], told.get(subject, {}), moment)
-            if after is not before:
-                changes.append((before, replace(after, version=before.version + 1)))
-                relayed[subject] = max(own[subject])
-                events = relayed[subject] - before.last_sequence
-                done = _sum(done, Completed(events, 1, int(before.version == 0), tuple(missing)))
-        return changes
-
-    await store.transact(batch, change)
-    if relayed:
-        await store.mark_relayed(relayed)  # the log has them: nobody need be told again
-    return done
-
-
-async def _heard(
-    store: MongoStore, lacking: Sequence[Record], heard: Collection[str], reader: LogReader, partition: int
-) -> dict[str, Raws]:
-    """What others said about these subjects since the store's cursors, and what of it the records had parked."""
-    wanted = {r.subject for r in lacking}
-    found: dict[str, Raws] = {s: {} for s in wanted}
-    places: dict[TopicPartition, list[int]] = {}
-    for record in lacking:
-        for source, parked in record.parked.items():
-            kept = found[record.subject].setdefault(source, {})
-            for sequence, waits in parked.envelopes.items():
-                if isinstance(waits, LogPosition):
-                    places.setdefault(TopicPartition(waits.topic, waits.partition), []).append(waits.offset)
-                else:
-                    kept[sequence] = waits
-    raws = [r.value for tp, offsets in places.items() for r in await reader.pick(tp, sorted(offsets))]
-    tps = [TopicPartition(topic, partition) for topic in heard]
-    cursors, begins, ends = await store.cursors(tps), await reader.begins(tps), await reader.ends(tps)
-    for tp in tps:
-        start = max(cursors[tp], begins[tp])
-        raws += await _events(reader, tp, start, ends[tp], lambda _, subject: subject in wanted)
-    for raw in raws:
-        e = decode(raw)
-        found[e.subject].setdefault(e.source, {})[e.sequence] = raw
-    return found
-
-
-async def _events(
-    reader: LogReader, tp: TopicPartition, start: int, end: int, wanted: Callable[[str, str], bool]
-) -> list[bytes]:
-    """The events of one partition between two offsets whose (source, subject) is wanted; the rest is read past."""
-    found: list[bytes] = []
-    if start >= end:
-        return found
-    await reader.seek({tp: start})
-    at = {tp: start}
-    while at[tp] < end:
-        records, at = await reader.stride({tp: end})
-        for r in records:
+    async def complete_partition(self, partition: int) -> Completed:
+        """Take back one partition of the own topic: it has all events about a subject, like that number of others."""
+        tp = TopicPartition(self.mark.topic, partition)
+        begin, end = (await self.reader.begins([tp]))[tp], (await self.reader.ends([tp]))[tp]
+        since = self.mark.begins.get(str(partition), 0)
+        starts = [since, begin] if begin < since <= end else [begin]
+        while True:
+            own = await self.read(tp, starts.pop(0), end, lambda source, _: source == self.store.service)
             try:
-                e = decode(r.value or b"")
-            except DecodeError:
-                continue
-            if r.offset < end and wanted(e.source, e.subject):
-                found.append(r.value)
-    return found
+                return await self.complete_subjects(_by_subject(own), partition)
+            except Inconsistent:
+                if not starts:  # not even the whole log explains it
+                    raise
+
+    async def complete_subjects(self, own: RawEvents, partition: int) -> Completed:
+        """Take back the events of those subjects whose record lacks some."""
+        done, lacking = Completed(), list[Record]()
+        subjects = sorted(s for s in own if kind_of(s) in self.store.rules)
+        for start in range(0, len(subjects), SUBJECTS):
+            records = await self.store.read(subjects[start : start + SUBJECTS])
+            lacking += [record for s, record in records.items() if max(own[s]) > record.last_sequence]
+        if not lacking:
+            return done
+        consumed = await self.consumed_events({record.subject for record in lacking}, partition)
+        for start in range(0, len(lacking), SUBJECTS):
+            batch = [record.subject for record in lacking[start : start + SUBJECTS]]
+            done = _sum(done, await self.take_back(batch, own, consumed))
+        return done
+
+    async def take_back(self, batch: Sequence[str], own: RawEvents, consumed: Mapping[str, RawEvents]) -> Completed:
+        """Store the events of a batch of subjects; they are published already."""
+        missing: dict[str, list[str]] = {}
+
+        def change(snapshot: Snapshot) -> Effects:
+            changes, inboxes = [], dict[str, Mapping[str, int]]()
+            for subject in batch:
+                before = snapshot.record(subject)
+                rules = self.store.rules[kind_of(subject)]
+                after, missing[subject] = take_back(before, rules, own[subject], consumed.get(subject, {}))
+                if after is not before:
+                    changes.append((before, after))
+                    inboxes[subject] = after.inbox
+            return Effects(changes, heads=_passed(snapshot.heads, inboxes))
+
+        written = await self.store.transact(batch, change, parked=1)
+        if not written.changes:
+            return Completed()
+        await self.store.mark_published({after.subject: after.last_sequence for _, after in written.changes})
+        return Completed(
+            events=sum(after.last_sequence - before.last_sequence for before, after in written.changes),
+            records=len(written.changes),
+            new=sum(not before.version for before, _ in written.changes),
+            missing=tuple(each for _, after in written.changes for each in missing[after.subject]),
+        )
+
+    async def consumed_events(self, subjects: Collection[str], partition: int) -> dict[str, RawEvents]:
+        """Return what others emitted about these subjects since the store's cursors, and what of it is parked."""
+        found: dict[str, RawEvents] = {subject: {} for subject in subjects}
+        raws = [each.raw for each in await self.store.parked.of_subjects(subjects)]
+        tps = [TopicPartition(topic, partition) for topic in self.topics]
+        cursors, begins = await self.store.cursors(tps), await self.reader.begins(tps)
+        ends = await self.reader.ends(tps)
+        for tp in tps:
+            start = max(cursors[tp], begins[tp])
+            raws += await self.read(tp, start, ends[tp], lambda _, subject: subject in subjects)
+        for raw in raws:
+            e = decode(raw)
+            found[e.subject].setdefault(e.source, {})[e.sequence] = raw
+        return found
+
+    async def read(self, tp: TopicPartition, start: int, end: int, wanted: Callable[[str, str], bool]) -> list[bytes]:
+        """Return the events of a partition between two offsets whose source and subject are wanted."""
+        found: list[bytes] = []
+        if start >= end:
+            return found
+        await self.reader.seek({tp: start})
+        position = start
+        while position < end:
+            records, positions = await self.reader.read_chunk({tp: end})
+            position = positions[tp]
+            for record in records:
+                try:
+                    e = decode(record.value or b"")
+                except DecodeError:
+                    continue
+                if record.offset < end and wanted(e.source, e.subject):
+                    found.append(record.value)
+        return found
 
 
-def _by_subject(raws: Sequence[bytes]) -> Raws:
-    found: Raws = {}
+def _passed(heads: Mapping[Source, Parked], inboxes: Mapping[str, Mapping[str, int]]) -> dict[Source, Parked]:
+    """Return as ready the heads that inboxes have passed, for the worker to remove, and early ones that are next."""
+    return {
+        (subject, source): replace(head, reason="ready")
+        for (subject, source), head in heads.items()
+        if subject in inboxes and head.sequence <= inboxes[subject].get(source, 0) + (head.reason == "early")
+    }
+
+
+def _by_subject(raws: Sequence[bytes]) -> RawEvents:
+    found: RawEvents = {}
     for raw in raws:
         e = decode(raw)
         found.setdefault(e.subject, {}).setdefault(e.sequence, raw)

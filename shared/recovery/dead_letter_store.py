@@ -1,130 +1,113 @@
-"""Where dead letters lie: in the records that hold them, and in the list of the unreadable."""
+"""Where the operators' view of a service is stored beside its records: undecodable bytes, and what operators did."""
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
+from weakref import WeakKeyDictionary
 
 import msgspec
 
 from base.clock import machine_now
 from base.ids import uuid7
-from contracts.subjects import PARTITIONS
-from kernel.record import LogPosition, Parked, Undecodable
+from kernel.record import LogPosition, Undecodable
 from kernel.store import Store
-from kernel.stores.documents import parked_of
 from kernel.stores.memory import MemoryStore
 from kernel.stores.mongodb import MongoStore, translate_errors
 
-UNREADABLE_SHOWN = 10_000  # places
-Action = Literal["retry", "discard", "reread", "republish"]
+UNDECODABLE_LIMIT = 10_000  # entries in one answer
+Action = Literal["retry", "discard", "reset_cursors", "republish"]
 
 
-class Act(msgspec.Struct, frozen=True, kw_only=True):
-    """What somebody set out to do; written down before it is done."""
+class OperatorAction(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator started; recorded before it takes effect."""
 
     at: datetime  # machine time
     who: str
     action: Action
     reason: str
-    letters: Sequence[str]  # what it is about: ids of letters, or places in the log
+    letters: Sequence[str]  # ids of dead letters, or a topic
 
 
-class Held(msgspec.Struct, frozen=True):
-    """What waits in one record."""
+class DeadLetterStore(Protocol):
+    """Undecodable bytes and operator actions of one service. Each method raises Transient."""
 
-    subject: str
-    inbox: Mapping[str, int]
-    parked: Mapping[str, Parked]
+    async def undecodable(self) -> list[tuple[Undecodable, datetime]]:
+        """Return undecodable bytes that are not explained yet, the oldest first, and since when they are there."""
 
+    async def explain(self, positions: Collection[str], who: str, reason: str) -> None:
+        """Record why some of them need no further attention."""
 
-class Kept(Protocol):
-    """Where a service's dead letters lie, beside its records."""
-
-    def held(self, subject: str = "") -> AsyncIterator[Held]:
-        """The records, or the one, with something faulty."""
-
-    async def unreadable(self) -> list[tuple[Undecodable, datetime]]:
-        """What nobody could read and nobody has explained yet, oldest first."""
-
-    async def explain(self, places: Collection[str], who: str, reason: str) -> None:
-        """Says of some of it why it needs nobody any more."""
-
-    async def note(self, act: Act) -> None:
-        """Writes an act down; when this returns it is safe."""
+    async def record_action(self, action: OperatorAction) -> None:
+        """Store an action; when this returns it is durable."""
 
 
-def place_id(place: LogPosition) -> str:
-    """topic/partition@offset."""
-    return f"{place.topic}/{place.partition}@{place.offset}"
+def position_id(position: LogPosition) -> str:
+    """Return topic/partition@offset."""
+    return f"{position.topic}/{position.partition}@{position.offset}"
 
 
-def kept_by(store: Store) -> Kept:
-    """The dead letters of this store."""
+def dead_letter_store(store: Store) -> DeadLetterStore:
+    """Return the dead letter store beside these records."""
     if isinstance(store, MongoStore):
-        return MongoKept(store)
+        return MongoDeadLetterStore(store)
     assert isinstance(store, MemoryStore)
-    return MemoryKept(store)
+    return MemoryDeadLetterStore(store)
 
 
-class MongoKept:
-    """Beside the records in MongoDB: `unreadable`, and `acts`, which is only ever added to."""
+class MongoDeadLetterStore:
+    """The collections `undecodable` and `operator_actions`; the latter is only appended to."""
 
     def __init__(self, store: MongoStore) -> None:
-        self.store, self.acts = store, store.database.acts
+        self.collection, self.actions = store.undecodable, store.database.operator_actions
 
-    async def held(self, subject: str = "") -> AsyncIterator[Held]:
-        """The records, or the one, with something faulty."""
-        query: dict[str, Any] = {"partition": {"$in": list(range(PARTITIONS))}, "faulty_since": {"$exists": True}}
-        async with translate_errors():
-            found = self.store.records.find({"_id": subject} if subject else query, {"inbox": 1, "parked": 1})
-            async for d in found:
-                parked = {source: parked_of(each) for source, each in d["parked"].items()}
-                yield Held(d["_id"], d["inbox"], parked)
-
-    async def unreadable(self) -> list[tuple[Undecodable, datetime]]:
-        """What nobody could read and nobody has explained yet, oldest first."""
+    async def undecodable(self) -> list[tuple[Undecodable, datetime]]:
         query = {"explained": {"$exists": False}}
         async with translate_errors():
-            found = self.store.unreadable.find(query, limit=UNREADABLE_SHOWN, sort=[("at", 1)])
+            found = self.collection.find(query, limit=UNDECODABLE_LIMIT, sort=[("at", 1)])
             return [
                 (Undecodable(LogPosition(d["topic"], d["partition"], d["offset"]), d["raw"], d["why"]), d["at"])
                 async for d in found
             ]
 
-    async def explain(self, places: Collection[str], who: str, reason: str) -> None:
-        """Says of some of it why it needs nobody any more."""
-        said = {"who": who, "reason": reason, "at": machine_now()}
+    async def explain(self, positions: Collection[str], who: str, reason: str) -> None:
+        explanation = {"who": who, "reason": reason, "at": machine_now()}
+        query = {"_id": {"$in": list(positions)}}
         async with translate_errors():
-            await self.store.unreadable.update_many({"_id": {"$in": list(places)}}, {"$set": {"explained": said}})
+            await self.collection.update_many(query, {"$set": {"explained": explanation}})
 
-    async def note(self, act: Act) -> None:
-        """Writes an act down."""
+    async def record_action(self, action: OperatorAction) -> None:
         async with translate_errors():
-            await self.acts.insert_one({"_id": uuid7(), **msgspec.structs.asdict(act)})
+            await self.actions.insert_one({"_id": uuid7(), **msgspec.structs.asdict(action)})
 
 
-class MemoryKept:
+class _Beside(msgspec.Struct):
+    """What is kept beside one store in memory, for as long as the store."""
+
+    since: dict[LogPosition, datetime] = {}
+    explained: dict[str, str] = {}  # id -> reason
+    actions: list[OperatorAction] = []
+
+
+_beside: "WeakKeyDictionary[MemoryStore, _Beside]" = WeakKeyDictionary()
+
+
+class MemoryDeadLetterStore:
     """The same in memory."""
 
     def __init__(self, store: MemoryStore) -> None:
-        self.store, self.acts = store, list[Act]()
-        self.explained: dict[str, str] = {}
+        self.store, self.beside = store, _beside.setdefault(store, _Beside())
 
-    async def held(self, subject: str = "") -> AsyncIterator[Held]:
-        """The records, or the one, with something faulty."""
-        for name, record in list(self.store.kept.items()):
-            if subject in ("", name) and any(each.fault for each in record.parked.values()):
-                yield Held(name, record.inbox, record.parked)
+    @property
+    def actions(self) -> list[OperatorAction]:
+        """Return what operators did, in order."""
+        return self.beside.actions
 
-    async def unreadable(self) -> list[tuple[Undecodable, datetime]]:
-        """What nobody could read and nobody has explained yet."""
-        at = machine_now()
-        return [(each, at) for place, each in self.store.unreadable.items() if place_id(place) not in self.explained]
+    async def undecodable(self) -> list[tuple[Undecodable, datetime]]:
+        found = [(each, self.beside.since.setdefault(p, machine_now())) for p, each in self.store.undecodable.items()]
+        return [(each, at) for each, at in found if position_id(each.position) not in self.beside.explained]
 
-    async def explain(self, places: Collection[str], who: str, reason: str) -> None:
-        """Says of some of it why it needs nobody any more."""
-        self.explained |= dict.fromkeys(places, reason)
+    async def explain(self, positions: Collection[str], who: str, reason: str) -> None:
+        self.beside.explained |= dict.fromkeys(positions, reason)
 
-    async def note(self, act: Act) -> None:
-        """Writes an act down."""
-        self.acts.append(act)
+    async def record_action(self, action: OperatorAction) -> None:
+        self.beside.actions.append(action)

@@ -1,60 +1,63 @@
-"""Dead letters: what waits for a person, grouped by what is wrong with it, and what a person does about it.
+"""Dead letters: what waits for an operator or for another version, by cause, and what an operator does about it.
 
-A parked event that met a fault is tried again once the rules are mended, or given up for good. What nobody can read is
-read again by a version that can, or explained. Payloads are never edited.
+A parked event is retried after the fix, or discarded on record. Undecodable bytes are decoded again by a version that
+can, or explained. Payloads are never edited.
 """
 
 import re
 from collections import Counter
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 from functools import cached_property
 from hashlib import blake2b
 from typing import Literal
 
 import msgspec
-from msgspec.structs import replace
 
 from base.clock import Clock, machine_now
 from contracts.commands import Refused
 from contracts.envelope import DecodeError, Envelope, decode
 from contracts.subjects import kind_of
-from kernel.batch import process
-from kernel.record import Message, Record, Undecodable, discard, retry
-from kernel.store import Changes, Known, Projection, Store
-from recovery.dead_letter_store import Act, Action, Held, Kept, kept_by, place_id
+from kernel.batch import CHUNK, PASS_ON, CircuitBreaker, discard_one, drain_sources, insert_parked
+from kernel.errors import NewerRules, ProjectionFailed, UnreadableRecord
+from kernel.record import BLOCKED, Fault, Message, Parked, Reason, Undecodable, consume
+from kernel.store import Projection, Source, Store
+from recovery.dead_letter_store import Action, DeadLetterStore, OperatorAction, dead_letter_store, position_id
 
-ALONE = 1_000  # of one fingerprint that one person may give up; beyond it takes two
+ONE_OPERATOR_LIMIT = 1_000  # letters of one fingerprint that one operator may discard; more needs a second person
+EARLY: tuple[Reason, ...] = ("early",)
+EARLY_LISTED = timedelta(minutes=1)  # after which an event that waits for a missing one is a dead letter
 
-_FAULT = re.compile(r"(?P<name>\w+)\(.*\)(?: in (?P<where>\S+:\d+))?", re.DOTALL)
+Kind = Literal["parked", "undecodable"]
+OutcomeCode = Literal["drained", "parked", "discarded", "gone"]
 
 
 class _Typed(msgspec.Struct):
     type: str = ""
 
 
-_type = msgspec.json.Decoder(_Typed)
+_decode_type = msgspec.json.Decoder(_Typed).decode
 
 
 class Letter(msgspec.Struct, frozen=True, kw_only=True):
-    """One event that waits for a person; of what nobody can read only the place is known."""
+    """An event that blocks those behind it, or bytes that hold no event."""
 
-    id: str  # source/subject/sequence, as events are named; or topic/partition@offset
-    kind: Literal["parked", "unreadable"]
-    fingerprint: str  # the same for all that are mended the same way
-    source: str
+    id: str  # source/subject/sequence; of a missing event its own; of undecodable bytes topic/partition@offset
+    kind: Kind
+    fingerprint: str  # the same for all with the same cause
+    reason: str
+    source: str  # of undecodable bytes the topic
     subject: str = ""
     sequence: int = 0
     type: str = ""
-    fault: str
-    where: str = ""  # the place in the code
+    fault: Fault = Fault()
     since: datetime
-    behind: int = 0  # events of the same source that wait behind it
+    behind: int = 0  # parked events of the same subject and source that follow
     raw: bytes | None = None
 
     @property
     def envelope(self) -> Envelope | None:
-        """The event, where it can be read."""
+        """Return the event, if it can be decoded."""
         try:
             return decode(self.raw) if self.raw is not None else None
         except DecodeError:
@@ -62,67 +65,27 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):
-    """Letters of one fingerprint."""
+    """The letters with one fingerprint."""
 
     fingerprint: str
-    kind: Literal["parked", "unreadable"]
+    kind: Kind
+    reason: str
     source: str
     type: str
-    fault: str  # of the oldest
-    where: str
+    fault: Fault  # of the oldest
     letters: int
     behind: int
     since: datetime  # of the oldest
     example: str  # id of the oldest
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one letter, or would: `drained` events were handled, and where it stopped again, why."""
+class LetterOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a letter, or would: events handled, and the fault at which it stopped again."""
 
     id: str
-    outcome: Literal["drained", "faulty", "discarded", "gone"]
+    outcome: OutcomeCode
     drained: int = 0
-    fault: str = ""
-
-
-async def mend(
-    store: Store,
-    subject: str,
-    source: str,
-    action: Action,
-    who: str,
-    reason: str,
-    clock: Clock,
-    projection: Projection | None = None,
-    *,
-    sequence: int = 0,
-) -> Record:
-    """Tries the parked events of one source again, or gives up the first of them, which stays on record.
-
-    With `sequence` only where that is the first, so that asking twice acts once. Raises Refused (nothing_parked),
-    NewerRules, Transient.
-    """
-    mended: list[tuple[Record, Record]] = []
-
-    def change(known: Known) -> Changes:
-        before = known[subject]
-        after = _mended(store, before, source, action, who, reason, clock, sequence)
-        mended[:] = [(before, replace(after, version=before.version + 1))]
-        return mended
-
-    await store.transact([subject], change, None, projection)
-    return mended[0][1]
-
-
-def _mended(
-    store: Store, before: Record, source: str, action: Action, who: str, reason: str, clock: Clock, sequence: int
-) -> Record:
-    if sequence and before.inbox.get(source, 0) + 1 != sequence:
-        raise Refused("nothing_parked", source=source)
-    rules = store.rules[kind_of(before.subject)]
-    if action == "retry":
-        return retry(before, rules, store.service, source, clock())
-    return discard(before, rules, store.service, source, reason, who, clock())
+    fault: Fault = Fault()
 
 
 class DeadLetters:
@@ -132,199 +95,280 @@ class DeadLetters:
         self.store, self.clock, self.projection = store, clock, projection
 
     @cached_property
-    def kept(self) -> Kept:
-        """Where they lie."""
-        return kept_by(self.store)
+    def beside(self) -> DeadLetterStore:
+        """Return where undecodable bytes and actions are stored."""
+        return dead_letter_store(self.store)
 
-    async def all(self, subject: str = "", fingerprint: str = "") -> list[Letter]:
-        """What waits for a person, oldest first; of one subject or one fingerprint."""
-        found = [letter async for held in self.kept.held(subject) for letter in letters(held)]
+    async def letters(self, subject: str = "", fingerprint: str = "") -> list[Letter]:
+        """Return the letters of a subject and fingerprint if given, the oldest first. Raise Transient."""
+        found = [_parked_letter(head) for head in await self.store.parked.heads(BLOCKED, subject)]
+        found += await self._missing(subject)
         if not subject:
-            found += [unreadable_letter(each, at) for each, at in await self.kept.unreadable()]
-        return sorted(
-            (each for each in found if fingerprint in ("", each.fingerprint)), key=lambda each: (each.since, each.id)
-        )
+            found += [_undecodable_letter(each, at) for each, at in await self.beside.undecodable()]
+        wanted = (each for each in found if fingerprint in ("", each.fingerprint))
+        return sorted(wanted, key=lambda each: (each.since, each.id))
 
-    async def act(self, action: Action, ids: Sequence[str], who: str, reason: str, *, dry_run: bool) -> list[Outcome]:
-        """Tries again or gives up these letters, each for itself and each at most once.
+    async def act(
+        self, action: Action, ids: Sequence[str], who: str, reason: str, *, dry_run: bool
+    ) -> list[LetterOutcome]:
+        """Retry or discard letters, each independent of the others and each at most once.
 
-        Raises Refused (two_persons_needed, reason_missing), NewerRules, Transient.
+        Raise Refused: two_persons_needed, missing_field, letter_unknown; Transient.
         """
         if action == "discard":
             if not reason.strip():
                 raise Refused("missing_field", "reason")
-            await self._alone(ids)
+            await self._check_number(ids)
+        sources = {each: parse(each) for each in ids if "@" not in each}
         if not dry_run:
-            act = Act(at=machine_now(), who=who, action=action, reason=reason, letters=tuple(ids))
-            await self.kept.note(act)
-        places = {place_id(each.place): each for each, _ in await self.kept.unreadable()} if _any_place(ids) else {}
+            recorded = OperatorAction(at=machine_now(), who=who, action=action, reason=reason, letters=tuple(ids))
+            await self.beside.record_action(recorded)
+        bytes_by_id = await self._undecodable() if len(sources) < len(ids) else {}
         outcomes = []
-        for letter in ids:
-            if "@" in letter:
-                outcomes.append(await self._unread(letter, places.get(letter), action, who, reason, dry_run))
+        for each in ids:
+            if each not in sources:
+                outcomes.append(await self._act_on_bytes(each, bytes_by_id.get(each), action, who, reason, dry_run))
             else:
-                outcomes.append(await self._parked(letter, action, who, reason, dry_run))
+                outcomes.append(await self._act_on_event(each, *sources[each], action, who, reason, dry_run))
         return outcomes
 
-    async def _alone(self, ids: Sequence[str]) -> None:
-        """One person gives up a few, not a multitude, however it is cut into requests."""
-        sizes, asked = Counter[str](), set(ids)
-        touched = set()
-        for each in await self.all():
+    async def _missing(self, subject: str) -> list[Letter]:
+        """Return the missing events for which parked ones have waited longer than a minute."""
+        heads = await self.store.parked.heads(EARLY, subject)
+        overdue = [head for head in heads if machine_now() - head.since > EARLY_LISTED]
+        letters = []
+        for head in overdue:
+            try:
+                inbox = (await self.store.read([head.subject]))[head.subject].inbox
+            except (NewerRules, UnreadableRecord):
+                continue  # listed for that reason once an event is next
+            letters.append(_missing_letter(head, inbox.get(head.source, 0) + 1))
+        return letters
+
+    async def _undecodable(self) -> dict[str, Undecodable]:
+        return {position_id(each.position): each for each, _ in await self.beside.undecodable()}
+
+    async def _check_number(self, ids: Sequence[str]) -> None:
+        """Refuse when one operator would discard too many of one fingerprint, in however many requests."""
+        sizes, wanted, touched = Counter[str](), set(ids), set[str]()
+        for each in await self.letters():
             sizes[each.fingerprint] += 1
-            if each.id in asked:
+            if each.id in wanted:
                 touched.add(each.fingerprint)
-        if any(sizes[each] > ALONE for each in touched):
-            raise Refused("two_persons_needed", limit=ALONE)
+        if any(sizes[each] > ONE_OPERATOR_LIMIT for each in touched):
+            raise Refused("two_persons_needed", limit=ONE_OPERATOR_LIMIT)
 
-    async def _parked(self, letter: str, action: Action, who: str, reason: str, dry_run: bool) -> Outcome:
-        source, subject, sequence = parts_of(letter)
+    async def _act_on_event(
+        self, letter: str, source: Source, sequence: int, action: Action, who: str, reason: str, dry_run: bool
+    ) -> LetterOutcome:
+        if kind_of(source[0]) not in self.store.rules:
+            return LetterOutcome(id=letter, outcome="gone")
         try:
-            if kind_of(subject) not in self.store.rules:
-                raise Refused("nothing_parked", source=source)
             if dry_run:
-                before = (await self.store.read([subject]))[subject]
-                after = _mended(self.store, before, source, action, who, reason, self.clock, sequence)
-            else:
-                after = await mend(
-                    self.store,
-                    subject,
-                    source,
-                    action,
-                    who,
-                    reason,
-                    self.clock,
-                    self.projection,
-                    sequence=sequence,
-                )
-        except Refused as refused:
-            if refused.code != "nothing_parked":
-                raise
-            return Outcome(id=letter, outcome="gone")
-        moved = after.inbox.get(source, 0) - (sequence - 1)
-        fault = after.parked[source].fault if source in after.parked else ""
-        if action == "discard":
-            return Outcome(id=letter, outcome="discarded", drained=moved - 1, fault=fault)
-        return Outcome(id=letter, outcome="faulty" if fault else "drained", drained=moved, fault=fault)
+                return await self._try(letter, source, sequence, skip=action == "discard")
+            if action == "discard":
+                return await self._discard(letter, source, sequence, who, reason)
+            return await self._retry(letter, source, sequence)
+        except (NewerRules, UnreadableRecord) as e:  # its own record only
+            return LetterOutcome(id=letter, outcome="parked", fault=Fault(type(e).__name__, str(e)))
 
-    async def _unread(
-        self, letter: str, each: Undecodable | None, action: Action, who: str, reason: str, dry_run: bool
-    ) -> Outcome:
-        if each is None:
-            return Outcome(id=letter, outcome="gone")
+    async def _retry(self, letter: str, source: Source, sequence: int) -> LetterOutcome:
+        if not await self._is_blocking(source, sequence):
+            return LetterOutcome(id=letter, outcome="gone")
+        await self.store.parked.release((*BLOCKED, *EARLY), sources=[source])
+        return await self._drain(letter, source, sequence - 1, "drained")
+
+    async def _discard(self, letter: str, source: Source, sequence: int, who: str, reason: str) -> LetterOutcome:
+        if not await discard_one(self.store, source, sequence, reason, who, self.clock, self.projection):
+            return LetterOutcome(id=letter, outcome="gone")
+        return await self._drain(letter, source, sequence, "discarded")
+
+    async def _drain(
+        self, letter: str, source: Source, before: int, outcome: Literal["drained", "discarded"]
+    ) -> LetterOutcome:
+        """Drain until nothing more of the source is ready; the worker may be doing the same.
+
+        If a transaction fails, in the projection, the event stays ready: the worker will store the fault.
+        """
+        failed = Fault()
+        while (head := await self._head(source)) is not None and head.reason == "ready" and not failed.error:
+            try:
+                await drain_sources(self.store, [source], self.clock, self.projection, CircuitBreaker())
+            except PASS_ON:
+                raise
+            except Exception as e:
+                failed = Fault.of(e.__cause__ if isinstance(e, ProjectionFailed) and e.__cause__ else e)
+        inbox = await self._inbox(source)
+        drained = max(0, inbox - before)
+        fault = failed if failed.error else _fault_of(head, inbox)
+        if outcome == "drained" and not drained:
+            return LetterOutcome(id=letter, outcome="parked", fault=fault)
+        return LetterOutcome(id=letter, outcome=outcome, drained=drained, fault=fault)
+
+    async def _try(self, letter: str, source: Source, sequence: int, *, skip: bool) -> LetterOutcome:
+        """Consume without storing anything; `skip` the blocking event, as a discard does."""
+        if not await self._is_blocking(source, sequence):
+            return LetterOutcome(id=letter, outcome="gone")
+        subject, name = source
+        before = (await self.store.read([subject]))[subject]
+        chunk = [each for each in await self.store.parked.events(source, CHUNK) if each.sequence >= sequence + skip]
+        messages = [Message(decode(each.raw), each.raw) for each in chunk]
+        if skip:
+            before = msgspec.structs.replace(before, inbox={**before.inbox, name: sequence})
+        rules = self.store.rules[kind_of(subject)]
+        after, stopped = consume(before, rules, self.store.service, messages, self.clock())
+        drained = after.inbox.get(name, 0) - before.inbox.get(name, 0)
+        fault = stopped[0].fault if stopped else Fault()
+        outcome: OutcomeCode = "discarded" if skip else "drained" if drained else "parked"
+        return LetterOutcome(id=letter, outcome=outcome, drained=drained, fault=fault)
+
+    async def _act_on_bytes(
+        self, letter: str, found: Undecodable | None, action: Action, who: str, reason: str, dry_run: bool
+    ) -> LetterOutcome:
+        """Explain undecodable bytes, or park the event in them for the owner of its partition."""
+        if found is None:
+            return LetterOutcome(id=letter, outcome="gone")
         if action == "discard":
             if not dry_run:
-                await self.kept.explain([letter], who, reason)
-            return Outcome(id=letter, outcome="discarded")
+                await self.beside.explain([letter], who, reason)
+            return LetterOutcome(id=letter, outcome="discarded")
         try:
-            message = Message(decode(each.raw or b""), each.raw or b"", each.place)
-        except DecodeError as still:
-            return Outcome(id=letter, outcome="faulty", fault=str(still))
+            message = Message(_decode_from(found), found.raw or b"", found.position)
+        except DecodeError as e:
+            return LetterOutcome(id=letter, outcome="parked", fault=Fault("DecodeError", str(e)))
         if not dry_run:
-            done = await process(self.store, [message], {}, self.clock, self.projection)
-            await self.kept.explain([letter], who, "read again")  # where it met a fault, it is parked now
-            if done.faults:
-                return Outcome(id=letter, outcome="faulty", fault=done.faults[0].why)
-        return Outcome(id=letter, outcome="drained", drained=1)
+            if kind_of(message.envelope.subject) in self.store.rules:
+                await insert_parked(self.store, message, self.clock)
+            await self.beside.explain([letter], who, "decoded again")
+        return LetterOutcome(id=letter, outcome="drained", drained=1)
+
+    async def _head(self, source: Source) -> Parked | None:
+        return next(iter(await self.store.parked.events(source, 1)), None)
+
+    async def _inbox(self, source: Source) -> int:
+        subject, name = source
+        try:
+            return (await self.store.read([subject]))[subject].inbox.get(name, 0)
+        except (NewerRules, UnreadableRecord):
+            return 0
+
+    async def _is_blocking(self, source: Source, sequence: int) -> bool:
+        """Whether parked events of the source wait for this one: it is parked first, or missing."""
+        head = await self._head(source)
+        if head is None or head.reason == "ready":
+            return False
+        if head.reason == "early":
+            return await self._inbox(source) + 1 == sequence
+        return head.sequence == sequence
 
 
-def letters(held: Held) -> list[Letter]:
-    """The letters in one record: of each source with a fault the event that meets it."""
-    found = []
-    for source, parked in held.parked.items():
-        if not parked.fault:
-            continue
-        sequence = held.inbox.get(source, 0) + 1
-        raw = parked.envelopes.get(sequence)
-        known = raw if isinstance(raw, bytes) else None
-        kind = _type_of(known)
-        name, where = cause(parked.fault)
-        found.append(
-            Letter(
-                id=f"{source}/{held.subject}/{sequence}",
-                kind="parked",
-                fingerprint=fingerprint("parked", source, name, where, kind),
-                source=source,
-                subject=held.subject,
-                sequence=sequence,
-                type=kind,
-                fault=parked.fault.removesuffix(f" in {where}"),
-                where=where,
-                since=parked.since,
-                behind=len(parked.envelopes) - (raw is not None),
-                raw=known,
-            )
-        )
-    return found
-
-
-def unreadable_letter(each: Undecodable, at: datetime) -> Letter:
-    """The letter of what nobody could read; its words without their numbers make it one of a group."""
-    kind = _type_of(each.raw)
-    return Letter(
-        id=place_id(each.place),
-        kind="unreadable",
-        fingerprint=fingerprint("unreadable", each.place.topic, re.sub(r"\d+", "#", each.why), "", kind),
-        source=each.place.topic,
-        type=kind,
-        fault=each.why,
-        since=at,
-        raw=each.raw,
-    )
-
-
-def groups(found: Sequence[Letter]) -> list[Group]:
-    """The letters by fingerprint, the largest group first."""
-    by: dict[str, list[Letter]] = {}
-    for each in found:
-        by.setdefault(each.fingerprint, []).append(each)
-    made = []
-    for members in by.values():
+def group(letters: Iterable[Letter]) -> list[Group]:
+    """Return the letters by fingerprint, the largest group first."""
+    by_fingerprint: dict[str, list[Letter]] = {}
+    for each in letters:
+        by_fingerprint.setdefault(each.fingerprint, []).append(each)
+    groups = []
+    for members in by_fingerprint.values():
         oldest = min(members, key=lambda each: (each.since, each.id))
-        made.append(
+        groups.append(
             Group(
                 fingerprint=oldest.fingerprint,
                 kind=oldest.kind,
+                reason=oldest.reason,
                 source=oldest.source,
                 type=oldest.type,
                 fault=oldest.fault,
-                where=oldest.where,
                 letters=len(members),
                 behind=sum(each.behind for each in members),
                 since=oldest.since,
                 example=oldest.id,
             )
         )
-    return sorted(made, key=lambda each: (-each.letters, each.fingerprint))
+    return sorted(groups, key=lambda each: (-each.letters, each.fingerprint))
 
 
-def fingerprint(*parts: str) -> str:
-    """Class of fault, place in the code and type of event, in twelve characters; no subject is in it."""
-    return blake2b("\0".join(parts).encode(), digest_size=6).hexdigest()
-
-
-def cause(fault: str) -> tuple[str, str]:
-    """The class of a fault and its place in the code, from how a record keeps it."""
-    found = _FAULT.fullmatch(fault)
-    return (found["name"], found["where"] or "") if found else (fault, "")
-
-
-def parts_of(letter: str) -> tuple[str, str, int]:
-    """Source, subject and sequence of an event's id. Raises Refused: letter_unknown."""
+def parse(letter: str) -> tuple[Source, int]:
+    """Return (subject, source) and sequence of an event id. Raise Refused: letter_unknown."""
     source, _, rest = letter.partition("/")
     subject, _, number = rest.rpartition("/")
     if not (source and subject and number.isascii() and number.isdigit() and 0 < int(number) < 1 << 53):
         raise Refused("letter_unknown", "letters", letter=letter[:200])
-    return source, subject, int(number)
+    return (subject, source), int(number)
 
 
-def _type_of(raw: bytes | None) -> str:
-    """The type that bytes name, however little else can be read of them."""
+def _parked_letter(head: Parked) -> Letter:
+    return Letter(
+        id=f"{head.source}/{head.subject}/{head.sequence}",
+        kind="parked",
+        fingerprint=head.fingerprint,
+        reason=head.reason,
+        source=head.source,
+        subject=head.subject,
+        sequence=head.sequence,
+        type=head.type,
+        fault=head.fault,
+        since=head.since,
+        behind=head.behind,
+        raw=head.raw,
+    )
+
+
+def _missing_letter(head: Parked, sequence: int) -> Letter:
+    """Describe the missing event before a head; its type is unknown."""
+    return Letter(
+        id=f"{head.source}/{head.subject}/{sequence}",
+        kind="parked",
+        fingerprint=_fingerprint("early", head.source),
+        reason="early",
+        source=head.source,
+        subject=head.subject,
+        sequence=sequence,
+        fault=_fault_of(head, sequence - 1),
+        since=head.since,
+        behind=head.behind + 1,
+    )
+
+
+def _fault_of(head: Parked | None, handled: int) -> Fault:
+    """Return why a source with this head does not go on after the event `handled`."""
+    if head is None:
+        return Fault()
+    if head.reason == "early":
+        return Fault("EventMissing", f"event {handled + 1} is missing, event {head.sequence} waits for it")
+    return head.fault
+
+
+def _undecodable_letter(each: Undecodable, at: datetime) -> Letter:
+    """Describe undecodable bytes; the cause without its numbers makes the group."""
+    kind = _type_in(each.raw)
+    return Letter(
+        id=position_id(each.position),
+        kind="undecodable",
+        fingerprint=_fingerprint("undecodable", each.position.topic, re.sub(r"\d+", "#", each.why), kind),
+        reason="undecodable",
+        source=each.position.topic,
+        type=kind,
+        fault=Fault("DecodeError", each.why),
+        since=at,
+        raw=each.raw,
+    )
+
+
+def _decode_from(found: Undecodable) -> Envelope:
+    """Return the event in these bytes. Raise DecodeError, also if another than the topic's producer wrote it."""
+    envelope = decode(found.raw or b"")
+    if envelope.source != found.position.topic.rpartition(".")[2]:
+        raise DecodeError(f"an event of {envelope.source} in the topic of another producer")
+    return envelope
+
+
+def _fingerprint(*parts: str) -> str:
+    return blake2b("\0".join(parts).encode(), digest_size=6).hexdigest()
+
+
+def _type_in(raw: bytes | None) -> str:
+    """Return the type that bytes name, however little else can be read of them."""
     try:
-        return _type.decode(raw or b"").type[:200]
+        return _decode_type(raw or b"").type[:200]
     except (msgspec.DecodeError, ValueError, RecursionError):
         return ""
-
-
-def _any_place(ids: Sequence[str]) -> bool:
-    return any("@" in each for each in ids)

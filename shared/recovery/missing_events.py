@@ -1,63 +1,53 @@
-"""What a record's store forgot, from the log: after a restore from a backup that is older than what was told."""
+"""After a restore: take back the events that a record emitted after its backup, from the log."""
 
 from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from base.clock import Moment
 from contracts.envelope import decode, digest
-from kernel.record import Record, drain, reindex
+from kernel.record import Record, reindex
 from kernel.rules import Rules
 
 
-class Forgotten(Exception):
-    """The log and this record do not tell the same story: one of them lacks what the other goes on from."""
+class Inconsistent(Exception):
+    """The log and a restored record contradict each other: one lacks what the other continues from."""
 
 
-def recall(
-    record: Record,
-    rules: Rules,
-    service: str,
-    own: Mapping[int, bytes],
-    heard: Mapping[str, Mapping[int, bytes]],
-    moment: Moment,
+def take_back(
+    record: Record, rules: Rules, own: Mapping[int, bytes], consumed: Mapping[str, Mapping[int, bytes]]
 ) -> tuple[Record, list[str]]:
-    """The record after events of its own that its store forgot and the log has; nothing is reacted to twice.
+    """Return the record after its own events that its store has lost; nothing is reacted to twice.
 
-    `own` are the log's, by sequence; `heard` what other services said about the subject. Of an event that answers
-    another, that one and those before it count as handled. Gives also which of those the log does not have
-    (source/sequence). Raises Forgotten.
+    `own` are the log's events of the service about the subject, by sequence; `consumed` those of other services, by
+    source. The cause of a reaction, and what precedes it, counts as handled. Also return which of these the log does
+    not have (source/subject/sequence). Raise Inconsistent.
     """
     missing: list[str] = []
-    if (known := own.get(record.last_sequence)) and digest(known) != record.last_hash:
-        raise Forgotten(f"{record.subject}: event {record.last_sequence} is another in the log")
+    if (last := own.get(record.last_sequence)) and digest(last) != record.last_hash:
+        raise Inconsistent(f"{record.subject}: event {record.last_sequence} in the log differs from the stored one")
     while raw := own.get(record.last_sequence + 1):
         e = decode(raw)
         if e.previous != record.last_hash:
-            raise Forgotten(f"{record.subject}: event {e.sequence} in the log follows another than ours")
+            raise Inconsistent(f"{record.subject}: event {e.sequence} in the log does not follow the stored one")
         state, inbox = record.state, record.inbox
         source, _, number = e.cause.rpartition("/")
         if source and int(number) > inbox.get(source, 0):
             for sequence in range(inbox.get(source, 0) + 1, int(number) + 1):
                 try:
-                    state = rules.evolve(state, decode(heard[source][sequence]))
-                except Exception:  # not in the log, or one that had been given up
+                    state = rules.evolve(state, decode(consumed[source][sequence]))
+                except Exception:  # not in the log, or discarded before
                     missing.append(f"{source}/{record.subject}/{sequence}")
             inbox = {**inbox, source: int(number)}
-        state = rules.evolve(state, e)
         record = replace(
             record,
-            state=state,
+            state=rules.evolve(state, e),
             inbox=inbox,
             last_sequence=e.sequence,
             last_time=max(e.time, record.last_time),
             last_hash=digest(raw),
-            emitted=(*record.emitted, raw),
+            new_events=(*record.new_events, raw),
         )
         record = reindex(record, rules)
     if later := [sequence for sequence in own if sequence > record.last_sequence]:
-        raise Forgotten(f"{record.subject}: the log has event {min(later)} and not {record.last_sequence + 1}")
-    for source, parked in record.parked.items():
-        if not parked.fault:
-            record = drain(record, rules, service, source, moment)
+        raise Inconsistent(f"{record.subject}: the log has event {min(later)} but not {record.last_sequence + 1}")
     return record, missing

@@ -1,4 +1,4 @@
-"""That a store comes from a backup, and that no API serves before it is complete (see `completing`)."""
+"""The mark that a store was restored from a backup: no API serves before the store is complete (see `completion`)."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -14,55 +14,61 @@ from base.tasks import cancel_and_wait
 from kernel.errors import Transient
 from kernel.stores.mongodb import MongoStore, translate_errors
 
-LOOK = 1.0  # seconds between two looks of an API at the mark
-MARK = "restored"  # the collection and its one document
+POLL = 1.0  # seconds between two reads of the mark by an API
+COLLECTION = "restore"  # its one document has the same id
 
 
-class Mark(msgspec.Struct, frozen=True, kw_only=True):
-    """That a store comes from a backup."""
+class RestoreMark(msgspec.Struct, frozen=True, kw_only=True):
+    """A store was restored from a backup."""
 
     at: datetime
-    made_at: datetime  # the backup's
-    topic: str  # the service's own; empty where it says nothing
-    whole: bool = True  # false while it is being restored, or where that was interrupted
-    begins: dict[str, int] = {}  # partition -> where the topic ended before the backup: all before that is in it
+    made_at: datetime  # when the backup was made
+    topic: str  # the service's own; empty if it emits nothing
+    whole: bool = True  # false while the restore runs, or if it was interrupted
+    begins: dict[str, int] = {}  # partition -> end of the topic before the backup, which has all events before it
 
 
-def new_mark(topic: str, begins: Mapping[int, int], made_at: datetime) -> Mark:
-    """The mark of a store that is being restored now."""
-    return Mark(at=machine_now(), made_at=made_at, topic=topic, begins={str(p): n for p, n in begins.items()})
+def new_mark(topic: str, begins: Mapping[int, int], made_at: datetime) -> RestoreMark:
+    """Return the mark of a store that is being restored now."""
+    return RestoreMark(at=machine_now(), made_at=made_at, topic=topic, begins={str(p): n for p, n in begins.items()})
 
 
-async def mark(database: AsyncDatabase[dict[str, Any]], mark: Mark) -> None:
-    """Says that this store was restored."""
-    await database[MARK].replace_one({"_id": MARK}, msgspec.structs.asdict(mark), upsert=True)
+async def set_mark(database: AsyncDatabase[dict[str, Any]], mark: RestoreMark) -> None:
+    """Mark a store as restored."""
+    await database[COLLECTION].replace_one({"_id": COLLECTION}, msgspec.structs.asdict(mark), upsert=True)
 
 
-async def marked(store: MongoStore) -> Mark | None:
-    """The mark, where the store is restored and not complete yet. Raises Transient."""
+async def read_mark(store: MongoStore) -> RestoreMark | None:
+    """Return the mark, or None if the store is complete. Raise Transient."""
     async with translate_errors():
-        found = await store.database[MARK].find_one({"_id": MARK}, {"_id": 0})
-    return None if found is None else Mark(**found)
+        found = await store.database[COLLECTION].find_one({"_id": COLLECTION}, {"_id": 0})
+    return None if found is None else RestoreMark(**found)
+
+
+async def clear_mark(store: MongoStore) -> None:
+    """Remove the mark. Raise Transient."""
+    async with translate_errors():
+        await store.database[COLLECTION].delete_one({"_id": COLLECTION})
 
 
 @asynccontextmanager
 async def closed_until_complete(app: Any, store: MongoStore) -> AsyncIterator[None]:
-    """Keeps an API closed (503, not ready) as long as its store is not complete; part of its lifespan."""
+    """Keep an API closed (503, not ready) while its store is incomplete; part of its lifespan."""
 
-    async def look() -> None:
+    async def check() -> None:
         try:
-            incomplete = await marked(store) is not None
+            incomplete = await read_mark(store) is not None
             app.state.closed = "the store was restored from a backup and is not complete yet" if incomplete else ""
         except Transient as e:
-            app.state.closed = f"whether the store is complete cannot be asked: {e}"
+            app.state.closed = f"whether the store is complete is unknown: {e}"
 
     async def watch() -> None:
         while app.state.closed:
-            await asyncio.sleep(LOOK)
-            await look()
+            await asyncio.sleep(POLL)
+            await check()
 
-    await look()
-    watching = asyncio.create_task(watch(), name="completing")
+    await check()
+    watching = asyncio.create_task(watch(), name="restore")
     try:
         yield
     finally:

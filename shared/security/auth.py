@@ -1,12 +1,6 @@
-"""Who asks, and what they may: verified access tokens, declared policies, scopes.
+"""Authentication: verified access tokens, and the principals that they name. Knows no web framework.
 
-A route declares its policy in its signature, and a route without one does not start:
-
-    principal: Annotated[Principal, allow("registrar", "manager")]     one of these roles, in the principal's scope
-    principal: Annotated[Principal, public()]                          anybody; nobody's token is looked at
-
-Where data is read, the scope goes into the query (`within(principal.scope)`) or is asked of the one
-record (`visible(record.indexed["scope"], principal)`): what is foreign answers exactly as what is missing.
+Routes declare who may use them in `web.authorization`; `security.scopes` restricts what a principal sees.
 """
 
 import hashlib
@@ -18,8 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
-from fastapi import Depends
-from starlette.requests import HTTPConnection, Request
 
 from contracts.commands import Refused
 
@@ -29,11 +21,11 @@ if TYPE_CHECKING:
 COOKIE = "peyvand_token"
 TOKEN_TYPE = "at+jwt"  # RFC 9068: an ID token is not an access token
 TOKEN_LIMIT = 8 << 10  # bytes
-LEEWAY = 5.0  # seconds that the issuer's clock may differ from ours
-VERIFIED_KEPT = 10_000  # tokens
-HEADERS_KNOWN = {"alg", "kid", "typ"}  # any other asks us to trust something else: jku, jwk, x5u, crit ...
+LEEWAY = 5.0  # seconds by which the clock of the issuer may be ahead
+VERIFIED_KEPT = 10_000  # tokens; beyond that the one verified first is verified again
+KNOWN_HEADERS = {"alg", "kid", "typ"}  # any other makes us trust another key or rule: jku, jwk, x5u, crit ...
 
-# From the widest to the narrowest; an actor is named by the first that they have.
+# From the widest to the narrowest; the first role of a principal names the actor in events.
 ROLES = (
     "ministry_admin",
     "council",
@@ -49,78 +41,72 @@ ROLES = (
     "service",
     "applicant",
 )
-OF_A_PROVINCE = frozenset({"registrar", "screener", "manager", "labour_expert", "county_operator"})
-PUBLIC = "public"
+PROVINCIAL_ROLES = frozenset({"registrar", "screener", "manager", "labour_expert", "county_operator"})
+PUBLIC = "public"  # the role of the principal of open routes
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """Whoever asks: a pseudonymous id, roles, and the part of the country they act in."""
+    """Who sends a request: a pseudonymous id, roles, and the scope they act in."""
 
     id: str
     roles: frozenset[str] = frozenset()
     province: str = ""
     county: str = ""
     lead: str = ""
-    name: str = ""  # shown to themselves; never stored, logged or told
+    name: str = ""  # shown to themselves only; never stored, logged or emitted
 
     @property
     def scope(self) -> str:
-        """ "" for the nation, `IR-20` for a province, `IR-20/2001` for a county."""
+        """Return "" for the whole country, `IR-20` for a province, `IR-20/2001` for a county."""
         return f"{self.province}/{self.county}" if self.county else self.province
 
     @property
     def actor(self) -> str:
-        """How events name them: role and id."""
+        """Return how events name the principal: `role:id`."""
         role = next((role for role in ROLES if role in self.roles), "")
         return f"{role}:{self.id}" if role else f"{self.id}:"
 
 
 def anonymous() -> Principal:
-    """The principal of open routes."""
+    """Return the principal of open routes."""
     return Principal("web", frozenset({PUBLIC}))
 
 
-def is_visible(scope: str, principal: Principal) -> bool:
-    """Whether what lies in `scope` may be seen by this principal; where not, answer as if it were missing."""
-    own = principal.scope
-    return not own or scope == own or scope.startswith(own + "/")
-
-
 class Unauthenticated(Refused):
-    """No token, or none that holds; which of the two, and why, is nobody's business."""
+    """There is no valid token. The response does not disclose the reason."""
 
     def __init__(self, why: str = "") -> None:
         super().__init__("unauthenticated")
-        self.why = why  # for our log, never for the answer
+        self.why = why  # for the log, never for the response
 
 
 class Verifier:
-    """Verifies access tokens against the issuer's pinned keys. Uses machine time, never programme time."""
+    """Verify access tokens against the pinned keys of the issuer, in machine time."""
 
     def __init__(self, issuer: str, audience: str, jwks_path: Path, *, now: Callable[[], float] = time.time) -> None:
         self.issuer, self.audience, self.jwks_path, self.now = issuer, audience, jwks_path, now
         self.keys: dict[str, tuple[Key, list[str]]] = {}  # kid -> key and the algorithms that suit it
-        self.read_as = (0, 0)  # mtime and size of the key file when it was read
-        self.looked_at = 0.0
+        self.file_version = (0, 0)  # mtime and size of the key file when it was read
+        self.checked_at = 0.0
         self.verified: OrderedDict[bytes, tuple[Principal, float]] = OrderedDict()
 
     def verify(self, token: str) -> Principal:
-        """The principal that this token names. Raises Unauthenticated."""
-        self._look_at_keys()
+        """Return the principal that this token names. Raise Unauthenticated."""
+        self._reload_keys()
         digest = hashlib.sha256(token.encode("utf-8", "replace")).digest()
-        if known := self.verified.get(digest):
-            principal, expires = known
+        if cached := self.verified.get(digest):
+            principal, expires = cached
             if self.now() < expires:
                 return principal
             del self.verified[digest]
             raise Unauthenticated("expired")
-        principal, expires = self._verified(token)
+        principal, expires = self._verify(token)
         self.verified[digest] = principal, expires
         if len(self.verified) > VERIFIED_KEPT:
             self.verified.popitem(last=False)
         return principal
 
-    def _verified(self, token: str) -> tuple[Principal, float]:
+    def _verify(self, token: str) -> tuple[Principal, float]:
         from joserfc import jwt
         from joserfc.errors import JoseError
         from joserfc.jws import extract_compact
@@ -129,7 +115,7 @@ class Verifier:
             raise Unauthenticated("oversize or not ASCII")
         try:
             header: dict[str, Any] = dict(extract_compact(token.encode()).headers())
-            if set(header) - HEADERS_KNOWN:
+            if set(header) - KNOWN_HEADERS:
                 raise Unauthenticated("header names more than alg, kid, typ")
             if str(header.get("typ", "")).lower().removeprefix("application/") != TOKEN_TYPE:
                 raise Unauthenticated("typ")
@@ -139,44 +125,44 @@ class Verifier:
             raise
         except (JoseError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as e:
             raise Unauthenticated(repr(e)) from e
-        return self._claimed(claims)
+        return self._principal(claims)
 
-    def _claimed(self, claims: dict[str, Any]) -> tuple[Principal, float]:
+    def _principal(self, claims: dict[str, Any]) -> tuple[Principal, float]:
         try:
-            told = msgspec.convert(claims, _Claims)
+            checked = msgspec.convert(claims, _Claims)
         except msgspec.ValidationError as e:
             raise Unauthenticated(str(e)) from e
-        now, audiences = self.now(), [told.aud] if isinstance(told.aud, str) else told.aud
-        roles = frozenset(told.roles) & set(ROLES)
-        wrong = {
-            "iss": told.iss != self.issuer,
+        now, audiences = self.now(), [checked.aud] if isinstance(checked.aud, str) else checked.aud
+        roles = frozenset(checked.roles) & set(ROLES)
+        faults = {
+            "iss": checked.iss != self.issuer,
             "aud": self.audience not in audiences,
-            "exp": told.exp <= now,
-            "nbf or iat in the future": max(told.nbf, told.iat) > now + LEEWAY,
-            "sub": not told.sub.isprintable(),
-            "a provincial role without a province": bool(roles & OF_A_PROVINCE) and not told.province,
-            "a county role without a county": "county_operator" in roles and not told.county,
-            "a county without a province": bool(told.county) and not told.province,
-            "a lead role without a lead": "lead" in roles and not told.lead,
+            "exp": checked.exp <= now,
+            "nbf or iat in the future": max(checked.nbf, checked.iat) > now + LEEWAY,
+            "sub": not checked.sub.isprintable(),
+            "a provincial role without a province": bool(roles & PROVINCIAL_ROLES) and not checked.province,
+            "a county role without a county": "county_operator" in roles and not checked.county,
+            "a county without a province": bool(checked.county) and not checked.province,
+            "a lead role without a lead": "lead" in roles and not checked.lead,
         }
-        if any(wrong.values()):
-            raise Unauthenticated(", ".join(why for why, so in wrong.items() if so))
-        return Principal(told.sub, roles, told.province, told.county, told.lead, told.name), told.exp
+        if any(faults.values()):
+            raise Unauthenticated(", ".join(fault for fault, found in faults.items() if found))
+        return Principal(checked.sub, roles, checked.province, checked.county, checked.lead, checked.name), checked.exp
 
-    def _look_at_keys(self) -> None:
-        """Reads the pinned keys when their file has changed, at most once a second; whom they verified is forgotten."""
-        if (now := time.monotonic()) < self.looked_at + 1 and self.keys:
+    def _reload_keys(self) -> None:
+        """Read the pinned keys if their file has changed, at most once a second; then no cached token is valid."""
+        if (now := time.monotonic()) < self.checked_at + 1 and self.keys:
             return
-        self.looked_at = now
+        self.checked_at = now
         try:
             stat = self.jwks_path.stat()
-            if (read_as := (stat.st_mtime_ns, stat.st_size)) == self.read_as:
+            if (file_version := (stat.st_mtime_ns, stat.st_size)) == self.file_version:
                 return
-            self.keys, self.read_as = _keys(json.loads(self.jwks_path.read_bytes())), read_as
+            self.keys, self.file_version = _keys(json.loads(self.jwks_path.read_bytes())), file_version
         except (OSError, ValueError) as e:
             if not self.keys:
                 raise Unauthenticated(f"no pinned keys: {e}") from e
-            return  # keep what we have: the file is being replaced
+            return  # the file is being replaced: keep the present keys
         self.verified.clear()
 
 
@@ -195,7 +181,7 @@ class _Claims(msgspec.Struct):
 
 
 def _keys(jwks: dict[str, Any]) -> dict[str, tuple["Key", list[str]]]:
-    """Public signature keys by kid, each with the algorithms of the allow-list that suit it: the token chooses none."""
+    """Return the public signature keys by kid, each with its allowed algorithms: a token cannot choose another."""
     from joserfc.jwk import ECKey, OKPKey, RSAKey
 
     kinds: dict[tuple[str, str], tuple[Any, list[str]]] = {
@@ -209,66 +195,3 @@ def _keys(jwks: dict[str, Any]) -> dict[str, tuple["Key", list[str]]]:
         if kind and each.get("kid") and each.get("use", "sig") == "sig":
             keys[each["kid"]] = kind[0].import_key(each), kind[1]
     return keys
-
-
-# Policies, as dependencies
-
-
-class Policy:
-    """Who may use a route; `web.policies` reads it, and a route without one does not start."""
-
-    def __init__(self, roles: frozenset[str]) -> None:
-        self.roles = roles
-
-    async def __call__(self, request: Request) -> Principal:
-        """The principal, if they may. Raises Unauthenticated, Refused("forbidden")."""
-        principal = anonymous() if PUBLIC in self.roles else signed_in(request)
-        if not principal.roles & self.roles:
-            raise Refused("forbidden")
-        request.scope["peyvand.acting"] = principal
-        return principal
-
-
-def allow(*roles: str) -> Any:
-    """A dependency that declares and checks a route's policy: the principal has one of these roles."""
-    if unknown := set(roles) - set(ROLES):
-        raise ValueError(f"no such role: {', '.join(sorted(unknown))}")
-    if not roles:
-        raise ValueError("a policy names the roles it allows; public() is for open routes")
-    return Depends(Policy(frozenset(roles)))
-
-
-def public() -> Any:
-    """A dependency that declares a route open to anybody; it answers `anybody()` whatever token came along."""
-    return Depends(Policy(frozenset({PUBLIC})))
-
-
-async def authorized_principal(request: Request) -> Principal:
-    """Whoever the route's policy let in, also for a dependency that is asked before the policy itself."""
-    known: Principal | None = request.scope.get("peyvand.acting")
-    if known is None:
-        for policy in request.app.policies_of(request.scope["endpoint"]):
-            known = await policy(request)
-    if known is None:
-        raise RuntimeError(f"{request.scope['path']} has no policy")
-    return known
-
-
-def signed_in(request: HTTPConnection) -> Principal:
-    """Whoever's verified token came with this request, once per request. Raises Unauthenticated."""
-    known: Principal | None = request.scope.get("peyvand.principal")
-    if known is None:
-        verifier: Verifier = request.app.state.verifier
-        known = request.scope["peyvand.principal"] = verifier.verify(_token(request))
-    return known
-
-
-def _token(request: HTTPConnection) -> str:
-    if authorization := request.headers.get("authorization"):
-        scheme, _, token = authorization.partition(" ")
-        if scheme.lower() != "bearer":
-            raise Unauthenticated("not a bearer token")
-        return token.strip()
-    if cookie := request.cookies.get(COOKIE):
-        return cookie
-    raise Unauthenticated("no token")

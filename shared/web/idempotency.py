@@ -1,10 +1,10 @@
-"""From an HTTP request to what the kernel is asked: who asks, under which Idempotency-Key, with which body.
+"""From a request to the metadata of its command: principal, Idempotency-Key, and a fingerprint of the request.
 
-    ask: Annotated[Ask, idempotent()]          then `execute(store, subject, command, clock, ask)`
+    metadata: Annotated[CommandMetadata, idempotent()]     then `execute(store, subject, command, clock, metadata)`
 
-The same principal, key and request is answered again from the record (`Done.repeated`), without acting again; another
-request under the same key raises KeyReused, which is a 422. The fingerprint is keyed: a plain hash of a body that holds
-a national ID would tell it.
+The same principal, key and request get the stored response (`Result.repeated`), and nothing is done again; another
+request under the same key raises KeyReused (422). The fingerprint is keyed: a plain hash of a body with a national ID
+would let anyone find out the ID by trying all of them.
 """
 
 import hashlib
@@ -20,9 +20,10 @@ from starlette.requests import Request
 
 from base.clock import Clock
 from contracts.commands import Refused
-from kernel.commands import CommandMetadata, Result, execute_many
+from kernel.commands import CommandMetadata, Outcome, execute_many
 from kernel.store import Store
-from security.auth import Principal, authorized_principal
+from security.auth import Principal
+from web.authorization import authorized_principal
 
 _KEY = re.compile(r"[\x21-\x7e]{8,128}")
 _canonical = msgspec.json.Encoder(order="sorted").encode
@@ -30,7 +31,7 @@ _decode = msgspec.json.Decoder().decode
 
 
 class Idempotent:
-    """Makes the Ask of a request."""
+    """The dependency behind `idempotent`."""
 
     def __init__(self, required: bool) -> None:
         self.required = required
@@ -48,7 +49,7 @@ class Idempotent:
             ),
         ] = None,
     ) -> CommandMetadata:
-        """Raises Refused where the key is missing or cannot be one."""
+        """Return the metadata. Raise Refused: idempotency_key_missing, idempotency_key_invalid."""
         principal = await authorized_principal(request)
         if self.required and not idempotency_key:
             raise Refused("idempotency_key_missing")
@@ -56,17 +57,14 @@ class Idempotent:
 
 
 def idempotent(*, required: bool = False) -> Any:
-    """A dependency that gives the Ask of a write; the Idempotency-Key is optional unless `required`."""
+    """Return a dependency on the metadata of a command; the Idempotency-Key is optional unless `required`."""
     return Depends(Idempotent(required))
 
 
 def metadata_of(
     request: Request, principal: Principal, key: str, content: bytes | Mapping[str, Any]
 ) -> CommandMetadata:
-    """The Ask of a request whose key did not come as a header (the hidden field of a form).
-
-    Raises Refused("idempotency_key_invalid").
-    """
+    """Return the metadata of a command whose key came with a form. Raise Refused: idempotency_key_invalid."""
     if not key:
         return CommandMetadata(actor=principal.actor, traceparent=request.scope["peyvand.traceparent"])
     if not _KEY.fullmatch(key):
@@ -74,20 +72,50 @@ def metadata_of(
     secret = request.app.state.settings.fingerprint_key.get_secret_value().encode()
     return CommandMetadata(
         actor=principal.actor,
-        key=f"{principal.id}/{key}",
+        idempotency_key=f"{principal.id}/{key}",
         fingerprint=fingerprint(secret, request.method, request.scope["path"], content),
         traceparent=request.scope["peyvand.traceparent"],
     )
 
 
 def fingerprint(secret: bytes, method: str, path: str, content: bytes | Mapping[str, Any]) -> bytes:
-    """Tells two requests apart, and nothing about either: HMAC-SHA256 over method, path and canonical body."""
+    """Return 32 bytes that distinguish requests and disclose nothing: HMAC-SHA256 of method, path, canonical body."""
     body = content if isinstance(content, bytes) else _canonical(content)
     return hmac.digest(secret, b"\0".join((method.encode(), path.encode(), body)), hashlib.sha256)
 
 
+async def execute_each(
+    store: Store,
+    items: Sequence[tuple[str, Any]],
+    permitted: Collection[str],
+    clock: Clock,
+    metadata: CommandMetadata,
+) -> list[tuple[str, Outcome]]:
+    """Execute (subject, command) items in one transaction and return the outcomes in their order.
+
+    A subject that is not permitted is answered like a missing one; of a repeated subject only the first item is
+    executed. A key belongs to one record, so each subject has its own: see `metadata_for`. Raise Transient.
+    """
+    commands = {subject: command for subject, command in reversed(items) if subject in permitted}
+    own = {subject: metadata_for(subject, metadata) for subject in commands}
+    outcomes = await execute_many(store, commands, clock, own) if commands else {}
+    ordered: list[tuple[str, Outcome]] = []
+    seen: set[str] = set()
+    for subject, _ in items:
+        repeated = subject in seen
+        ordered.append((subject, Refused("row_repeated") if repeated else outcomes.get(subject, Refused("not_found"))))
+        seen.add(subject)
+    return ordered
+
+
+def metadata_for(subject: str, metadata: CommandMetadata) -> CommandMetadata:
+    """Return the metadata of one item of a list: the key of the list and the subject make its own key."""
+    key = metadata.idempotency_key
+    return replace(metadata, idempotency_key=f"{key}/{subject}") if key else metadata
+
+
 async def _content(request: Request) -> bytes:
-    """The body in one spelling: JSON with sorted names, a form's pairs, anything else as it came."""
+    """Return the body in one spelling: JSON with sorted names, the pairs of a form, anything else as it came."""
     kind = request.headers.get("content-type", "")
     if kind.startswith(("application/x-www-form-urlencoded", "multipart/form-data")):
         form = await request.form()
@@ -99,23 +127,3 @@ async def _content(request: Request) -> bytes:
         return _canonical(_decode(body))
     except msgspec.DecodeError:
         return body
-
-
-async def execute_each(
-    store: Store, items: Sequence[tuple[str, Any]], inside: Collection[str], clock: Clock, ask: CommandMetadata
-) -> list[tuple[str, Result | Exception, CommandMetadata]]:
-    """Asks the same of many subjects in one transaction, each for itself: what became of each, in their order.
-
-    Subjects that are not `inside` the caller's scope are as missing as any; of one that comes twice the first row
-    counts. A key belongs to one record, so each subject is asked under a key of its own.
-    """
-    commands = {subject: command for subject, command in reversed(items) if subject in inside}
-    asks = {subject: replace(ask, key=f"{ask.key}/{subject}") if ask.key else ask for subject in commands}
-    became = await execute_many(store, commands, clock, asks) if commands else {}
-    outcomes: list[tuple[str, Result | Exception, CommandMetadata]] = []
-    seen: set[str] = set()
-    for subject, _ in items:
-        done = Refused("row_repeated") if subject in seen else became.get(subject, Refused("not_found"))
-        outcomes.append((subject, done, asks.get(subject, ask)))
-        seen.add(subject)
-    return outcomes

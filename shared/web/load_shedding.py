@@ -1,11 +1,12 @@
-"""What an intake refuses when its store holds all it can: 503 and when to come again, before anything is taken.
+"""Admission control: refuse new work with 503 and Retry-After, before anything is stored, while the store is full.
 
-Intake does not stop because Kafka is away: what was emitted waits in its records. It stops on volume and on disk. How
-long the oldest has waited only alarms.
+An outage of Kafka alone refuses nothing: events stay pending in their records. Requests are refused when too many
+subjects have pending events or the disk of the database is nearly full. The age of pending events only raises an alert.
 """
 
 import asyncio
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -16,100 +17,112 @@ from starlette.requests import Request
 from contracts.commands import Refused
 from contracts.subjects import PARTITIONS
 from kernel.errors import Transient
+from kernel.service import Runtime
 from kernel.store import Store
 from kernel.stores.mongodb import MongoStore, translate_errors
 from observability import metrics
-from security.auth import authorized_principal
+from web.authorization import authorized_principal
+from web.dependencies import runtime
 
-KEPT = 1.0  # seconds for which an answer holds
-SHARE = 10  # times what it cost: counting two hundred thousand takes a quarter of a second
-DISK_KEPT = 10.0  # looking at the disk costs more
+CHECK_INTERVAL = 1.0  # seconds between two checks of the store
+COST_FACTOR = 10  # at least this many times what a check took: counting 200,000 subjects takes a quarter of a second
+DISK_INTERVAL = 10.0  # reading the disk statistics costs more
 RETRY_AFTER = 30  # seconds
-BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 log = structlog.get_logger(__name__)
 
 
 class Load(Protocol):
-    """What a store is asked before it is given more."""
+    """The load of a store."""
 
-    async def unsent(self, most: int) -> int:
-        """Subjects with events that Kafka does not have, counted up to `most`. Raises Transient."""
+    async def pending(self, limit: int) -> int:
+        """Return how many subjects have events that Kafka does not have, counted up to `limit`. Raise Transient."""
 
-    async def free(self) -> int:
-        """Free megabytes of the disk. Raises Transient."""
+    async def free_disk(self) -> int:
+        """Return the free megabytes of the disk. Raise Transient."""
 
 
 class MongoLoad:
-    """Asks MongoDB: an index alone answers, and the disk's free space is in its statistics."""
+    """The load of a store in MongoDB."""
 
     def __init__(self, store: MongoStore) -> None:
         self.records, self.database = store.records, store.database
 
-    async def unsent(self, most: int) -> int:
-        """Counted in the index, no record is read."""
-        query = {"partition": {"$in": list(range(PARTITIONS))}, "unrelayed_since": {"$gte": BEGINNING}}
+    async def pending(self, limit: int) -> int:
+        """Count in the partial index on `pending_since`, without reading a record. Raise Transient."""
+        query = {"partition": {"$in": list(range(PARTITIONS))}, "pending_since": {"$gte": EPOCH}}
         async with translate_errors():
-            return await self.records.count_documents(query, limit=most)
+            return await self.records.count_documents(query, limit=limit)
 
-    async def free(self) -> int:
-        """Of the file system that holds the database."""
+    async def free_disk(self) -> int:
+        """Return the free megabytes of the file system that holds the database. Raise Transient."""
         async with translate_errors():
-            told: dict[str, Any] = await self.database.command("dbStats", scale=1 << 20)
-        return int(told["fsTotalSize"] - told["fsUsedSize"])
+            statistics: dict[str, Any] = await self.database.command("dbStats", scale=1 << 20)
+        return int(statistics["fsTotalSize"] - statistics["fsUsedSize"])
 
 
 class AdmissionControl:
-    """The bound of one store; looks at most once a second, and for a tenth of the time, however many ask."""
+    """The limits of one store. Checks the load at most once a second and a tenth of the time, whatever the traffic."""
 
-    def __init__(self, load: Load | None, service: str, *, most: int, least_free: int) -> None:
-        self.load, self.service, self.most, self.least_free = load, service, most, least_free
-        self.looking = asyncio.Lock()
-        self.looked_at, self.disk_at = float("-inf"), float("-inf")
-        self.kept = KEPT
-        self.full = ""  # why
-        self.disk_full = ""
+    def __init__(self, load: Load | None, service: str, *, max_pending_events: int, min_free_disk: int) -> None:
+        """`max_pending_events` limits the subjects with pending events; `min_free_disk` is in MB; no load, no limit."""
+        self.load, self.service = load, service
+        self.max_pending_events, self.min_free_disk = max_pending_events, min_free_disk
+        self.checking = asyncio.Lock()
+        self.checked_at, self.disk_checked_at = float("-inf"), float("-inf")
+        self.interval = CHECK_INTERVAL
+        self.backlog_reason, self.disk_reason = "", ""  # why requests are refused
 
     async def check(self) -> None:
-        """Raises Refused: intake_full."""
+        """Raise Refused: intake_full."""
         if self.load is None:
             return
-        if time.monotonic() - self.looked_at >= self.kept and not self.looking.locked():
-            async with self.looking:  # the others go by what is known
-                await self._look(self.load)
-        if self.full or self.disk_full:
+        if time.monotonic() - self.checked_at >= self.interval and not self.checking.locked():
+            async with self.checking:  # other requests use the previous result meanwhile
+                await self._measure(self.load)
+        if self.backlog_reason or self.disk_reason:
             metrics.SHED.labels(self.service).inc()
             raise Refused("intake_full", seconds=RETRY_AFTER)
 
-    async def _look(self, load: Load) -> None:
-        before, began = (self.full, self.disk_full), time.monotonic()
+    async def _measure(self, load: Load) -> None:
+        before, started = (self.backlog_reason, self.disk_reason), time.monotonic()
         try:
-            unsent = await load.unsent(self.most + 1)
-            self.full = f"more than {self.most:,} subjects have unsent events" if unsent > self.most else ""
-            if time.monotonic() - self.disk_at >= DISK_KEPT:
-                free = await load.free()
-                self.disk_full = f"the disk has {free:,} MB left" if free < self.least_free else ""
-                self.disk_at = time.monotonic()
-        except Transient as e:  # the write itself will say so
-            log.warning("load_unknown", trouble=repr(e))
+            full = await load.pending(self.max_pending_events + 1) > self.max_pending_events
+            self.backlog_reason = f"more than {self.max_pending_events:,} subjects have pending events" if full else ""
+            if time.monotonic() - self.disk_checked_at >= DISK_INTERVAL:
+                free = await load.free_disk()
+                self.disk_reason = f"the disk has {free:,} MB left" if free < self.min_free_disk else ""
+                self.disk_checked_at = time.monotonic()
+        except Transient as e:  # keep the previous result: the write itself will fail with a 503
+            log.warning("load check failed", service=self.service, error=repr(e))
         finally:
-            self.looked_at = time.monotonic()
-            self.kept = max(KEPT, SHARE * (self.looked_at - began))
-        if (self.full, self.disk_full) != before:
-            log.warning("intake", full=self.full or self.disk_full or "no more")
+            self.checked_at = time.monotonic()
+            self.interval = max(CHECK_INTERVAL, COST_FACTOR * (self.checked_at - started))
+        if (reasons := (self.backlog_reason, self.disk_reason)) != before:
+            if any(reasons):
+                reason = "; ".join(filter(None, reasons))
+                log.warning("shedding load: new requests get 503", service=self.service, reason=reason)
+            else:
+                log.warning("load shedding ended", service=self.service)
 
 
-def admission_control_of(store: Store, service: str, *, most: int, least_free: int) -> AdmissionControl:
-    """The bound of this store; what is in memory has none."""
+def admission_control_of(
+    store: Store, service: str, *, max_pending_events: int, min_free_disk: int
+) -> AdmissionControl:
+    """Return the admission control of a store; a store in memory has no limits."""
     load = MongoLoad(store) if isinstance(store, MongoStore) else None
-    return AdmissionControl(load, service, most=most, least_free=least_free)
+    return AdmissionControl(load, service, max_pending_events=max_pending_events, min_free_disk=min_free_disk)
 
 
-def bounded(intake: AdmissionControl) -> Any:
-    """A dependency of a route that takes in: 503 while the store holds all it can, for whoever may come in at all."""
+def bounded(admission_control: Callable[[Runtime[Any]], AdmissionControl]) -> Any:
+    """Return a dependency that answers 503 while the store is full, after the policy of the route has been checked.
+
+    `admission_control` finds it in the runtime: `bounded(lambda runtime: runtime.resources.admission_control)`.
+    """
 
     async def check(request: Request) -> None:
         await authorized_principal(request)
-        await intake.check()
+        await admission_control(await runtime(request)).check()
 
     return Depends(check)

@@ -1,6 +1,6 @@
-"""The outermost layer of every API: request ids, hosts, cross-site writes, security headers, latency, faults.
+"""The outermost layer of every API: request ids, host check, cross-site check, security headers, latency, faults.
 
-Plain ASGI and cheap: everything that can be prepared is, and a header is looked at once.
+Plain ASGI: it runs on every request, so whatever does not depend on the request is computed once.
 """
 
 import os
@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from base.settings import Settings
-from observability import metrics
+from observability import health, metrics
 from security.auth import COOKIE
 from web.problems import problem, respond
 
@@ -24,9 +24,9 @@ CONTENT_POLICY = (
     "frame-ancestors 'none'"
 )
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-OWN = frozenset({"/healthz", "/readyz", "/metrics"})  # of the process: asked at its port, never through a proxy
-UNMATCHED = "unmatched"
-CLOSED_SECONDS = 10  # after which to come again
+PROCESS_PATHS = frozenset(health.PATHS)  # of the process: served at its own port, never through a proxy
+UNMATCHED = "unmatched"  # route label of paths without a route
+CLOSED_RETRY_AFTER = 10  # seconds
 
 _TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{8,64}")
@@ -36,7 +36,7 @@ log = structlog.get_logger(__name__)
 
 
 class Middleware:
-    """Wraps an application; `templates` gives paths by endpoint, `closed` why nobody is served."""
+    """Wrap an application. `templates` returns path templates by endpoint, `closed` why all requests are refused."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Middleware:
         self.development = settings.development
         self.hosts = {public.hostname or "", settings.host, "127.0.0.1", "localhost", "[::1]"}
         self.origin = f"{public.scheme}://{public.netloc}".encode()
-        self.security = [
+        self.security_headers = [
             (b"content-security-policy", CONTENT_POLICY.encode()),
             (b"x-content-type-options", b"nosniff"),
             (b"x-frame-options", b"DENY"),
@@ -60,52 +60,57 @@ class Middleware:
             (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
         ]
         if not settings.development:
-            self.security.append((b"strict-transport-security", b"max-age=63072000; includeSubDomains"))
+            self.security_headers.append((b"strict-transport-security", b"max-age=63072000; includeSubDomains"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request."""
+        """Serve one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        began, headers = time.perf_counter(), dict(scope["headers"])
-        _name(scope, headers)
+        arrived, headers = time.perf_counter(), dict(scope["headers"])
+        _identify(scope, headers)
+        request_id = scope["peyvand.request_id"]
         started = replaced = False
 
-        async def answer(message: Message) -> None:
+        async def send_guarded(message: Message) -> None:
             nonlocal started, replaced
             if message["type"] == "http.response.start":
                 started = True
-                if message["status"] >= 400 and _plain(message["headers"]):
-                    replaced = True  # some layer spoke for itself, in plain text
-                    await self._plainly_refused(scope, receive, message, answer)
+                if message["status"] >= 400 and _is_plain_text(message["headers"]):
+                    replaced = True  # an inner layer refused in plain text: send a problem instead
+                    await self._send_problem(scope, receive, send_guarded, message["status"])
                     return
-                message["headers"] = [*message["headers"], *self.security, *_kept(message["headers"]), scope_id]
-                template = self.templates().get(scope.get("endpoint"), UNMATCHED)
+                own = [*self.security_headers, *_cache_control(message["headers"])]
+                message["headers"] = [*message["headers"], *own, (b"x-request-id", request_id.encode())]
+                duration = time.perf_counter() - arrived
                 metrics.observe_request(
-                    self.service, template, scope["method"], message["status"], time.perf_counter() - began
+                    self.service, self._template(scope), scope["method"], message["status"], duration
                 )
-            elif replaced and not message.pop("peyvand.ours", False):
-                return
+            elif replaced and not message.pop("peyvand.replacement", False):
+                return  # the body in plain text
             await send(message)
 
-        scope_id = (b"x-request-id", scope["peyvand.request_id"].encode())
-        structlog.contextvars.bind_contextvars(request_id=scope["peyvand.request_id"])
+        structlog.contextvars.bind_contextvars(request_id=request_id)
         try:
             if code := self._refusal(scope, headers):
-                wait = {"Retry-After": str(CLOSED_SECONDS)} if code == "restoring" else {}
-                body = problem(code, instance=scope["peyvand.request_id"], seconds=CLOSED_SECONDS)
-                await respond(Request(scope), body, wait)(scope, receive, answer)
+                retry = {"Retry-After": str(CLOSED_RETRY_AFTER)} if code == "restoring" else {}
+                body = problem(code, instance=request_id, seconds=CLOSED_RETRY_AFTER)
+                await respond(Request(scope), body, retry)(scope, receive, send_guarded)
             else:
-                await self.app(scope, receive, answer)
+                await self.app(scope, receive, send_guarded)
         except Exception:
-            log.exception("fault", method=scope["method"], route=self.templates().get(scope.get("endpoint"), UNMATCHED))
+            log.exception("request failed", method=scope["method"], route=self._template(scope))
             if not started:
-                await self._refuse(scope, receive, answer, 500)
+                await self._send_problem(scope, receive, send_guarded, 500)
             elif not replaced:
-                raise  # half an answer is out: only closing the connection says that it is not whole
+                raise  # part of the response is sent: only closing the connection shows that it is incomplete
+
+    def _template(self, scope: Scope) -> str:
+        return self.templates().get(scope.get("endpoint"), UNMATCHED)
 
     def _refusal(self, scope: Scope, headers: Mapping[bytes, bytes]) -> str:
-        if scope["path"] in OWN:
+        """Return the code with which to refuse a request before any route sees it, or ""."""
+        if scope["path"] in PROCESS_PATHS:
             return "not_found" if b"x-forwarded-for" in headers else ""
         if self.closed():
             return "restoring"
@@ -113,10 +118,10 @@ class Middleware:
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
         if name not in self.hosts and not (self.development and name.isalnum()):
             return "host_unknown"
-        return "" if scope["method"] in SAFE or self._same_site(headers, host) else "cross_site"
+        return "" if scope["method"] in SAFE or self._is_same_site(headers, host) else "cross_site"
 
-    def _same_site(self, headers: Mapping[bytes, bytes], host: str) -> bool:
-        """Whether a write comes from our own pages, or from a programme, which brings no cookie."""
+    def _is_same_site(self, headers: Mapping[bytes, bytes], host: str) -> bool:
+        """Return whether a write comes from our own pages or from a program, which sends no cookie."""
         if b"authorization" in headers:
             return True
         if site := headers.get(b"sec-fetch-site"):
@@ -125,39 +130,37 @@ class Middleware:
             return origin == self.origin or origin.partition(b"://")[2] == host.encode()
         return _COOKIE not in headers.get(b"cookie", b"")
 
-    async def _plainly_refused(self, scope: Scope, receive: Receive, message: Message, answer: Send) -> None:
-        await self._refuse(scope, receive, answer, message["status"])
-
-    async def _refuse(self, scope: Scope, receive: Receive, answer: Send, status: int) -> None:
+    async def _send_problem(self, scope: Scope, receive: Receive, send: Send, status: int) -> None:
         code = {413: "too_large", 404: "not_found", 405: "method_not_allowed"}.get(
             status, "malformed" if status < 500 else "failed"
         )
         limit = scope.get("starlette.max_body_size", 0) // 1024
         body = problem(code, status=status, instance=scope["peyvand.request_id"], limit=limit)
 
-        async def ours(message: Message) -> None:
-            await answer({**message, "peyvand.ours": True} if message["type"] == "http.response.body" else message)
+        async def send_replacement(message: Message) -> None:
+            is_body = message["type"] == "http.response.body"
+            await send({**message, "peyvand.replacement": True} if is_body else message)
 
-        await respond(Request(scope), body)(scope, receive, ours)
+        await respond(Request(scope), body)(scope, receive, send_replacement)
 
 
-def _name(scope: Scope, headers: Mapping[bytes, bytes]) -> None:
-    """Gives the request its id and its place in a trace: what the caller brought, where it will do."""
+def _identify(scope: Scope, headers: Mapping[bytes, bytes]) -> None:
+    """Set the request id and the trace: those of the caller if they are well formed, else random ones."""
     trace = headers.get(b"traceparent", b"")
     if not _TRACEPARENT.fullmatch(trace):
-        chance = os.urandom(24).hex()
-        trace = f"00-{chance[:32]}-{chance[32:]}-00".encode()
-    told = headers.get(b"x-request-id", b"")
+        random = os.urandom(24).hex()
+        trace = f"00-{random[:32]}-{random[32:]}-00".encode()
+    given = headers.get(b"x-request-id", b"")
     scope["peyvand.traceparent"] = trace.decode()
-    scope["peyvand.request_id"] = told.decode() if _REQUEST_ID.fullmatch(told) else trace[3:35].decode()
+    scope["peyvand.request_id"] = given.decode() if _REQUEST_ID.fullmatch(given) else trace[3:35].decode()
 
 
-def _plain(headers: list[tuple[bytes, bytes]]) -> bool:
+def _is_plain_text(headers: list[tuple[bytes, bytes]]) -> bool:
     return any(name == b"content-type" and value.startswith(b"text/plain") for name, value in headers)
 
 
-def _kept(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Nothing is kept by caches unless the route says so; what has a version may be kept and asked about."""
+def _cache_control(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Forbid caching unless the route allows it; a response with an ETag may be kept and revalidated."""
     names = {name for name, _ in headers}
     if b"cache-control" in names:
         return []

@@ -1,10 +1,10 @@
-"""Signing in with the issuer, for a service with pages: authorization code with PKCE, the token in a cookie.
+"""Sign-in of people through the OpenID Connect issuer: authorization code with PKCE, the access token in a cookie.
 
-    create_app(..., prefix="/screening", routers=[..., signin.router()])
+    create_app(..., prefix="/screening", routers=[..., oidc_login.router()])
 
-`/screening/sign-in?to=/screening/` goes to the issuer and comes back there; `/screening/sign-out` (POST) forgets. A
-page that somebody who is not signed in asks for leads here by itself. The token is an access token like any other;
-the cookie only carries it.
+`/screening/sign-in?to=/screening/` redirects to the issuer, which redirects back to `/screening/sign-in/callback`.
+`/screening/sign-out` (POST) removes the cookie. A page requested without a token redirects here. The token is an
+access token like any other; the cookie only carries it.
 """
 
 import asyncio
@@ -12,9 +12,8 @@ import base64
 import hashlib
 import hmac
 import secrets
-import urllib.parse
-import urllib.request
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 import msgspec
 import structlog
@@ -22,22 +21,24 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from base.http_client import HttpClient, HttpError
 from base.settings import Settings
 from contracts.commands import Refused
-from security.auth import COOKIE, Unauthenticated, public
+from security.auth import COOKIE, Unauthenticated
+from web.authorization import public
 from web.rate_limit import limited
 
-CLIENT = "peyvand"  # public: PKCE stands in for a secret
-WAY = "peyvand_way"  # the cookie of the minutes between going and coming back
-WAY_SECONDS = 600
-ANSWER_LIMIT = 64 << 10  # bytes
-ISSUER_SECONDS = 5.0
+CLIENT_ID = "peyvand"  # a public client: PKCE replaces the secret
+LOGIN_COOKIE = "peyvand_login"  # from the redirect to the issuer until the callback
+LOGIN_SECONDS = 600
+TOKEN_RESPONSE_LIMIT = 64 << 10  # bytes
+ISSUER_TIMEOUT = 5.0  # seconds
 
 log = structlog.get_logger(__name__)
 
 
-class _Way(msgspec.Struct):
-    """What must be remembered until the issuer sends them back."""
+class _Login(msgspec.Struct):
+    """What the browser keeps until the callback."""
 
     state: str
     verifier: str
@@ -51,65 +52,65 @@ class _Tokens(msgspec.Struct):
 
 
 def router() -> APIRouter:
-    """The routes, to be included under the service's prefix."""
+    """Return the routes, to be included under the prefix of the service."""
     routes = APIRouter(dependencies=[public()], include_in_schema=False)
-    few = [limited("sign-in", per_minute=60)]
-    routes.add_api_route("/sign-in", _go, methods=["GET"], dependencies=few)
-    routes.add_api_route("/sign-in/callback", _come_back, methods=["GET"], dependencies=few)
-    routes.add_api_route("/sign-out", _forget, methods=["POST"])
+    limits = [limited("sign-in", per_minute=60)]
+    routes.add_api_route("/sign-in", _redirect_to_issuer, methods=["GET"], dependencies=limits)
+    routes.add_api_route("/sign-in/callback", _complete, methods=["GET"], dependencies=limits)
+    routes.add_api_route("/sign-out", _sign_out, methods=["POST"])
     return routes
 
 
-async def _go(request: Request, to: Annotated[str, Query(max_length=2_000)] = "") -> Response:
-    settings, prefix = _here(request)
-    way = _Way(secrets.token_urlsafe(24), secrets.token_urlsafe(48), to if own_path(to) else f"{prefix}/")
-    asked = {
+async def _redirect_to_issuer(request: Request, to: Annotated[str, Query(max_length=2_000)] = "") -> Response:
+    settings, prefix = _configuration(request)
+    login = _Login(secrets.token_urlsafe(24), secrets.token_urlsafe(48), to if is_own_path(to) else f"{prefix}/")
+    parameters = {
         "response_type": "code",
-        "client_id": CLIENT,
+        "client_id": CLIENT_ID,
         "redirect_uri": _callback(settings, prefix),
-        "state": way.state,
-        "code_challenge": challenge(way.verifier),
+        "state": login.state,
+        "code_challenge": challenge(login.verifier),
         "code_challenge_method": "S256",
     }
-    response = RedirectResponse(f"{settings.issuer}/authorize?{urllib.parse.urlencode(asked)}", 303)
-    response.set_cookie(WAY, _packed(way), WAY_SECONDS, path=f"{prefix}/sign-in", **_guarded(settings))
+    response = RedirectResponse(f"{settings.issuer}/authorize?{urlencode(parameters)}", 303)
+    response.set_cookie(
+        LOGIN_COOKIE, _encode(login), LOGIN_SECONDS, path=f"{prefix}/sign-in", **_cookie_flags(settings)
+    )
     return response
 
 
-async def _come_back(
+async def _complete(
     request: Request,
     state: Annotated[str, Query(max_length=200)] = "",
     code: Annotated[str, Query(max_length=2_000)] = "",
     iss: Annotated[str, Query(max_length=2_000)] = "",
 ) -> Response:
-    settings, prefix = _here(request)
-    way = _unpacked(request.cookies.get(WAY, ""))
-    if way is None or not hmac.compare_digest(way.state.encode(), state.encode()) or not code:
+    settings, prefix = _configuration(request)
+    login = _decode(request.cookies.get(LOGIN_COOKIE, ""))
+    if login is None or not hmac.compare_digest(login.state.encode(), state.encode()) or not code:
         raise Refused("sign_in_failed")
-    if iss and iss != settings.issuer:  # RFC 9207: the answer of another issuer
+    if iss and iss != settings.issuer:  # RFC 9207: a response of another issuer
         raise Refused("sign_in_failed")
     try:
-        tokens = await asyncio.to_thread(
-            _exchange, f"{settings.issuer}/token", code, way.verifier, _callback(settings, prefix)
-        )
+        tokens = await asyncio.to_thread(_exchange, settings.issuer, code, login.verifier, _callback(settings, prefix))
         request.app.state.verifier.verify(tokens.access_token)
-    except (OSError, msgspec.MsgspecError, Unauthenticated) as e:
-        log.warning("sign_in", trouble=repr(e))
+    except (HttpError, msgspec.MsgspecError, Unauthenticated) as e:
+        log.warning("sign-in failed: the issuer gave no valid access token", issuer=settings.issuer, error=repr(e))
         raise Refused("sign_in_failed") from e
-    response = RedirectResponse(way.to, 303)
-    response.set_cookie(COOKIE, tokens.access_token, tokens.expires_in, path="/", **_guarded(settings))
-    response.delete_cookie(WAY, path=f"{prefix}/sign-in", **_guarded(settings))
+    response = RedirectResponse(login.to, 303)
+    response.set_cookie(COOKIE, tokens.access_token, tokens.expires_in, path="/", **_cookie_flags(settings))
+    response.delete_cookie(LOGIN_COOKIE, path=f"{prefix}/sign-in", **_cookie_flags(settings))
     return response
 
 
-async def _forget(request: Request) -> Response:
-    settings, _ = _here(request)
+async def _sign_out(request: Request) -> Response:
+    settings, _ = _configuration(request)
     response = RedirectResponse("/", 303)
-    response.delete_cookie(COOKIE, path="/", **_guarded(settings))
+    response.delete_cookie(COOKIE, path="/", **_cookie_flags(settings))
     return response
 
 
-def _here(request: Request) -> tuple[Settings, str]:
+def _configuration(request: Request) -> tuple[Settings, str]:
     return request.app.state.settings, request.app.state.prefix
 
 
@@ -117,41 +118,42 @@ def _callback(settings: Settings, prefix: str) -> str:
     return f"{settings.public_url}{prefix}/sign-in/callback"
 
 
-def _guarded(settings: Settings) -> dict[str, Any]:
+def _cookie_flags(settings: Settings) -> dict[str, Any]:
     return {"secure": settings.public_url.startswith("https://"), "httponly": True, "samesite": "lax"}
 
 
-def own_path(to: str) -> bool:
-    """Whether this is a path of ours: not another host's address in one of its disguises."""
+def is_own_path(to: str) -> bool:
+    """Return whether this is a path on our host, not the address of another host in a disguise (`//`, `/\\`)."""
     return to.startswith("/") and not to.startswith(("//", "/\\")) and to.isprintable() and "\\" not in to
 
 
 def challenge(verifier: str) -> str:
-    """The S256 challenge of a PKCE verifier (RFC 7636)."""
+    """Return the S256 challenge of a PKCE verifier (RFC 7636)."""
     return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
 
 
-def _exchange(url: str, code: str, verifier: str, callback: str) -> _Tokens:
-    """The tokens for a code; a thread's work. Raises OSError, MsgspecError."""
-    asked: dict[str, Any] = {
+def _exchange(issuer: str, code: str, verifier: str, callback: str) -> _Tokens:
+    """Return the tokens for a code; blocks. Raise HttpError, MsgspecError."""
+    form = {
         "grant_type": "authorization_code",
-        "client_id": CLIENT,
+        "client_id": CLIENT_ID,
         "code": code,
         "code_verifier": verifier,
         "redirect_uri": callback,
     }
-    request = urllib.request.Request(url, urllib.parse.urlencode(asked).encode(), {"Accept": "application/json"})
-    with urllib.request.urlopen(request, timeout=ISSUER_SECONDS) as answer:
-        return msgspec.json.decode(answer.read(ANSWER_LIMIT), type=_Tokens)
+    headers = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
+    with HttpClient(issuer, timeout=ISSUER_TIMEOUT, max_body=TOKEN_RESPONSE_LIMIT) as client:
+        response = client.request("POST", "/token", content=urlencode(form).encode(), headers=headers)
+    return msgspec.json.decode(response.content, type=_Tokens)
 
 
-def _packed(way: _Way) -> str:
-    return base64.urlsafe_b64encode(msgspec.json.encode(way)).decode().rstrip("=")
+def _encode(login: _Login) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode(login)).decode().rstrip("=")
 
 
-def _unpacked(cookie: str) -> _Way | None:
+def _decode(cookie: str) -> _Login | None:
     try:
-        way = msgspec.json.decode(base64.urlsafe_b64decode(cookie + "=" * (-len(cookie) % 4)), type=_Way)
+        login = msgspec.json.decode(base64.urlsafe_b64decode(cookie + "=" * (-len(cookie) % 4)), type=_Login)
     except (ValueError, msgspec.MsgspecError):
         return None
-    return way if own_path(way.to) else None
+    return login if is_own_path(login.to) else None

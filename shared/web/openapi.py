@@ -1,4 +1,4 @@
-"""What FastAPI leaves out of an API description: problems on every route, who may use it, and raw bodies."""
+"""What FastAPI leaves out of an OpenAPI document: problems and roles of every route, and raw bodies."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,14 +7,14 @@ from programme.messages import message_text
 from security.auth import COOKIE, PUBLIC
 from web.problems import MEDIA_TYPE, error, problem
 
-MISSING = "x-peyvand-missing"  # of a route without a name in its path: the code with which it answers 404
+MISSING = "x-peyvand-missing"  # in `openapi_extra` of a route without path parameters: the code of its 404
 PROBLEM = "#/components/schemas/Problem"
 
 
 def complete(
     schema: dict[str, Any], policies: Mapping[tuple[str, str], frozenset[str]], raw: Mapping[tuple[str, str], str]
 ) -> None:
-    """Fills a generated description in place; `raw` gives the media type of bodies that are no JSON."""
+    """Complete a generated document in place. `policies` and `raw` are by (method, path): roles, and media types."""
     schemas = schema.setdefault("components", {}).setdefault("schemas", {})
     schemas.pop("HTTPValidationError", None)
     schemas.pop("ValidationError", None)

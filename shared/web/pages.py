@@ -1,11 +1,10 @@
-"""Server-rendered pages: one Jinja environment a service, Persian first, with the marks that stand inside tables."""
+"""Server-rendered pages in Persian and English: templates of each service, filters, and small SVG charts."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
 from functools import cache
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -16,17 +15,16 @@ from markupsafe import Markup
 
 from programme import calendar, reference, text
 
-STATIC = Path(__file__).parent / "static"
 Number = int | float | Decimal | Fraction
 
 LANGUAGES = ("fa", "en")
 LANGUAGE_COOKIE = "peyvand_lang"
-KNOTS_A_ROW, KNOTS_A_COLUMN = 54, 4  # of the funnel
-NUMBER_MARK = "\u061c"  # keeps a percent sign behind its number whatever letter stands before it
+KNOTS_PER_ROW, KNOTS_PER_COLUMN = 54, 4  # of the funnel
+NUMBER_MARK = "\u061c"  # Arabic letter mark: keeps the percent sign behind its number in any context
 
 
 class Pages:
-    """The pages of one service: its own `templates/` first, then the frame that all share."""
+    """The pages of one package: its own `templates/` first, then the shared ones."""
 
     def __init__(self, package: str) -> None:
         self.environment = _environment(package)
@@ -34,7 +32,7 @@ class Pages:
     def render(
         self, request: Request, name: str, *, status: int = 200, headers: Mapping[str, str] | None = None, **values: Any
     ) -> HTMLResponse:
-        """The page in the reader's language; `?lang=` is remembered in a cookie."""
+        """Return the page in the language of the reader; `?lang=` is kept in a cookie. A missing value raises."""
         lang = lang_of(request)
         body = self.environment.get_template(name).render(
             lang=lang,
@@ -51,31 +49,31 @@ class Pages:
 
 
 def pages(package: str) -> Pages:
-    """The pages of the service in this package; compiled templates are kept."""
+    """Return the pages of a package; compiled templates are cached."""
     return Pages(package)
 
 
 def lang_of(request: Request) -> str:
-    """`fa` or `en`: what `?lang=` says, else the cookie, else Persian."""
-    asked = request.query_params.get("lang") or request.cookies.get(LANGUAGE_COOKIE) or "fa"
-    return asked if asked in LANGUAGES else "fa"
+    """Return `fa` or `en`: from `?lang=`, else from the cookie, else Persian."""
+    lang = request.query_params.get("lang") or request.cookies.get(LANGUAGE_COOKIE) or "fa"
+    return lang if lang in LANGUAGES else "fa"
 
 
 def error_page(request: Request, problem: Mapping[str, Any]) -> HTMLResponse:
-    """What a person sees of a problem: what happened, what is safe, what next, and the reference code."""
-    return _frame().render(request, "error.html", status=int(problem["status"]), problem=problem)
+    """Return the page of a problem: what happened, what is safe, what to do next, and the reference code."""
+    return _shared().render(request, "error.html", status=int(problem["status"]), problem=problem)
 
 
-# Filters: a number, a date or a code in the reader's language
+# Filters: a number, a date or a code in the language of the reader
 
 
 def n(value: Number | None, lang: str, decimals: int = 0) -> str:
-    """1300 -> `۱٬۳۰۰` or `1,300`; nothing is an en dash."""
+    """Format 1300 as `۱٬۳۰۰` or `1,300`, None as an en dash."""
     return "–" if value is None else text.number(value, lang, decimals)
 
 
 def pct(share: Number | None, lang: str, decimals: int = 1) -> str:
-    """0.185 -> `۱۸٫۵٪`, the sign behind the number in both directions."""
+    """Format 0.185 as `۱۸٫۵٪` or `18.5%`, None as an en dash."""
     if share is None:
         return "–"
     number = text.number(share * 100, lang, decimals)
@@ -83,47 +81,47 @@ def pct(share: Number | None, lang: str, decimals: int = 1) -> str:
 
 
 def signed(value: Number, lang: str, decimals: int = 2) -> Markup:
-    """+3.64 or −2.88, written left to right."""
+    """Format a change as +3.64 or −2.88, written left to right."""
     sign = "+" if value > 0 else "\u2212" if value < 0 else ""
     return Markup('<bdi dir="ltr">{}</bdi>').format(sign + text.number(value if value > 0 else -value, lang, decimals))
 
 
 def jdate(value: date | datetime | str, lang: str) -> Markup:
-    """A business date in full, in a `time` element."""
+    """Format a business date in full, in a `time` element."""
     day = date.fromisoformat(value[:10]) if isinstance(value, str) else value
     day = calendar.tehran_day(day) if isinstance(day, datetime) else day
     return Markup('<time datetime="{}">{}</time>').format(day.isoformat(), calendar.long_date(day, lang))
 
 
 def jtime(value: datetime, lang: str) -> Markup:
-    """An instant in full, as it is in Tehran, in a `time` element."""
+    """Format an instant in full, in Tehran time, in a `time` element."""
     local = value.astimezone(calendar.TEHRAN).isoformat(timespec="seconds")
     return Markup('<time datetime="{}">{}</time>').format(local, calendar.long_time(value, lang))
 
 
 def province_name(code: str, lang: str) -> str:
-    """`IR-20` -> `سمنان` or `Semnan`; an unknown code stays as it is."""
+    """Return `سمنان` or `Semnan` for `IR-20`; an unknown code unchanged."""
     province = reference.provinces().get(code)
     return code if province is None else province.name_fa if lang == "fa" else province.name_en
 
 
 def county_name(code: str, lang: str) -> str:
-    """`2003` -> `شاهرود`; the open list has Persian names only."""
+    """Return `شاهرود` for `2003` in both languages: the open list has Persian names only."""
     county = reference.counties().get(code)
     return code if county is None else county.name_fa
 
 
 def field_name(code: str, lang: str) -> str:
-    """`JF003` -> `گلیم و گبه` or `Kilim and gabbeh weaving`."""
+    """Return `گلیم و گبه` or `Kilim and gabbeh weaving` for `JF003`; an unknown code unchanged."""
     field = reference.job_fields().get(code)
     return code if field is None else field.name_fa if lang == "fa" else field.name_en
 
 
-# Marks: plain SVG from numbers, presentation attributes only (the policy refuses inline style)
+# Charts: plain SVG with presentation attributes only (the content security policy refuses inline style)
 
 
 def bar(value: Number, full: float = 100, *, tone: str = "f", mark: float | None = None) -> Markup:
-    """A bar from 0 to full scale; tone f leads, l is neutral, w due, x late; `mark` is a limit's tick."""
+    """Draw a bar from 0 to `full`; tone f leads, l is neutral, w due, x late; `mark` draws a limit."""
     share = max(0.0, min(100.0, float(value) / full * 100)) if full else 0.0
     tick = (
         ""
@@ -137,64 +135,64 @@ def bar(value: Number, full: float = 100, *, tone: str = "f", mark: float | None
     )
 
 
-def share_bar(weight: float, taken: float, widest: float) -> Markup:
-    """What was taken of a weight: the bar's width is the weight, its filled part what was earned."""
+def share_bar(weight: float, earned: float, widest: float) -> Markup:
+    """Draw a bar as wide as the weight, relative to the `widest`, filled up to what was earned."""
     return Markup(
         '<svg class="bar" viewBox="0 0 100 9" preserveAspectRatio="none" aria-hidden="true" focusable="false">'
         f'<rect class="bar-t" width="{weight / widest * 100:.1f}" height="9"/>'
-        f'<rect class="bar-f" width="{taken / widest * 100:.1f}" height="9"/></svg>'
+        f'<rect class="bar-f" width="{earned / widest * 100:.1f}" height="9"/></svg>'
     )
 
 
 def spark(ranks: Sequence[int], worst: int, *, hot: bool = False) -> Markup:
-    """Ranks over time, first at the top; the last one is a dot."""
+    """Draw ranks over time, rank 1 at the top, the last one as a dot."""
     step = 66 / max(1, len(ranks) - 1)
-    at = [(3 + i * step, 2 + (rank - 1) / max(1, worst - 1) * 16) for i, rank in enumerate(ranks)]
-    points = " ".join(f"{x:.0f},{y:.1f}" for x, y in at)
+    positions = [(3 + i * step, 2 + (rank - 1) / max(1, worst - 1) * 16) for i, rank in enumerate(ranks)]
+    points = " ".join(f"{x:.0f},{y:.1f}" for x, y in positions)
     heat = "hot" if hot else ""
     return Markup(
         '<svg class="spark" viewBox="0 0 72 20" preserveAspectRatio="none" aria-hidden="true" focusable="false">'
-        f'<polyline class="{heat}" points="{points}"/><rect class="dot {heat}" x="{at[-1][0] - 2:.0f}" '
-        f'y="{at[-1][1] - 2:.1f}" width="4" height="4"/></svg>'
+        f'<polyline class="{heat}" points="{points}"/><rect class="dot {heat}" x="{positions[-1][0] - 2:.0f}" '
+        f'y="{positions[-1][1] - 2:.1f}" width="4" height="4"/></svg>'
     )
 
 
 def strip(values: Iterable[float], own: float | None, full: float = 100) -> Markup:
-    """All provinces as ticks on one line, one's own as the long mark."""
+    """Draw the values of all provinces as ticks on one line, the own value as a longer one."""
     ticks = "".join(f'<line x1="{v / full * 100:.1f}" x2="{v / full * 100:.1f}" y1="8" y2="24"/>' for v in values)
-    mine = (
+    own_tick = (
         ""
         if own is None
         else f'<line class="me" x1="{own / full * 100:.1f}" x2="{own / full * 100:.1f}" y1="2" y2="30"/>'
     )
     return Markup(
         '<svg class="strip" viewBox="0 0 100 32" preserveAspectRatio="none" aria-hidden="true" focusable="false">'
-        f'<line class="ax" x1="0" x2="100" y1="16" y2="16"/>{ticks}{mine}</svg>'
+        f'<line class="ax" x1="0" x2="100" y1="16" y2="16"/>{ticks}{own_tick}</svg>'
     )
 
 
 def knots(persons: int, per_knot: int, quota: int | None = None) -> Markup:
-    """Persons as knots of a carpet chart, column after column; the dashed line is the quota."""
+    """Draw persons as the knots of a carpet, column after column; the dashed line is the quota."""
     count = round(persons / per_knot) if per_knot else 0
     count = max(count, 1 if persons else 0)
     path = "".join(
-        f"M{i // KNOTS_A_COLUMN * 10} {i % KNOTS_A_COLUMN * 10}h8v8h-8z"
-        for i in range(min(count, KNOTS_A_ROW * KNOTS_A_COLUMN))
+        f"M{i // KNOTS_PER_COLUMN * 10} {i % KNOTS_PER_COLUMN * 10}h8v8h-8z"
+        for i in range(min(count, KNOTS_PER_ROW * KNOTS_PER_COLUMN))
     )
-    x = None if quota is None or not per_knot else quota / per_knot / KNOTS_A_COLUMN * 10 - 1
+    x = None if quota is None or not per_knot else quota / per_knot / KNOTS_PER_COLUMN * 10 - 1
     line = (
-        "" if x is None or x > KNOTS_A_ROW * 10 else f'<line class="kn-q" x1="{x:.1f}" x2="{x:.1f}" y1="-5" y2="43"/>'
+        "" if x is None or x > KNOTS_PER_ROW * 10 else f'<line class="kn-q" x1="{x:.1f}" x2="{x:.1f}" y1="-5" y2="43"/>'
     )
     return Markup(
-        f'<svg viewBox="0 0 {KNOTS_A_ROW * 10} 40" aria-hidden="true" focusable="false">'
+        f'<svg viewBox="0 0 {KNOTS_PER_ROW * 10} 40" aria-hidden="true" focusable="false">'
         f'<path class="kn" d="{path}"/>{line}</svg>'
     )
 
 
 def knots_scale(most: int) -> int:
-    """How many persons one knot stands for so that `most` fits: 1, 2, 5, 10, 20, 50 ..."""
+    """Return how many persons one knot represents so that `most` persons fit: 1, 2, 5, 10, 20, 50 ..."""
     scale, steps = 1, (2, 5, 10)
-    while most > scale * KNOTS_A_ROW * KNOTS_A_COLUMN:
+    while most > scale * KNOTS_PER_ROW * KNOTS_PER_COLUMN:
         power = 10 ** (len(str(scale)) - 1)
         scale = next(s * power for s in steps if s * power > scale)
     return scale
@@ -206,7 +204,7 @@ def _in(request: Request, lang: str) -> str:
 
 
 @cache
-def _frame() -> Pages:
+def _shared() -> Pages:
     return Pages("web")
 
 

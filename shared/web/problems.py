@@ -1,7 +1,7 @@
-"""Every refusal over HTTP is one shape: RFC 9457, with the programme's code and a sentence in Persian and English.
+"""Refusals over HTTP: problem details (RFC 9457) with a code and its message in Persian and English.
 
-Raise `Refused(code, field, **details)` from anywhere; `Invalid([...])` for several at once. Their status is that of the
-refusal's kind in `programme.messages`.
+Raise `Refused(code, field, **details)` anywhere below a route, or `Invalid([...])` for several fields at once. The
+status follows from the kind of the code in `programme.messages`.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,15 +21,15 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from contracts.commands import Refused
-from kernel.errors import Fenced, KeyReused, NewerRules, Transient, UniqueViolation
+from kernel.errors import Fenced, KeyReused, NewerRules, Transient, UniqueViolation, UnreadableRecord
 from kernel.record import RecordFull
 from observability import metrics
 from programme.messages import MESSAGES, STATUSES, message_text
 from security.auth import Unauthenticated
 
 MEDIA_TYPE = "application/problem+json"
-RETRY_AFTER = 2  # seconds, where nothing better is known
-FIELDS_TOLD = 100  # of one request; what comes after is more of the same
+RETRY_AFTER = 2  # seconds, unless the refusal names a time
+MAX_ERRORS = 100  # of one request
 
 _BY_STATUS = {
     400: "malformed",
@@ -65,7 +65,7 @@ log = structlog.get_logger(__name__)
 
 
 class Invalid(Exception):
-    """Several fields are wrong at once; one answer names them all."""
+    """Several fields are invalid; one response names them all."""
 
     def __init__(self, refusals: Sequence[Refused]) -> None:
         super().__init__(", ".join(refused.code for refused in refusals))
@@ -73,7 +73,7 @@ class Invalid(Exception):
 
 
 def checked(check: Callable[[str], Any]) -> BeforeValidator:
-    """A pure check that raises Refused, as part of a field's type: `Annotated[str, checked(national_id)]`."""
+    """Make a function that raises Refused part of a field's type: `Annotated[str, checked(national_id)]`."""
 
     def validate(value: Any) -> Any:
         if not isinstance(value, str):
@@ -89,7 +89,7 @@ def checked(check: Callable[[str], Any]) -> BeforeValidator:
 def problem(
     code: str, /, *, status: int = 0, instance: str = "", errors: Iterable[Mapping[str, Any]] = (), **details: Any
 ) -> dict[str, Any]:
-    """The body of a refusal; its details fill the sentence."""
+    """Return the body of a refusal; the details fill the placeholders of its message."""
     return _problem(code, details, status, instance, errors)
 
 
@@ -108,8 +108,8 @@ def _problem(
         "detail_fa": message_text(code, "fa", **details),
         "instance": f"urn:peyvand:request:{instance}",
     }
-    if told := list(errors):
-        body["errors"] = told[:FIELDS_TOLD]
+    if listed := list(errors):
+        body["errors"] = listed[:MAX_ERRORS]
     return body
 
 
@@ -130,7 +130,7 @@ _TITLES = {
 
 
 def error(field: str, code: str, /, **details: Any) -> dict[str, Any]:
-    """One entry of a problem's `errors`."""
+    """Return one entry of the `errors` of a problem."""
     return {
         "field": field,
         "code": code,
@@ -140,7 +140,7 @@ def error(field: str, code: str, /, **details: Any) -> dict[str, Any]:
 
 
 def respond(request: Request, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
-    """The problem as JSON, or as a page for a person who asked for a page."""
+    """Return the problem as JSON, or as a page if a browser requested one."""
     if wants_page(request):
         from web.pages import error_page
 
@@ -151,24 +151,25 @@ def respond(request: Request, body: Mapping[str, Any], headers: Mapping[str, str
 
 
 def wants_page(request: Request) -> bool:
-    """A person with a browser, not a programme."""
+    """Return whether a browser requests a page, not a program the API."""
     return "text/html" in request.headers.get("accept", "") and "/v1/" not in request.scope["path"]
 
 
 def install(app: FastAPI) -> None:
-    """Gives every exception that a route may raise its problem."""
+    """Register a handler for every exception that a route may raise."""
     handlers: dict[type[Exception], Any] = {
         Refused: _refused,
         Unauthenticated: _unauthenticated,
         Invalid: _invalid,
-        RequestValidationError: _unreadable,
+        RequestValidationError: _validation,
         HTTPException: _http,
-        UniqueViolation: _taken,
+        UniqueViolation: _unique_violation,
         KeyReused: _key_reused,
         RecordFull: _record_full,
         Transient: _unavailable,
         Fenced: _unavailable,
         NewerRules: _unavailable,
+        UnreadableRecord: _unavailable,
         PyMongoError: _database,
     }
     for kind, handler in handlers.items():
@@ -176,7 +177,7 @@ def install(app: FastAPI) -> None:
 
 
 def request_id(request: Request) -> str:
-    """The id of this request, as logs and the answer's X-Request-ID tell it."""
+    """Return the id of this request, as in the log and in X-Request-ID."""
     return str(request.scope.get("peyvand.request_id", ""))
 
 
@@ -192,7 +193,7 @@ async def _refused(request: Request, e: Refused) -> Response:
 async def _unauthenticated(request: Request, e: Unauthenticated) -> Response:
     if e.why != "no token":
         metrics.TOKENS_REFUSED.labels(request.app.state.settings.service).inc()
-        log.info("token_refused", why=e.why)
+        log.info("access token refused", reason=e.why)
     sign_in = getattr(request.app.state, "sign_in", "")
     if sign_in and request.method == "GET" and wants_page(request):
         query = request.scope["query_string"].decode("latin-1")
@@ -207,13 +208,13 @@ async def _invalid(request: Request, e: Invalid) -> Response:
     return respond(request, problem("value_invalid", instance=request_id(request), errors=errors))
 
 
-async def _unreadable(request: Request, e: RequestValidationError) -> Response:
-    told, instance = e.errors(), request_id(request)
-    if places := [each["loc"][-1] for each in told if each["type"] == "json_invalid"]:
-        return respond(request, problem("json_invalid", instance=instance, position=places[0] + 1))
-    if isinstance(e.body, bytes) and e.body and any(each["loc"] == ("body",) for each in told):
+async def _validation(request: Request, e: RequestValidationError) -> Response:
+    errors, instance = e.errors(), request_id(request)
+    if positions := [each["loc"][-1] for each in errors if each["type"] == "json_invalid"]:
+        return respond(request, problem("json_invalid", instance=instance, position=positions[0] + 1))
+    if isinstance(e.body, bytes) and e.body and any(each["loc"] == ("body",) for each in errors):
         return respond(request, problem("media_type", instance=instance, expected="application/json"))
-    return respond(request, problem("value_invalid", instance=instance, errors=map(_field_error, told)))
+    return respond(request, problem("value_invalid", instance=instance, errors=map(_field_error, errors)))
 
 
 async def _http(request: Request, e: HTTPException) -> Response:
@@ -225,7 +226,7 @@ async def _http(request: Request, e: HTTPException) -> Response:
     return respond(request, body, e.headers)
 
 
-async def _taken(request: Request, e: UniqueViolation) -> Response:
+async def _unique_violation(request: Request, e: UniqueViolation) -> Response:
     return respond(request, problem("taken", instance=request_id(request)))
 
 
@@ -238,7 +239,7 @@ async def _record_full(request: Request, e: RecordFull) -> Response:
 
 
 async def _unavailable(request: Request, e: Exception) -> Response:
-    log.warning("unavailable", trouble=repr(e))
+    log.warning("request refused with 503: the store is unavailable", error=repr(e))
     body = problem("unavailable", instance=request_id(request))
     return respond(request, body, {"Retry-After": str(RETRY_AFTER)})
 
@@ -246,13 +247,13 @@ async def _unavailable(request: Request, e: Exception) -> Response:
 async def _database(request: Request, e: PyMongoError) -> Response:
     if isinstance(e, ConnectionFailure) or e.timeout or e.has_error_label("RetryableWriteError"):
         return await _unavailable(request, e)
-    raise e  # our mistake, not the database's bad hour
+    raise e  # a bug, not an outage
 
 
 def _field_error(each: Mapping[str, Any]) -> dict[str, Any]:
-    """One of pydantic's errors, as ours; its message and the input stay here, since they may hold personal data."""
-    place = each["loc"][1:] if each["loc"] and each["loc"][0] in ("body", "query", "path", "header") else each["loc"]
-    field, context = ".".join(map(str, place)), each.get("ctx", {})
+    """Convert an error of pydantic, without its message and input, which may contain personal data."""
+    location = each["loc"][1:] if each["loc"] and each["loc"][0] in ("body", "query", "path", "header") else each["loc"]
+    field, context = ".".join(map(str, location)), each.get("ctx", {})
     if each["type"] in MESSAGES:  # from `checked`
         return error(field, each["type"], **context)
     if each["loc"] == ("body",):

@@ -11,54 +11,60 @@ from starlette.requests import Request
 
 from contracts.commands import Refused
 from observability import metrics
-from security.auth import PUBLIC, Unauthenticated, authorized_principal
+from security.auth import PUBLIC, Principal, Unauthenticated
+from web.authorization import authorized_principal
 
-BUCKETS_KEPT = 50_000  # the one used longest ago is forgotten first
+BUCKETS_KEPT = 50_000  # beyond that the least recently used is dropped
 
 
 class Buckets:
-    """Token buckets in the memory of one process, by name and by who asks. Machine time."""
+    """Token buckets in the memory of one process, by name and caller, in machine time."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic, kept: int = BUCKETS_KEPT) -> None:
         self.now, self.kept = now, kept
-        self.left: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()  # tokens, and when counted
+        self.buckets: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()  # tokens, and as of when
 
-    def take(self, name: str, who: str, per_minute: float, burst: float) -> float:
-        """Takes a token; returns 0, or the seconds until there will be one."""
+    def take(self, name: str, caller: str, per_minute: float, burst: float) -> float:
+        """Take a token and return 0, or return the seconds until there is one."""
         now = self.now()
-        tokens, counted = self.left.pop((name, who), (burst, now))
-        tokens = min(burst, tokens + (now - counted) * per_minute / 60)
+        tokens, as_of = self.buckets.pop((name, caller), (burst, now))
+        tokens = min(burst, tokens + (now - as_of) * per_minute / 60)
         wait = 0.0 if tokens >= 1 else (1 - tokens) * 60 / per_minute
-        self.left[name, who] = (tokens - 1 if tokens >= 1 else tokens), now
-        if len(self.left) > self.kept:
-            self.left.popitem(last=False)
+        self.buckets[name, caller] = (tokens - 1 if tokens >= 1 else tokens), now
+        if len(self.buckets) > self.kept:
+            self.buckets.popitem(last=False)
         return wait
 
 
 class Limit:
-    """How often one principal, or one address where nobody is signed in, may use what bears this name."""
+    """The dependency behind `limited`."""
 
     def __init__(self, name: str, per_minute: float, burst: float) -> None:
         self.name, self.per_minute, self.burst = name, per_minute, burst
 
     async def __call__(self, request: Request) -> None:
-        """Raises Refused("too_many_requests")."""
-        wait = request.app.state.buckets.take(self.name, await _who(request), self.per_minute, self.burst)
+        """Raise Refused: too_many_requests."""
+        try:
+            principal = await authorized_principal(request)
+        except Unauthenticated:
+            principal = None
+        caller = caller_of(request, principal)
+        wait = request.app.state.buckets.take(self.name, caller, self.per_minute, self.burst)
         if wait:
-            metrics.LIMITED.labels(request.app.state.settings.service, self.name).inc()
+            metrics.RATE_LIMITED.labels(request.app.state.settings.service, self.name).inc()
             raise Refused("too_many_requests", seconds=math.ceil(wait))
 
 
 def limited(name: str, per_minute: float, burst: float | None = None) -> Any:
-    """A dependency that limits a route; routes of one name share a bucket. `burst` is at once, else a minute's."""
+    """Return a dependency that limits requests of each caller.
+
+    Routes with the same name share a bucket. `burst` requests may come at once, by default those of a minute.
+    """
     return Depends(Limit(name, per_minute, per_minute if burst is None else burst))
 
 
-async def _who(request: Request) -> str:
-    try:
-        principal = await authorized_principal(request)
-        if PUBLIC not in principal.roles:
-            return principal.id
-    except Unauthenticated:
-        pass
+def caller_of(request: Request, principal: Principal | None) -> str:
+    """Return whom to count a request for: the principal who is signed in, else `@` and the client address."""
+    if principal is not None and PUBLIC not in principal.roles:
+        return principal.id
     return f"@{request.client.host if request.client else ''}"

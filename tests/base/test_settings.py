@@ -1,19 +1,19 @@
-"""A process starts only with settings that will do, and says which will not."""
+"""Settings: a process starts only with valid ones, and names those that are not."""
 
 from pathlib import Path
 
 import pytest
 
 from base.settings import Settings, load, table
-from registration.settings import KeySettings
+from registration.settings import RegistrationSettings
 
 STRONG = "7f3b1a9c5d2e8f4071b6c3a95e0d2f84"
 
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """What production is told."""
-    told = {
+    """The environment of a process in production."""
+    variables = {
         "SERVICE": "registration",
         "KAFKA": "kafka:9092",
         "MONGO": "mongodb://registration:secret-of-mongo@db/",
@@ -23,21 +23,21 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
         "MASTER_KEY": STRONG,
         "INDEX_KEY": STRONG,
     }
-    for name, value in told.items():
+    for name, value in variables.items():
         monkeypatch.setenv(f"PEYVAND_{name}", value)
     return monkeypatch
 
 
-def refused(capsys: pytest.CaptureFixture[str]) -> str:
-    """What the process says before it ends."""
-    with pytest.raises(SystemExit) as ended:
-        load(KeySettings)
-    assert ended.value.code == 2
+def error_of(capsys: pytest.CaptureFixture[str]) -> str:
+    """Return what a process prints that exits because of its settings."""
+    with pytest.raises(SystemExit) as exit:
+        load(RegistrationSettings)
+    assert exit.value.code == 2
     return capsys.readouterr().err
 
 
-def test_production_starts_with_all_that_it_needs() -> None:
-    settings = load(KeySettings)
+def test_production_starts_with_complete_settings() -> None:
+    settings = load(RegistrationSettings)
 
     assert settings.environment == "production" and not settings.development
     assert settings.jwks == Path("/etc/peyvand/jwks.json")
@@ -45,7 +45,7 @@ def test_production_starts_with_all_that_it_needs() -> None:
 
 @pytest.mark.parametrize("name", ["MASTER_KEY", "INDEX_KEY", "FINGERPRINT_KEY"])
 @pytest.mark.parametrize("value", [None, "", "development", "development-but-longer-than-32-characters", "short"])
-def test_a_missing_or_weak_secret_is_named(
+def test_missing_or_weak_secret_is_named(
     environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str | None
 ) -> None:
     if value is None:
@@ -53,26 +53,26 @@ def test_a_missing_or_weak_secret_is_named(
     else:
         environment.setenv(f"PEYVAND_{name}", value)
 
-    assert f"PEYVAND_{name} must" in refused(capsys)
+    assert f"PEYVAND_{name} must" in error_of(capsys)
 
 
-def test_development_needs_no_secret(environment: pytest.MonkeyPatch) -> None:
+def test_development_has_default_secrets(environment: pytest.MonkeyPatch) -> None:
     for name in ("MASTER_KEY", "INDEX_KEY", "FINGERPRINT_KEY"):
         environment.delenv(f"PEYVAND_{name}")
     environment.setenv("PEYVAND_ENVIRONMENT", "development")
 
-    assert load(KeySettings).master_key.get_secret_value() == "development"
+    assert load(RegistrationSettings).master_key.get_secret_value() == "development"
 
 
-def test_a_settable_clock_is_refused_outside_development(
+def test_settable_clock_is_refused_outside_development(
     environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     environment.setenv("PEYVAND_CLOCK", "/run/clock.json")
 
-    assert "PEYVAND_CLOCK" in refused(capsys)
+    assert "PEYVAND_CLOCK" in error_of(capsys)
 
     environment.setenv("PEYVAND_ENVIRONMENT", "development")
-    assert load(KeySettings).clock == Path("/run/clock.json")
+    assert load(RegistrationSettings).clock == Path("/run/clock.json")
 
 
 def test_every_missing_variable_is_named_at_once(
@@ -81,43 +81,44 @@ def test_every_missing_variable_is_named_at_once(
     for name in ("KAFKA", "MONGO", "JWKS"):
         environment.delenv(f"PEYVAND_{name}")
 
-    said = refused(capsys)
+    error = error_of(capsys)
 
-    assert all(f"PEYVAND_{name}: must be set" in said for name in ("KAFKA", "MONGO", "JWKS"))
+    assert all(f"PEYVAND_{name}: must be set" in error for name in ("KAFKA", "MONGO", "JWKS"))
 
 
-def test_a_typing_error_is_named_outside_development(
+def test_unknown_variable_is_named_outside_development(
     environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     environment.setenv("PEYVAND_LOG_LEVLE", "debug")
 
-    assert "PEYVAND_LOG_LEVLE" in refused(capsys)
+    assert "PEYVAND_LOG_LEVLE" in error_of(capsys)
 
     environment.setenv("PEYVAND_ENVIRONMENT", "development")
-    assert load(KeySettings)
+    assert load(RegistrationSettings)
 
 
-def test_no_secret_is_ever_shown(environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    settings = load(KeySettings)
+def test_secrets_are_never_shown(environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = load(RegistrationSettings)
     assert STRONG not in repr(settings) and "secret-of-mongo" not in repr(settings)
 
-    environment.setenv("PEYVAND_MASTER_KEY", "tooshort-but-mine")
+    environment.setenv("PEYVAND_MASTER_KEY", "too-short-secret")
     environment.setenv("PEYVAND_PORT", "many")
-    said = refused(capsys)
-    assert "tooshort-but-mine" not in said and "secret-of-mongo" not in said and "PEYVAND_PORT" in said
+    error = error_of(capsys)
+    assert "too-short-secret" not in error and "secret-of-mongo" not in error and "PEYVAND_PORT" in error
 
 
-def test_settings_never_change() -> None:
+def test_settings_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        load(KeySettings).port = 1
+        load(RegistrationSettings).port = 1
 
 
-def test_the_table_tells_every_setting() -> None:
-    lines = table(KeySettings).splitlines()
+def test_table_lists_every_setting() -> None:
+    lines = table(RegistrationSettings).splitlines()
 
-    assert len(lines) == 2 + len(KeySettings.model_fields)
+    assert len(lines) == 2 + len(RegistrationSettings.model_fields)
     assert all(
-        f"`PEYVAND_{name.upper()}`" in line for name, line in zip(KeySettings.model_fields, lines[2:], strict=True)
+        f"`PEYVAND_{name.upper()}`" in line
+        for name, line in zip(RegistrationSettings.model_fields, lines[2:], strict=True)
     )
     assert all(field.description for field in Settings.model_fields.values())
     assert "development" not in next(line for line in lines if "MASTER_KEY" in line).split("|")[2].replace(

@@ -1,4 +1,4 @@
-"""`python -m tests.bench NAME FILE [--quick]`: runs one benchmark and writes what it found, for `peyvand bench`."""
+"""`python -m tests.bench NAME FILE [--quick]`: run one benchmark and write its results, for `peyvand bench`."""
 
 import asyncio
 import sys
@@ -9,14 +9,14 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-from peyvand.local_cluster.workspace import here
+from peyvand.local_cluster.workspace import current_workspace
 
 
 def main(arguments: list[str]) -> int:
-    """Runs the benchmark in a folder that is gone afterwards, on the disk that a country would use."""
+    """Run the benchmark in a temporary folder, on the disk that a cluster would use."""
     name, to = arguments[:2]
     quick = "--quick" in arguments
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=here().parts, ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=current_workspace().installation, ignore_cleanup_errors=True) as folder:
         measured = uvloop.run(import_module(f"tests.bench.{name}").run(Path(folder), quick))
     Path(to).write_bytes(msgspec.json.encode(measured))
     return 0

@@ -1,18 +1,18 @@
-"""The real country with a small round in it, and a browser; one of each for all tests of pages."""
+"""The running platform with a small round, and a browser: one of each for all tests of pages."""
 
 from collections.abc import AsyncIterator
 
 import pytest_asyncio
 from playwright.async_api import Browser, async_playwright
 
-from tests.browser.small_round import Round, told
-from tests.browser.visitor import FLAGS, Visit, visiting
+from tests.browser.small_round import SmallRound, completed_round
+from tests.browser.visitor import FLAGS, Visitor, new_visitor
 from tests.support.system import RunningSystem
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser(chromium: str) -> AsyncIterator[Browser]:
-    """Chromium, headless."""
+    """Start Chromium, headless."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         yield browser
@@ -20,15 +20,15 @@ async def browser(chromium: str) -> AsyncIterator[Browser]:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def the_round(chromium: str, system: RunningSystem) -> AsyncIterator[Round]:
-    """A round in which somebody stands at every stage; nothing moves when a test begins."""
-    async with told(system) as round_:
-        yield round_
+async def small_round(chromium: str, system: RunningSystem) -> AsyncIterator[SmallRound]:
+    """Create a round with applicants at every stage, and wait until all its events are handled."""
+    async with completed_round(system) as completed:
+        yield completed
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def visit(browser: Browser, the_round: Round) -> AsyncIterator[Visit]:
-    """A visitor at a desk; whatever the browser complained of fails the test."""
-    async with visiting(browser, the_round.system.url) as visit:
-        yield visit
-        assert visit.noise == []
+async def visitor(browser: Browser, small_round: SmallRound) -> AsyncIterator[Visitor]:
+    """Open a page on a desktop screen; fail the test if the browser complains about anything."""
+    async with new_visitor(browser, small_round.system.url) as opened:
+        yield opened
+        assert opened.complaints == []

@@ -1,4 +1,4 @@
-"""The operators' page in a browser: quiet, whole, in both languages, and it renews itself until it is held."""
+"""The operations page in a browser: correct in both languages, and updated until it is held."""
 
 import asyncio
 from pathlib import Path
@@ -7,31 +7,31 @@ import pytest
 from playwright.async_api import Browser
 
 from peyvand.local_cluster.processes import listening, wait_until
-from tests.browser.test_every_page import LANGUAGES, whole
-from tests.browser.visitor import DESKTOP, TELEPHONE, visiting
+from tests.browser.pages import LANGUAGES, check_page
+from tests.browser.visitor import DESKTOP, TELEPHONE, new_visitor
 from tests.support.system import RunningSystem
 
 pytestmark = [pytest.mark.server, pytest.mark.web, pytest.mark.asyncio(loop_scope="session")]
 
 
-async def test_an_operator_sees_the_country(browser: Browser, system: RunningSystem, tmp_path: Path) -> None:
+async def test_the_page_updates_until_it_is_held(browser: Browser, system: RunningSystem, tmp_path: Path) -> None:
     up = await asyncio.to_thread(wait_until, lambda: listening(system.state.ports["operations"]), 60)
-    assert up, "it comes when the rest is up"
-    async with visiting(browser, system.url) as visit:
-        page = visit.page
-        await visit.go("/operations")
+    assert up, "the operations page does not start"
+    async with new_visitor(browser, system.url) as visitor:
+        page = visitor.page
+        await visitor.go("/operations")
         assert page.url.startswith(f"{system.url}/issuer/authorize")
         await page.locator("#role").select_option("operator")
         await page.locator("#name").fill("همکار شب")
-        await visit.press("ورود")
+        await visitor.press("ورود")
         assert page.url == f"{system.url}/operations"
         for lang in LANGUAGES:
-            await visit.go(f"/operations?lang={lang}")
+            await visitor.go(f"/operations?lang={lang}")
             assert await page.locator("tbody tr").count() >= 4 + 8
-            await visit.seen_as(TELEPHONE, "light")
+            await visitor.resize(TELEPHONE, "light")
             await page.screenshot(path=str(tmp_path / f"telephone-{lang}.png"), full_page=True)
-            await whole(visit, lang)
-        await visit.seen_as(DESKTOP, "light")
+            await check_page(visitor, lang)
+        await visitor.resize(DESKTOP, "light")
         await page.screenshot(path=str(tmp_path / "operations.png"), full_page=True)
         first = await page.locator(".asof time").get_attribute("datetime")
         for _ in range(40):
@@ -39,8 +39,8 @@ async def test_an_operator_sees_the_country(browser: Browser, system: RunningSys
                 break
             await page.wait_for_timeout(500)
         assert await page.locator(".asof time").get_attribute("datetime") != first
-        await visit.follow(page.locator("#hold"))
+        await visitor.follow(page.locator("#hold"))
         held = await page.locator(".asof time").get_attribute("datetime")
         await page.wait_for_timeout(6_500)
         assert await page.locator(".asof time").get_attribute("datetime") == held
-        assert visit.noise == []
+        assert visitor.complaints == []

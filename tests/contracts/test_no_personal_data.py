@@ -1,5 +1,5 @@
-"""No event can say who somebody is: every field is a closed vocabulary, a narrow pattern, a small number, or a day of
-the programme."""
+"""No event can hold personal data: every field is a closed vocabulary, a narrow pattern, a small number, or a date
+that the programme sets."""
 
 import re
 from datetime import date, datetime
@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from contracts.events import TYPES, ApplicantEvent, Event
-from contracts.events.words import ProgrammeDay
+from contracts.events.fields import ProgrammeDay
 from contracts.schemas import Schema, data_schema, schemas
 
-# What a person could be known by, in the forms it would be written in.
+# Data that identifies a person, in the forms in which it could be written.
 PERSONAL = {
     "national ID": ["9990000018", "۹۹۹۰۰۰۰۰۱۸", "999-000001-8", "999000001", "999****018"],
     "mobile": ["+989123456789", "09123456789", "۰۹۱۲۳۴۵۶۷۸۹", "9123456789"],
@@ -22,66 +22,68 @@ PERSONAL = {
     "hash": ["5d41402abc4b2a76b9719d911017c592", "v1:" + "5d" * 32, "5d" * 32, "5d" * 20],
     "contact": ["zahra@example.ir", "https://example.ir/zahra"],
 }
-LEAST_NATIONAL_ID = 10_000_000  # as a number: no place has the prefix 000
-ENVELOPE_OF_ITS_OWN = {"data", "id", "previous", "traceparent"}  # made of the rest, or of machines' bytes
+LEAST_NATIONAL_ID = 10_000_000  # as a number: the prefix 000 is not issued
+DERIVED = {"data", "id", "previous", "traceparent"}  # checked elsewhere, derived from the others, or random
 
 
-def tells(schema: Schema, at: str = "data") -> list[str]:
-    """The fields that could say something personal, and why."""
+def personal_fields(schema: Schema, path: str = "data") -> list[str]:
+    """List the fields that could hold personal data, and why."""
     if "const" in schema:
         return []
     kind = schema.get("type")
     if kind == "object":
-        return [told for name, inner in schema["properties"].items() for told in tells(inner, f"{at}.{name}")]
+        return [
+            found for name, inner in schema["properties"].items() for found in personal_fields(inner, f"{path}.{name}")
+        ]
     if kind == "array":
-        return tells(schema["items"], f"{at}[]")
+        return personal_fields(schema["items"], f"{path}[]")
     if kind == "boolean":
         return []
     if kind == "integer":
         fits = schema.get("maximum", LEAST_NATIONAL_ID) < LEAST_NATIONAL_ID
-        return [] if fits else [f"{at}: a number that could be somebody's"]
+        return [] if fits else [f"{path}: a number that could be a national ID"]
     if kind == "string" and "enum" in schema:
         known = {each for forms in PERSONAL.values() for each in forms}
-        return [f"{at}: {code} is personal" for code in schema["enum"] if code in known]
+        return [f"{path}: {code} is personal" for code in schema["enum"] if code in known]
     if kind == "string" and "pattern" in schema:
         return [
-            f"{at}: could hold a {what}"
+            f"{path}: could hold a {what}"
             for what, forms in PERSONAL.items()
             if any(re.search(schema["pattern"], form) for form in forms)
         ]
-    if kind == "string" and schema.get("x-of") == "programme":
+    if kind == "string" and schema.get("x-set-by") == "programme":
         return []
-    return [f"{at}: free text, or a day out of somebody's life"]
+    return [f"{path}: free text, or a date that the programme does not set"]
 
 
 @pytest.mark.parametrize("event", TYPES.values(), ids=TYPES)
-def test_no_event_can_tell_who_somebody_is(event: type[Event]) -> None:
-    assert tells(data_schema(event)) == []
+def test_no_event_can_hold_personal_data(event: type[Event]) -> None:
+    assert personal_fields(data_schema(event)) == []
 
 
 @pytest.mark.parametrize("name", TYPES)
-def test_neither_can_the_context(name: str) -> None:
+def test_no_context_can_hold_personal_data(name: str) -> None:
     attributes = schemas()[name]["properties"]
-    of_the_programme = {"time", "recorded", "sequence"}
-    told = [
+    set_by_programme = {"time", "recorded", "sequence"}
+    found = [
         each
         for attribute, schema in attributes.items()
-        if attribute not in ENVELOPE_OF_ITS_OWN | of_the_programme
-        for each in tells(schema, attribute)
+        if attribute not in DERIVED | set_by_programme
+        for each in personal_fields(schema, attribute)
     ]
-    assert told == []
+    assert found == []
 
 
 @pytest.mark.parametrize("event", TYPES.values(), ids=TYPES)
-def test_a_handful_of_fields_each(event: type[Event]) -> None:
+def test_every_event_has_few_fields_a_docstring_and_a_versioned_type(event: type[Event]) -> None:
     own = set(event.__struct_fields__) - set(ApplicantEvent.__struct_fields__)
     assert len(own) <= 8
     assert event.__doc__ and event.TYPE.startswith("ir.peyvand.") and event.TYPE.endswith(".v1")
 
 
 def _with(**field: Any) -> Schema:
-    made: Any = msgspec.defstruct("Canary", list(field.items()), bases=(ApplicantEvent,), kw_only=True)
-    return data_schema(made)
+    event: Any = msgspec.defstruct("Canary", list(field.items()), bases=(ApplicantEvent,), kw_only=True)
+    return data_schema(event)
 
 
 @pytest.mark.parametrize(
@@ -99,20 +101,20 @@ def _with(**field: Any) -> Schema:
     ],
     ids=str,
 )
-def test_the_guard_bites(field: dict[str, Any]) -> None:
+def test_a_field_that_could_hold_personal_data_is_noticed(field: dict[str, Any]) -> None:
     try:
-        told = tells(_with(**field))
+        found = personal_fields(_with(**field))
     except (KeyError, TypeError):
-        told = ["not even a schema"]
-    assert told
+        found = ["no schema can be generated"]
+    assert found
 
 
 @pytest.mark.parametrize(
     "pattern", [r"^\d+$", r"^[a-z]+$", r"^[0-9a-f]{32}$", r"^\+98", r"^.{0,200}$", r"^\d{4}-\d\d-\d\d$"]
 )
 def test_a_wide_pattern_is_noticed(pattern: str) -> None:
-    assert tells({"type": "string", "pattern": pattern})
+    assert personal_fields({"type": "string", "pattern": pattern})
 
 
-def test_a_day_of_the_programme_is_allowed() -> None:
-    assert tells(_with(due=ProgrammeDay)) == []
+def test_a_date_set_by_the_programme_is_allowed() -> None:
+    assert personal_fields(_with(due=ProgrammeDay)) == []

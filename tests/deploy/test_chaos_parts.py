@@ -1,4 +1,4 @@
-"""The storm's own parts: the faults of a seed, the check that must bite, and the bad network."""
+"""Components of chaos: the schedule of a seed, the verification, and the faulty proxy."""
 
 import asyncio
 import json
@@ -6,66 +6,66 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from peyvand.chaos.check import holes, lost, twice, untold
-from peyvand.chaos.faults import ACTS, LINK_ACTS, LINKS, PARTS, schedule
-from peyvand.chaos.proxy import Link
-from peyvand.commands.events import Heard
+from peyvand.chaos.check import duplicates, log_defects, lost, missing_acts
+from peyvand.chaos.faults import NETWORK_FAULTS, PROCESS_FAULTS, PROXIED, SERVERS, schedule
+from peyvand.chaos.proxy import FaultyProxy
+from peyvand.commands.events import LogEntry
 
 
 def event(sequence: int, kind: str = "registered", more: str = "") -> bytes:
-    """What registration says."""
+    """Return an event of registration about the subject a."""
     type_ = f"ir.peyvand.registration.applicant.{kind}.v1"
-    told = {"source": "registration", "subject": "a", "sequence": sequence, "type": type_, "more": more}
-    return json.dumps(told).encode()
+    content = {"source": "registration", "subject": "a", "sequence": sequence, "type": type_, "more": more}
+    return json.dumps(content).encode()
 
 
-def log(*said: bytes) -> list[Heard]:
-    """These, as they lie in the log."""
-    return [Heard("peyvand.registration", 0, n, raw, None) for n, raw in enumerate(said)]
+def log(*events: bytes) -> list[LogEntry]:
+    """Return these events as records of the log."""
+    return [LogEntry("peyvand.registration", 0, n, raw, None) for n, raw in enumerate(events)]
 
 
-def kept(*said: bytes) -> dict[str, dict[str, list[bytes]]]:
-    """The store of registration that emitted these about one subject."""
-    return {"registration": {"a": list(said)}}
+def stored(*events: bytes) -> dict[str, dict[str, list[bytes]]]:
+    """Return the stores after registration has emitted these events about the subject a."""
+    return {"registration": {"a": list(events)}}
 
 
-def test_a_seed_gives_the_same_faults() -> None:
+def test_a_seed_determines_the_faults() -> None:
     assert schedule(7, 50, 2) == schedule(7, 50, 2) != schedule(8, 50, 2)
 
 
-def test_a_storm_of_two_hundred_knows_every_fault_of_every_target() -> None:
-    found = {(each.target, each.act) for each in schedule(7, 200, 2)}
-    assert {(part, act) for part in PARTS for act in ACTS} <= found
-    assert {(f"to {link}", act) for link in LINKS for act in LINK_ACTS} <= found
-    assert {("reporting-worker-2", act) for act in ACTS} <= found
+def test_two_hundred_faults_cover_every_kind_on_every_target() -> None:
+    drawn = {(each.target, each.kind) for each in schedule(7, 200, 2)}
+    assert {(server, kind) for server in SERVERS for kind in PROCESS_FAULTS} <= drawn
+    assert {(f"to {name}", kind) for name in PROXIED for kind in NETWORK_FAULTS} <= drawn
+    assert {("reporting-worker-2", kind) for kind in PROCESS_FAULTS} <= drawn
 
 
-def test_a_lost_application_is_noticed() -> None:
+def test_a_lost_application_is_detected() -> None:
     assert lost(["a", "b"], ["a"]) == ["b"]
 
 
-def test_one_that_is_counted_twice_is_noticed() -> None:
-    assert twice(kept(event(1), event(2, "admitted"))) == []
-    assert twice(kept(event(1), event(2))) == ["a: applicant.registered"]
+def test_a_duplicate_registration_is_detected() -> None:
+    assert duplicates(stored(event(1), event(2, "admitted"))) == []
+    assert duplicates(stored(event(1), event(2))) == ["a: applicant.registered"]
 
 
-def test_an_officers_act_that_is_lost_or_done_twice_is_noticed() -> None:
-    """Decided, answered with it, and the record does not say so; or says so twice."""
+def test_a_lost_or_duplicate_act_of_an_officer_is_detected() -> None:
+    """A decision was acknowledged, and the record has no event of it, or two."""
     once = json.dumps({"type": "ir.peyvand.screening.case.decided.v1"}).encode()
     acts = {("a", "case.decided")}
-    assert untold(acts, {"screening": {"a": [once]}}) == [] == twice({"screening": {"a": [once]}})
-    assert untold(acts, {"screening": {"a": [], "b": [once]}}) == ["a: case.decided"]
-    assert twice({"screening": {"a": [once, once]}}) == ["a: case.decided"]
+    assert missing_acts(acts, {"screening": {"a": [once]}}) == [] == duplicates({"screening": {"a": [once]}})
+    assert missing_acts(acts, {"screening": {"a": [], "b": [once]}}) == ["a: case.decided"]
+    assert duplicates({"screening": {"a": [once, once]}}) == ["a: case.decided"]
 
 
-def test_a_whole_log_has_no_holes() -> None:
-    """Repeats are allowed, and what comes again after later ones."""
+def test_a_complete_log_has_no_defects() -> None:
+    """Repeated events are allowed, also after later ones."""
     one, two = event(1), event(2)
-    assert holes(log(one, two, one, two), kept(one, two)) == []
+    assert log_defects(log(one, two, one, two), stored(one, two)) == []
 
 
 @pytest.mark.parametrize(
-    ("said", "stored"),
+    ("published", "emitted"),
     [
         ([event(2)], [event(1), event(2)]),
         ([event(2), event(1)], [event(1), event(2)]),
@@ -74,74 +74,74 @@ def test_a_whole_log_has_no_holes() -> None:
         ([event(1), event(1, more="another")], [event(1)]),
         ([], [event(1)]),
     ],
-    ids=["missing", "disordered", "never sent", "never emitted", "another under its number", "nothing sent"],
+    ids=["missing", "disordered", "never sent", "never emitted", "another event under its sequence", "nothing sent"],
 )
-def test_a_wrong_log_is_noticed(said: list[bytes], stored: list[bytes]) -> None:
-    assert holes(log(*said), kept(*stored))
+def test_a_defect_of_the_log_is_detected(published: list[bytes], emitted: list[bytes]) -> None:
+    assert log_defects(log(*published), stored(*emitted))
 
 
 @pytest.fixture
-async def link() -> AsyncIterator[Link]:
-    """The way to somebody who says everything again."""
+async def proxy() -> AsyncIterator[FaultyProxy]:
+    """Yield a proxy before an echo server."""
 
-    async def again(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(1_000):
             writer.write(data)
         writer.close()
 
-    server = await asyncio.start_server(again, "127.0.0.1", 0)
-    link = Link("echo", lambda: int(server.sockets[0].getsockname()[1]))
-    await link.start()
-    yield link
-    await link.stop()
+    server = await asyncio.start_server(echo, "127.0.0.1", 0)
+    proxy = FaultyProxy("echo", lambda: int(server.sockets[0].getsockname()[1]))
+    await proxy.start()
+    yield proxy
+    await proxy.stop()
     server.close()
 
 
-async def said_again(link: Link) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A connection that works."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", link.port)
+async def connected(proxy: FaultyProxy) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Return a connection that has transferred data."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
     writer.write(b"hello")
     assert await asyncio.wait_for(reader.read(10), 5) == b"hello"
     return reader, writer
 
 
-async def test_a_held_way_lets_nothing_through_and_loses_nothing(link: Link) -> None:
-    reader, writer = await said_again(link)
-    held = asyncio.create_task(link.hold(0.3))
+async def test_a_blackhole_delays_data_and_loses_none(proxy: FaultyProxy) -> None:
+    reader, writer = await connected(proxy)
+    blackhole = asyncio.create_task(proxy.blackhole(0.3))
     await asyncio.sleep(0)
     writer.write(b"now")
-    heard = asyncio.create_task(reader.read(10))
+    received = asyncio.create_task(reader.read(10))
     await asyncio.sleep(0.15)
-    assert not heard.done()
-    await held
-    assert await asyncio.wait_for(heard, 5) == b"now"
+    assert not received.done()
+    await blackhole
+    assert await asyncio.wait_for(received, 5) == b"now"
     writer.close()
 
 
-async def test_a_reset_way_says_so(link: Link) -> None:
-    reader, _ = await said_again(link)
-    link.reset()
+async def test_a_reset_closes_the_connection_with_an_error(proxy: FaultyProxy) -> None:
+    reader, _ = await connected(proxy)
+    proxy.reset()
     with pytest.raises(ConnectionResetError):
         await asyncio.wait_for(reader.read(10), 5)
 
 
-async def test_a_half_open_way_stays_silent_for_ever_and_a_new_one_works(link: Link) -> None:
-    reader, writer = await said_again(link)
-    link.forget()
-    writer.write(b"anybody")
+async def test_a_half_open_connection_transfers_nothing_and_a_new_one_works(proxy: FaultyProxy) -> None:
+    reader, writer = await connected(proxy)
+    proxy.half_open()
+    writer.write(b"lost")
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(reader.read(10), 0.3)
-    (await said_again(link))[1].close()
+    (await connected(proxy))[1].close()
     writer.close()
 
 
-async def test_a_slow_way_takes_its_time(link: Link) -> None:
-    reader, writer = await said_again(link)
-    slow = asyncio.create_task(link.slow(1.0, 0.2))
+async def test_a_slow_network_delays_data(proxy: FaultyProxy) -> None:
+    reader, writer = await connected(proxy)
+    slow = asyncio.create_task(proxy.slow(1.0, 0.2))
     await asyncio.sleep(0)
     writer.write(b"now")
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(asyncio.shield(heard := asyncio.create_task(reader.read(10))), 0.1)
-    assert await asyncio.wait_for(heard, 5) == b"now"
+        await asyncio.wait_for(asyncio.shield(received := asyncio.create_task(reader.read(10))), 0.1)
+    assert await asyncio.wait_for(received, 5) == b"now"
     slow.cancel()
     writer.close()

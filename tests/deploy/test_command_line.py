@@ -1,4 +1,4 @@
-"""The command line: does each verb ask the right thing, end honestly, and say what to do?"""
+"""The command line: requests, exit codes and error messages of each verb."""
 
 import json
 import threading
@@ -11,7 +11,6 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from peyvand.commands import applications, main
-from peyvand.endpoints import Trouble
 
 TABLE = {
     "table": "composite",
@@ -25,25 +24,25 @@ TABLE = {
 Reply = tuple[int, Any]
 
 
-class RunningSystem:
-    """A public address that answers as told, and remembers what it was asked."""
+class StubServer:
+    """A public address with prepared responses, which records the requests."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, str, dict[str, str], bytes]] = []
+        self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
         self.replies: dict[str, list[Reply]] = {
             "/issuer/token": [(200, {"access_token": "t0ken"})],
             "/v1/ranking": [(200, TABLE)],
             "/v1/ranking.csv": [(200, b"rank,province\n1,IR-20\n")],
         }
-        system = self
+        server = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                system.asked.append((self.command, self.path, dict(self.headers), body))
-                replies = system.replies.get(urlsplit(self.path).path, [(404, {"detail": "there is no such thing"})])
-                status, said = replies.pop(0) if len(replies) > 1 else replies[0]
-                raw = said if isinstance(said, bytes) else json.dumps(said).encode()
+                server.requests.append((self.command, self.path, dict(self.headers), body))
+                replies = server.replies.get(urlsplit(self.path).path, [(404, {"detail": "not found"})])
+                status, content = replies.pop(0) if len(replies) > 1 else replies[0]
+                raw = content if isinstance(content, bytes) else json.dumps(content).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(raw)))
                 self.end_headers()
@@ -58,19 +57,19 @@ class RunningSystem:
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
 
     def to(self, path: str) -> list[tuple[str, str, dict[str, str], bytes]]:
-        return [each for each in self.asked if urlsplit(each[1]).path == path]
+        return [each for each in self.requests if urlsplit(each[1]).path == path]
 
 
 @pytest.fixture
-def system(monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningSystem]:
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[StubServer]:
     monkeypatch.delenv("PEYVAND_TOKEN", raising=False)
-    system = RunningSystem()
-    thread = threading.Thread(target=system.server.serve_forever, kwargs={"poll_interval": 0.01})
+    server = StubServer()
+    thread = threading.Thread(target=server.server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    yield system
-    system.server.shutdown()
+    yield server
+    server.server.shutdown()
     thread.join()
-    system.server.server_close()
+    server.server.server_close()
 
 
 Run = Callable[..., tuple[int, str, str]]
@@ -80,21 +79,21 @@ Run = Callable[..., tuple[int, str, str]]
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
     def ran(*arguments: str) -> tuple[int, str, str]:
         code = main.main(arguments)
-        said = capsys.readouterr()
-        return code, said.out, said.err
+        output = capsys.readouterr()
+        return code, output.out, output.err
 
     return ran
 
 
 @pytest.fixture
-def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A clone in which nothing runs."""
+def no_platform(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Use a clone in which no platform runs."""
     monkeypatch.setenv("PEYVAND_HOME", str(tmp_path))
     for name in ("PEYVAND_RUN", "PEYVAND_PUBLIC_URL", "PEYVAND_KAFKA", "PEYVAND_MONGO"):
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.mark.usefixtures("nowhere")
+@pytest.mark.usefixtures("no_platform")
 @pytest.mark.parametrize(
     "verb",
     [
@@ -108,15 +107,15 @@ def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ["simulate"],
     ],
 )
-def test_without_a_country_every_verb_says_how_to_start_one(run: Run, verb: list[str]) -> None:
+def test_without_a_platform_every_verb_prints_how_to_start_one(run: Run, verb: list[str]) -> None:
     code, out, err = run(*verb)
     assert (code, out) == (1, "") and "make up" in err
     code, out, err = run(*verb, "--json")
-    assert (code, err) == (1, "") and "make up" in json.loads(out)["then"]
+    assert (code, err) == (1, "") and "make up" in json.loads(out)["hint"]
 
 
 @pytest.mark.parametrize("verb", [["nonsense"], ["events", "tail", "--from", "middle"], ["quota", "show"], ["token"]])
-def test_what_is_asked_the_wrong_way_ends_with_2(run: Run, verb: list[str]) -> None:
+def test_wrong_usage_exits_with_2(run: Run, verb: list[str]) -> None:
     assert run(*verb)[0] == 2
 
 
@@ -127,51 +126,51 @@ def test_help_names_every_verb(run: Run) -> None:
         assert f" {verb} " in out
 
 
-def test_a_token_is_printed_alone_so_that_a_script_can_take_it(run: Run, system: RunningSystem) -> None:
-    code, out, _ = run("token", "--role", "screener", "--province", "IR-20", "--url", system.url)
+def test_a_token_is_printed_alone(run: Run, server: StubServer) -> None:
+    code, out, _ = run("token", "--role", "screener", "--province", "IR-20", "--url", server.url)
     assert (code, out) == (0, "t0ken\n")
-    form = parse_qs(system.asked[0][3].decode())
+    form = parse_qs(server.requests[0][3].decode())
     assert form == {"grant_type": ["client_credentials"], "role": ["screener"], "province": ["IR-20"]}
 
 
-def test_what_the_issuer_refuses_is_told_in_its_words(run: Run, system: RunningSystem) -> None:
-    system.replies["/issuer/token"] = [(400, {"error": "invalid_request", "error_description": "no role 'root'"})]
-    code, _, err = run("token", "--role", "root", "--url", system.url)
+def test_a_refusal_of_the_issuer_is_printed(run: Run, server: StubServer) -> None:
+    server.replies["/issuer/token"] = [(400, {"error": "invalid_request", "error_description": "no role 'root'"})]
+    code, _, err = run("token", "--role", "root", "--url", server.url)
     assert code == 1 and "no role 'root'" in err
 
 
-def test_a_token_of_ones_own_goes_before_the_issuer(
-    run: Run, system: RunningSystem, monkeypatch: pytest.MonkeyPatch
+def test_peyvand_token_takes_precedence_over_the_issuer(
+    run: Run, server: StubServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PEYVAND_TOKEN", "mine")
-    system.replies["/registration/v1/rounds/1404/quotas"] = [(200, {"items": []})]
-    code, out, err = run("quota", "show", "--round", "1404", "--url", system.url)
-    assert code == 0 and system.asked[0][2]["Authorization"] == "Bearer mine"
-    assert "mine" not in out + err and not system.to("/issuer/token")
+    server.replies["/registration/v1/rounds/1404/quotas"] = [(200, {"items": []})]
+    code, out, err = run("quota", "show", "--round", "1404", "--url", server.url)
+    assert code == 0 and server.requests[0][2]["Authorization"] == "Bearer mine"
+    assert "mine" not in out + err and not server.to("/issuer/token")
 
 
-def test_the_ranking_is_shown_with_what_it_is_made_of(run: Run, system: RunningSystem) -> None:
-    code, out, _ = run("ranking", "show", "--url", system.url)
+def test_the_ranking_is_shown_with_its_counts(run: Run, server: StubServer) -> None:
+    code, out, _ = run("ranking", "show", "--url", server.url)
     assert code == 0
     assert all(word in out for word in ("Semnan", "52.22", "1,300", "3,021", "12,345 events"))
-    code, out, _ = run("ranking", "show", "--table", "2", "--json", "--url", system.url)
-    assert json.loads(out) == TABLE and system.asked[-1][1] == "/v1/ranking?table=2"
+    code, out, _ = run("ranking", "show", "--table", "2", "--json", "--url", server.url)
+    assert json.loads(out) == TABLE and server.requests[-1][1] == "/v1/ranking?table=2"
 
 
-def test_a_table_that_is_not_there_is_not_asked_for(run: Run, system: RunningSystem) -> None:
-    code, _, err = run("ranking", "show", "--table", "9", "--url", system.url)
-    assert code == 1 and "composite, 1, 2, 3" in err and not system.asked
+def test_an_unknown_table_is_not_requested(run: Run, server: StubServer) -> None:
+    code, _, err = run("ranking", "show", "--table", "9", "--url", server.url)
+    assert code == 1 and "composite, 1, 2, 3" in err and not server.requests
 
 
-def test_the_four_tables_are_written_as_they_come(run: Run, system: RunningSystem, tmp_path: Path) -> None:
-    code, out, _ = run("ranking", "export", "--to", str(tmp_path / "out"), "--json", "--url", system.url)
+def test_the_four_tables_are_written_as_received(run: Run, server: StubServer, tmp_path: Path) -> None:
+    code, out, _ = run("ranking", "export", "--to", str(tmp_path / "out"), "--json", "--url", server.url)
     files = [Path(each) for each in json.loads(out)]
     assert code == 0 and [each.name for each in files] == [f"ranking-{t}.csv" for t in ("composite", "1", "2", "3")]
     assert files[0].read_bytes() == b"rank,province\n1,IR-20\n"
     assert sorted((tmp_path / "out").iterdir()) == sorted(files)
 
 
-def test_an_address_where_nobody_is_says_so(run: Run) -> None:
+def test_an_unreachable_or_invalid_address_is_reported(run: Run) -> None:
     code, _, err = run("ranking", "show", "--url", "http://127.0.0.1:9")
     assert code == 1 and "does not answer" in err
     code, _, err = run("ranking", "show", "--url", "file:///etc/passwd")
@@ -181,37 +180,35 @@ def test_an_address_where_nobody_is_says_so(run: Run) -> None:
 # Quotas
 
 
-def test_a_quota_file_is_sent_whole_and_may_be_given_again_after_another(
-    run: Run, system: RunningSystem, tmp_path: Path
-) -> None:
+def test_each_import_of_a_quota_file_has_its_own_key(run: Run, server: StubServer, tmp_path: Path) -> None:
     file = tmp_path / "quotas.csv"
     file.write_text("province,name_fa,quota\nIR-20,سمنان,1300\n", "utf-8")
-    system.replies["/registration/v1/rounds/1404/quotas/import"] = [(200, {"set": 1})]
+    server.replies["/registration/v1/rounds/1404/quotas/import"] = [(200, {"set": 1})]
     for _ in range(2):
-        code, out, _ = run("quota", "import", str(file), "--round", "1404", "--url", system.url)
+        code, out, _ = run("quota", "import", str(file), "--round", "1404", "--url", server.url)
         assert code == 0 and "1 set" in out
-    first, second = system.to("/registration/v1/rounds/1404/quotas/import")
+    first, second = server.to("/registration/v1/rounds/1404/quotas/import")
     assert first[3] == file.read_bytes() and first[2]["Content-Type"] == "text/csv"
     assert first[2]["Idempotency-Key"] != second[2]["Idempotency-Key"]
-    assert parse_qs(system.asked[0][3].decode())["role"] == ["ministry_admin"]
+    assert parse_qs(server.requests[0][3].decode())["role"] == ["ministry_admin"]
 
 
-def test_a_refused_row_is_named_with_its_reason(run: Run, system: RunningSystem, tmp_path: Path) -> None:
+def test_a_refused_row_is_printed_with_its_reason(run: Run, server: StubServer, tmp_path: Path) -> None:
     file = tmp_path / "quotas.csv"
     file.write_text("province,name_fa,quota\nIR-20,لرستان,1300\n", "utf-8")
     problem = {
         "detail": "rows are refused",
         "errors": [{"row": 2, "field": "name_fa", "code": "province_name_mismatch", "detail": "IR-20 is Semnan"}],
     }
-    system.replies["/registration/v1/rounds/1404/quotas/import"] = [(422, problem)]
-    code, _, err = run("quota", "import", str(file), "--round", "1404", "--url", system.url)
+    server.replies["/registration/v1/rounds/1404/quotas/import"] = [(422, problem)]
+    code, _, err = run("quota", "import", str(file), "--round", "1404", "--url", server.url)
     assert code == 1 and "row 2, name_fa: IR-20 is Semnan" in err and "nothing was stored" in err
 
 
-def test_the_seats_are_shown_by_province(run: Run, system: RunningSystem) -> None:
+def test_seats_are_shown_by_province(run: Run, server: StubServer) -> None:
     item = {"province": "IR-20", "quota": 1300, "available": 3, "held": 0, "admitted": 1297, "waiting": 210}
-    system.replies["/registration/v1/rounds/1404/quotas"] = [(200, {"items": [item]})]
-    code, out, _ = run("quota", "show", "--round", "1404", "--url", system.url)
+    server.replies["/registration/v1/rounds/1404/quotas"] = [(200, {"items": [item]})]
+    code, out, _ = run("quota", "show", "--round", "1404", "--url", server.url)
     assert code == 0 and all(word in out for word in ("Semnan", "1,300", "1,297", "210"))
 
 
@@ -236,14 +233,14 @@ GOOD = {
 def _file(folder: Path, *changes: dict[str, str], columns: tuple[str, ...] = applications.COLUMNS) -> Path:
     from contracts.codes import SEXES, WORK_MODES
 
-    sound = {**GOOD, "sex": next(iter(SEXES)), "work_mode": next(iter(WORK_MODES)), "consent": "1404-1"}
-    lines = [",".join(columns), *(",".join({**sound, **change}[name] for name in columns) for change in changes)]
+    valid = {**GOOD, "sex": next(iter(SEXES)), "work_mode": next(iter(WORK_MODES)), "consent": "1404-1"}
+    lines = [",".join(columns), *(",".join({**valid, **change}[name] for name in columns) for change in changes)]
     path = folder / "applications.csv"
     path.write_text("\ufeff" + "\r\n".join(lines) + "\r\n", "utf-8")
     return path
 
 
-def test_a_rehearsal_finds_every_fault_and_sends_nothing(run: Run, system: RunningSystem, tmp_path: Path) -> None:
+def test_a_dry_run_finds_every_fault_and_sends_nothing(run: Run, server: StubServer, tmp_path: Path) -> None:
     file = _file(
         tmp_path,
         {},
@@ -253,21 +250,21 @@ def test_a_rehearsal_finds_every_fault_and_sends_nothing(run: Run, system: Runni
         {"national_id": "9991234561", "birth_date": "1403-01-01", "province": "IR-31"},
     )
     code, out, _ = run("import", "applications", str(file), "--round", "1404", "--dry-run", "--json")
-    told = json.loads(out)
-    assert code == 1 and told["rows"] == 5 and not system.asked
-    assert [(each["row"], each["field"]) for each in told["faults"]] == [
+    checked = json.loads(out)
+    assert code == 1 and checked["rows"] == 5 and not server.requests
+    assert [(each["row"], each["field"]) for each in checked["faults"]] == [
         (3, "national_id"),
         (4, "national_id"),
         *[(5, name) for name in ("sex", "mobile", "county", "field", "consent")],
         *[(6, name) for name in ("birth_date", "province", "county")],
     ]
-    assert told["faults"][1]["code"] == "named_twice"
+    assert checked["faults"][1]["code"] == "named_twice"
     assert "9990000019" not in out
     code, out, _ = run("import", "applications", str(file), "--round", "1404", "--dry-run")
     assert code == 1 and "row 3, national_id:" in out and "5 rows, 4 with a fault; nothing was sent" in out
 
 
-def test_a_sound_file_passes_the_rehearsal_whichever_name_its_consent_has(run: Run, tmp_path: Path) -> None:
+def test_a_valid_file_passes_with_either_name_of_the_consent_column(run: Run, tmp_path: Path) -> None:
     file = _file(tmp_path, {})
     for _ in range(2):
         code, out, _ = run("import", "applications", str(file), "--round", "1404", "--dry-run")
@@ -275,7 +272,7 @@ def test_a_sound_file_passes_the_rehearsal_whichever_name_its_consent_has(run: R
         file.write_text(file.read_text("utf-8").replace("consent", "consent_version"), "utf-8")
 
 
-def test_what_is_no_such_table_is_refused_with_the_header_it_needs(run: Run, tmp_path: Path) -> None:
+def test_a_wrong_table_is_refused_with_the_expected_header(run: Run, tmp_path: Path) -> None:
     file = _file(tmp_path, {}, columns=("national_id", "mobile"))
     code, _, err = run("import", "applications", str(file), "--round", "1404", "--dry-run")
     assert code == 1 and "birth_date" in err and "the header is national_id,birth_date" in err
@@ -287,40 +284,34 @@ def test_what_is_no_such_table_is_refused_with_the_header_it_needs(run: Run, tmp
     assert code == 1 and "UTF-8" in err
 
 
-def test_where_the_answer_is_lost_the_same_key_goes_again(
-    run: Run, system: RunningSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_lost_response_is_requested_again_with_the_same_key(
+    run: Run, server: StubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(applications, "sleep", lambda _: None)
-    system.replies[IMPORT] = [
+    server.replies[IMPORT] = [
         (502, {"detail": "The answer broke off"}),
         (503, {"detail": "away"}),
         (200, {"rows": 1, "registered": 1, "repeated": 0, "refused": []}),
     ]
     file = str(_file(tmp_path, {}))
-    code, out, _ = run("import", "applications", file, "--round", "1404", "--province", "IR-20", "--url", system.url)
+    code, out, _ = run("import", "applications", file, "--round", "1404", "--province", "IR-20", "--url", server.url)
     assert code == 0 and "1 registered" in out
-    assert len({each[2]["Idempotency-Key"] for each in system.to(IMPORT)}) == 1 and len(system.to(IMPORT)) == 3
-    form = parse_qs(system.asked[0][3].decode())
+    assert len({each[2]["Idempotency-Key"] for each in server.to(IMPORT)}) == 1 and len(server.to(IMPORT)) == 3
+    form = parse_qs(server.requests[0][3].decode())
     assert (form["role"], form["province"]) == (["manager"], ["IR-20"])
 
 
-def test_a_country_that_stays_away_ends_it_with_what_to_do(
-    run: Run, system: RunningSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_retries_end_with_a_hint(run: Run, server: StubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(applications, "sleep", lambda _: None)
-    system.replies[IMPORT] = [(502, {"detail": "The answer broke off"})]
+    server.replies[IMPORT] = [(502, {"detail": "The answer broke off"})]
     file = str(_file(tmp_path, {}))
-    code, _, err = run("import", "applications", file, "--round", "1404", "--url", system.url)
-    assert code == 1 and "it is not done twice" in err and len(system.to(IMPORT)) == applications.ATTEMPTS
+    code, _, err = run("import", "applications", file, "--round", "1404", "--url", server.url)
+    assert code == 1 and "it is not done twice" in err and len(server.to(IMPORT)) == applications.ATTEMPTS
 
 
-def test_rows_that_were_refused_are_an_honest_1(run: Run, system: RunningSystem, tmp_path: Path) -> None:
+def test_refused_rows_exit_with_1(run: Run, server: StubServer, tmp_path: Path) -> None:
     refused = [{"row": 2, "field": "national_id", "code": "already_registered", "detail": "registered already"}]
-    system.replies[IMPORT] = [(200, {"rows": 1, "registered": 0, "repeated": 0, "refused": refused})]
+    server.replies[IMPORT] = [(200, {"rows": 1, "registered": 0, "repeated": 0, "refused": refused})]
     file = str(_file(tmp_path, {}))
-    code, out, _ = run("import", "applications", file, "--round", "1404", "--url", system.url)
+    code, out, _ = run("import", "applications", file, "--round", "1404", "--url", server.url)
     assert code == 1 and "row 2, national_id: registered already" in out and "1 refused" in out
-
-
-def test_a_trouble_always_has_words() -> None:
-    assert str(Trouble("what", "then")) == "what"

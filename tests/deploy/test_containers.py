@@ -1,4 +1,4 @@
-"""Containers: does the compose file hold together, and say to each role what the code expects to be told?"""
+"""Containers: the compose file is valid and gives each role the settings that the code expects."""
 
 import json
 import os
@@ -15,10 +15,10 @@ import pytest
 import yaml
 
 from base.settings import Settings
-from peyvand.gateway.settings import DoorSettings
+from peyvand.gateway.settings import GatewaySettings
 from peyvand.local_cluster.topology import SERVICES
 from peyvand.local_cluster.workspace import ROOT, Secrets
-from registration.settings import KeySettings
+from registration.settings import RegistrationSettings
 
 COMPOSE = ROOT / "deploy" / "compose.yaml"
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
@@ -35,7 +35,7 @@ def _config(path: Path) -> "subprocess.CompletedProcess[str]":
 
 @cache
 def _rendered() -> dict[str, Any]:
-    """The file as compose understands it, defaults filled in."""
+    """Return the file as compose interprets it, with defaults."""
     done = _config(COMPOSE)
     assert done.returncode == 0 and not done.stderr, done.stderr
     rendered: dict[str, Any] = json.loads(done.stdout)
@@ -43,16 +43,16 @@ def _rendered() -> dict[str, Any]:
 
 
 def _environment(name: str) -> Mapping[str, str]:
-    told: Mapping[str, str] = _rendered()["services"][name]["environment"]
-    return told
+    environment: Mapping[str, str] = _rendered()["services"][name]["environment"]
+    return environment
 
 
-def test_compose_takes_it_and_every_part_is_there() -> None:
+def test_compose_accepts_the_file_with_every_service() -> None:
     services = _rendered()["services"]
-    assert set(services) == {"kafka", "mongo", "apply", "door", *ROLES, "prometheus", "grafana"}
+    assert set(services) == {"kafka", "mongo", "apply", "gateway", *ROLES, "prometheus", "grafana"}
 
 
-def test_the_lint_bites(tmp_path: Path) -> None:
+def test_an_invalid_file_is_rejected(tmp_path: Path) -> None:
     text = COMPOSE.read_text("utf-8")
     for broken in (
         text.replace("services:\n  kafka:", "services:\n  kafka:\n    imagine: x\n", 1),
@@ -64,36 +64,36 @@ def test_the_lint_bites(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_each_role_is_told_what_its_settings_need(role: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_role_gets_the_settings_that_it_needs(role: str, monkeypatch: pytest.MonkeyPatch) -> None:
     service, kind = role.split("-")
-    told = _environment(role)
-    settings = _settings(KeySettings if service == "registration" else Settings, told, monkeypatch)
+    environment = _environment(role)
+    settings = _settings(RegistrationSettings if service == "registration" else Settings, environment, monkeypatch)
     assert settings.service == settings.database == service and settings.development
     assert f"//{service}:" in settings.mongo.get_secret_value() and "replicaSet=" in settings.mongo.get_secret_value()
     assert settings.jwks.parent == Path("/run/peyvand") and settings.issuer == f"{settings.public_url}/issuer"
-    assert _rendered()["services"][role]["command"] == [f"{service}.main", kind]
-    known = {f"PEYVAND_{name.upper()}" for name in KeySettings.model_fields}
-    assert {name for name in told if name.startswith("PEYVAND_")} <= known
+    assert _rendered()["services"][role]["command"] == ["run", service, kind]
+    known = {f"PEYVAND_{name.upper()}" for name in RegistrationSettings.model_fields}
+    assert {name for name in environment if name.startswith("PEYVAND_")} <= known
 
 
-def test_the_door_is_told_what_its_settings_need(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = _settings(DoorSettings, _environment("door"), monkeypatch)
+def test_the_gateway_gets_the_settings_that_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = _settings(GatewaySettings, _environment("gateway"), monkeypatch)
     assert settings.upstreams() == {service: f"http://{service}-api:8000" for service in SERVICES}
     assert settings.public_url == _environment("market-api")["PEYVAND_PUBLIC_URL"]
-    aliases = _rendered()["services"]["door"]["networks"]["default"]["aliases"]
+    aliases = _rendered()["services"]["gateway"]["networks"]["default"]["aliases"]
     assert settings.public_url == f"http://{aliases[0]}:{settings.port}"
 
 
-def _settings(kind: Any, told: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Any:
+def _settings(kind: Any, environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Any:
     for name in [name for name in os.environ if name.startswith("PEYVAND_")]:
         monkeypatch.delenv(name)
     image = {"PEYVAND_HOST": "0.0.0.0", "PEYVAND_PORT": "8000"}  # the Dockerfile's
-    for name, value in {**image, **told}.items():
+    for name, value in {**image, **environment}.items():
         monkeypatch.setenv(name, value)
     return kind()
 
 
-def test_the_passwords_that_apply_gives_are_those_that_the_roles_use() -> None:
+def test_apply_sets_the_passwords_that_the_roles_use() -> None:
     secrets = msgspec.json.decode(_rendered()["configs"]["secrets"]["content"], type=Secrets)
     for service in SERVICES:
         for kind in ("api", "worker"):
@@ -104,12 +104,12 @@ def test_the_passwords_that_apply_gives_are_those_that_the_roles_use() -> None:
     assert secrets.master_key == _environment("registration-api")["PEYVAND_MASTER_KEY"]
 
 
-def test_nothing_is_reachable_from_another_machine() -> None:
+def test_no_port_is_reachable_from_another_machine() -> None:
     ports = [port for service in _rendered()["services"].values() for port in service.get("ports", ())]
     assert len(ports) == 3 and {port["host_ip"] for port in ports} == {"127.0.0.1"}
 
 
-def test_roles_wait_for_what_they_need_and_are_asked_whether_they_are_ready() -> None:
+def test_roles_have_dependencies_and_health_checks() -> None:
     services = _rendered()["services"]
     for role in ROLES:
         assert services[role]["depends_on"]["apply"]["condition"] == "service_completed_successfully"
@@ -120,15 +120,15 @@ def test_roles_wait_for_what_they_need_and_are_asked_whether_they_are_ready() ->
     }
     for name in ("kafka", "mongo", "prometheus", "grafana"):
         assert services[name]["healthcheck"]["test"]
-    assert "HEALTHCHECK" in DOCKERFILE.read_text("utf-8")  # the roles and the door
+    assert "HEALTHCHECK" in DOCKERFILE.read_text("utf-8")  # of the roles and the gateway
 
 
-def test_topics_are_made_by_nobody_but_apply() -> None:
+def test_only_apply_creates_topics() -> None:
     assert _environment("kafka")["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false"
     assert _rendered()["services"]["apply"]["command"] == ["peyvand", "apply"]
 
 
-def test_images_are_pinned_and_run_without_rights() -> None:
+def test_images_are_pinned_and_run_unprivileged() -> None:
     lines = DOCKERFILE.read_text("utf-8").splitlines()
     stages = {line.split()[-1] for line in lines if line.startswith("FROM ")}
     outside = [line.split()[1] for line in lines if line.startswith("FROM ") and line.split()[1] not in stages]
@@ -141,19 +141,21 @@ def test_images_are_pinned_and_run_without_rights() -> None:
     assert {each["target"] for each in built} == {"role", "with-assets"} <= stages
 
 
-def test_what_the_image_copies_is_there() -> None:
+def test_the_image_copies_existing_files() -> None:
     for line in DOCKERFILE.read_text("utf-8").splitlines():
         if line.startswith("COPY ") and "--from" not in line:
             assert all((ROOT / source).exists() for source in line.split()[1:-1]), line
 
 
-def test_every_package_comes_from_the_lock_with_its_hash() -> None:
+def test_every_package_is_locked_with_its_hash() -> None:
     text = DOCKERFILE.read_text("utf-8")
     assert "--constraints requirements.lock --build-constraints requirements.lock" in text
     assert "--require-hashes --no-deps -r deploy/embedded/uv.lock" in text
 
 
-def test_prometheus_scrapes_each_role_where_it_listens() -> None:
-    told = yaml.safe_load((ROOT / "deploy" / "prometheus" / "compose.yaml").read_text("utf-8"))
-    scraped = {each["labels"]["process"]: each["targets"] for each in told["scrape_configs"][0]["static_configs"]}
+def test_prometheus_scrapes_each_role_at_its_port() -> None:
+    configuration = yaml.safe_load((ROOT / "deploy" / "prometheus" / "compose.yaml").read_text("utf-8"))
+    scraped = {
+        each["labels"]["process"]: each["targets"] for each in configuration["scrape_configs"][0]["static_configs"]
+    }
     assert scraped == {role: [f"{role}:8000"] for role in ROLES}

@@ -1,4 +1,4 @@
-"""The development issuer: does it walk the real path of OIDC, and refuse whoever does not?"""
+"""The development issuer: OpenID Connect with PKCE, client credentials, and the requests that it refuses."""
 
 import json
 import stat
@@ -15,19 +15,19 @@ from joserfc import jwt
 from joserfc.jwk import KeySet
 from joserfc.jws import extract_compact
 
-from peyvand.dev_issuer import issuer as issuing
+from peyvand.dev_issuer import issuer as dev_issuer
 from peyvand.dev_issuer.identity import ROLES
 from peyvand.dev_issuer.issuer import Issuer, challenge_of
-from peyvand.gateway.settings import DoorSettings
+from peyvand.gateway.settings import GatewaySettings
 from programme.reference import provinces
 
-HOME = "http://127.0.0.1:8080"
+PUBLIC_URL = "http://127.0.0.1:8080"
 VERIFIER = "v" * 43
-WAY_BACK = f"{HOME}/screening/sign-in/callback"
-ASKED = {
+REDIRECT_URI = f"{PUBLIC_URL}/screening/sign-in/callback"
+QUERY = {
     "response_type": "code",
     "client_id": "peyvand",
-    "redirect_uri": WAY_BACK,
+    "redirect_uri": REDIRECT_URI,
     "state": "s-1",
     "code_challenge": challenge_of(VERIFIER),
     "code_challenge_method": "S256",
@@ -37,11 +37,11 @@ SCREENER = {"role": "screener", "province": "IR-20", "name": "سارا"}
 Client = TestClient[web.Request, web.Application]
 
 
-def _settings(folder: Path) -> DoorSettings:
-    return DoorSettings(
+def _settings(folder: Path) -> GatewaySettings:
+    return GatewaySettings(
         environment="development",
-        public_url=HOME,
-        issuer=f"{HOME}/issuer",
+        public_url=PUBLIC_URL,
+        issuer=f"{PUBLIC_URL}/issuer",
         jwks=folder / "jwks.json",
         issuer_key=folder / "issuer.jwk",
         upstream_registration="http://a",
@@ -60,63 +60,63 @@ async def client(tmp_path: Path) -> AsyncIterator[Client]:
 
 
 async def _code(client: Client, **changed: str) -> str:
-    got = await client.post("/issuer/authorize", data={**ASKED, **SCREENER, **changed}, allow_redirects=False)
-    assert got.status == 303, await got.text()
-    return parse_qs(urlsplit(got.headers["Location"]).query)["code"][0]
+    response = await client.post("/issuer/authorize", data={**QUERY, **SCREENER, **changed}, allow_redirects=False)
+    assert response.status == 303, await response.text()
+    return parse_qs(urlsplit(response.headers["Location"]).query)["code"][0]
 
 
 async def _token(client: Client, **form: str) -> tuple[int, dict[str, Any]]:
-    got = await client.post("/issuer/token", data=form)
-    assert got.headers["Cache-Control"] == "no-store"
-    return got.status, await got.json()
+    response = await client.post("/issuer/token", data=form)
+    assert response.headers["Cache-Control"] == "no-store"
+    return response.status, await response.json()
 
 
-async def _exchange(client: Client, made: str, **changed: str) -> tuple[int, dict[str, Any]]:
+async def _exchange(client: Client, issued: str, **changed: str) -> tuple[int, dict[str, Any]]:
     form = {
         "grant_type": "authorization_code",
-        "code": made,
+        "code": issued,
         "client_id": "peyvand",
-        "redirect_uri": WAY_BACK,
+        "redirect_uri": REDIRECT_URI,
         "code_verifier": VERIFIER,
     }
     return await _token(client, **{**form, **changed})
 
 
 def _claims(token: str, folder: Path) -> dict[str, Any]:
-    """What the token says, checked against the pinned public keys."""
+    """Return the claims of a token, verified with the pinned public keys."""
     keys = KeySet.import_key_set(json.loads((folder / "jwks.json").read_text()))
     return jwt.decode(token, keys, algorithms=["ES256"]).claims
 
 
-async def test_a_person_signs_in_and_the_token_says_who_and_where(client: Client, tmp_path: Path) -> None:
-    got = await client.post("/issuer/authorize", data={**ASKED, **SCREENER}, allow_redirects=False)
-    back = urlsplit(got.headers["Location"])
-    said = parse_qs(back.query)
-    assert f"{back.scheme}://{back.netloc}{back.path}" == WAY_BACK
-    assert said["state"] == ["s-1"] and said["iss"] == [f"{HOME}/issuer"]
-    status, answer = await _exchange(client, said["code"][0])
-    assert (status, answer["token_type"], answer["expires_in"]) == (200, "Bearer", 3600)
-    claims = _claims(answer["access_token"], tmp_path)
+async def test_a_token_has_the_identity_of_the_sign_in(client: Client, tmp_path: Path) -> None:
+    response = await client.post("/issuer/authorize", data={**QUERY, **SCREENER}, allow_redirects=False)
+    back = urlsplit(response.headers["Location"])
+    query = parse_qs(back.query)
+    assert f"{back.scheme}://{back.netloc}{back.path}" == REDIRECT_URI
+    assert query["state"] == ["s-1"] and query["iss"] == [f"{PUBLIC_URL}/issuer"]
+    status, tokens = await _exchange(client, query["code"][0])
+    assert (status, tokens["token_type"], tokens["expires_in"]) == (200, "Bearer", 3600)
+    claims = _claims(tokens["access_token"], tmp_path)
     assert claims["roles"] == ["screener"] and claims["province"] == "IR-20" and claims["name"] == "سارا"
-    assert claims["iss"] == f"{HOME}/issuer" and claims["aud"] == "peyvand"
+    assert claims["iss"] == f"{PUBLIC_URL}/issuer" and claims["aud"] == "peyvand"
     assert claims["exp"] - claims["iat"] == 3600 and claims["nbf"] <= time.time()
     assert claims["sub"].startswith("of-")
-    header = extract_compact(answer["access_token"].encode()).headers()
+    header = extract_compact(tokens["access_token"].encode()).headers()
     assert header["typ"] == "at+jwt" and header["alg"] == "ES256" and header["kid"]
 
 
 async def test_openid_gets_an_id_token_for_the_client(client: Client, tmp_path: Path) -> None:
-    _, answer = await _exchange(client, await _code(client, scope="openid", nonce="n-1"))
-    claims = _claims(answer["id_token"], tmp_path)
+    _, tokens = await _exchange(client, await _code(client, scope="openid", nonce="n-1"))
+    claims = _claims(tokens["id_token"], tmp_path)
     assert (claims["aud"], claims["nonce"]) == ("peyvand", "n-1")
-    assert claims["sub"] == _claims(answer["access_token"], tmp_path)["sub"]
+    assert claims["sub"] == _claims(tokens["access_token"], tmp_path)["sub"]
 
 
-async def test_the_same_answers_are_the_same_person_and_another_name_is_another(client: Client, tmp_path: Path) -> None:
+async def test_the_same_form_gives_the_same_subject_and_another_name_another(client: Client, tmp_path: Path) -> None:
     subs = []
     for name in ("سارا", "سارا", "رضا"):
-        _, answer = await _exchange(client, await _code(client, name=name))
-        subs.append(_claims(answer["access_token"], tmp_path)["sub"])
+        _, tokens = await _exchange(client, await _code(client, name=name))
+        subs.append(_claims(tokens["access_token"], tmp_path)["sub"])
     assert subs[0] == subs[1] != subs[2]
 
 
@@ -127,20 +127,20 @@ async def test_the_same_answers_are_the_same_person_and_another_name_is_another(
         ({"code_verifier": ""}, "invalid_grant"),
         ({"code_verifier": "v" * 42}, "invalid_grant"),
         ({"code_verifier": challenge_of(VERIFIER)}, "invalid_grant"),
-        ({"redirect_uri": f"{HOME}/market/sign-in/callback"}, "invalid_grant"),
+        ({"redirect_uri": f"{PUBLIC_URL}/market/sign-in/callback"}, "invalid_grant"),
         ({"client_id": "another"}, "invalid_client"),
         ({"code": "guessed"}, "invalid_grant"),
         ({"grant_type": "password"}, "unsupported_grant_type"),
     ],
 )
-async def test_a_code_is_worth_nothing_to_whoever_did_not_ask_for_it(
+async def test_a_code_is_bound_to_its_authorization_request(
     client: Client, changed: dict[str, str], error: str
 ) -> None:
-    status, answer = await _exchange(client, await _code(client), **changed)
-    assert status in (400, 401) and answer["error"] == error and answer["error_description"]
+    status, tokens = await _exchange(client, await _code(client), **changed)
+    assert status in (400, 401) and tokens["error"] == error and tokens["error_description"]
 
 
-async def test_a_code_is_used_once_even_where_the_first_try_was_wrong(client: Client) -> None:
+async def test_a_code_is_used_once_even_if_the_first_attempt_fails(client: Client) -> None:
     code = await _code(client)
     assert (await _exchange(client, code))[0] == 200
     assert (await _exchange(client, code))[1]["error"] == "invalid_grant"
@@ -149,16 +149,14 @@ async def test_a_code_is_used_once_even_where_the_first_try_was_wrong(client: Cl
     assert (await _exchange(client, code))[1]["error"] == "invalid_grant"
 
 
-async def test_a_code_lives_for_a_minute(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_code_expires_after_a_minute(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     code, now = await _code(client), time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now + 61)
     assert (await _exchange(client, code))[1]["error"] == "invalid_grant"
 
 
-async def test_codes_that_nobody_fetches_do_not_fill_the_memory(
-    client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(issuing, "CODES_KEPT", 3)
+async def test_the_number_of_unused_codes_is_bounded(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dev_issuer, "MAX_CODES", 3)
     codes = [await _code(client) for _ in range(5)]
     assert (await _exchange(client, codes[0]))[0] == 400
     assert (await _exchange(client, codes[4]))[0] == 200
@@ -181,14 +179,14 @@ async def test_codes_that_nobody_fetches_do_not_fill_the_memory(
         "",
     ],
 )
-async def test_nobody_is_sent_to_a_foreign_address(client: Client, redirect_uri: str) -> None:
-    for got in (
-        await client.get("/issuer/authorize", params={**ASKED, "redirect_uri": redirect_uri}, allow_redirects=False),
+async def test_a_foreign_redirect_uri_is_refused(client: Client, redirect_uri: str) -> None:
+    for response in (
+        await client.get("/issuer/authorize", params={**QUERY, "redirect_uri": redirect_uri}, allow_redirects=False),
         await client.post(
-            "/issuer/authorize", data={**ASKED, **SCREENER, "redirect_uri": redirect_uri}, allow_redirects=False
+            "/issuer/authorize", data={**QUERY, **SCREENER, "redirect_uri": redirect_uri}, allow_redirects=False
         ),
     ):
-        assert got.status == 400 and "Location" not in got.headers and "Set-Cookie" not in got.headers
+        assert response.status == 400 and "Location" not in response.headers and "Set-Cookie" not in response.headers
 
 
 @pytest.mark.parametrize(
@@ -201,27 +199,29 @@ async def test_nobody_is_sent_to_a_foreign_address(client: Client, redirect_uri:
         ({"response_type": "token"}, "unsupported_response_type"),
     ],
 )
-async def test_the_client_is_told_what_its_request_lacks(client: Client, changed: dict[str, str], error: str) -> None:
-    got = await client.get("/issuer/authorize", params={**ASKED, **changed}, allow_redirects=False)
-    said = parse_qs(urlsplit(got.headers["Location"]).query)
-    assert got.headers["Location"].startswith(WAY_BACK)
-    assert said["error"] == [error] and said["state"] == ["s-1"] and "code" not in said
+async def test_an_invalid_request_is_redirected_with_its_error(
+    client: Client, changed: dict[str, str], error: str
+) -> None:
+    response = await client.get("/issuer/authorize", params={**QUERY, **changed}, allow_redirects=False)
+    query = parse_qs(urlsplit(response.headers["Location"]).query)
+    assert response.headers["Location"].startswith(REDIRECT_URI)
+    assert query["error"] == [error] and query["state"] == ["s-1"] and "code" not in query
 
 
 @pytest.mark.parametrize(("lang", "word"), [("fa", "با چه نقشی وارد می‌شوید؟"), ("en", "Who are you today?")])
 async def test_the_page_offers_every_role_and_province(client: Client, lang: str, word: str) -> None:
-    got = await client.get("/issuer/authorize", params={**ASKED, "lang": lang})
-    page = await got.text()
+    response = await client.get("/issuer/authorize", params={**QUERY, "lang": lang})
+    page = await response.text()
     assert word in page
     assert all(f'<option value="{role}"' in page for role in ROLES)
     assert page.count('<option value="IR-') == len(provinces()) == 31
     assert "style=" not in page and "<script" not in page
-    assert f'name="state" value="{ASKED["state"]}"' in page
+    assert f'name="state" value="{QUERY["state"]}"' in page
 
 
-async def test_what_the_client_sent_is_shown_as_text_only(client: Client) -> None:
-    got = await client.get("/issuer/authorize", params={**ASKED, "state": '"><script>alert(1)</script>'})
-    assert "<script" not in await got.text()
+async def test_parameters_are_escaped(client: Client) -> None:
+    response = await client.get("/issuer/authorize", params={**QUERY, "state": '"><script>alert(1)</script>'})
+    assert "<script" not in await response.text()
 
 
 @pytest.mark.parametrize(
@@ -238,59 +238,59 @@ async def test_what_the_client_sent_is_shown_as_text_only(client: Client) -> Non
         ({"role": "lead"}, "lead"),
     ],
 )
-async def test_what_does_not_fit_together_gets_no_code_and_no_token(
+async def test_an_invalid_identity_gets_no_code_and_no_token(
     client: Client, changed: dict[str, str], field: str
 ) -> None:
-    got = await client.post("/issuer/authorize", data={**ASKED, **SCREENER, **changed}, allow_redirects=False)
-    page = await got.text()
-    assert got.status == 422 and "خطا" in page and f'href="#{field}"' in page and f'id="{field}"' in page
-    status, answer = await _token(client, grant_type="client_credentials", **{**SCREENER, **changed})
-    assert (status, answer["error"]) == (400, "invalid_request")
+    response = await client.post("/issuer/authorize", data={**QUERY, **SCREENER, **changed}, allow_redirects=False)
+    page = await response.text()
+    assert response.status == 422 and "خطا" in page and f'href="#{field}"' in page and f'id="{field}"' in page
+    status, tokens = await _token(client, grant_type="client_credentials", **{**SCREENER, **changed})
+    assert (status, tokens["error"]) == (400, "invalid_request")
 
 
-async def test_a_script_gets_a_token_for_what_it_says_it_is(client: Client, tmp_path: Path) -> None:
-    _, answer = await _token(
+async def test_client_credentials_give_a_token(client: Client, tmp_path: Path) -> None:
+    _, tokens = await _token(
         client, grant_type="client_credentials", role="county_operator", county="2001", sub="sim-1"
     )
-    claims = _claims(answer["access_token"], tmp_path)
+    claims = _claims(tokens["access_token"], tmp_path)
     assert (claims["sub"], claims["province"], claims["county"]) == ("sim-1", "IR-20", "2001")
-    _, answer = await _token(
+    _, tokens = await _token(
         client, grant_type="client_credentials", role="ministry_admin operator", province="IR-20", lead="x"
     )
-    claims = _claims(answer["access_token"], tmp_path)
+    claims = _claims(tokens["access_token"], tmp_path)
     assert claims["roles"] == ["ministry_admin", "operator"]
     assert (claims["province"], claims["lead"]) == ("", "")  # a national role is bound to nothing
 
 
 @pytest.mark.parametrize("sub", ["registrar:of-1", "x" * 101, "a\nb"])
-async def test_an_id_that_could_be_taken_for_something_else_is_refused(client: Client, sub: str) -> None:
-    status, answer = await _token(client, grant_type="client_credentials", **SCREENER, sub=sub)
-    assert (status, answer["error"]) == (400, "invalid_request")
+async def test_an_ambiguous_subject_is_refused(client: Client, sub: str) -> None:
+    status, tokens = await _token(client, grant_type="client_credentials", **SCREENER, sub=sub)
+    assert (status, tokens["error"]) == (400, "invalid_request")
 
 
-async def test_discovery_and_keys_agree_with_what_is_pinned(client: Client, tmp_path: Path) -> None:
-    told = await (await client.get("/issuer/.well-known/openid-configuration")).json()
-    assert told["issuer"] == f"{HOME}/issuer" and told["token_endpoint"] == f"{HOME}/issuer/token"
+async def test_discovery_and_keys_match_the_pinned_file(client: Client, tmp_path: Path) -> None:
+    discovery = await (await client.get("/issuer/.well-known/openid-configuration")).json()
+    assert discovery["issuer"] == f"{PUBLIC_URL}/issuer" and discovery["token_endpoint"] == f"{PUBLIC_URL}/issuer/token"
     keys = await (await client.get("/issuer/jwks")).json(content_type="application/jwk-set+json")
     assert keys == json.loads((tmp_path / "jwks.json").read_text())
     assert all("d" not in key for key in keys["keys"])
 
 
-async def test_every_role_it_gives_is_one_that_the_services_verify(client: Client, tmp_path: Path) -> None:
+async def test_every_role_is_verified_by_the_services(client: Client, tmp_path: Path) -> None:
     from security import auth
 
-    verifier = auth.Verifier(f"{HOME}/issuer", "peyvand", tmp_path / "jwks.json")
+    verifier = auth.Verifier(f"{PUBLIC_URL}/issuer", "peyvand", tmp_path / "jwks.json")
     assert set(ROLES) == set(auth.ROLES)
     for role in ROLES:
-        _, answer = await _token(
+        _, tokens = await _token(
             client, grant_type="client_credentials", role=role, province="IR-20", county="2001", lead="l-1", sub="x-1"
         )
-        principal = verifier.verify(answer["access_token"])
+        principal = verifier.verify(tokens["access_token"])
         scope = {"province": "IR-20", "county": "IR-20/2001"}.get(ROLES[role].bound_to, "")
         assert (principal.actor, principal.scope) == (f"{role}:x-1", scope)
 
 
-def test_the_key_is_made_once_and_its_owner_alone_reads_it(tmp_path: Path) -> None:
+def test_the_key_is_created_once_and_private(tmp_path: Path) -> None:
     first, second = Issuer(_settings(tmp_path)), Issuer(_settings(tmp_path))
     assert first.public == second.public
     assert stat.S_IMODE((tmp_path / "issuer.jwk").stat().st_mode) == 0o600

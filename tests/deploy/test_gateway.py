@@ -1,4 +1,4 @@
-"""The front door: does it route by prefix, let bodies flow, and say honestly what it knows when a service is away?"""
+"""The gateway: routing by prefix, streaming of bodies, and its own responses when a service does not answer."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,13 +11,13 @@ from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer, unused_port
 
 from peyvand.gateway.server import application
-from peyvand.gateway.settings import DoorSettings
+from peyvand.gateway.settings import GatewaySettings
 
 BODY_LIMIT = 512 << 10
 
 
 class Service:
-    """A service that tells what reached it."""
+    """A service that answers with a description of the request."""
 
     def __init__(self, name: str) -> None:
         self.name, self.gone = name, asyncio.Event()
@@ -27,25 +27,27 @@ class Service:
         app = web.Application(client_max_size=0)
         app.router.add_get("/readyz", self.ready)
         app.router.add_get("/stream", self.stream)
-        app.router.add_post("/registration/breaks", self.breaks)
-        app.router.add_route("*", "/{path:.*}", self.tell)
+        app.router.add_post("/registration/breaks", self.break_off)
+        app.router.add_route("*", "/{path:.*}", self.describe)
         return app
 
     async def ready(self, request: web.Request) -> web.Response:
         return web.Response()
 
-    async def tell(self, request: web.Request) -> web.Response:
+    async def describe(self, request: web.Request) -> web.Response:
         received = 0
         async for chunk in request.content.iter_any():
             received += len(chunk)
-        told = {
+        described = {
             "service": self.name,
             "method": request.method,
             "path": request.raw_path,
             "headers": [[name.lower(), value] for name, value in request.headers.items()],
             "received": received,
         }
-        response = web.json_response(told, headers={"X-Request-ID": request.headers["X-Request-ID"], "ETag": '"7"'})
+        response = web.json_response(
+            described, headers={"X-Request-ID": request.headers["X-Request-ID"], "ETag": '"7"'}
+        )
         response.headers.add("Set-Cookie", "one=1; HttpOnly")
         response.headers.add("Set-Cookie", "two=2; HttpOnly")
         response.headers["Keep-Alive"] = "timeout=99"
@@ -63,14 +65,14 @@ class Service:
         await response.write(b"event: again\n\n")
         return response
 
-    async def breaks(self, request: web.Request) -> web.Response:
+    async def break_off(self, request: web.Request) -> web.Response:
         assert request.transport is not None
         request.transport.close()
         return web.Response()
 
 
-class Door:
-    """The door before four services, two of which may be away."""
+class Gateway:
+    """The gateway before four services, one of which is not running."""
 
     def __init__(self, url: str, services: dict[str, Service], client: ClientSession) -> None:
         self.url, self.services, self.client = url, services, client
@@ -83,7 +85,7 @@ class Door:
 
 
 @pytest.fixture
-async def door(tmp_path: Path) -> AsyncIterator[Door]:
+async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
     async with AsyncExitStack() as stack:
         services, upstreams = {}, {}
         for name in ("registration", "screening", "reporting"):
@@ -93,7 +95,7 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
             stack.push_async_callback(server.close)
             upstreams[name] = f"http://127.0.0.1:{server.port}"
         upstreams["market"] = f"http://127.0.0.1:{unused_port()}"
-        settings = DoorSettings(
+        settings = GatewaySettings(
             environment="development",
             public_url="http://127.0.0.1:8080",
             issuer="http://127.0.0.1:8080/issuer",
@@ -109,7 +111,7 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
         await server.start_server(auto_decompress=False)
         stack.push_async_callback(server.close)
         client = await stack.enter_async_context(ClientSession())
-        yield Door(f"http://127.0.0.1:{server.port}", services, client)
+        yield Gateway(f"http://127.0.0.1:{server.port}", services, client)
 
 
 @pytest.mark.parametrize(
@@ -124,17 +126,17 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
         ("/reporting/x", "reporting"),
     ],
 )
-async def test_the_prefix_names_the_service_and_the_path_stays_as_it_was_sent(
-    door: Door, path: str, service: str
+async def test_the_prefix_selects_the_service_and_the_path_is_unchanged(
+    gateway: Gateway, path: str, service: str
 ) -> None:
     from yarl import URL
 
-    async with door.client.get(URL(door.url + path, encoded=True)) as got:
-        told = await got.json()
-    assert (told["service"], told["path"]) == (service, path)
+    async with gateway.client.get(URL(gateway.url + path, encoded=True)) as response:
+        body = await response.json()
+    assert (body["service"], body["path"]) == (service, path)
 
 
-async def test_headers_pass_but_for_those_of_one_hop_and_those_that_claim_where_it_came_from(door: Door) -> None:
+async def test_headers_are_forwarded_except_hop_by_hop_and_forwarded_ones(gateway: Gateway) -> None:
     sent = {
         "X-Request-ID": "r-1",
         "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
@@ -144,29 +146,29 @@ async def test_headers_pass_but_for_those_of_one_hop_and_those_that_claim_where_
         "X-Mine": "one hop only",
         "TE": "trailers",
     }
-    async with door.get("/registration/v1/x", headers=sent) as got:
-        told = dict((await got.json())["headers"])
-        assert got.headers["X-Request-ID"] == "r-1"
-        assert got.headers.getall("Set-Cookie") == ["one=1; HttpOnly", "two=2; HttpOnly"]
-        assert got.headers["ETag"] == '"7"'
-        assert "Keep-Alive" not in got.headers
-    assert told["traceparent"] == sent["traceparent"] and told["idempotency-key"] == "k"
-    assert told["x-forwarded-for"] == "127.0.0.1" and told["x-forwarded-proto"] == "http"
-    assert told["x-forwarded-host"] == told["host"] == door.url.removeprefix("http://")
-    assert not {"x-mine", "te"} & told.keys()
+    async with gateway.get("/registration/v1/x", headers=sent) as response:
+        headers = dict((await response.json())["headers"])
+        assert response.headers["X-Request-ID"] == "r-1"
+        assert response.headers.getall("Set-Cookie") == ["one=1; HttpOnly", "two=2; HttpOnly"]
+        assert response.headers["ETag"] == '"7"'
+        assert "Keep-Alive" not in response.headers
+    assert headers["traceparent"] == sent["traceparent"] and headers["idempotency-key"] == "k"
+    assert headers["x-forwarded-for"] == "127.0.0.1" and headers["x-forwarded-proto"] == "http"
+    assert headers["x-forwarded-host"] == headers["host"] == gateway.url.removeprefix("http://")
+    assert not {"x-mine", "te"} & headers.keys()
 
 
-async def test_a_request_without_an_id_gets_one(door: Door) -> None:
-    async with door.get("/registration/v1/x") as got:
-        assert len(dict((await got.json())["headers"])["x-request-id"]) == 32
+async def test_a_request_without_an_id_gets_one(gateway: Gateway) -> None:
+    async with gateway.get("/registration/v1/x") as response:
+        assert len(dict((await response.json())["headers"])["x-request-id"]) == 32
 
 
 @pytest.mark.parametrize("size", [0, 10, 300 << 10])
-async def test_bodies_flow_through_with_their_length(door: Door, size: int) -> None:
-    async with door.post("/registration/v1/x", data=b"x" * size, headers={"Content-Type": "text/csv"}) as got:
-        told = await got.json()
-    assert (told["received"], told["method"]) == (size, "POST")
-    assert dict(told["headers"]).get("content-length") == str(size)
+async def test_bodies_are_forwarded_with_their_length(gateway: Gateway, size: int) -> None:
+    async with gateway.post("/registration/v1/x", data=b"x" * size, headers={"Content-Type": "text/csv"}) as response:
+        body = await response.json()
+    assert (body["received"], body["method"]) == (size, "POST")
+    assert dict(body["headers"]).get("content-length") == str(size)
 
 
 async def _pieces(n: int) -> AsyncIterator[bytes]:
@@ -174,65 +176,67 @@ async def _pieces(n: int) -> AsyncIterator[bytes]:
         yield b"x" * 1024
 
 
-async def test_a_body_of_unknown_length_flows_through(door: Door) -> None:
-    async with door.post("/registration/v1/x", data=_pieces(20)) as got:
-        assert (await got.json())["received"] == 20 << 10
+async def test_a_body_of_unknown_length_is_forwarded(gateway: Gateway) -> None:
+    async with gateway.post("/registration/v1/x", data=_pieces(20)) as response:
+        assert (await response.json())["received"] == 20 << 10
 
 
-async def test_a_body_over_the_limit_is_refused_whether_its_length_is_told_or_not(door: Door) -> None:
+async def test_a_body_over_the_limit_is_refused_with_or_without_its_length(gateway: Gateway) -> None:
     for data in (b"x" * (BODY_LIMIT + 1), _pieces(BODY_LIMIT // 1024 + 1)):
-        async with door.post("/registration/v1/x", data=data) as got:
-            assert got.status == 413
-            assert (await got.json(content_type="application/problem+json"))["code"] == "body_too_large"
+        async with gateway.post("/registration/v1/x", data=data) as response:
+            assert response.status == 413
+            assert (await response.json(content_type="application/problem+json"))["code"] == "body_too_large"
 
 
-async def test_a_head_request_keeps_the_length_and_has_no_body(door: Door) -> None:
-    async with door.client.head(door.url + "/ranking") as got:
-        assert got.status == 200 and int(got.headers["Content-Length"]) > 0
-        assert await got.read() == b""
+async def test_a_head_request_keeps_the_length_and_has_no_body(gateway: Gateway) -> None:
+    async with gateway.client.head(gateway.url + "/ranking") as response:
+        assert response.status == 200 and int(response.headers["Content-Length"]) > 0
+        assert await response.read() == b""
 
 
-async def test_a_stream_passes_event_by_event_and_ends_where_the_reader_leaves(door: Door) -> None:
+async def test_a_stream_is_forwarded_by_event_and_closed_when_the_client_leaves(gateway: Gateway) -> None:
     async with asyncio.timeout(5):
-        async with door.get("/stream") as got:
-            assert await got.content.readuntil(b"\n\n") == b"event: moved\n\n"
-        await door.services["reporting"].gone.wait()
+        async with gateway.get("/stream") as response:
+            assert await response.content.readuntil(b"\n\n") == b"event: moved\n\n"
+        await gateway.services["reporting"].gone.wait()
 
 
-async def test_a_service_that_is_away_is_a_problem_with_the_moment_to_come_back(door: Door) -> None:
-    async with door.post("/market/v1/leads", json={}) as got:
-        problem = await got.json(content_type="application/problem+json")
-        assert (got.status, problem["code"], problem["service"]) == (503, "service_away", "market")
-        assert got.headers["Retry-After"] == "3"
-        assert problem["detail_fa"] and problem["instance"] == got.headers["X-Request-ID"]
+async def test_an_unavailable_service_is_a_problem_with_retry_after(gateway: Gateway) -> None:
+    async with gateway.post("/market/v1/leads", json={}) as response:
+        problem = await response.json(content_type="application/problem+json")
+        assert (response.status, problem["code"], problem["service"]) == (503, "service_away", "market")
+        assert response.headers["Retry-After"] == "3"
+        assert problem["detail_fa"] and problem["instance"] == response.headers["X-Request-ID"]
 
 
-@pytest.mark.parametrize(("query", "word"), [("", "در دسترس نیست"), ("?lang=en", "away for a moment")])
-async def test_a_person_gets_a_page_in_their_language(door: Door, query: str, word: str) -> None:
-    async with door.get(f"/market/{query}", headers={"Accept": "text/html,*/*"}) as got:
-        page = await got.text()
-        assert got.status == 503 and word in page
-        assert got.headers["Content-Security-Policy"] == "default-src 'self'; img-src 'self' data:"
+@pytest.mark.parametrize(("query", "word"), [("", "در دسترس نیست"), ("?lang=en", "not available at the moment")])
+async def test_a_browser_gets_a_page_in_its_language(gateway: Gateway, query: str, word: str) -> None:
+    async with gateway.get(f"/market/{query}", headers={"Accept": "text/html,*/*"}) as response:
+        page = await response.text()
+        assert response.status == 503 and word in page
+        assert response.headers["Content-Security-Policy"] == "default-src 'self'; img-src 'self' data:"
 
 
-async def test_what_broke_off_is_not_called_undone(door: Door) -> None:
-    async with door.post("/registration/breaks", data=b"{}") as got:
-        problem = await got.json(content_type="application/problem+json")
-    assert (got.status, problem["code"]) == (502, "service_broke_off")
+async def test_an_interrupted_response_is_a_502(gateway: Gateway) -> None:
+    async with gateway.post("/registration/breaks", data=b"{}") as response:
+        problem = await response.json(content_type="application/problem+json")
+    assert (response.status, problem["code"]) == (502, "service_broke_off")
 
 
-async def test_ready_only_when_all_four_are(door: Door) -> None:
-    async with door.get("/healthz") as got:
-        assert got.status == 200
-    async with door.get("/readyz") as got:
-        told = await got.json()
-        assert got.status == 503 and not told["ready"]
-        assert [why.partition(":")[0] for why in told["reasons"]] == ["market"]
+async def test_ready_only_if_all_four_services_are(gateway: Gateway) -> None:
+    async with gateway.get("/healthz") as response:
+        assert response.status == 200
+    async with gateway.get("/readyz") as response:
+        body = await response.json()
+        assert response.status == 503 and not body["ready"]
+        assert [(each["code"], each["text"].partition(":")[0]) for each in body["reasons"]] == [
+            ("service_not_ready", "market")
+        ]
 
 
-async def test_the_metrics_of_a_process_are_not_public(door: Door) -> None:
-    async with door.get("/metrics") as got:
-        assert got.status == 404
+async def test_metrics_are_not_public(gateway: Gateway) -> None:
+    async with gateway.get("/metrics") as response:
+        assert response.status == 404
 
 
 @pytest.mark.parametrize(
@@ -245,8 +249,8 @@ async def test_the_metrics_of_a_process_are_not_public(door: Door) -> None:
     ],
     ids=["another host's target", "two lengths", "a long target", "a long header"],
 )
-async def test_what_no_honest_client_sends_reaches_nobody(door: Door, raw: bytes) -> None:
-    host, port = door.url.removeprefix("http://").split(":")
+async def test_a_malformed_request_is_not_forwarded(gateway: Gateway, raw: bytes) -> None:
+    host, port = gateway.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     try:
         writer.write(raw)
@@ -257,7 +261,7 @@ async def test_what_no_honest_client_sends_reaches_nobody(door: Door, raw: bytes
 
 
 def test_it_refuses_to_start_outside_development(tmp_path: Path) -> None:
-    settings = DoorSettings(
+    settings = GatewaySettings(
         public_url="https://peyvand.example",
         issuer="https://peyvand.example/issuer",
         jwks=tmp_path / "jwks.json",
@@ -277,7 +281,7 @@ def test_a_missing_setting_ends_it_with_the_name_of_the_variable(
 ) -> None:
     from peyvand.gateway.server import main
 
-    for name in DoorSettings.model_fields:
+    for name in GatewaySettings.model_fields:
         monkeypatch.delenv(f"PEYVAND_{name.upper()}", raising=False)
     assert main() == 2
     assert "PEYVAND_PUBLIC_URL" in capsys.readouterr().err

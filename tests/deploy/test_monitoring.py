@@ -1,4 +1,4 @@
-"""Watching: does each panel and alert ask for a metric that exists, and does each alert ring and name a runbook?"""
+"""Monitoring: panels and alerts query existing metrics, alerts are tested and have a runbook, docs match the code."""
 
 import json
 import re
@@ -10,55 +10,55 @@ from typing import Any
 import pytest
 import yaml
 
-from peyvand.documentation import OPERATIONS, filled, metrics
-from peyvand.local_cluster.processes import Identity
+from peyvand.documentation import OPERATIONS, metrics, with_tables
+from peyvand.local_cluster.processes import ProcessIdentity
 from peyvand.local_cluster.prometheus import configuration
-from peyvand.local_cluster.topology import State
+from peyvand.local_cluster.topology import ClusterState
 from peyvand.local_cluster.workspace import ROOT
 
 PROMETHEUS = ROOT / "deploy" / "prometheus"
 DASHBOARDS = sorted((ROOT / "deploy" / "grafana" / "dashboards").glob("*.json"))
-STATE = State(
-    Identity(1, 2, "b"),
+STATE = ClusterState(
+    ProcessIdentity(1, 2, "b"),
     public_url="http://127.0.0.1:8080",
-    ports={"door": 8080, "kafka": 9092, "market-api": 8103, "market-worker": 8113},
+    ports={"gateway": 8080, "kafka": 9092, "market-api": 8103, "market-worker": 8113},
 )
-OURS = re.compile(r"\bpeyvand_\w+")
+METRIC = re.compile(r"\bpeyvand_\w+")
 PROMTOOL = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not on PATH: not run")
 
 
 def _series() -> dict[str, set[str]]:
-    """The series that a metric shows itself as -> its labels."""
-    found: dict[str, set[str]] = {}
+    """Return the names of all series with their labels."""
+    series: dict[str, set[str]] = {}
     for metric in metrics():
         labels = set(metric._labelnames)
         match metric._type:
             case "counter":
-                found[f"{metric._name}_total"] = labels
+                series[f"{metric._name}_total"] = labels
             case "histogram":
-                found |= {f"{metric._name}_bucket": labels | {"le"}, f"{metric._name}_count": labels}
-                found[f"{metric._name}_sum"] = labels
+                series |= {f"{metric._name}_bucket": labels | {"le"}, f"{metric._name}_count": labels}
+                series[f"{metric._name}_sum"] = labels
             case _:
-                found[metric._name] = labels
-    return found
+                series[metric._name] = labels
+    return series
 
 
 def _faults(expression: str) -> list[str]:
-    """What a PromQL expression asks for that no process tells."""
-    series, asked = _series(), OURS.findall(expression)
-    faults = [f"no metric {name}" for name in asked if name not in series]
+    """Return the metrics and labels in a PromQL expression that do not exist."""
+    series, queried = _series(), METRIC.findall(expression)
+    faults = [f"no metric {name}" for name in queried if name not in series]
     for name, selected in re.findall(r"\b(peyvand_\w+)\{([^}]*)\}", expression):
         labels = re.findall(r"(\w+)\s*[=!]", selected)
         faults += [f"{name} has no label {label}" for label in labels if label not in series.get(name, set())]
-    known = set().union(*(series.get(name, set()) for name in asked), {"job", "process"})
+    known = set().union(*(series.get(name, set()) for name in queried), {"job", "process"})
     grouped = [label.strip() for each in re.findall(r"\bby \(([^)]*)\)", expression) for label in each.split(",")]
-    return faults + [f"nothing here has the label {label}" for label in grouped if label not in known]
+    return faults + [f"no metric here has the label {label}" for label in grouped if label not in known]
 
 
 def _queries(path: Path) -> list[tuple[str, str]]:
-    """(title, expression) of each query of a dashboard."""
-    told = json.loads(path.read_text("utf-8"))
-    return [(panel["title"], target["expr"]) for panel in told["panels"] for target in panel.get("targets", ())]
+    """Return (title, expression) of each query of a dashboard."""
+    dashboard = json.loads(path.read_text("utf-8"))
+    return [(panel["title"], target["expr"]) for panel in dashboard["panels"] for target in panel.get("targets", ())]
 
 
 def test_there_is_a_dashboard() -> None:
@@ -66,24 +66,24 @@ def test_there_is_a_dashboard() -> None:
 
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.name)
-def test_every_panel_asks_for_a_metric_that_exists(path: Path) -> None:
+def test_every_panel_queries_an_existing_metric(path: Path) -> None:
     assert [(title, fault) for title, expression in _queries(path) for fault in _faults(expression)] == []
 
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.name)
-def test_every_panel_says_what_it_shows_and_has_its_place(path: Path) -> None:
+def test_every_panel_has_a_description_and_a_position(path: Path) -> None:
     panels = json.loads(path.read_text("utf-8"))["panels"]
     assert all(panel["description"] and panel["targets"] for panel in panels if panel["type"] != "row")
     assert len({panel["id"] for panel in panels}) == len(panels)
     taken: set[tuple[int, int]] = set()
-    for place in (panel["gridPos"] for panel in panels):
-        columns, rows = range(place["x"], place["x"] + place["w"]), range(place["y"], place["y"] + place["h"])
-        own = {(x, y) for x in columns for y in rows}
-        assert not own & taken and max(columns) < 24
-        taken |= own
+    for grid in (panel["gridPos"] for panel in panels):
+        columns, rows = range(grid["x"], grid["x"] + grid["w"]), range(grid["y"], grid["y"] + grid["h"])
+        cells = {(x, y) for x in columns for y in rows}
+        assert not cells & taken and max(columns) < 24
+        taken |= cells
 
 
-def test_dashboards_use_the_data_source_that_is_provided() -> None:
+def test_dashboards_use_the_provisioned_data_source() -> None:
     folder = ROOT / "deploy" / "grafana" / "provisioning"
     source = yaml.safe_load((folder / "datasources" / "prometheus.yaml").read_text("utf-8"))["datasources"][0]
     for path in DASHBOARDS:
@@ -92,11 +92,11 @@ def test_dashboards_use_the_data_source_that_is_provided() -> None:
 
 
 def _alerts() -> list[dict[str, Any]]:
-    told = yaml.safe_load((PROMETHEUS / "alerts.yaml").read_text("utf-8"))
-    return [rule for group in told["groups"] for rule in group["rules"]]
+    alerts = yaml.safe_load((PROMETHEUS / "alerts.yaml").read_text("utf-8"))
+    return [rule for group in alerts["groups"] for rule in group["rules"]]
 
 
-def test_every_alert_asks_for_a_metric_that_exists_and_names_a_runbook_that_does() -> None:
+def test_every_alert_queries_an_existing_metric_and_has_a_runbook() -> None:
     assert [(rule["alert"], fault) for rule in _alerts() for fault in _faults(rule["expr"])] == []
     for rule in _alerts():
         assert rule["labels"]["severity"] in ("page", "ticket")
@@ -107,40 +107,43 @@ def test_every_alert_asks_for_a_metric_that_exists_and_names_a_runbook_that_does
     ("expression", "fault"),
     [
         ("sum(peyvand_wishes)", "no metric peyvand_wishes"),
-        ("peyvand_events_relayed", "no metric peyvand_events_relayed"),
-        ('peyvand_lag_events{applicant="x"}', "peyvand_lag_events has no label applicant"),
-        ("sum by (county) (peyvand_lag_events)", "nothing here has the label county"),
+        ("peyvand_events_published", "no metric peyvand_events_published"),
+        ('peyvand_consumer_lag_events{applicant="x"}', "peyvand_consumer_lag_events has no label applicant"),
+        ("sum by (county) (peyvand_consumer_lag_events)", "no metric here has the label county"),
     ],
 )
-def test_a_metric_or_label_that_is_not_there_is_noticed(expression: str, fault: str) -> None:
+def test_an_unknown_metric_or_label_is_detected(expression: str, fault: str) -> None:
     assert fault in _faults(expression)
 
 
-def test_every_runbook_belongs_to_an_alert_and_tells_look_do_and_over() -> None:
-    named = {rule["annotations"]["runbook"] for rule in _alerts()}
+def test_every_runbook_has_an_alert_and_all_sections() -> None:
+    alerts = {rule["annotations"]["runbook"]: rule["alert"] for rule in _alerts()}
+    assert len(alerts) == len(_alerts()), "two alerts share a runbook"
     for path in sorted((ROOT / "deploy" / "runbooks").glob("*.md")):
         text = path.read_text("utf-8")
-        assert str(path.relative_to(ROOT)) in named
-        assert all(word in text for word in ("**Alert", "**Look**", "**Do**", "**Over when**"))
+        assert str(path.relative_to(ROOT)) in alerts
+        assert path.stem == re.sub(r"(?<!^)(?=[A-Z])", "-", alerts[str(path.relative_to(ROOT))]).lower()
+        assert f"**Alert:** {alerts[str(path.relative_to(ROOT))]}\n" in text
+        assert re.findall(r"^## (.+)$", text, re.MULTILINE) == ["Symptom", "Impact", "Checks", "Fix", "Verify"]
         for name in re.findall(r"\]\(([\w-]+\.md)\)", text):
             assert (path.parent / name).is_file(), f"{path.name} leads to {name}"
         known = _series().keys() | {name.removesuffix("_count") for name in _series()}
-        assert [name for name in OURS.findall(text) if name not in known] == []
+        assert [name for name in METRIC.findall(text) if name not in known] == []
 
 
-def test_every_alert_is_shown_to_ring_and_to_stay_quiet() -> None:
+def test_every_alert_has_a_test_that_it_fires_and_one_that_it_does_not() -> None:
     tests = yaml.safe_load((PROMETHEUS / "alerts_test.yaml").read_text("utf-8"))["tests"]
-    shown = {each["name"] for each in tests}
-    assert shown == {f"{rule['alert']} {how}" for rule in _alerts() for how in ("rings", "stays quiet")}
+    names = {each["name"] for each in tests}
+    assert names == {f"{rule['alert']} {outcome}" for rule in _alerts() for outcome in ("fires", "does not fire")}
 
 
-def test_the_embedded_country_is_scraped_at_the_ports_it_has() -> None:
-    told = yaml.safe_load(configuration(STATE))
-    assert told["scrape_configs"][0]["static_configs"] == [
+def test_the_local_platform_is_scraped_at_its_ports() -> None:
+    content = yaml.safe_load(configuration(STATE))
+    assert content["scrape_configs"][0]["static_configs"] == [
         {"targets": ["127.0.0.1:8103"], "labels": {"process": "market-api"}},
         {"targets": ["127.0.0.1:8113"], "labels": {"process": "market-worker"}},
     ]
-    assert Path(told["rule_files"][0]).is_file()
+    assert Path(content["rule_files"][0]).is_file()
 
 
 def _promtool(*arguments: object) -> "subprocess.CompletedProcess[str]":
@@ -149,7 +152,7 @@ def _promtool(*arguments: object) -> "subprocess.CompletedProcess[str]":
 
 @pytest.mark.server
 @PROMTOOL
-def test_prometheus_takes_the_files(tmp_path: Path) -> None:
+def test_prometheus_accepts_the_files(tmp_path: Path) -> None:
     (tmp_path / "prometheus.yaml").write_bytes(configuration(STATE))
     for path in (PROMETHEUS / "compose.yaml", tmp_path / "prometheus.yaml"):
         done = _promtool("check", "config", path)
@@ -158,31 +161,31 @@ def test_prometheus_takes_the_files(tmp_path: Path) -> None:
 
 @pytest.mark.server
 @PROMTOOL
-def test_the_alerts_ring_when_they_should_and_not_before(tmp_path: Path) -> None:
+def test_alerts_fire_when_they_should_and_not_before(tmp_path: Path) -> None:
     done = _promtool("test", "rules", PROMETHEUS / "alerts_test.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
-    dull = (PROMETHEUS / "alerts.yaml").read_text("utf-8").replace("> 60", "> 9999")
-    (tmp_path / "alerts.yaml").write_text(dull, "utf-8")
+    insensitive = (PROMETHEUS / "alerts.yaml").read_text("utf-8").replace("> 60", "> 9999")
+    (tmp_path / "alerts.yaml").write_text(insensitive, "utf-8")
     shutil.copy(PROMETHEUS / "alerts_test.yaml", tmp_path)
     assert _promtool("test", "rules", tmp_path / "alerts_test.yaml").returncode != 0
 
 
-def test_the_tables_of_the_operations_page_are_those_of_the_code() -> None:
+def test_the_tables_of_the_operations_page_are_generated() -> None:
     text = OPERATIONS.read_text("utf-8")
-    assert filled(text) == text, "run `python -m peyvand.documentation`"
+    assert with_tables(text) == text, "run `python -m peyvand.documentation`"
     assert all(f"`{name}" in text for name in {re.sub("_(bucket|count|sum)$", "", each) for each in _series()})
 
 
-def test_a_stale_table_is_noticed() -> None:
+def test_a_stale_table_is_detected() -> None:
     text = OPERATIONS.read_text("utf-8")
-    assert filled(text.replace("`peyvand_paused`", "`peyvand_rested`")) != text.replace("peyvand_paused", "x")
+    assert with_tables(text.replace("`peyvand_paused`", "`peyvand_rested`")) != text.replace("peyvand_paused", "x")
     stale = text.replace("| `peyvand_paused`", "| `peyvand_rested`")
-    assert stale != text and filled(stale) != stale
+    assert stale != text and with_tables(stale) != stale
     with pytest.raises(KeyError):
-        filled("<!-- no such table -->\n<!-- end -->")
+        with_tables("<!-- no such table -->\n<!-- end -->")
 
 
-def test_links_of_the_operations_page_lead_somewhere() -> None:
+def test_links_of_the_operations_page_resolve() -> None:
     text = OPERATIONS.read_text("utf-8")
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
         assert (OPERATIONS.parent / target).exists(), target

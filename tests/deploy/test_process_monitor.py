@@ -1,4 +1,4 @@
-"""What dies is started again, ever more slowly; what never comes up is given up with its last words."""
+"""The process monitor: restarts with growing pauses, start failures with the end of the log, stops."""
 
 import asyncio
 import io
@@ -10,57 +10,62 @@ import pytest
 from rich.console import Console
 
 from peyvand.local_cluster import process_monitor
-from peyvand.local_cluster.process_monitor import Failed, Keeper, Part, backoff
-from peyvand.local_cluster.processes import start
+from peyvand.local_cluster.process_monitor import (
+    MonitoredProcess,
+    ProcessMonitor,
+    StartFailed,
+    responds_ok,
+    restart_pause,
+)
+from peyvand.local_cluster.processes import free_ports, start
 from peyvand.terminal.checklist import Checklist
 
 
-def kept(script: str, tmp_path: Path) -> tuple[Keeper, io.StringIO]:
+def monitored(script: str, tmp_path: Path) -> tuple[ProcessMonitor, io.StringIO]:
+    """Return a monitor of a shell script that is ready when it prints so, and the output of the checklist."""
     shown, log = io.StringIO(), tmp_path / "log"
 
     async def ready() -> bool:
         return log.read_text().endswith("ready\n")
 
-    part = Part("part", lambda: start(["/bin/sh", "-c", script], log, os.environ), ready, log)
-    return Keeper(part, Checklist(Console(file=shown, width=200))), shown
+    process = MonitoredProcess("part", lambda: start(["/bin/sh", "-c", script], log, os.environ), ready, log)
+    return ProcessMonitor(process, Checklist(Console(file=shown, width=200))), shown
 
 
-def test_backoff_grows_to_a_bound() -> None:
-    assert [backoff(n) for n in range(8)] == [0.5, 0.5, 1, 2, 4, 8, 15, 15]
+def test_the_pause_before_a_restart_grows_to_a_bound() -> None:
+    for deaths, longest in enumerate([0.5, 0.5, 1, 2, 4, 8, 15, 15]):
+        pauses = [restart_pause(deaths) for _ in range(200)]
+        assert min(pauses) >= 0.5 and 0.75 * longest < max(pauses) <= longest
 
 
-async def test_what_dies_is_started_again_and_shown(tmp_path: Path) -> None:
-    part, shown = kept("echo ready; exec sleep 60", tmp_path)
-    await part.up()
-    assert part.process is not None
-    first = part.process
+async def test_a_dead_process_is_restarted_and_reported(tmp_path: Path) -> None:
+    monitor, output = monitored("echo ready; exec sleep 60", tmp_path)
+    await monitor.start()
+    assert monitor.process is not None
+    first = monitor.process
     first.send_signal(signal.SIGKILL)
     async with asyncio.timeout(10):
-        while "back" not in shown.getvalue():  # noqa: ASYNC110
+        while "back" not in output.getvalue():  # noqa: ASYNC110
             await asyncio.sleep(0.05)
-    assert part.process.pid != first.pid
-    assert "part died" in shown.getvalue() and "SIGKILL" in shown.getvalue()
-    await part.stop(5)
-    assert part.process.returncode == -signal.SIGTERM
+    assert monitor.process.pid != first.pid
+    assert "part died" in output.getvalue() and "SIGKILL" in output.getvalue()
+    await monitor.stop(5)
+    assert monitor.process.returncode == -signal.SIGTERM
 
 
-async def test_what_never_comes_up_is_given_up_with_its_last_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(process_monitor, "backoff", lambda deaths: 0.0)
-    part, _ = kept("echo the master key is missing; exit 3", tmp_path)
-    with pytest.raises(Failed, match=r"ended 3 times: the master key is missing"):
-        await part.up()
+async def test_a_failed_start_has_the_end_of_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_monitor, "restart_pause", lambda deaths: 0.0)
+    monitor, _ = monitored("echo the master key is missing; exit 3", tmp_path)
+    with pytest.raises(StartFailed, match=r"ended 3 times: the master key is missing"):
+        await monitor.start()
 
 
-async def test_what_is_deaf_is_ended_when_its_time_is_over(tmp_path: Path) -> None:
-    part, _ = kept("trap '' TERM; echo ready; while :; do sleep 1; done", tmp_path)
-    await part.up()
-    await part.stop(0.2)
-    assert part.process is not None and part.process.returncode == -signal.SIGKILL
+async def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
+    monitor, _ = monitored("trap '' TERM; echo ready; while :; do sleep 1; done", tmp_path)
+    await monitor.start()
+    await monitor.stop(0.2)
+    assert monitor.process is not None and monitor.process.returncode == -signal.SIGKILL
 
 
-async def test_who_does_not_answer_is_not_ready() -> None:
-    from peyvand.local_cluster.processes import free_ports
-
-    assert not await process_monitor.answers(free_ports({"nobody": None})["nobody"], "/readyz")
+async def test_a_port_without_a_server_does_not_respond() -> None:
+    assert not await responds_ok(free_ports({"unused": None})["unused"], "/readyz")

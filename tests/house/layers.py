@@ -1,140 +1,182 @@
 # ruff: noqa: E501
-"""The rooms of the house and what each may import: one table, which CONTRIBUTING.md prints and the guards read."""
+"""The layers of the code and what each may import: one table, which CONTRIBUTING.md prints and the guards read."""
 
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import cache
 
-from tests.house.sources import SERVICES, Source, imports
+from tests.house.modules import KAFKA_CLIENTS, WEB_FRAMEWORKS, leading_to, own_graph
+from tests.house.sources import PACKAGES, SERVICES, Source, imports
 
 ANY = ("any",)
 
 
 @dataclass(frozen=True)
-class Room:
-    """A room: which files are in it, what it is for, which rooms and libraries its code may import."""
+class Layer:
+    """A layer: its files, its purpose, and which layers and libraries its code may import."""
 
     name: str
-    files: str  # pattern from the repository's root; the first room that fits is the file's
+    files: str  # pattern from the root of the repository; a file belongs to the first layer that matches
     holds: str
-    rooms: tuple[str, ...] = ()
+    layers: tuple[
+        str, ...
+    ] = ()  # a package (`kernel`), a module (`programme.messages`) or a part of the same service (`own domain`)
     libraries: tuple[str, ...] = ()  # beside the standard library
+    without: tuple[
+        str, ...
+    ] = ()  # modules of `layers` that it may not import, `kafka` for all that load a Kafka client
 
 
-ROOMS = (
-    Room("contracts", "shared/contracts/*", "events, codes, envelope, topics, subjects, refusals; published schemas and examples",
-         (), ("msgspec", "yaml")),
-    Room("programme", "shared/programme/*", "what the programme knows: reference data, calendar, policies, Persian text, messages",
-         ("contracts",), ("msgspec", "persiantools")),
-    Room("base", "shared/base/*", "settings, clocks, ids, tasks, back-off, HTTP client; no word of the programme, no framework",
-         (), ("msgspec", "pydantic", "pydantic_settings", "httpx")),
-    Room("observability", "shared/observability/*", "metrics registry, logging, health",
-         ("contracts", "base", "kernel"), ("msgspec", "prometheus_client", "structlog")),
-    Room("kernel", "shared/kernel/*", "records, commands, batches, queries, stores, Kafka, worker; no web framework",
-         ("contracts", "base", "observability", "recovery"),
-         ("aiokafka", "faust", "kafka", "mode", "msgspec", "pymongo", "structlog")),
-    Room("recovery", "shared/recovery/*", "dead letters, replay, completion after restore",
-         ("contracts", "base", "observability", "kernel"), ("aiokafka", "msgspec", "pymongo", "structlog")),
-    Room("security", "shared/security/*", "authentication, scopes, encryption; no Kafka client",
-         ("contracts", "base", "observability", "kernel"),
-         ("cryptography", "fastapi", "joserfc", "msgspec", "pydantic", "pymongo", "starlette", "structlog")),
-    Room("web", "shared/web/*", "HTTP: application, middleware, problems, idempotency, pages, admin API; no Kafka client",
-         ("contracts", "programme", "base", "observability", "kernel", "recovery", "security", "run"), ANY),
-    Room("run", "shared/run/*", "runs a role of a service: composes kernel, recovery and web",
-         ("contracts", "base", "observability", "kernel", "recovery", "security", "web"), ANY),
-    Room("domain", "services/*/*/domain/*", "the rules, one module per kind of subject: decide, react, evolve; pure",
-         ("contracts", "programme"), ("msgspec",)),
-    Room("store", "services/*/*/store*", "queries across many records, indexes, projection",
-         ("contracts", "programme", "base", "observability", "security", "kernel", "own domain", "own settings"), ("bson", "msgspec", "pymongo")),
-    Room("settings", "services/*/*/settings.py", "the settings of a service with needs of its own", ("base",), ("pydantic",)),
-    Room("consumer", "services/*/*/consumer*", "consumed topics, periodic jobs",
-         ("contracts", "programme", "base", "observability", "security", "kernel", "own domain", "own store"), ("msgspec",)),
-    Room("api", "services/*/*/api*", "HTTP for programs and people",
-         ("contracts", "programme", "base", "observability", "security", "kernel", "web", "own domain", "own store", "own settings"),
-         ("fastapi", "markupsafe", "msgspec", "pydantic", "starlette")),
-    Room("main", "services/*/*/main.py", "settings and wiring, the roles api and worker",
-         ("contracts", "base", "kernel", "recovery", "security", "web", "run", "own domain", "own store", "own consumer", "own api", "own settings"), ANY),
-    Room("recount", "deploy/peyvand/peyvand/verify/recount.py", "the independent recount: shares no code with the services",
-         (), ("bson", "pymongo")),
-    Room("setup", "deploy/setup.py", "what `make` runs before anything is installed"),
-    Room("operator", "deploy/peyvand/*", "the command `peyvand`: local cluster, gateway, development issuer, simulation, chaos",
-         ("contracts", "programme", "base", "observability", "kernel", "recovery", "security", "web", "run", "recount", "any main"), ANY),
-    Room("tests", "tests/*", "a folder per question a test answers", ("any",), ANY),
+BELOW = ("contracts", "base", "observability")
+PORTS = ("kernel.kafka", "kernel.roles", "kafka")
+HTTP = ("fastapi", "markupsafe", "msgspec", "pydantic", "starlette")
+MESSAGES = ("programme.messages", "programme.http_messages")
+
+LAYERS = (
+    Layer("publish", "shared/contracts/publish.py", "command that generates the published schemas, examples and AsyncAPI",
+          ("contracts",), ("msgspec", "yaml")),
+    Layer("contracts", "shared/contracts/*", "events, codes, envelope, topics, subjects, commands; published schemas and examples",
+          (), ("msgspec",)),
+    Layer("programme", "shared/programme/*", "what the programme knows: reference data, calendar, policies, Persian text, messages",
+          ("contracts",), ("msgspec", "persiantools")),
+    Layer("base", "shared/base/*", "settings, clock, ids, tasks, back-off, HTTP client; no word of the programme, no framework",
+          ("contracts",), ("httpx", "msgspec", "pydantic", "pydantic_settings")),
+    Layer("observability", "shared/observability/*", "metrics registry, logging, health",
+          ("contracts", "base"), ("msgspec", "prometheus_client", "structlog")),
+    Layer("kernel", "shared/kernel/*", "records, commands, batches, queries, service declaration, stores, Kafka, roles; no web framework, no word of the programme",
+          BELOW, ("aiokafka", "bson", "faust", "kafka", "mode", "msgspec", "pymongo", "structlog")),
+    Layer("recovery", "shared/recovery/*", "dead letters, replay, restore",
+          (*BELOW, "kernel"), ("aiokafka", "bson", "msgspec", "pymongo", "structlog")),
+    Layer("security", "shared/security/*", "authentication, scopes, permissions, encryption, audit; no Kafka client",
+          (*BELOW, "kernel"), ("bson", "cryptography", "fastapi", "joserfc", "msgspec", "pydantic", "pymongo", "starlette", "structlog"), PORTS),
+    Layer("web", "shared/web/*", "HTTP: application, middleware, problems, idempotency, pages, admin API; no Kafka client",
+          (*MESSAGES, *BELOW, "kernel", "recovery", "security"), ANY, PORTS),
+    Layer("run", "shared/run/*", "composes kernel, recovery and web: `python -m run SERVICE api|worker`",
+          (*BELOW, "programme", "kernel", "recovery", "security", "web"), ANY),
+    Layer("domain", "services/*/*/domain/*", "the rules, one module per kind of subject: decide, react, evolve; pure",
+          ("contracts", "programme"), ("msgspec",)),
+    Layer("queries", "services/*/*/queries*", "questions across many records, indexes, projection",
+          (*BELOW, "programme", "kernel", "own domain"), ("bson", "msgspec", "pymongo"), PORTS),
+    Layer("metrics", "services/*/*/metrics.py", "the metrics of one service", (), ("prometheus_client",)),
+    Layer("settings", "services/*/*/settings.py", "the settings of a service with needs of its own", ("base",), ("pydantic",)),
+    Layer("jobs", "services/*/*/jobs*", "periodic jobs",
+          (*BELOW, "programme", "kernel", "security", "own queries", "own domain", "own metrics", "own settings"), ("msgspec", "structlog"), PORTS),
+    Layer("schemas", "services/*/*/schemas*", "request and response models",
+          (*BELOW, "programme", "kernel", "security", "web", "own domain", "own queries"), HTTP, PORTS),
+    Layer("api", "services/*/*/api/*", "HTTP for programs",
+          (*BELOW, "programme", "kernel", "security", "web", "own domain", "own queries", "own schemas", "own jobs", "own metrics", "own settings", "own pages"), HTTP, PORTS),
+    Layer("pages", "services/*/*/pages/*", "HTTP for people, with templates",
+          (*BELOW, "programme", "kernel", "security", "web", "own domain", "own queries", "own schemas", "own jobs", "own metrics", "own settings", "own api"), HTTP, PORTS),
+    Layer("service", "services/*/*/service.py", "the declaration of a service; loads neither a web framework nor a Kafka client",
+          ("contracts", "base", "programme", "kernel.service", "kernel.query", "security", "own domain", "own queries", "own jobs", "own metrics", "own settings"),
+          ("msgspec",), (*PORTS, "web")),
+    Layer("recount", "deploy/peyvand/peyvand/verify/recount.py", "the independent recount: shares no code with the services",
+          (), ("bson", "pymongo")),
+    Layer("setup", "deploy/setup.py", "what `make` runs before anything is installed"),
+    Layer("operator", "deploy/peyvand/*", "the command `peyvand`: local cluster, gateway, development issuer, simulation, chaos",
+          (*PACKAGES, "recount", "any service", "any jobs", "any settings"), ANY),
+    Layer("tests", "tests/*", "a folder per question that a test answers", ("any",), ANY),
 )  # fmt: skip
 
-# Libraries that stand in few files only, so that an upgrade meets few lines.
-ALONE = {
+# Libraries that only these files import, so that an upgrade concerns few lines.
+ONLY_IN = {
     "faust": ("shared/kernel/kafka/consumer_group.py",),
     "kafka": ("shared/kernel/kafka/relay.py", "deploy/peyvand/peyvand/*"),
-    "aiokafka": ("shared/kernel/*", "shared/recovery/*", "deploy/peyvand/peyvand/simulation/quiescence.py"),
+    "aiokafka": ("shared/kernel/kafka/*", "shared/kernel/roles/*", "shared/recovery/*", "deploy/peyvand/peyvand/simulation/quiescence.py"),
     "persiantools": ("shared/programme/calendar.py",),
-}
-SHARED = ("contracts", "programme", "base", "observability", "kernel", "recovery", "security", "web", "run")
+}  # fmt: skip
 
 
-def room_of(where: str) -> Room | None:
-    """The room that a file stands in."""
-    if where.startswith("services/") and where.count("/") == 3 and where.endswith("/__init__.py"):
-        return Room("service", where, "")  # the package itself, empty
-    return next((room for room in ROOMS if fnmatch(where, room.files)), None)
+def layer_of(path: str) -> Layer | None:
+    """Return the layer of a file."""
+    if path.startswith("services/") and path.count("/") == 3 and path.endswith("/__init__.py"):
+        return Layer("package", path, "")  # a package itself, empty
+    return next((layer for layer in LAYERS if fnmatch(path, layer.files)), None)
 
 
-def trespasses(source: Source) -> list[str]:
-    """The imports of this file that its room does not allow."""
-    room = room_of(source.where)
-    if room is None:
-        return [f"{source.where} stands in no room"]
+def violations(source: Source) -> list[str]:
+    """Return the imports of this file that the table does not allow."""
+    layer = layer_of(source.path)
+    if layer is None:
+        return [f"{source.path} belongs to no layer"]
     return [
-        f"{source.where}:{line} ({room.name}) imports {name}"
+        f"{source.path}:{line} ({layer.name}) imports {name}"
         for line, name in imports(source)
-        if not _allowed(room, source.where, name)
+        if not _allowed(layer, source.path, name)
     ]
 
 
-def strays(source: Source) -> list[str]:
-    """The imports of libraries that may stand in named files only."""
+def misplaced_libraries(source: Source) -> list[str]:
+    """Return the imports of libraries that only named files may import."""
     return [
-        f"{source.where}:{line} imports {name}"
+        f"{source.path}:{line} imports {name}"
         for line, name in imports(source)
-        if (files := ALONE.get(name.split(".")[0]))
-        and not source.where.startswith("tests/")
-        and not any(fnmatch(source.where, pattern) for pattern in files)
+        if (files := ONLY_IN.get(name.split(".")[0]))
+        and not source.path.startswith("tests/")
+        and not any(fnmatch(source.path, pattern) for pattern in files)
     ]
 
 
 def table() -> str:
-    """The table as CONTRIBUTING.md prints it."""
-    lines = ["| Room | Files | Holds | May import |", "|---|---|---|---|"]
-    for room in ROOMS:
-        libraries = ("any library",) if room.libraries == ANY else room.libraries
-        may = "anything" if room.rooms == ANY else ", ".join((*room.rooms, *libraries)) or "the standard library"
-        lines.append(f"| {room.name} | `{room.files}` | {room.holds} | {may} |")
+    """Return the table as CONTRIBUTING.md prints it."""
+    lines = ["| Layer | Files | Holds | May import |", "|---|---|---|---|"]
+    for layer in LAYERS:
+        libraries = ("any library",) if layer.libraries == ANY else layer.libraries
+        may = "anything" if layer.layers == ANY else ", ".join((*layer.layers, *libraries)) or "the standard library"
+        if layer.without:
+            names = ["modules that load a Kafka client" if each == "kafka" else each for each in layer.without]
+            may += f"; not {', '.join(names)}"
+        lines.append(f"| {layer.name} | `{layer.files}` | {layer.holds} | {may} |")
     return "\n".join(lines) + "\n"
 
 
-def alone() -> str:
-    """The second table: libraries that stand in few files."""
+def table_of_libraries() -> str:
+    """Return the second table: libraries that few files import."""
     lines = ["| Library | Only in |", "|---|---|"]
-    lines += [f"| {library} | {', '.join(f'`{file}`' for file in files)} |" for library, files in ALONE.items()]
+    lines += [f"| {library} | {', '.join(f'`{file}`' for file in files)} |" for library, files in ONLY_IN.items()]
     return "\n".join(lines) + "\n"
 
 
-def _allowed(room: Room, where: str, name: str) -> bool:
-    if room.rooms == ANY:
+def _allowed(layer: Layer, path: str, name: str) -> bool:
+    if layer.layers == ANY:
         return True
+    if _matches(name, (each for each in layer.without if each != "kafka")):
+        return False
     top, *rest = name.split(".")
+    if top in (*PACKAGES, *SERVICES) and "kafka" in layer.without and _loads_kafka(name):
+        return False
     if top in SERVICES:
-        return _service_allowed(room, where, top, rest)
+        return _service_allowed(layer, path, top, rest)
     if top == "peyvand":
-        return room.name == "operator"
-    if top in SHARED:
-        return top == room.name or top in room.rooms
-    return top in sys.stdlib_module_names or room.libraries == ANY or top in room.libraries
+        return layer.name == "operator"
+    if top in PACKAGES:
+        return top in (layer.name, path.split("/")[1]) or _matches(name, layer.layers)
+    if layer.name == "service" and top in (*KAFKA_CLIENTS, *WEB_FRAMEWORKS):
+        return False
+    return top in sys.stdlib_module_names or layer.libraries == ANY or top in layer.libraries
 
 
-def _service_allowed(room: Room, where: str, service: str, rest: list[str]) -> bool:
+def _service_allowed(layer: Layer, path: str, service: str, rest: list[str]) -> bool:
     part = rest[0] if rest else ""
-    if "any main" in room.rooms:
-        return part in ("main", "settings")
-    own = where.startswith(f"services/{service}/{service}/")
-    return own and (part == room.name or f"own {part}" in room.rooms)
+    if f"any {part}" in layer.layers:
+        return True
+    own = path.startswith(f"services/{service}/{service}/")
+    return own and (part == layer.name or f"own {part}" in layer.layers)
+
+
+def _matches(name: str, allowed: Iterable[str]) -> bool:
+    """Return whether one of these is the module that a name stands for, or a package above it."""
+    return any(name == each or name.startswith(f"{each}.") for each in allowed)
+
+
+def _loads_kafka(name: str) -> bool:
+    loading = leading_to_kafka()
+    return name in loading or name.rpartition(".")[0] in loading
+
+
+@cache
+def leading_to_kafka() -> set[str]:
+    """Return our modules whose import loads a Kafka client."""
+    return leading_to(own_graph(), KAFKA_CLIENTS)

@@ -1,4 +1,4 @@
-"""What pure code may not do, and what may not happen when a module is imported."""
+"""What pure code must not do, and what must not happen when a module is imported."""
 
 import ast
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from tests.house.sources import Source, imports
 
-# The part of the standard library that has neither input, output, clock nor chance.
+# The part of the standard library without input, output, clock or randomness.
 PURE = {
     *("abc", "bisect", "collections", "contextlib", "dataclasses", "datetime", "decimal", "enum", "fractions"),
     *("functools", "graphlib", "hashlib", "heapq", "itertools", "json", "math", "operator", "re", "statistics"),
@@ -15,58 +15,58 @@ PURE = {
 NOW = {"now", "utcnow", "today"}  # of datetime and date
 IMPURE = {"open", "print", "input", "exec", "eval", "__import__", "breakpoint", "globals", "hash", "id"}
 
-# What may be called while a module is imported: it makes a value out of values and touches nothing.
-MAKERS = {
+# What may be called while a module is imported: constructors of values, without effects.
+CONSTRUCTORS = {
     *("Annotated", "Counter", "Decimal", "Fraction", "Gauge", "Histogram", "TypeVar", "ZoneInfo", "bytes", "cast"),
     *("chr", "date", "datetime", "dict", "dedent", "frozenset", "len", "list", "maketrans", "max", "min", "ord"),
     *("range", "set", "sorted", "str", "sum", "timedelta", "tuple", "zip", "time", "compile", "join", "split"),
     *("Decoder", "Encoder", "Meta", "field", "Field", "NewType", "ParamSpec", "Path", "vars", "values", "items"),
     *("isinstance", "issubclass", "strip", "enumerate", "encode", "fromkeys", "get", "getLogger", "get_logger"),
-    *("SecretStr", "MappingProxyType", "parents", "TypeAdapter", "object", "int", "namedtuple", "resolve"),
-    *("secret", "AppKey", "RequestKey", "Argument", "Option"),  # names of things, and of what a command takes
-    *("allow", "etagged", "limited", "public"),  # what a route declares
+    *("SecretStr", "MappingProxyType", "parents", "TypeAdapter", "object", "int", "namedtuple", "defstruct", "resolve"),
+    *("secret", "AppKey", "RequestKey", "Argument", "Option"),  # declarations of names and of command line arguments
+    *("allow", "etagged", "limited", "public"),  # declarations of routes
 }
 
 
 def impurities(source: Source) -> list[str]:
-    """Where this file reads the clock, takes a chance or touches the world."""
+    """Return where this file reads the clock, uses randomness or does I/O."""
     found = [
-        f"{source.where}:{line} imports {name}"
+        f"{source.path}:{line} imports {name}"
         for line, name in imports(source)
         if name.split(".")[0] in sys.stdlib_module_names and name.split(".")[0] not in PURE
     ]
     for node in source.nodes:
         if isinstance(node, ast.AsyncFunctionDef | ast.Await):
-            found.append(f"{source.where}:{node.lineno} waits")
+            found.append(f"{source.path}:{node.lineno} awaits")
         if isinstance(node, ast.Call):
             function = node.func
             if isinstance(function, ast.Name) and function.id in IMPURE:
-                found.append(f"{source.where}:{node.lineno} calls {function.id}")
+                found.append(f"{source.path}:{node.lineno} calls {function.id}")
             if isinstance(function, ast.Attribute) and function.attr in NOW:
-                found.append(f"{source.where}:{node.lineno} calls .{function.attr}")
+                found.append(f"{source.path}:{node.lineno} calls .{function.attr}")
         if isinstance(node, ast.Global | ast.Nonlocal):
-            found.append(f"{source.where}:{node.lineno} changes what stands outside")
+            found.append(f"{source.path}:{node.lineno} changes an outer variable")
     return found
 
 
-def happenings(source: Source) -> list[str]:
-    """What would happen if this module were imported, beside definitions."""
-    made_here = {
+def import_effects(source: Source) -> list[str]:
+    """Return what importing this module would do beside defining names."""
+    defined_here = {
         node.name for node in source.tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)
-    }  # a class or a function of the module itself makes its constants
+    }  # constants may be made by a class or function of the module itself
     classes = {name.rsplit(".", 1)[-1] for _, name in imports(source) if name.rsplit(".", 1)[-1][:1].isupper()}
     found = []
     for statement in _statements(source.tree.body):
         if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
             continue  # a docstring
         if not isinstance(statement, ast.Assign | ast.AnnAssign):
-            found.append(f"{source.where}:{statement.lineno} does something when imported")
+            found.append(f"{source.path}:{statement.lineno} does something when imported")
             continue
         for node in _run_now(statement):
-            if isinstance(node, ast.Call) and (name := _name(node.func)) not in MAKERS | made_here | classes:
-                found.append(f"{source.where}:{node.lineno} calls {name} when imported")
+            if isinstance(node, ast.Call) and (name := _name(node.func)) not in CONSTRUCTORS | defined_here | classes:
+                found.append(f"{source.path}:{node.lineno} calls {name} when imported")
             if isinstance(node, ast.Attribute) and node.attr in ("environ", "argv"):
-                found.append(f"{source.where}:{node.lineno} reads {node.attr} when imported")
+                found.append(f"{source.path}:{node.lineno} reads {node.attr} when imported")
     return found
 
 
@@ -86,7 +86,7 @@ def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def _run_now(node: ast.AST) -> Iterator[ast.AST]:
-    """The nodes that are evaluated at once: not the bodies of lambdas."""
+    """Yield the nodes that are evaluated at import: not the bodies of lambdas."""
     if isinstance(node, ast.Lambda):
         return
     yield node

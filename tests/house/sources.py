@@ -1,4 +1,4 @@
-"""The sources of the house, parsed once, for guards that take them as arguments."""
+"""The committed files of the repository, read and parsed once, for guards that take them as arguments."""
 
 import ast
 import subprocess
@@ -7,53 +7,85 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-HOME = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[2]
 SERVICES = ("registration", "screening", "market", "reporting")
+PACKAGES = ("contracts", "programme", "base", "observability", "kernel", "recovery", "security", "web", "run")
 
 
 @dataclass(frozen=True)
 class Source:
-    """A Python file: where it stands, from the repository's root, and what it says."""
+    """A Python file: its path from the root of the repository, and its text."""
 
-    where: str
+    path: str
     text: str
 
     @property
     def tree(self) -> ast.Module:
-        """The syntax tree."""
+        """Return the syntax tree."""
         return _parsed(self.text)
 
     @property
     def nodes(self) -> tuple[ast.AST, ...]:
-        """Every node of the tree."""
+        """Return every node of the tree."""
         return _walked(self.text)
+
+    @property
+    def lines(self) -> int:
+        """Return the number of lines."""
+        return self.text.count("\n")
+
+    @property
+    def module(self) -> str:
+        """Return the name under which Python imports the file."""
+        inner = self.path.removeprefix("shared/").removeprefix("deploy/peyvand/")
+        if inner.startswith("services/"):
+            inner = inner.split("/", 2)[2]
+        return inner.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
 @cache
 def committed() -> tuple[str, ...]:
-    """Every file that is or would be committed, from the repository's root."""
+    """Return the path of every file that is or would be committed."""
     listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=HOME, capture_output=True, check=True
+        ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, check=True
     )
-    return tuple(sorted(file for file in listed.stdout.decode().split("\0") if file and (HOME / file).is_file()))
+    return tuple(sorted({file for file in listed.stdout.decode().split("\0") if file and (ROOT / file).is_file()}))
+
+
+@cache
+def read(path: str) -> str:
+    """Return the text of a file."""
+    return (ROOT / path).read_text(encoding="utf-8")
 
 
 @cache
 def sources() -> tuple[Source, ...]:
-    """Every Python file of the house."""
-    return tuple(
-        Source(file, (HOME / file).read_text(encoding="utf-8")) for file in committed() if file.endswith(".py")
-    )
+    """Return every Python file."""
+    return tuple(Source(file, read(file)) for file in committed() if file.endswith(".py"))
 
 
-def in_use() -> list[Source]:
-    """The Python files that are no tests."""
-    return [each for each in sources() if not each.where.startswith("tests/")]
+def code() -> list[Source]:
+    """Return the Python files that are no tests."""
+    return [each for each in sources() if not each.path.startswith("tests/")]
+
+
+def collected() -> list[Source]:
+    """Return the modules from which pytest collects."""
+    return [each for each in sources() if each.path.startswith("tests/") and Path(each.path).name.startswith("test_")]
 
 
 def imports(source: Source) -> Iterator[tuple[int, str]]:
-    """Line and full name of each import; `from contracts import text` is `programme.text`."""
-    for node in source.nodes:
+    """Yield line and full name of each import; `from programme import text` is `programme.text`."""
+    yield from _imports(source.nodes)
+
+
+def imports_at_import(source: Source) -> Iterator[tuple[int, str]]:
+    """Yield the imports that run when the module is imported: not those in functions or under TYPE_CHECKING."""
+    yield from _imports(tuple(_run_at_import(source.tree.body)))
+
+
+def _imports(nodes: tuple[ast.AST, ...]) -> Iterator[tuple[int, str]]:
+    for node in nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield node.lineno, alias.name
@@ -61,6 +93,19 @@ def imports(source: Source) -> Iterator[tuple[int, str]]:
             module = "." * node.level + (node.module or "")
             for alias in node.names:
                 yield node.lineno, f"{module}.{alias.name}"
+
+
+def _run_at_import(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    for statement in body:
+        match statement:
+            case ast.Import() | ast.ImportFrom():
+                yield statement
+            case ast.If(test=ast.Name(id="TYPE_CHECKING")) | ast.FunctionDef() | ast.AsyncFunctionDef():
+                pass
+            case _:
+                for _, value in ast.iter_fields(statement):
+                    if isinstance(value, list):
+                        yield from _run_at_import([each for each in value if isinstance(each, ast.stmt)])
 
 
 @cache

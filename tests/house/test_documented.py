@@ -1,8 +1,9 @@
-"""Every metric and every setting stands in docs/operations.md, and the page names none that is gone."""
+"""docs/operations.md explains every metric and every setting, and names none that no longer exists."""
 
 import re
+from fnmatch import fnmatch
 
-from tests.house.sources import HOME, Source, committed, in_use
+from tests.house.sources import ROOT, Source, code, committed
 
 METRIC = re.compile(r'"(peyvand_[a-z0-9_]+)"')
 PARTS = ("Context", "Decision", "Consequences", "Alternatives")
@@ -11,24 +12,24 @@ SETTING = re.compile(r"\bPEYVAND_[A-Z0-9_]+\b")
 
 
 def metrics(source: Source) -> set[str]:
-    """The names of the metrics that a file defines."""
+    """Return the names of the metrics that a file defines."""
     return set(METRIC.findall(source.text))
 
 
 def missing(names: set[str], page: str) -> list[str]:
-    """What the page does not explain."""
+    """Return the names that the page does not explain."""
     return sorted(name for name in names if not re.search(rf"\b{name}\b", page))
 
 
 def gone(names: set[str], page: str) -> list[str]:
-    """Metrics that the page explains and nobody counts any more."""
+    """Return the metrics that the page explains and no code counts."""
     return sorted(set(re.findall(r"\bpeyvand_[a-z0-9_]+\b", page)) - names)
 
 
-def broken_links(where: str, text: str) -> list[str]:
-    """Links to files that are not there."""
-    folder = (HOME / where).parent
-    return [f"{where}: {link}" for link in LINK.findall(text) if not (folder / link).exists()]
+def broken_links(path: str, text: str) -> list[str]:
+    """Return links to files that do not exist."""
+    folder = (ROOT / path).parent
+    return [f"{path}: {link}" for link in LINK.findall(text) if not (folder / link).exists()]
 
 
 def _pages() -> list[str]:
@@ -36,11 +37,23 @@ def _pages() -> list[str]:
 
 
 def _page() -> str:
-    return (HOME / "docs" / "operations.md").read_text(encoding="utf-8")
+    return (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+
+
+def defines_metrics(path: str) -> bool:
+    """Return whether metrics may be defined in this file: those of all services, or those of one."""
+    return path == "shared/observability/metrics.py" or fnmatch(path, "services/*/*/metrics.py")
+
+
+def stray_metrics(source: Source) -> list[str]:
+    """Return where a file that is no home of metrics defines one."""
+    if defines_metrics(source.path):
+        return []
+    return [f"{source.path}: {found[0]}" for found in re.finditer(r"\b(Counter|Gauge|Histogram)\(\s*\"", source.text)]
 
 
 def _metrics() -> set[str]:
-    return metrics(next(each for each in in_use() if each.where == "shared/observability/metrics.py"))
+    return {name for each in code() if defines_metrics(each.path) for name in metrics(each)}
 
 
 def test_every_metric_is_explained() -> None:
@@ -49,13 +62,14 @@ def test_every_metric_is_explained() -> None:
     assert gone(_metrics(), _page()) == []
 
 
-def test_metrics_stand_in_one_file() -> None:
-    assert [
-        each.where
-        for each in in_use()
-        if each.where != "shared/observability/metrics.py"
-        and re.search(r"\b(Counter|Gauge|Histogram)\(\s*\"", each.text)
-    ] == []
+def test_metrics_are_defined_in_their_modules() -> None:
+    assert [found for each in code() for found in stray_metrics(each)] == []
+
+
+def test_a_metric_elsewhere_is_found() -> None:
+    text = 'N = Counter("peyvand_new_total", "Something new.")'
+    assert stray_metrics(Source("services/market/market/queries.py", text))
+    assert stray_metrics(Source("services/market/market/metrics.py", text)) == []
 
 
 def test_every_setting_is_explained() -> None:
@@ -68,25 +82,25 @@ def test_every_setting_is_explained() -> None:
         return {f"{PREFIX}{name.upper()}" for name in settings.model_fields} | below
 
     for service in ("registration", "screening", "market", "reporting"):
-        __import__(f"{service}.main")
+        __import__(f"{service}.service")
     assert missing(fields(Settings), _page()) == []
 
 
 def test_every_variable_that_is_read_is_explained() -> None:
-    read = {name for each in in_use() for name in SETTING.findall(each.text)}
+    read = {name for each in code() for name in SETTING.findall(each.text)}
     read = {name for name in read if not name.endswith("_")}  # the beginning of several
     assert missing(read, _page()) == []
 
 
-def test_the_guard_bites() -> None:
+def test_an_unexplained_metric_is_found() -> None:
     source = Source("shared/observability/metrics.py", 'N = Counter("peyvand_new_total", "Something new.")')
     assert missing(metrics(source), "| peyvand_new | old |") == ["peyvand_new_total"]
     assert gone(metrics(source), "peyvand_old_total and peyvand_new_total") == ["peyvand_old_total"]
 
 
 def test_every_decision_is_one_page_with_its_four_parts() -> None:
-    pages = sorted((HOME / "docs" / "decisions").glob("0*.md"))
-    listed = (HOME / "docs" / "decisions" / "README.md").read_text(encoding="utf-8")
+    pages = sorted((ROOT / "docs" / "decisions").glob("0*.md"))
+    listed = (ROOT / "docs" / "decisions" / "README.md").read_text(encoding="utf-8")
     for number, page in enumerate(pages, 1):
         text = page.read_text(encoding="utf-8")
         assert page.name.startswith(f"{number:04d}-") and page.name in listed
@@ -94,11 +108,11 @@ def test_every_decision_is_one_page_with_its_four_parts() -> None:
         assert [part for part in PARTS if f"**{part}.**" not in text] == []
 
 
-def test_every_link_between_pages_leads_somewhere() -> None:
+def test_every_link_between_pages_has_a_target() -> None:
     assert [
-        broken for page in _pages() for broken in broken_links(page, (HOME / page).read_text(encoding="utf-8"))
+        broken for page in _pages() for broken in broken_links(page, (ROOT / page).read_text(encoding="utf-8"))
     ] == []
 
 
-def test_a_broken_link_is_noticed() -> None:
-    assert broken_links("docs/a.md", "see [it](gone.md) and [her](../CONTRIBUTING.md)") == ["docs/a.md: gone.md"]
+def test_a_broken_link_is_found() -> None:
+    assert broken_links("docs/a.md", "see [it](gone.md) and [this](../CONTRIBUTING.md)") == ["docs/a.md: gone.md"]

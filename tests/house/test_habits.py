@@ -1,16 +1,16 @@
-"""The habits that no type checker knows: short files, docstrings, no machine's paths, nothing left to do."""
+"""Habits that no type checker knows: short files, docstrings, no paths of one machine, nothing left to do."""
 
 import ast
 import re
 
 import pytest
 
-from tests.house.sources import HOME, Source, committed, in_use, sources
+from tests.house.sources import ROOT, Source, code, committed, sources
 
 LINES = 400
-WRITTEN = (".py", ".html", ".js", ".sh")  # by hand
+WRITTEN = (".py", ".html", ".js", ".sh")  # by people
 NOT_OURS = re.compile(r"\.(png|woff2|ico|jar|svg)$|^deploy/embedded/.*lock|(^|/)package-lock\.json$")
-LOOKS_FOR_THEM = {"tests/deploy/test_setup.py"}  # for addresses in the locks
+SEARCHES_FOR_THEM = {"tests/deploy/test_setup.py"}  # for addresses in the lock files
 EMPTY_SUFFIXES = ("Manager", "Impl", "Dto", "Helper", "Util", "Utils", "Helpers")
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "types"}
 # In pieces, so that this file holds none of them.
@@ -25,53 +25,53 @@ FORBIDDEN = {
 
 
 def long_files(files: dict[str, int]) -> list[str]:
-    """Files with more lines than anybody reads at a sitting."""
-    return [f"{where}: {lines} lines" for where, lines in files.items() if lines > LINES]
+    """Return files with more lines than the limit."""
+    return [f"{path}: {lines} lines" for path, lines in files.items() if lines > LINES]
 
 
-def leftovers(where: str, text: str) -> list[str]:
-    """What no committed file may hold."""
+def leftovers(path: str, text: str) -> list[str]:
+    """Return what no committed file may contain."""
     return [
-        f"{where}:{text[: found.start()].count(chr(10)) + 1} holds {what}: {found[0]!r}"
+        f"{path}:{text[: found.start()].count(chr(10)) + 1} contains {what}: {found[0]!r}"
         for what, pattern in FORBIDDEN.items()
         for found in pattern.finditer(text)
     ]
 
 
-def unsaid(source: Source) -> list[str]:
-    """Modules without a sentence, public functions and classes without one, and names that say nothing."""
-    where, tree = source.where, source.tree
-    stem = where.rsplit("/", 1)[-1].removesuffix(".py")
-    found = [f"{where} is called {stem}"] if stem in EMPTY_NAMES else []
+def undocumented(source: Source) -> list[str]:
+    """Return modules, public functions and classes without a docstring, and names without meaning."""
+    path, tree = source.path, source.tree
+    stem = path.rsplit("/", 1)[-1].removesuffix(".py")
+    found = [f"{path} is called {stem}"] if stem in EMPTY_NAMES else []
     if tree.body and not ast.get_docstring(tree):
-        found.append(f"{where} has no sentence")
+        found.append(f"{path} has no docstring")
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             if node.name.endswith(EMPTY_SUFFIXES):
-                found.append(f"{where}:{node.lineno} {node.name} says nothing with its name")
+                found.append(f"{path}:{node.lineno} {node.name} has a name without meaning")
             if not node.name.startswith("_") and not ast.get_docstring(node):
-                found.append(f"{where}:{node.lineno} {node.name} has no sentence")
+                found.append(f"{path}:{node.lineno} {node.name} has no docstring")
     return found
 
 
 def test_no_file_is_long() -> None:
     lines = {
-        file: (HOME / file).read_text(encoding="utf-8").count("\n")
+        file: (ROOT / file).read_text(encoding="utf-8").count("\n")
         for file in committed()
         if file.endswith(WRITTEN) and "/published/" not in file
     }
     assert long_files(lines) == []
 
 
-def test_a_long_file_is_noticed() -> None:
+def test_a_long_file_is_found() -> None:
     assert long_files({"a.py": LINES + 1, "b.py": LINES}) == [f"a.py: {LINES + 1} lines"]
 
 
-def test_no_committed_file_holds_what_it_should_not() -> None:
+def test_no_committed_file_contains_what_it_must_not() -> None:
     found = []
     for file in committed():
-        if not NOT_OURS.search(file) and file not in LOOKS_FOR_THEM:
-            found += leftovers(file, (HOME / file).read_text(encoding="utf-8"))
+        if not NOT_OURS.search(file) and file not in SEARCHES_FOR_THEM:
+            found += leftovers(file, (ROOT / file).read_text(encoding="utf-8"))
     assert found == []
 
 
@@ -80,23 +80,23 @@ def test_no_committed_file_holds_what_it_should_not() -> None:
     [
         "# TO" + "DO: later",
         "see /wo" + "rk/main/x",
-        "/ho" + "me/somebody/x",
+        "/ho" + "me/someone/x",
         "https://pypi" + ".org/simple",
         "https://registry.npm" + "js.org/x",
         "../sha" + "red/data",
-        "the hand-" + "outs say",
+        "the hand-" + "outs show",
     ],
 )
-def test_what_it_should_not_hold_is_noticed(text: str) -> None:
+def test_what_a_file_must_not_contain_is_found(text: str) -> None:
     assert leftovers("a.py", text)
 
 
-def test_everything_says_what_it_is() -> None:
-    assert [found for source in in_use() for found in unsaid(source)] == []
+def test_everything_has_a_docstring() -> None:
+    assert [found for source in code() for found in undocumented(source)] == []
 
 
 @pytest.mark.parametrize(
-    ("where", "text"),
+    ("path", "text"),
     [
         ("shared/kernel/new.py", "N = 1"),
         ("shared/kernel/new.py", '"""A."""\ndef f(): ...'),
@@ -105,11 +105,11 @@ def test_everything_says_what_it_is() -> None:
         ("shared/kernel/utils.py", '"""A."""'),
     ],
 )
-def test_what_says_nothing_is_noticed(where: str, text: str) -> None:
-    assert unsaid(Source(where, text))
+def test_a_missing_docstring_is_found(path: str, text: str) -> None:
+    assert undocumented(Source(path, text))
 
 
-def test_every_test_module_says_what_it_asks() -> None:
+def test_every_test_module_has_a_docstring() -> None:
     assert [
-        each.where for each in sources() if each.where.startswith("tests/") and not ast.get_docstring(each.tree)
+        each.path for each in sources() if each.path.startswith("tests/") and not ast.get_docstring(each.tree)
     ] == []

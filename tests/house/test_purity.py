@@ -1,4 +1,4 @@
-"""The rules and the words have no input, output, clock or chance, and importing anything is free."""
+"""Rules and contracts have no I/O, clock or randomness; importing any module has no effect."""
 
 import json
 import subprocess
@@ -6,20 +6,23 @@ import sys
 
 import pytest
 
-from tests.house.purity import happenings, impurities
-from tests.house.sources import HOME, SERVICES, Source, in_use, sources
+from tests.house.purity import import_effects, impurities
+from tests.house.sources import ROOT, SERVICES, Source, code, sources
 
-READS_ITS_TABLES = {"shared/programme/reference.py", "shared/programme/policies.py"}  # packaged, read once
-WRITES_PUBLISHED = {"shared/contracts/publish.py"}  # a command of the development environment
+READS_PACKAGED_FILES = {
+    "shared/programme/reference.py",
+    "shared/programme/policies.py",
+}  # data files, once, on first use
+COMMANDS = {"shared/contracts/publish.py"}  # run in the development environment
 SCRIPTS = {"deploy/setup.py"}  # run, never imported
 
 
-def test_the_rules_and_the_words_are_pure() -> None:
-    pure = [each for each in sources() if _is_pure(each.where)]
-    assert {each.where.split("/")[1] for each in pure} == {"contracts", "programme", *SERVICES}
+def test_rules_and_contracts_are_pure() -> None:
+    pure = [each for each in sources() if _is_pure(each.path)]
+    assert {each.path.split("/")[1] for each in pure} == {"contracts", "programme", *SERVICES}
     for source in pure:
         found = impurities(source)
-        if source.where in READS_ITS_TABLES:
+        if source.path in READS_PACKAGED_FILES:
             found = [each for each in found if not each.endswith((" imports csv", " imports pathlib.Path"))]
         assert found == []
 
@@ -43,12 +46,12 @@ def test_the_rules_and_the_words_are_pure() -> None:
         "def f():\n    global N\n    N = 1",
     ],
 )
-def test_the_guard_of_purity_bites(text: str) -> None:
+def test_impure_code_is_found(text: str) -> None:
     assert impurities(Source("services/market/market/domain/new.py", text))
 
 
-def test_nothing_but_definitions_at_module_level() -> None:
-    assert [found for each in in_use() if each.where not in SCRIPTS for found in happenings(each)] == []
+def test_modules_hold_definitions_only() -> None:
+    assert [found for each in code() if each.path not in SCRIPTS for found in import_effects(each)] == []
 
 
 @pytest.mark.parametrize(
@@ -66,8 +69,8 @@ def test_nothing_but_definitions_at_module_level() -> None:
         "if True:\n    N = 1",
     ],
 )
-def test_the_guard_of_imports_bites(text: str) -> None:
-    assert happenings(Source("shared/kernel/new.py", text))
+def test_effects_of_an_import_are_found(text: str) -> None:
+    assert import_effects(Source("shared/kernel/new.py", text))
 
 
 @pytest.mark.parametrize(
@@ -81,21 +84,21 @@ def test_the_guard_of_imports_bites(text: str) -> None:
         "class A:\n    n: int = field(default=0)",
     ],
 )
-def test_the_guard_of_imports_allows(text: str) -> None:
-    assert happenings(Source("shared/kernel/new.py", text)) == []
+def test_definitions_are_allowed(text: str) -> None:
+    assert import_effects(Source("shared/kernel/new.py", text)) == []
 
 
 _WATCH = """
 import importlib, json, sys
 seen = []
 events = ("open", "socket.connect", "socket.bind", "subprocess.Popen", "os.system", "os.remove", "os.mkdir")
-def ours(frame):
+def own(frame):
     while frame and frame.f_code.co_name != "<module>":
         frame = frame.f_back
     file = frame.f_code.co_filename if frame else "<"
     return "site-packages" not in file and "/lib/python" not in file and not file.startswith("<")
 def watch(event, arguments):
-    if event in events and ours(sys._getframe(1)) and not str(arguments[0]).endswith((".py", ".pyc", "/Asia/Tehran")):
+    if event in events and own(sys._getframe(1)) and not str(arguments[0]).endswith((".py", ".pyc", "/Asia/Tehran")):
         seen.append(f"{event} {arguments[0]}")
 sys.addaudithook(watch)
 for module in sys.argv[1:]:
@@ -104,37 +107,30 @@ sys.stderr.write(json.dumps(seen))
 """
 
 
-def _watched(modules: list[str], path: str = "") -> list[str]:
+def _effects_of_importing(modules: list[str], path: str = "") -> list[str]:
     ran = subprocess.run(
         [sys.executable, "-c", _WATCH, *modules],
         capture_output=True,
         text=True,
-        cwd=HOME,
+        cwd=ROOT,
         env={"PYTHONPATH": path, "PATH": "", "PYTHONDONTWRITEBYTECODE": "1"},
     )
     assert (ran.returncode, ran.stdout) == (0, ""), ran.stderr
     return list(json.loads(ran.stderr.splitlines()[-1]))
 
 
-def _is_pure(where: str) -> bool:
-    if where.startswith("services/"):
-        return "/domain/" in where
-    return where.startswith(("shared/contracts/", "shared/programme/")) and where not in WRITES_PUBLISHED
+def _is_pure(path: str) -> bool:
+    if path.startswith("services/"):
+        return "/domain/" in path
+    return path.startswith(("shared/contracts/", "shared/programme/")) and path not in COMMANDS
 
 
-def _module(where: str) -> str:
-    inner = where.removeprefix("shared/").removeprefix("deploy/peyvand/")
-    if inner.startswith("services/"):
-        inner = inner.split("/", 2)[2]
-    return inner.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+def test_importing_any_module_opens_connects_and_starts_nothing() -> None:
+    modules = sorted(each.module for each in code() if each.path not in SCRIPTS)
+    assert _effects_of_importing([each for each in modules if not each.endswith("__main__")]) == []
 
 
-def test_importing_every_module_opens_connects_and_starts_nothing() -> None:
-    modules = sorted(_module(each.where) for each in in_use() if each.where not in SCRIPTS)
-    assert _watched([each for each in modules if not each.endswith("__main__")]) == []
-
-
-def test_a_module_that_opens_a_file_is_noticed(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_module_that_opens_a_file_is_found(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("canary")
-    (folder / "canary.py").write_text(f"open({str(HOME / 'pyproject.toml')!r}).close()\n")
-    assert _watched(["canary"], str(folder)) == [f"open {HOME / 'pyproject.toml'}"]
+    (folder / "canary.py").write_text(f"open({str(ROOT / 'pyproject.toml')!r}).close()\n")
+    assert _effects_of_importing(["canary"], str(folder)) == [f"open {ROOT / 'pyproject.toml'}"]

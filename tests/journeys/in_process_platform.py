@@ -1,9 +1,9 @@
-"""Four services in one process, over memory, joined by logs on which everything may be repeated, late or lost once."""
+"""Four services in one process, over memory, joined by logs: events may be repeated, late, reordered or lost once."""
 
 import asyncio
 import json
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -13,265 +13,317 @@ from base.clock import Moment
 from contracts.commands import Refused
 from contracts.envelope import Context, decode, digest
 from contracts.subjects import PARTITIONS, ledger_subject, partition_of, round_subject
-from kernel.batch import process
+from contracts.topics import topic_of, topics_consumed_by
+from kernel.batch import drain, process
 from kernel.commands import CommandMetadata, execute
 from kernel.errors import Fenced, Transient, UniqueViolation
-from kernel.record import LogPosition, Message, Private
+from kernel.record import LogPosition, Message, Parked, Private
 from kernel.roles.scheduler import Scheduler
-from kernel.stores.memory import MemoryStore
-from market import store as market
+from kernel.service import Service
+from kernel.store import Effects, due_query
 from market.domain.connection import Connect, End, RaiseEvidence
 from market.domain.offer import Answer, MakeOffer
+from market.service import service as market
 from programme.policies import CURRENT
-from registration.consumer.seats import Allocator
 from registration.domain.applicant import IdentityChecked, Register, Withdraw
 from registration.domain.ledger import SetQuota
 from registration.domain.round import OpenRound, Window
-from registration.store import memory as registration
-from reporting.domain import RULES as REPORTING
-from reporting.store import Board, MemoryTallies
-from screening import store as screening
+from registration.jobs import Allocator
+from registration.queries import promotable_ledgers, unsettled_ledgers
+from registration.service import service as registration
+from reporting.ranking_cache import RankingCache
+from reporting.service import service as reporting
+from reporting.tallies import MemoryTallies
 from screening.domain.capacity import IdentifyCapacity
 from screening.domain.case import Decide
+from screening.service import service as screening
+from tests.journeys.optimistic_store import OptimisticStore
 
 ROUND = "1404"
 START = datetime(2025, 10, 1, 8, tzinfo=UTC)
 PROVINCES = ("IR-20", "IR-10", "IR-07")
 FIELD = "JF001"
-HEARS = {
-    "registration": ("screening",),
-    "screening": ("registration",),
-    "market": ("registration", "screening"),
-    "reporting": ("registration", "screening", "market"),
-}
+PROFILE = {"sex": "female", "age_band": "25-34", "work_mode": "independent"}
+DECLARATIONS: Mapping[str, Service[Any]] = {each.name: each for each in (registration, screening, market, reporting)}
+SERVICES = tuple(DECLARATIONS)
+CONSUMED = {name: topics_consumed_by(name) for name in SERVICES}
 ALL = frozenset(range(PARTITIONS))
+QUIET_ROUNDS = 2  # of work that must change nothing before the platform counts as quiet
 Log = dict[int, list[Message]]  # partition -> what was written, in order
 
 
-class Nation:
-    """The country, and what chance does to it."""
+def people_key(person: int) -> str:
+    """Return the unique value of a person in the round."""
+    return f"{ROUND}/{person}"
 
-    def __init__(self, chance: Random, trouble: float = 0.1) -> None:
-        self.chance, self.trouble = chance, trouble
-        self.at = START
-        self.stores: dict[str, MemoryStore] = {
-            "registration": registration.memory_store(),
-            "screening": screening.memory_store(),
-            "market": market.memory_store(),
-            "reporting": MemoryStore("reporting", REPORTING),
-        }
+
+class InProcessPlatform:
+    """All services, their logs, and the random errors that they meet.
+
+    `error_rate` is the probability of a repeated batch, a lost mark, a second worker; half of it that of a failing
+    database command.
+    """
+
+    def __init__(self, random: Random, error_rate: float = 0.1) -> None:
+        self.random, self.error_rate = random, error_rate
+        self.now = START
         self.tallies = MemoryTallies()
-        self.logs: dict[str, Log] = {name: {p: [] for p in ALL} for name in self.stores}
-        self.faults: list[Any] = []
-        self.asked = 0
+        self.stores = {
+            name: OptimisticStore(name, each.rules, each.unique, self.tallies) for name, each in DECLARATIONS.items()
+        }
+        self.logs: dict[str, Log] = {topic_of(name): {p: [] for p in ALL} for name in SERVICES}  # by topic
+        self.faults: list[Parked] = []  # heads that met an exception of the rules
+        self.requests = 0
         self.acknowledged: set[str] = set()
         writing = asyncio.Lock()
-        questions = registration.MemoryQuestions(self.stores["registration"])
-        self.allocator = Allocator(self.stores["registration"], questions, self.clock)
-        self.timers = {name: Scheduler(name, store, self.clock, writing) for name, store in self.stores.items()}
+        self.allocator = Allocator(self.stores["registration"], self.clock)
+        self.schedulers = {name: Scheduler(name, store, self.clock, writing) for name, store in self.stores.items()}
         for store in self.stores.values():
-            self._break(store)
+            self._inject_errors(store)
 
     def clock(self) -> Moment:
-        """Programme time stands still between the steps; machine time is the same."""
-        return Moment(self.at, self.at)
+        """Return the programme time, which stands still between the steps; machine time is the same."""
+        return Moment(self.now, self.now)
 
     # What people do
 
-    async def open(self, quotas: Sequence[int]) -> None:
-        """A round with a quota for each province."""
+    async def open_round(self, quotas: Sequence[int]) -> None:
+        """Open a round with a quota for each province."""
         window = Window(START - timedelta(days=1), START + timedelta(days=300))
-        await self.ask(
-            "registration",
-            round_subject(ROUND),
-            OpenRound(round=ROUND, policy=CURRENT, fields=(FIELD,), window=window),
-        )
+        command = OpenRound(round=ROUND, policy=CURRENT, fields=(FIELD,), window=window)
+        await self.request("registration", round_subject(ROUND), command)
         for province, quota in zip(PROVINCES, quotas, strict=True):
-            await self.quota(province, quota)
+            await self.set_quota(province, quota)
 
-    async def quota(self, province: str, quota: int) -> None:
-        """A province's quota is set, or changed."""
+    async def set_quota(self, province: str, quota: int) -> None:
+        """Set or change the quota of a province."""
         command = SetQuota(round=ROUND, province=province, policy=CURRENT, quota=quota)
-        await self.ask("registration", ledger_subject(ROUND, province), command)
+        await self.request("registration", ledger_subject(ROUND, province), command)
+
+    async def subject_of(self, person: int) -> str | None:
+        """Return the applicant id of a person who is registered."""
+        key = people_key(person)
+        return (await self.stores["registration"].find_by_unique("person", [key])).get(key)
 
     async def advance(self, person: int, province: int) -> None:
-        """Whatever comes next for this person is asked for, at whichever door knows them."""
-        office = self.stores["registration"]
-        subject = await office.holder("person", f"{ROUND}/{person}") or f"applicant-{person}-{self.asked}"
-        applicant = (await office.read([subject]))[subject].state
-        case = (await self.stores["screening"].read([subject]))[subject].state
-        producer = (await self.stores["market"].read([subject]))[subject].state
-        if not applicant.application or applicant.now.withdrawn_at:
-            place = Context(round=ROUND, province=PROVINCES[province % 3], county="2001", field=FIELD, policy=CURRENT)
-            command = Register(
-                place=place, sex="female", age_band="25-34", work_mode="independent", intake_channel="web"
-            )
-            private = Private({"person": f"{ROUND}/{person}", "tracking": f"t-{person}"})
-            if await self.ask("registration", subject, command, private):
-                self.acknowledged.add(subject)
+        """Request the next step for a person, of each service that knows them."""
+        subject = await self.subject_of(person) or f"applicant-{person}-{self.requests}"
+        state: dict[str, Any] = {
+            name: (await self.stores[name].read([subject]))[subject].state
+            for name in ("registration", "screening", "market")
+        }
+        applicant = state["registration"]
+        if not applicant.application or applicant.current.withdrawn_at:
+            await self._register(person, subject, PROVINCES[province % 3])
             return
-        if not applicant.now.identity and self.chance.random() < 0.5:
-            result = self.chance.choice(["match", "match", "mismatch", "unavailable"])
-            await self.ask("registration", subject, IdentityChecked(applicant.application, result))
-        await self.ask("screening", subject, self._decision(person))
-        if case.seat:
-            await self.ask("screening", subject, IdentifyCapacity("processing", "kilogram", "10-49", "skilled"))
-        if producer.readied:
-            await self._sell(subject, producer)
+        if not applicant.current.identity and self.random.random() < 0.5:
+            result = self.random.choice(["match", "match", "mismatch", "unavailable"])
+            await self.request("registration", subject, IdentityChecked(applicant.application, result))
+        await self.request("screening", subject, self._decision())
+        if state["screening"].seat:
+            capacity = IdentifyCapacity("processing", "kilogram", "10-49", "skilled")
+            await self.request("screening", subject, capacity)
+        if state["market"].readied:
+            await self._sell(subject, state["market"])
 
-    def _decision(self, person: int) -> Decide:
-        if self.chance.random() < 0.85:
+    async def _register(self, person: int, subject: str, province: str) -> None:
+        context = Context(round=ROUND, province=province, county="2001", field=FIELD, policy=CURRENT)
+        command = Register(context=context, profile=PROFILE, intake_channel="web")
+        private = Private({"person": people_key(person), "tracking": f"t-{person}"})
+        if await self.request("registration", subject, command, private):
+            self.acknowledged.add(subject)
+
+    def _decision(self) -> Decide:
+        if self.random.random() < 0.85:
             return Decide("approved", by="screener:s")
         return Decide("rejected", ("incomplete",), by="screener:s")
 
     async def _sell(self, subject: str, producer: Any) -> None:
-        chosen = self.chance.choice(["offer", "connect", "raise", "raise", "end"])
-        if chosen == "offer":
-            await self.ask("market", subject, MakeOffer("direct"))
-            await self.ask("market", subject, Answer(f"o{len(producer.offers) + 1}", accepted=True))
-        elif chosen == "connect" or not producer.connections:
-            grade = self.chance.choice(["E0", "E1", "E2"])
-            await self.ask("market", subject, Connect("export", "company", grade, role="manager"))
+        step = self.random.choice(["offer", "connect", "raise", "raise", "end"])
+        if step == "offer":
+            await self.request("market", subject, MakeOffer("direct"))
+            await self.request("market", subject, Answer(f"o{len(producer.offers) + 1}", accepted=True))
+        elif step == "connect" or not producer.connections:
+            grade = self.random.choice(["E0", "E1", "E2"])
+            await self.request("market", subject, Connect("export", "company", grade, role="manager"))
         else:
-            name = self.chance.choice(sorted(producer.connections))
-            command = End(name, "completed") if chosen == "end" else RaiseEvidence(name, "E2", role="manager")
-            await self.ask("market", subject, command)
+            name = self.random.choice(sorted(producer.connections))
+            command = End(name, "completed") if step == "end" else RaiseEvidence(name, "E2", role="manager")
+            await self.request("market", subject, command)
 
     async def withdraw(self, person: int) -> None:
-        """They leave."""
-        if subject := await self.stores["registration"].holder("person", f"{ROUND}/{person}"):
-            await self.ask("registration", subject, Withdraw("other"))
+        """Withdraw the application of a person."""
+        if subject := await self.subject_of(person):
+            await self.request("registration", subject, Withdraw("other"))
 
-    async def ask(self, service: str, subject: str, command: Any, private: Private | None = None) -> bool:
-        """A request with a key, repeated until it is answered, as a client does; says whether it was accepted."""
-        self.asked += 1
-        ask = CommandMetadata("somebody:", f"key-{self.asked}", b"", private)
+    async def request(self, service: str, subject: str, command: Any, private: Private | None = None) -> bool:
+        """Send a command with an idempotency key until it is answered; return whether it was accepted."""
+        self.requests += 1
+        metadata = CommandMetadata("officer:", f"key-{self.requests}", b"", private)
         while True:
             try:
-                await execute(self.stores[service], subject, command, self.clock, ask)
+                await execute(self.stores[service], subject, command, self.clock, metadata)
                 return True
             except Transient:
                 continue
             except (Refused, UniqueViolation):
                 return False
 
-    # What machines do
+    # What workers do
 
-    async def relay(self, service: str) -> None:
-        """Some of what waits is written to the log; the mark may be lost, and all of it may be written once more."""
-        store, log = self.stores[service], self.logs[service]
-        found = await store.waiting(ALL, 1_000)
-        self.chance.shuffle(found)
-        for waiting in found:
-            some = waiting.emitted[
-                : self.chance.randint(0, len(waiting.emitted)) if self.chance.random() < 0.3 else None
-            ]
-            self._write(service, log, some)
-            if self.chance.random() > self.trouble:
-                await store.mark_relayed({waiting.subject: waiting.relayed + len(some)})
-        if self.chance.random() < self.trouble:  # a second relay, or a republication from what the owner emitted
-            for emitted in self.chance.sample(list(store.emitted.values()), min(2, len(store.emitted))):
-                self._write(service, log, emitted)
+    async def publish(self, service: str) -> None:
+        """Write some pending events to the log. The mark may be lost, and any event may be written again."""
+        store = self.stores[service]
+        pending = await store.pending(ALL, 1_000)
+        self.random.shuffle(pending)
+        for each in pending:
+            count = self.random.randint(0, len(each.events)) if self.random.random() < 0.3 else len(each.events)
+            self.append(service, each.events[:count])
+            if self.random.random() > self.error_rate:
+                await store.mark_published({each.subject: each.published + count})
+        if self.random.random() < self.error_rate:  # a second relay, or a republication after a loss of the log
+            for events in self.random.sample(list(store.events.values()), min(2, len(store.events))):
+                self.append(service, events)
 
-    def _write(self, service: str, log: Log, emitted: Sequence[bytes]) -> None:
-        for raw in emitted:
+    def append(self, service: str, events: Sequence[bytes]) -> None:
+        """Write events to the topic of a service."""
+        topic = topic_of(service)
+        for raw in events:
             envelope = decode(raw)
-            partition = partition_of(envelope.subject)
-            log[partition].append(Message(envelope, raw, LogPosition(service, partition, len(log[partition]))))
+            log = self.logs[topic][partition := partition_of(envelope.subject)]
+            log.append(Message(envelope, raw, LogPosition(topic, partition, len(log))))
 
     async def consume(self, service: str) -> None:
-        """A batch from where the cursors stand; sometimes by two who both believe that it is theirs."""
+        """Handle a batch from the cursors on; sometimes two workers both believe that it is theirs."""
         store = self.stores[service]
-        cursors = await store.cursors([(topic, p) for topic in HEARS[service] for p in ALL])
-        ranges, batch = {}, []
-        for (topic, p), at in cursors.items():
-            if at == (end := len(self.logs[topic][p])):
-                continue
-            upto = end if self.chance.random() < 0.7 else self.chance.randint(at, end)
-            if upto > at:
-                ranges[topic, p] = (at, upto)
-                batch.append(self.logs[topic][p][at:upto])
-        self.chance.shuffle(batch)  # between partitions and topics any order
-        messages = [message for part in batch for message in part]
-        projection = self.tallies.move if service == "reporting" else None
+        cursors = await store.cursors([(topic, p) for topic in CONSUMED[service] for p in ALL])
+        ranges, parts = {}, []
+        for (topic, p), start in cursors.items():
+            end = len(self.logs[topic][p])
+            if start < end and self.random.random() >= 0.7:
+                end = self.random.randint(start, end)
+            if start < end:
+                ranges[topic, p] = (start, end)
+                parts.append(self.logs[topic][p][start:end])
+        self.random.shuffle(parts)  # between partitions and topics any order
+        messages = [message for part in parts for message in part]
 
         async def once() -> None:
             with suppress(Transient, Fenced):
-                done = await process(store, messages, ranges, self.clock, projection)
-                self.faults += done.faults
+                await process(store, messages, ranges, self.clock, self.projection(service))
 
         if ranges:
-            await asyncio.gather(*(once() for _ in range(2 if self.chance.random() < self.trouble else 1)))
+            await asyncio.gather(*(once() for _ in range(self._workers())))
 
-    async def call(self, service: str) -> None:
-        """What is due, and seats; sometimes two allocators at once."""
+    async def drain(self, service: str) -> None:
+        """Handle parked events that are ready, sometimes by two workers at once; sometimes after an assignment."""
+        store = self.stores[service]
+        if self.random.random() < self.error_rate:
+            await store.parked.release(["early"], partitions=ALL)  # as on assignment: it may be ready, or park again
+
+        async def once() -> None:
+            with suppress(Transient, Fenced):
+                while await drain(store, ALL, self.clock, self.projection(service)):
+                    pass
+
+        await asyncio.gather(*(once() for _ in range(self._workers())))
+
+    async def run_jobs(self, service: str) -> None:
+        """Allocate seats, sometimes by two allocators at once, and send ticks to subjects that are due."""
         if service == "registration":
-            self.allocator.looked = (
-                -math.inf
-            )  # it looks for promotions once a second of machine time, which stands still
-            passes = [self.allocator(ALL) for _ in range(2 if self.chance.random() < self.trouble else 1)]
+            self.allocator.promotions_at = -math.inf  # machine time stands still
+            passes = [self.allocator(ALL) for _ in range(self._workers())]
             await asyncio.gather(*passes, return_exceptions=True)
-        self.timers[service].forget()
+        self.schedulers[service].retry_unresponsive()
         with suppress(Transient):
-            await self.timers[service].once(ALL)
+            await self.schedulers[service].once(ALL)
 
-    async def turn(self, service: str) -> None:
-        """Everything that a worker of this service does, in any order."""
-        steps: list[Callable[[str], Awaitable[None]]] = [self.relay, self.consume, self.call]
-        self.chance.shuffle(steps)
+    async def work(self, service: str) -> None:
+        """Do everything that a worker of this service does, in any order."""
+        steps: list[Callable[[str], Awaitable[None]]] = [self.publish, self.consume, self.drain, self.run_jobs]
+        self.random.shuffle(steps)
+        if self.random.random() < self.error_rate:  # a worker that has lost its partitions and does not know it yet
+            await asyncio.gather(*(step(service) for step in steps))
+            return
         for step in steps:
             await step(service)
 
+    def projection(self, service: str) -> Any:
+        """Return the projection of a service."""
+        return self.tallies.move if service == "reporting" else None
+
     async def settle(self) -> None:
-        """Until nothing is unsent, every cursor is at its end and nothing is due."""
-        self.trouble = 0.0
+        """Work without errors until the platform is quiet, and check that it stays so."""
+        self.error_rate = 0.0
         for _ in range(100):
-            for service in self.stores:
-                await self.turn(service)
-            if await self._quiet():
-                return
-        raise AssertionError("the country does not come to rest")
+            await self._work_everywhere()
+            if await self.is_quiet():
+                break
+        else:
+            raise AssertionError("the platform does not come to rest")
+        versions = self._versions()
+        for _ in range(QUIET_ROUNDS):
+            await self._work_everywhere()
+        assert await self.is_quiet() and self._versions() == versions, "it was quiet only for a moment"
 
-    async def _quiet(self) -> bool:
+    async def _work_everywhere(self) -> None:
+        for service in self.stores:
+            await self.work(service)
+
+    def _versions(self) -> dict[tuple[str, str], int]:
+        return {(name, s): r.version for name, store in self.stores.items() for s, r in store.records.items()}
+
+    async def is_quiet(self) -> bool:
+        """Return whether nothing is pending, behind, ready, due or to be allocated."""
         for service, store in self.stores.items():
-            if await store.waiting(ALL, 1) or await store.due(ALL, self.at, 1):
+            if (
+                await store.pending(ALL, 1)
+                or await store.parked.ready(ALL, 1)
+                or await store.count(due_query(ALL, self.now, 1))
+            ):
                 return False
-            tps = [(topic, p) for topic in HEARS[service] for p in ALL]
-            if any(at < len(self.logs[topic][p]) for (topic, p), at in (await store.cursors(tps)).items()):
+            partitions = [(topic, p) for topic in CONSUMED[service] for p in ALL]
+            cursors = await store.cursors(partitions)
+            if any(at < len(self.logs[topic][p]) for (topic, p), at in cursors.items()):
                 return False
-        questions = self.allocator.questions
-        return not (await questions.unseated() or await questions.promotable())
+        registration = self.stores["registration"]
+        return not await unsettled_ledgers(registration) and not await promotable_ledgers(registration)
 
-    def _break(self, store: MemoryStore) -> None:
-        """The database now and then fails: before it has stored anything, or after, so that only the answer is lost."""
+    def _workers(self) -> int:
+        return 2 if self.random.random() < self.error_rate else 1
+
+    def _inject_errors(self, store: OptimisticStore) -> None:
+        """Let the database fail: before it has stored anything, or afterwards, so that only the answer is lost."""
         swap, transact = store.swap, store.transact
 
-        def troubled(do: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-            async def done(*args: Any, **options: Any) -> Any:
-                if self.chance.random() < self.trouble / 2:
+        def failing(command: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+            async def run(*args: Any, **options: Any) -> Any:
+                if self.random.random() < self.error_rate / 2:
                     raise Transient("before")
-                result = await do(*args, **options)
-                if self.chance.random() < self.trouble / 2:
+                result = await command(*args, **options)
+                if isinstance(result, Effects):
+                    self.faults += [each for each in (*result.parked, *result.heads.values()) if each.reason == "fault"]
+                if self.random.random() < self.error_rate / 2:
                     raise Transient("after")
                 return result
 
-            return done
+            return run
 
-        vars(store).update(swap=troubled(swap), transact=troubled(transact))
+        vars(store).update(swap=failing(swap), transact=failing(transact))
 
     # What is true in the end
 
-    def told(self) -> dict[str, list[dict[str, Any]]]:
-        """All that the owners ever emitted, by subject, as an outsider reads it; sequences dense, hashes a chain."""
+    def emitted_events(self) -> dict[str, list[dict[str, Any]]]:
+        """Return by subject all events as a subscriber reads them; check that sequences are dense, hashes a chain."""
         found: dict[str, list[dict[str, Any]]] = {}
         for service in ("registration", "screening", "market"):
-            for subject, emitted in self.stores[service].emitted.items():
-                events = [json.loads(raw) for raw in emitted]
+            for subject, stored in self.stores[service].events.items():
+                events = [json.loads(raw) for raw in stored]
                 assert [e["sequence"] for e in events] == list(range(1, len(events) + 1))
-                assert [e.get("previous", "") for e in events] == ["", *map(digest, emitted)][:-1] if events else True
+                assert [e.get("previous", "") for e in events] == ["", *map(digest, stored)][: len(events)]
                 found.setdefault(subject, []).extend(events)
         return found
 
-    def board(self) -> Board:
-        """What reporting shows."""
-        return Board(self.tallies, self.clock, pause=0)
+    def ranking(self) -> RankingCache:
+        """Return what reporting shows."""
+        return RankingCache(self.tallies, self.clock, pause=0)

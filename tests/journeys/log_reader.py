@@ -1,47 +1,43 @@
-"""What reads the log in the country of one process: its promises are those of `kernel.kafka.log_reader.LogReader`."""
+"""The log reader of an in-process platform. It keeps the promises of `kernel.kafka.log_reader.LogReader`."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 
 from aiokafka import TopicPartition
 
-from tests.journeys.in_process_platform import Nation
+from tests.journeys.in_process_platform import InProcessPlatform
 
 
-class Reader:
-    """What LogReader promises, over the country's logs."""
+class InProcessLogReader:
+    """Reads the logs of a platform."""
 
-    def __init__(self, nation: Nation) -> None:
-        self.nation = nation
-        self.at: dict[TopicPartition, int] = {}
+    def __init__(self, platform: InProcessPlatform) -> None:
+        self.platform = platform
+        self.offsets: dict[TopicPartition, int] = {}
 
     async def begins(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        """Nothing is ever deleted."""
+        """Return 0: nothing is ever deleted."""
         return dict.fromkeys(tps, 0)
 
     async def ends(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        """Where the next event will be."""
-        return {tp: len(self.nation.logs[tp.topic][tp.partition]) for tp in tps}
+        """Return the offset of the next event of each partition."""
+        return {tp: len(self.platform.logs[tp.topic][tp.partition]) for tp in tps}
 
-    async def seek(self, at: Mapping[TopicPartition, int]) -> None:
-        """Stands there."""
-        self.at = dict(at)
+    async def seek(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Read from these offsets."""
+        self.offsets = dict(offsets)
 
-    async def stride(
-        self, ends: Mapping[TopicPartition, int], most: int, each: Callable[[Any], Any]
+    async def read_chunk(
+        self, ends: Mapping[TopicPartition, int], limit: int, convert: Callable[[Any], Any]
     ) -> tuple[list[Any], dict[TopicPartition, int]]:
-        """All there is up to the ends."""
-        found = [each(r) for tp, end in ends.items() for r in self.records(tp, self.at[tp], end)]
-        self.at |= ends
-        return found, dict(self.at)
+        """Return everything up to the ends."""
+        records = [convert(each) for tp, end in ends.items() for each in self.records(tp, self.offsets[tp], end)]
+        self.offsets |= ends
+        return records, dict(self.offsets)
 
-    async def pick(self, tp: TopicPartition, offsets: Sequence[int]) -> list[Any]:
-        """These."""
-        return [r for offset in offsets for r in self.records(tp, offset, offset + 1)]
-
-    def records(self, tp: TopicPartition, first: int, end: int) -> Iterator[Any]:
-        """As Kafka gives them."""
-        for offset, m in enumerate(self.nation.logs[tp.topic][tp.partition][first:end], first):
+    def records(self, tp: TopicPartition, start: int, end: int) -> Iterator[Any]:
+        """Yield records as Kafka gives them."""
+        for offset, m in enumerate(self.platform.logs[tp.topic][tp.partition][start:end], start):
             key = m.envelope.subject.encode()
             yield SimpleNamespace(topic=tp.topic, partition=tp.partition, offset=offset, key=key, value=m.raw)

@@ -1,4 +1,4 @@
-"""Group commit: what comes while one write is under way goes together in the next, and each is told its own fate."""
+"""Group commit: what arrives during a write is written together in the next one; each item gets its own outcome."""
 
 import asyncio
 from collections.abc import Sequence
@@ -9,72 +9,70 @@ from kernel.errors import Transient
 from kernel.group_commit import GroupCommit
 
 
-class Written:
-    """Remembers what was written together; each write waits until it may go on."""
+class Writer:
+    """Records which items are written together; each write waits for `proceed`."""
 
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
-        self.go = asyncio.Event()
-        self.go.set()
+        self.proceed = asyncio.Event()
+        self.proceed.set()
 
     async def write(self, items: Sequence[str]) -> Sequence[Exception | None]:
-        """Refuses what is called bad; knows nothing to do with what is called worse, or while it is away."""
+        """Return an error for "duplicate" items; raise as a whole on "invalid" and "unreachable" ones."""
         self.batches.append(list(items))
-        await self.go.wait()
-        if "away" in items:
-            raise Transient("away")
-        if "worse" in items:
-            raise ValueError("worse")
-        return [KeyError(each) if each == "bad" else None for each in items]
+        await self.proceed.wait()
+        if "unreachable" in items:
+            raise Transient("unreachable")
+        if "invalid" in items:
+            raise ValueError("invalid")
+        return [KeyError(each) if each == "duplicate" else None for each in items]
 
 
-async def test_alone_at_once_and_together_what_came_meanwhile() -> None:
-    """One, then all that waited."""
-    written = Written()
-    gathering = GroupCommit(written.write)
-    await gathering.put("a")
-    written.go.clear()
-    first = asyncio.create_task(gathering.put("b"))
+async def test_a_single_item_is_written_at_once_and_later_ones_together() -> None:
+    writer = Writer()
+    group_commit = GroupCommit(writer.write)
+    await group_commit.put("a")
+    writer.proceed.clear()
+    first = asyncio.create_task(group_commit.put("b"))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    others = [asyncio.create_task(gathering.put(each)) for each in "cde"]
+    others = [asyncio.create_task(group_commit.put(each)) for each in "cde"]
     await asyncio.sleep(0)
     assert not first.done()
-    written.go.set()
+    writer.proceed.set()
     await asyncio.gather(first, *others)
-    assert written.batches == [["a"], ["b"], ["c", "d", "e"]]
+    assert writer.batches == [["a"], ["b"], ["c", "d", "e"]]
 
 
-async def test_each_meets_its_own_fault() -> None:
-    """The others are written."""
-    gathering = GroupCommit(Written().write)
-    outcomes = await asyncio.gather(*map(gathering.put, ["a", "bad", "c"]), return_exceptions=True)
+async def test_an_item_with_an_error_does_not_affect_the_others() -> None:
+    group_commit = GroupCommit(Writer().write)
+    outcomes = await asyncio.gather(*map(group_commit.put, ["a", "duplicate", "c"]), return_exceptions=True)
     assert [type(each) for each in outcomes] == [type(None), KeyError, type(None)]
 
 
-async def test_what_stops_a_whole_write_is_one_items_trouble() -> None:
-    """Tried one by one, unless the database is away: then nobody knows."""
-    written = Written()
-    gathering = GroupCommit(written.write)
-    outcomes = await asyncio.gather(*map(gathering.put, ["a", "worse", "c"]), return_exceptions=True)
+async def test_a_write_that_fails_as_a_whole_is_repeated_item_by_item() -> None:
+    """But not if the database is unreachable: then it is unknown which items are stored."""
+    writer = Writer()
+    group_commit = GroupCommit(writer.write)
+    outcomes = await asyncio.gather(*map(group_commit.put, ["a", "invalid", "c"]), return_exceptions=True)
     assert [type(each) for each in outcomes] == [type(None), ValueError, type(None)]
-    assert written.batches == [["a", "worse", "c"], ["a"], ["worse"], ["c"]]
-    outcomes = await asyncio.gather(*map(gathering.put, ["a", "away"]), return_exceptions=True)
+    assert writer.batches == [["a", "invalid", "c"], ["a"], ["invalid"], ["c"]]
+    outcomes = await asyncio.gather(*map(group_commit.put, ["a", "unreachable"]), return_exceptions=True)
     assert [type(each) for each in outcomes] == [Transient, Transient]
 
 
-async def test_who_no_longer_waits_is_written_all_the_same() -> None:
-    """A client that went away takes nobody with it."""
-    written = Written()
-    gathering = GroupCommit(written.write)
-    written.go.clear()
-    tasks = [asyncio.create_task(gathering.put(each)) for each in "ab"]
+async def test_an_item_whose_caller_was_cancelled_is_written_all_the_same() -> None:
+    """A client that closes its connection does not affect the others of the group."""
+    writer = Writer()
+    group_commit = GroupCommit(writer.write)
+    writer.proceed.clear()
+    tasks = [asyncio.create_task(group_commit.put(each)) for each in "ab"]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     tasks[0].cancel()
-    written.go.set()
+    writer.proceed.set()
     await tasks[1]
     with pytest.raises(asyncio.CancelledError):
         await tasks[0]
-    assert [each for batch in written.batches for each in batch] == ["a", "b"]
-    await gathering.put("c")
+    assert [each for batch in writer.batches for each in batch] == ["a", "b"]
+    await group_commit.put("c")

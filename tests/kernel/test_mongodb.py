@@ -1,4 +1,4 @@
-"""What only the real database can show."""
+"""What only the real database can show: indexes, errors, transactions that conflict, documents as they are stored."""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -14,14 +14,26 @@ from base.clock import machine_now
 from contracts.commands import Refused, Tick
 from contracts.subjects import partition_of
 from kernel.batch import process
-from kernel.commands import CommandMetadata, execute, execute_many
-from kernel.errors import Conflict, NewerRules
+from kernel.commands import CommandMetadata, Result, execute, execute_many
+from kernel.errors import Conflict, NewerRules, UnreadableRecord
+from kernel.query import Index, Query
 from kernel.record import EVENTS_ALERT
-from kernel.stores.mongodb import MongoStore, connect, within
-from tests.kernel.test_record import message
-from tests.kernel.test_store import person
+from kernel.store import Effects, Snapshot, due_query
+from kernel.stores.mongodb import MongoStore, connect
+from run.backlog import Backlog, read_backlog
+from tests.support.messages import message, person, unknown
 from tests.support.servers import Servers
-from tests.support.small_services import NOON, PERIOD, POISON, Answering, Asking, Counting, Register, Withdraw, noon
+from tests.support.small_services import (
+    NOON,
+    PERIOD,
+    POISON,
+    Register,
+    RegistrationRules,
+    ReportingRules,
+    ScreeningRules,
+    Withdraw,
+    noon,
+)
 
 pytestmark = pytest.mark.server
 EVERYWHERE = range(32)
@@ -29,7 +41,7 @@ EVERYWHERE = range(32)
 
 @pytest.fixture
 async def database(servers: Servers) -> AsyncIterator[Any]:
-    """An empty one."""
+    """Make an empty database."""
     client = connect(servers.mongo)
     database = client[servers.database()]
     yield database
@@ -37,81 +49,108 @@ async def database(servers: Servers) -> AsyncIterator[Any]:
     await client.close()
 
 
-async def store_of(database: Any, rules: Any = Asking, **options: Any) -> MongoStore:
-    """A prepared store."""
-    service = "screening" if rules is Answering else "registration"
+async def make_store(database: Any, rules: Any = RegistrationRules, **options: Any) -> MongoStore:
+    """Return a store with its indexes."""
+    service = "screening" if rules is ScreeningRules else "registration"
     store = MongoStore(database, service, {"applicant": rules}, **options)
-    await store.prepare()
+    await store.create_indexes()
     return store
 
 
-async def test_the_client_is_majority_everywhere(database: Any) -> None:
-    """What a lost primary could forget is neither read nor taken for written."""
+async def test_the_client_reads_and_writes_with_majority(database: Any) -> None:
+    """What a lost primary may lose is neither read nor acknowledged."""
     assert database.client.write_concern == WriteConcern(w="majority", j=True)
     assert database.client.read_concern == ReadConcern("majority")
 
 
-async def test_preparing_again_changes_nothing(database: Any) -> None:
-    """Indexes by name; the unique ones and the partial ones among them."""
-    store = await store_of(database, unique=("person",))
-    before = await store.records.index_information()
-    await store.prepare()
-    assert await store.records.index_information() == before
+async def test_creating_indexes_again_changes_nothing(database: Any) -> None:
+    store = await make_store(database, unique=("person",), indexes=[Index("applicant", ("scope",))])
+    before = await store.records.index_information(), await store.parked.collection.index_information()
+    await store.create_indexes()
+    assert (await store.records.index_information(), await store.parked.collection.index_information()) == before
+    records, parked = before
     assert {
         "indexed.person_1",
-        "answered.key_1",
-        "unrelayed_since_1_partition_1",
-        "indexed.due_1_partition_1",
-    } <= before.keys()
-    assert before["indexed.person_1"]["unique"] and "partialFilterExpression" in before["answered.key_1"]
+        "stored_responses.key_1",
+        "pending_since_1_partition_1",
+        "indexed.due_1__id_1_partition_1",
+        "kind_1_indexed.scope_1__id_1",
+    } <= records.keys()
+    assert records["indexed.person_1"]["unique"] and records["stored_responses.key_1"]["unique"]
+    assert all("partialFilterExpression" in each for name, each in (records | parked).items() if name != "_id_")
+    assert {"subject_1", "partition_1_reason_1", "reason_1_since_1"} <= parked.keys()
 
 
-async def test_work_is_found_by_index(database: Any) -> None:
-    """What is unsent and what is due: never by looking at every record."""
-    store = await store_of(database)
+async def test_a_workers_queries_use_an_index(database: Any) -> None:
+    """Pending, due and parked events are found without looking at every record, and in their order."""
+    store = await make_store(database)
     await execute_many(store, {f"p{n}": Register() for n in range(50)}, noon)
-    for field in ("unrelayed_since", "indexed.due"):
-        query = {"partition": {"$in": [1, 2, 3]}, field: {"$lte": machine_now()}}
-        plan = await store.records.find(query).sort(field, 1).explain()
+    pending = {"partition": {"$in": [1, 2, 3]}, "pending_since": {"$exists": True}}
+    plans = [await store.records.find(pending).sort("pending_since", 1).explain()]
+    for query in (
+        {"head": True, "partition": {"$in": [1, 2]}, "reason": "ready"},
+        {"head": True, "subject": {"$in": ["p1", "p2"]}},
+        {"head": True, "reason": {"$in": ["fault"]}},
+    ):
+        plans.append(await store.parked.collection.find(query).explain())
+    for plan in plans:
         assert "COLLSCAN" not in str(plan["queryPlanner"]["winningPlan"])
+    due = await store.explain(due_query([1, 2, 3], NOON, 10))
+    assert "COLLSCAN" not in due.stages and "SORT" not in due.stages
+    everything = await store.explain(Query("", {"scope": "IR-20/2001"}))
+    assert "COLLSCAN" in everything.stages, "a canary: a query without an index is noticed"
 
 
-async def test_older_rules_do_not_touch_what_newer_ones_wrote(database: Any) -> None:
-    """Reading it raises; nothing can be decided or processed."""
+async def test_older_rules_do_not_change_what_newer_ones_wrote(database: Any) -> None:
+    """A command about it raises; its events are parked, and other subjects flow."""
 
-    class Newer(Asking):
+    class Newer(RegistrationRules):
         VERSION = 2
 
-    newer, older = await store_of(database, Newer), await store_of(database)
+    newer, older = await make_store(database, Newer), await make_store(database)
     await execute(newer, "p", Register(), noon)
+    before = await newer.records.find_one({"_id": "p"})
     with pytest.raises(NewerRules):
         await execute(older, "p", Withdraw(), noon)
     with pytest.raises(NewerRules):
-        await process(older, [message("screening", 1, subject="p"), message("screening", 1, subject="q")], {}, noon)
-    assert not await newer.records.count_documents({"_id": "q"})
+        await older.read(["p"])
+    outcomes = await execute_many(older, {"p": Withdraw(), "r": Register()}, noon)
+    assert isinstance(outcomes["p"], NewerRules) and isinstance(outcomes["r"], Result)
+    await process(older, [message("screening", 1, subject="p"), message("screening", 1, subject="q")], {}, noon)
+    assert await newer.records.find_one({"_id": "p"}) == before
+    assert [(each.subject, each.reason) for each in await older.parked.heads(["newer_rules"])] == [("p", "newer_rules")]
+    assert (await older.read(["q"]))["q"].inbox == {"screening": 1}
     await execute(newer, "p", Withdraw(), noon)
 
 
-async def test_a_document_that_grows_too_large_is_one_subjects_trouble(database: Any) -> None:
-    """The batch is halved down to it; the others are stored, it is parked."""
+async def test_a_record_whose_state_is_broken_raises(database: Any) -> None:
+    store = await make_store(database)
+    await execute(store, "p", Register(), noon)
+    await store.records.update_one({"_id": "p"}, {"$set": {"state": "{"}})
+    with pytest.raises(UnreadableRecord, match=r"^p: "):
+        await execute(store, "p", Withdraw(), noon)
 
-    class Large(Counting):
+
+async def test_a_document_that_grows_too_large_concerns_its_own_subject_only(database: Any) -> None:
+    """The batch is bisected down to it; the others are stored, and its event is parked."""
+
+    class Large(ReportingRules):
         @staticmethod
         def indexed(state: Any) -> dict[str, Any]:
-            return {"scope": "x" * (17 << 20) if state.heard and state.province == "IR-99" else "y"}
+            return {"scope": "x" * (17 << 20) if state.consumed and state.province == "IR-99" else "y"}
 
-    store = await store_of(database, Large)
+    store = await make_store(database, Large)
     batch = [message("registration", 1, subject=f"p{n}") for n in range(5)]
     envelope = replace(batch[2].envelope, context=replace(batch[2].envelope.context, province="IR-99"))
     batch[2] = replace(batch[2], envelope=envelope)
-    done = await process(store, batch, {}, noon)
-    assert [fault.subject for fault in done.faults] == ["p2"]
+    written = await process(store, batch, {}, noon)
+    assert [(each.subject, each.reason) for each in written.parked] == [("p2", "fault")]
     assert await store.records.count_documents({"indexed.scope": "y"}) == 4
 
 
-async def test_a_foreign_unique_index_is_told_apart_from_a_lost_race(database: Any) -> None:
-    """By the pattern of the key: one is for ever, the other is looked at again."""
-    store = await store_of(database, unique=("person",))
+async def test_a_violated_unique_index_is_distinguished_from_a_lost_race(database: Any) -> None:
+    """The pattern of the key shows it: the one is final, after the other the command is decided again."""
+    store = await make_store(database, unique=("person",))
     await execute(store, "p", Register(), noon, person("x"))
     with pytest.raises(DuplicateKeyError) as caught:
         await store.records.insert_one({"_id": "q", "indexed": {"person": "x"}})
@@ -121,92 +160,80 @@ async def test_a_foreign_unique_index_is_told_apart_from_a_lost_race(database: A
     assert caught.value.details is not None and caught.value.details["keyPattern"] == {"_id": 1}
 
 
-async def test_conflict_after_conflict_asks_for_a_smaller_one(database: Any) -> None:
-    """A long transaction whose records others keep writing."""
-    store = await store_of(database)
+async def test_repeated_conflicts_raise_for_a_smaller_transaction(database: Any) -> None:
+    """A transaction whose records others keep writing raises Conflict and changes nothing."""
+    store = await make_store(database)
     people = [f"p{n}" for n in range(4)]
     await execute_many(store, dict.fromkeys(people, Register()), noon)
 
-    async def disturb(changes: Any, session: Any) -> None:
-        await store.records.update_one({"_id": "p0"}, {"$inc": {"disturbed": 1}})
-
-    def change(known: Any) -> Any:
-        return [(known["p1"], replace(known["p1"], version=known["p1"].version + 1))]
+    def change(snapshot: Snapshot) -> Effects:
+        return Effects([(snapshot.record("p1"), snapshot.record("p1"))])
 
     async def conflicting(changes: Any, session: Any) -> None:
         await store.records.find_one({"_id": "p0"}, session=session)
-        await disturb(changes, session)
-        await store.records.update_one({"_id": "p0"}, {"$inc": {"mine": 1}}, session=session)
+        await store.records.update_one({"_id": "p0"}, {"$inc": {"others": 1}})
+        await store.records.update_one({"_id": "p0"}, {"$inc": {"own": 1}}, session=session)
 
     with pytest.raises(Conflict):
         await store.transact(people, change, None, conflicting)
     assert (await store.read(["p1"]))["p1"].version == 1
 
 
-async def test_topics_keep_the_id_they_were_first_read_with(database: Any) -> None:
-    """However often another one is told."""
-    store = await store_of(database)
+async def test_a_topic_keeps_the_id_with_which_it_was_first_read(database: Any) -> None:
+    store = await make_store(database)
     assert await store.topic_ids({"a": "1"}) == {"a": "1"}
     assert await store.topic_ids({"a": "2", "b": "3"}) == {"a": "1", "b": "3"}
     assert await store.topic_ids({}) == {}
 
 
-async def test_the_databases_clock_is_compared_with_ours(database: Any) -> None:
-    """With its zone."""
-    store = await store_of(database)
+async def test_the_time_of_the_database_has_a_zone_and_is_close_to_ours(database: Any) -> None:
+    store = await make_store(database)
     assert abs(await store.machine_time() - machine_now()) < timedelta(seconds=5)
 
 
-async def test_what_waits_is_seen(database: Any) -> None:
-    """Unsent, parked, stranded, due and long ones, per partition."""
-    store = await store_of(database, Answering)
+async def test_the_backlog_counts_what_waits_in_some_partitions(database: Any) -> None:
+    """Pending events, parked sources by reason, due and long subjects, with the age of the oldest."""
+    store = await make_store(database, ScreeningRules)
     people = [f"p{n}" for n in range(3)]
     await process(store, [message("registration", 1, subject=p) for p in people], {}, noon)
-    early = [message("registration", n, subject="early") for n in range(2, 300)]
-    await process(store, early, {}, noon)
-    seen = await store.backlog(EVERYWHERE, NOON + 2 * PERIOD)
-    assert (seen.unsent, seen.early, seen.faulty, seen.stranded) == (3, 1, 0, 0)
-    assert seen.unsent_age >= 0 and seen.early_age > 0 and seen.due_age == PERIOD.total_seconds()
-    assert seen.emitted_longest == 0
+    await process(store, [message("registration", n, subject="early") for n in range(2, 300)], {}, noon)
+    await process(store, [unknown(1, "u1"), unknown(1, "u2")], {}, noon)
+    backlog = await read_backlog(store, EVERYWHERE, NOON + 2 * PERIOD)
+    assert backlog.pending == 3 and {r: each.heads for r, each in backlog.parked.items()} == {
+        "early": 1,
+        "unknown_type": 2,
+    }
+    assert backlog.pending_age >= 0 and backlog.parked["early"].age > 0
+    assert backlog.due_age == PERIOD.total_seconds() and backlog.events_longest == 0
     await execute_many(store, dict.fromkeys(people, Tick(NOON + PERIOD)), noon)
     await store.records.update_one({"_id": "p0"}, {"$set": {"last_sequence": EVENTS_ALERT + 1}})
     await process(store, [message("registration", 1, subject="early")], {}, noon)
-    seen = await store.backlog(EVERYWHERE, NOON + 2 * PERIOD)
-    assert seen.stranded == 1 and seen.emitted_longest == EVENTS_ALERT + 1
-    assert await store.backlog([], NOON) == type(seen)()
+    backlog = await read_backlog(store, EVERYWHERE, NOON + 2 * PERIOD)
+    assert {r: each.heads for r, each in backlog.parked.items()} == {"ready": 1, "unknown_type": 2}
+    assert backlog.events_longest == EVENTS_ALERT + 1
+    only = await read_backlog(store, [partition_of("u1")], NOON)
+    assert only.parked["unknown_type"].heads == 1 + (partition_of("u1") == partition_of("u2"))
+    assert await read_backlog(store, [], NOON) == Backlog()
 
 
-async def test_faulty_ones_are_seen(database: Any) -> None:
-    """Apart from those that are merely early."""
-    store = await store_of(database, Counting)
-    await process(store, [message("registration", 1, subject="p", field=POISON)], {}, noon)
-    seen = await store.backlog([partition_of("p")], NOON)
-    assert (seen.early, seen.faulty) == (0, 1)
+async def test_the_backlog_separates_faults_from_early_events(database: Any) -> None:
+    store = await make_store(database, ReportingRules)
+    events = [message("registration", n, subject="p", field=POISON) for n in (1, 2)]
+    await process(store, [*events, message("screening", 2, subject="p")], {}, noon)
+    backlog = await read_backlog(store, [partition_of("p")], NOON)
+    assert {r: each.heads for r, each in backlog.parked.items()} == {"fault": 1, "early": 1}
 
 
-async def test_a_scope_is_a_whole_province_or_county(database: Any) -> None:
-    """Never a prefix of another's name."""
-    await database.records.insert_many(
-        [{"_id": s, "indexed": {"scope": s}} for s in ("IR-2/1", "IR-20/2001", "IR-20/20010", "IR-20")]
-    )
-    found = {
-        scope: sorted([d["_id"] async for d in database.records.find(within(scope))])
-        for scope in ("", "IR-2", "IR-20", "IR-20/2001")
-    }
-    assert found["IR-2"] == ["IR-2/1"] and found["IR-20/2001"] == ["IR-20/2001"]
-    assert found["IR-20"] == ["IR-20", "IR-20/2001", "IR-20/20010"] and len(found[""]) == 4
-
-
-async def test_a_repeated_list_is_answered_again(database: Any) -> None:
-    """A list whose answer was lost is sent again with its keys: nothing is registered twice."""
-    store = await store_of(database, unique=("person",))
-    asks = {f"p{n}": replace(person(f"x{n}"), key=f"k{n}", fingerprint=b"f") for n in range(20)}
-    first = await execute_many(store, dict.fromkeys(asks, Register()), noon, asks)
-    again = await execute_many(store, dict.fromkeys(asks, Register()), noon, asks)
+async def test_a_repeated_list_gets_its_stored_responses(database: Any) -> None:
+    """A list whose response was lost is sent again with its keys: no one is registered twice, not under new ids."""
+    store = await make_store(database, unique=("person",))
+    metadata = {f"p{n}": replace(person(f"x{n}"), idempotency_key=f"k{n}", fingerprint=b"f") for n in range(20)}
+    first = await execute_many(store, dict.fromkeys(metadata, Register()), noon, metadata)
+    again = await execute_many(store, dict.fromkeys(metadata, Register()), noon, metadata)
     assert not any(getattr(o, "repeated", True) for o in first.values())
     assert all(getattr(o, "repeated", False) for o in again.values())
-    elsewhere = {f"q{n}": ask for n, ask in enumerate(asks.values())}
+    elsewhere = {f"q{n}": each for n, each in enumerate(metadata.values())}
     third = await execute_many(store, dict.fromkeys(elsewhere, Register()), noon, elsewhere)
     assert all(getattr(o, "repeated", False) for o in third.values())
     with pytest.raises(Refused):
-        await execute(store, "p0", Register(), noon, CommandMetadata(key="another"))
+        await execute(store, "p0", Register(), noon, CommandMetadata(idempotency_key="another"))

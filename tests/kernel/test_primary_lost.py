@@ -44,7 +44,7 @@ class Set:
 
     def __init__(self, folder: Path) -> None:
         self.folder, ports = folder, free_ports(dict.fromkeys(NAMES))
-        self.members = {name: Mongod(workspace.here(), folder / name, ports[name]) for name in NAMES}
+        self.members = {name: Mongod(workspace.current_workspace(), folder / name, ports[name]) for name in NAMES}
         self.running: dict[str, subprocess.Popen[bytes]] = {}
 
     @property
@@ -58,7 +58,7 @@ class Set:
         for name in names:
             self.members[name].prepare()
             command = self.members[name].command()
-            self.running[name] = start(command, self.folder / f"{name}.log", os.environ, if_we_die=signal.SIGKILL)
+            self.running[name] = start(command, self.folder / f"{name}.log", os.environ, parent_death_signal=signal.SIGKILL)
 
     def found(self) -> None:
         """Makes them a set."""

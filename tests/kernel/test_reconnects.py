@@ -34,8 +34,8 @@ class Fragile:
 
     def __init__(self, folder: Path) -> None:
         ports = free_ports({"kafka": None, "controller": None, "mongod": None})
-        self.kafka = Kafka(workspace.here(), folder / "kafka", ports["kafka"], ports["controller"])
-        self.mongod = Mongod(workspace.here(), folder / "mongod", ports["mongod"])
+        self.kafka = Kafka(workspace.current_workspace(), folder / "kafka", ports["kafka"], ports["controller"])
+        self.mongod = Mongod(workspace.current_workspace(), folder / "mongod", ports["mongod"])
         self.folder = folder
         self.running: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -48,7 +48,7 @@ class Fragile:
         for name in names:
             self.part(name).prepare()
             command = self.part(name).command()
-            self.running[name] = start(command, self.folder / f"{name}.log", os.environ, if_we_die=signal.SIGKILL)
+            self.running[name] = start(command, self.folder / f"{name}.log", os.environ, parent_death_signal=signal.SIGKILL)
         for name in names:
             assert wait_until(self.part(name).ready, 60), name
 

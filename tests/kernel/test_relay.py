@@ -1,4 +1,4 @@
-"""What records emitted, to Kafka: in order per subject; whatever fails on the way is sent again."""
+"""The relay publishes events in order per subject, and again whatever Kafka did not acknowledge."""
 
 import asyncio
 from typing import Any
@@ -11,17 +11,17 @@ from kernel.commands import execute
 from kernel.errors import Transient
 from kernel.kafka.relay import Relay
 from kernel.stores.memory import MemoryStore
-from tests.support.small_services import Asking, Register, Withdraw, noon
+from tests.support.small_services import Register, RegistrationRules, Withdraw, noon
 
 EVERYWHERE = range(32)
-RULES: Any = {"applicant": Asking}
+RULES: Any = {"applicant": RegistrationRules}
 
 
 class Broker:
-    """Takes what is sent until it has had enough."""
+    """Accepts `accepts` messages and acknowledges the first `acknowledges` of them."""
 
-    def __init__(self, takes: int = 1_000, acknowledges: int = 1_000) -> None:
-        self.takes, self.acknowledges = takes, acknowledges
+    def __init__(self, accepts: int = 1_000, acknowledges: int = 1_000) -> None:
+        self.accepts, self.acknowledges = accepts, acknowledges
         self.log: list[dict[str, Any]] = []
         self.connections = self.closed = 0
 
@@ -30,28 +30,28 @@ class Broker:
         return self
 
     def send(self, topic: str, **message: Any) -> Any:
-        if len(self.log) >= self.takes:
-            raise ConnectionError("away")
+        if len(self.log) >= self.accepts:
+            raise ConnectionError("unreachable")
         self.log.append({"topic": topic, **message})
-        return Future(len(self.log) <= self.acknowledges)
+        return Acknowledgement(len(self.log) <= self.acknowledges)
 
     def close(self, *, timeout: float) -> None:
         self.closed += 1
 
 
-class Future:
-    """Of an acknowledgement."""
+class Acknowledgement:
+    """A future that resolves, or times out."""
 
-    def __init__(self, came: bool) -> None:
-        self.came = came
+    def __init__(self, arrives: bool) -> None:
+        self.arrives = arrives
 
     def get(self, timeout: float) -> None:
-        if not self.came:
+        if not self.arrives:
             raise TimeoutError("no acknowledgement")
 
 
-async def emitted(*people: str) -> MemoryStore:
-    """A store in which each of these registered and withdrew."""
+async def store_with_events(*people: str) -> MemoryStore:
+    """Return a store in which each of these has registered and withdrawn."""
     store = MemoryStore("registration", RULES)
     for each in people:
         await execute(store, each, Register(), noon)
@@ -59,45 +59,54 @@ async def emitted(*people: str) -> MemoryStore:
     return store
 
 
-async def test_each_event_goes_to_the_partition_of_its_subject_once() -> None:
-    """In order, with its key, and marked."""
-    store, broker = await emitted("p", "q"), Broker()
+async def test_each_event_is_published_once_to_the_partition_of_its_subject() -> None:
+    """Events are in order, with the subject as their key, and marked as published."""
+    store, broker = await store_with_events("p", "q"), Broker()
     relay = Relay(store, broker.connect, "peyvand.registration")
-    assert await relay.once(EVERYWHERE, asyncio.Lock()) == 4
-    assert await relay.once(EVERYWHERE, asyncio.Lock()) == 0
+    assert await relay.publish(EVERYWHERE, asyncio.Lock()) == 4
+    assert await relay.publish(EVERYWHERE, asyncio.Lock()) == 0
     assert [(m["key"], m["partition"], decode(m["value"]).sequence) for m in broker.log] == [
         (s.encode(), partition_of(s), n) for s in ("p", "q") for n in (1, 2)
     ]
     assert broker.connections == 1 and {m["topic"] for m in broker.log} == {"peyvand.registration"}
 
 
-@pytest.mark.parametrize(("takes", "acknowledges", "marked"), [(3, 9, 3), (9, 1, 1), (0, 0, 0), (4, 2, 2)])
-async def test_what_is_not_acknowledged_is_sent_again(takes: int, acknowledges: int, marked: int) -> None:
-    """Over a new connection; the mark never passes what Kafka has, subject by subject."""
-    store, broker = await emitted("p", "q"), Broker(takes, acknowledges)
+@pytest.mark.parametrize(("accepts", "acknowledges", "marked"), [(3, 9, 3), (9, 1, 1), (0, 0, 0), (4, 2, 2)])
+async def test_unacknowledged_events_are_published_again(accepts: int, acknowledges: int, marked: int) -> None:
+    """A new connection is used; no mark passes what Kafka has, subject by subject."""
+    store, broker = await store_with_events("p", "q"), Broker(accepts, acknowledges)
     relay = Relay(store, broker.connect, "t")
     with pytest.raises(Transient):
-        await relay.once(EVERYWHERE, asyncio.Lock())
-    assert sum(store.relayed.values()) == marked and broker.closed == 1
-    well = Broker()
-    relay.connect = well.connect
-    assert await relay.once(EVERYWHERE, asyncio.Lock()) == 4 - marked
-    sequences = [(m["key"], decode(m["value"]).sequence) for m in broker.log[:acknowledges] + well.log]
+        await relay.publish(EVERYWHERE, asyncio.Lock())
+    assert sum(store.published.values()) == marked and broker.closed == 1
+    recovered = Broker()
+    relay.connect = recovered.connect
+    assert await relay.publish(EVERYWHERE, asyncio.Lock()) == 4 - marked
+    sequences = [(m["key"], decode(m["value"]).sequence) for m in broker.log[:acknowledges] + recovered.log]
     assert set(sequences) == {(s, n) for s in (b"p", b"q") for n in (1, 2)}
 
 
-async def test_only_the_partitions_asked_for() -> None:
-    """Another's are another's."""
-    store, broker = await emitted("p", "q"), Broker()
+async def test_only_the_given_partitions_are_published() -> None:
+    store, broker = await store_with_events("p", "q"), Broker()
     assert partition_of("p") != partition_of("q")
-    await Relay(store, broker.connect, "t").once([partition_of("q")], asyncio.Lock())
+    await Relay(store, broker.connect, "t").publish([partition_of("q")], asyncio.Lock())
     assert {m["key"] for m in broker.log} == {b"q"}
 
 
-async def test_nothing_to_send_connects_to_nobody() -> None:
+async def test_without_pending_events_no_connection_is_opened() -> None:
     """Reporting has no topic."""
     broker = Broker()
     relay = Relay(MemoryStore("registration", RULES), broker.connect, "")
-    assert await relay.once(EVERYWHERE, asyncio.Lock()) == 0
+    assert await relay.publish(EVERYWHERE, asyncio.Lock()) == 0
     relay.close()
     assert broker.connections == broker.closed == 0
+
+
+async def test_republished_events_are_not_marked() -> None:
+    store, broker = await store_with_events("p"), Broker()
+    relay = Relay(store, broker.connect, "t")
+    await relay.republish(await store.pending(EVERYWHERE, 10))
+    assert [decode(m["value"]).sequence for m in broker.log] == [1, 2] and not store.published
+    broker.accepts = 0
+    with pytest.raises(Transient, match="acknowledged 0 republished"):
+        await relay.republish(await store.pending(EVERYWHERE, 10))

@@ -1,4 +1,4 @@
-"""The clock's calls: the longest overdue first, and no subject that says nothing blocks the rest."""
+"""The scheduler: the longest overdue subject first, and no unresponsive subject blocks the others."""
 
 import asyncio
 from datetime import datetime
@@ -11,31 +11,31 @@ from kernel.batch import process
 from kernel.errors import Transient
 from kernel.roles.scheduler import TICKS, Scheduler
 from kernel.stores.memory import MemoryStore
-from tests.kernel.test_record import message
-from tests.support.small_services import NOON, PERIOD, Answering, noon
+from tests.support.messages import message
+from tests.support.small_services import NOON, PERIOD, ScreeningRules, noon
 
 EVERYWHERE = frozenset(range(32))
 
 
 def later() -> Moment:
-    """When everything is due."""
+    """Return a time at which every case is due."""
     return Moment(NOON + PERIOD, NOON)
 
 
-class Stubborn(Answering):
-    """Some of whose subjects say nothing when called, and some meet a bug."""
+class Unresponsive(ScreeningRules):
+    """Rules that emit nothing for a tick, or raise, depending on the job field."""
 
     @staticmethod
     def decide(state: Any, command: Any, at: datetime) -> Any:
-        if state.context.field == "silent":
+        if state.context.field == "nothing":
             return []
-        if state.context.field == "bug":
+        if state.context.field == "raises":
             raise ZeroDivisionError
-        return Answering.decide(state, command, at)
+        return ScreeningRules.decide(state, command, at)
 
 
-async def due(rules: Any, **fields: int) -> MemoryStore:
-    """So many subjects of each field, all due; those named first the longest."""
+async def store_with_due(rules: Any, **fields: int) -> MemoryStore:
+    """Return a store with so many due subjects of each job field; those of the first field are overdue the longest."""
     store = MemoryStore("screening", {"applicant": rules})
     for field, n in fields.items():
         await process(
@@ -45,57 +45,58 @@ async def due(rules: Any, **fields: int) -> MemoryStore:
 
 
 def breached(store: MemoryStore) -> int:
-    """How many said it."""
-    return sum(len(emitted) == 2 for emitted in store.emitted.values())
+    """Return how many subjects have emitted CaseBreached."""
+    return sum(len(events) == 2 for events in store.events.values())
 
 
-async def test_everything_due_is_called_once() -> None:
-    """In rounds of bounded size; the last one says that nothing is left."""
-    store = await due(Answering, honey=TICKS + 50)
-    timer = Scheduler("screening", store, later, asyncio.Lock())
-    assert await timer.once(EVERYWHERE)
-    assert not await timer.once(EVERYWHERE)
+async def test_every_due_subject_gets_one_tick() -> None:
+    """Rounds are of bounded size; the last one returns that nothing is left."""
+    store = await store_with_due(ScreeningRules, honey=TICKS + 50)
+    scheduler = Scheduler("screening", store, later, asyncio.Lock())
+    assert await scheduler.once(EVERYWHERE)
+    assert breached(store) == TICKS
+    assert not await scheduler.once(EVERYWHERE)
     assert breached(store) == TICKS + 50
-    assert {len(each) for each in store.emitted.values()} == {2}
+    assert {len(each) for each in store.events.values()} == {2}
 
 
-async def test_nothing_is_called_before_its_time() -> None:
-    """Programme time, and the owner's partitions only."""
-    store = await due(Answering, honey=9)
+async def test_no_subject_gets_a_tick_before_its_time_or_from_another_owner() -> None:
+    """Programme time counts, and only the partitions of this worker."""
+    store = await store_with_due(ScreeningRules, honey=9)
     assert not await Scheduler("screening", store, noon, asyncio.Lock()).once(EVERYWHERE)
     assert not await Scheduler("screening", store, later, asyncio.Lock()).once(frozenset())
     assert breached(store) == 0
 
 
-@pytest.mark.parametrize("field", ["silent", "bug"])
-async def test_those_that_say_nothing_do_not_block_the_rest(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """More of them than one round holds, and longer overdue than everybody else."""
+@pytest.mark.parametrize("field", ["nothing", "raises"])
+async def test_unresponsive_subjects_do_not_block_the_others(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There are more of them than one round holds, and they are overdue longer than all others."""
     monkeypatch.setattr("kernel.roles.scheduler.TICKS", 10)
-    store = await due(Stubborn, **{field: 11, "honey": 20})
-    timer = Scheduler("screening", store, later, asyncio.Lock())
+    store = await store_with_due(Unresponsive, **{field: 11, "honey": 20})
+    scheduler = Scheduler("screening", store, later, asyncio.Lock())
     for _ in range(8):
-        await timer.once(EVERYWHERE)
-    assert breached(store) == 20 and len(timer.silent) == 11
-    timer.forget()
-    assert not timer.silent  # they are called on again, as their rules may have been mended
+        await scheduler.once(EVERYWHERE)
+    assert breached(store) == 20 and len(scheduler.unresponsive) == 11
+    scheduler.retry_unresponsive()
+    assert not scheduler.unresponsive  # a new version of the rules may respond
 
 
-async def test_a_duty_that_fails_keeps_nobody_from_theirs() -> None:
-    """Passing trouble is waited out by the loop; a bug is told and the next duty has its turn."""
+async def test_a_periodic_job_that_fails_does_not_stop_the_next_one() -> None:
+    """Transient errors are raised, and the loop retries them; other errors are logged."""
     done = []
 
     async def broken(partitions: frozenset[int]) -> int:
         raise ZeroDivisionError
 
-    async def well(partitions: frozenset[int]) -> int:
+    async def working(partitions: frozenset[int]) -> int:
         done.append(partitions)
         return TICKS
 
-    async def away(partitions: frozenset[int]) -> int:
+    async def unreachable(partitions: frozenset[int]) -> int:
         raise Transient
 
-    store = MemoryStore("screening", {"applicant": Answering})  # type: ignore[dict-item]
-    assert await Scheduler("screening", store, later, asyncio.Lock(), [broken, well]).once(EVERYWHERE)
+    store = MemoryStore("screening", {"applicant": ScreeningRules})  # type: ignore[dict-item]
+    assert await Scheduler("screening", store, later, asyncio.Lock(), [broken, working]).once(EVERYWHERE)
     assert done == [EVERYWHERE]
     with pytest.raises(Transient):
-        await Scheduler("screening", store, later, asyncio.Lock(), [away]).once(EVERYWHERE)
+        await Scheduler("screening", store, later, asyncio.Lock(), [unreachable]).once(EVERYWHERE)

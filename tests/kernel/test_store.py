@@ -1,6 +1,7 @@
-"""The two ways records move, over memory and MongoDB alike."""
+"""Stores: `execute`, `execute_many` and `process` keep the same promises over memory and over MongoDB."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -13,56 +14,64 @@ from contracts.commands import Refused, Tick
 from contracts.envelope import Envelope, decode
 from contracts.events import ApplicantRegistered, ApplicantWithdrawn, CaseBreached, CaseOpened
 from contracts.subjects import partition_of
-from kernel.batch import FAULTS_IN_A_ROW, process
+from kernel.batch import process
 from kernel.commands import CommandMetadata, Result, execute, execute_many
-from kernel.errors import CircuitOpen, Fenced, KeyReused, UniqueViolation
+from kernel.errors import Fenced, KeyReused, ProjectionFailed, UniqueViolation
 from kernel.record import LogPosition, Message, Private, Undecodable
-from kernel.store import Changes, Known
-from recovery.dead_letters import mend
-from tests.kernel.test_record import Picky, message
+from kernel.store import Change, Effects, Snapshot, due_query
+from kernel.stores.memory import MemoryStore
 from tests.support.fixtures import StoreOf
-from tests.support.small_services import NOON, PERIOD, POISON, Counting, Decide, Register, Tallies, Withdraw, noon
+from tests.support.messages import WITHDRAWN, message, person
+from tests.support.small_services import (
+    NOON,
+    PERIOD,
+    POISON,
+    Decide,
+    Register,
+    ReportingRules,
+    Tallies,
+    Withdraw,
+    noon,
+)
 
 EVERYWHERE = range(32)
 TP = ("peyvand.registration", 0)
 
 
-def person(value: str) -> CommandMetadata:
-    """Somebody with this blind index asks."""
-    return CommandMetadata(private=Private(indexed={"person": value}))
-
-
 async def emitted(store: Any, subject: str) -> list[Any]:
-    """All it ever emitted, none of which was relayed."""
-    found = await store.waiting([partition_of(subject)], 10_000)
-    return [decode(raw).event for w in found if w.subject == subject for raw in w.emitted]
+    """Return all events of a subject of which none is published."""
+    found = await store.pending([partition_of(subject)], 10_000)
+    return [decode(raw).event for each in found if each.subject == subject for raw in each.events]
 
 
-async def test_a_record_comes_back_as_it_was_stored(store_of: StoreOf) -> None:
-    """Every field of it."""
+# Commands
+
+
+async def test_a_record_is_read_as_it_was_stored(store_of: StoreOf) -> None:
     store = await store_of("registration")
-    ask = CommandMetadata("web:", "key", b"print", Private({"person": "v1:1"}, {"sealed": b"\x00\x01"}), "00-trace")
-    done = await execute(store, "p", Register(), noon, ask)
-    assert (await store.read(["p"]))["p"] == replace(done.record, emitted=())
-    assert done.record.indexed == {"scope": "IR-20/2001", "person": "v1:1"}
+    private = Private({"person": "v1:1"}, {"sealed": b"\x00\x01"})
+    metadata = CommandMetadata("web:", "key", b"print", private, "00-trace")
+    done = await execute(store, "p", Register(), noon, metadata)
+    assert (await store.read(["p"]))["p"] == done.record
+    assert done.record.indexed == {"scope": "IR-20/2001", "person": "v1:1"} and done.record.version == 1
     assert [(e.actor, e.traceparent) for e in done.events] == [("web:", "00-trace")]
     opened = CaseOpened(due=NOON.date())
     batch = [message("screening", n, opened) for n in (1, 3)] + [message("market", n, opened) for n in range(2, 300)]
-    moved = await process(store, batch, {}, noon)
-    stored = (await store.read(["p"]))["p"]
-    assert stored == replace(moved.changes[0][1], emitted=()) and stored.state.heard == ("CaseOpened",)
+    written = await process(store, batch, {}, noon)
+    found = (await store.read(["p"]))["p"]
+    assert found == written.changes[0][1] and found.state.consumed == ("CaseOpened",) and found.version == 2
+    assert len(written.parked) == 1 + 298
 
 
-async def test_what_is_refused_is_not_stored(store_of: StoreOf) -> None:
-    """And raises what the rules raise."""
+async def test_a_refused_command_stores_nothing(store_of: StoreOf) -> None:
     store = await store_of("registration")
     with pytest.raises(Refused, match="already_withdrawn"):
         await execute(store, "p", Withdraw(), noon)
     assert (await store.read(["p"]))["p"].version == 0
 
 
-async def test_fifty_at_once_on_one_subject(store_of: StoreOf) -> None:
-    """Whoever loses a race looks again: one registers, the others are refused, and sequences stay dense."""
+async def test_fifty_concurrent_commands_on_one_subject(store_of: StoreOf) -> None:
+    """One registers, the others decide again and are refused; sequences stay dense."""
     store = await store_of("registration")
     outcomes = await asyncio.gather(*(execute(store, "p", Register(), noon) for _ in range(50)), return_exceptions=True)
     assert sum(isinstance(o, Result) for o in outcomes) == 1
@@ -75,76 +84,78 @@ async def test_fifty_at_once_on_one_subject(store_of: StoreOf) -> None:
     assert (await store.read(["p"]))["p"].last_sequence == 6
 
 
-async def test_fifty_first_inserts_of_one_person_make_one(store_of: StoreOf) -> None:
-    """A unique field is told apart from a lost race: fifty subjects, one of which may hold it."""
+async def test_fifty_concurrent_subjects_with_one_unique_value(store_of: StoreOf) -> None:
+    """A violated unique field is not mistaken for a lost race: one subject gets the value, 49 a UniqueViolation."""
     store = await store_of("registration", unique=("person", "tracking"))
     outcomes = await asyncio.gather(
         *(execute(store, f"p{n}", Register(), noon, person("v1:x")) for n in range(50)), return_exceptions=True
     )
     (winner,) = [o.record.subject for o in outcomes if isinstance(o, Result)]
     losers = [o for o in outcomes if isinstance(o, UniqueViolation)]
-    assert len(losers) == 49 and {t.field for t in losers} == {"person"}
-    assert await store.holder("person", "v1:x") == winner
-    assert await store.holders("person", ["v1:x", "v1:y"]) == {"v1:x": winner}
+    assert len(losers) == 49 and {violation.field for violation in losers} == {"person"}
+    assert await store.find_by_unique("person", ["v1:x", "v1:y"]) == {"v1:x": winner}
 
 
-async def test_any_of_several_live_values_holds(store_of: StoreOf) -> None:
-    """While keys are rotated a record claims the values of all live keys."""
+async def test_each_of_several_values_of_a_unique_field_is_unique(store_of: StoreOf) -> None:
+    """While keys are rotated a record has the values of all current keys."""
     store = await store_of("registration", unique=("person",))
     await execute(store, "p", Register(), noon, CommandMetadata(private=Private(indexed={"person": ["v1:x", "v2:x"]})))
     for value in ("v1:x", "v2:x"):
         with pytest.raises(UniqueViolation):
             await execute(store, "q", Register(), noon, person(value))
     await execute(store, "q", Register(), noon, person("v2:y"))
+    assert await store.find_by_unique("person", ["v1:x", "v2:x", "v2:y"]) == {"v1:x": "p", "v2:x": "p", "v2:y": "q"}
 
 
-async def test_the_same_key_is_answered_again(store_of: StoreOf) -> None:
-    """Fifty at once, each for a subject of its own as a form posted twice would: one moves, all get its answer."""
+async def test_a_repeated_idempotency_key_gets_the_stored_response(store_of: StoreOf) -> None:
+    """Fifty concurrent requests, each with a new subject as from a form posted twice: one is stored, all get it."""
     store = await store_of("registration", unique=("person",))
-    ask = CommandMetadata(key="web:k", fingerprint=b"f", private=Private(indexed={"person": "v1:x"}))
-    done = await asyncio.gather(*(execute(store, f"p{n}", Register(), noon, ask) for n in range(50)))
+    metadata = CommandMetadata(idempotency_key="web:k", fingerprint=b"f", private=Private(indexed={"person": "v1:x"}))
+    done = await asyncio.gather(*(execute(store, f"p{n}", Register(), noon, metadata) for n in range(50)))
     assert len({d.record.subject for d in done}) == 1
     assert [d.repeated for d in done].count(False) == 1
     with pytest.raises(KeyReused):
-        await execute(store, "other", Register(), noon, replace(ask, fingerprint=b"g"))
-    again = await execute(store, done[0].record.subject, Withdraw(), noon, replace(ask, key="web:2"))
-    assert not again.repeated and len(again.record.answered) == 2
+        await execute(store, "other", Register(), noon, replace(metadata, fingerprint=b"g"))
+    another = replace(metadata, idempotency_key="web:2")
+    again = await execute(store, done[0].record.subject, Withdraw(), noon, another)
+    assert not again.repeated and len(again.record.stored_responses) == 2
 
 
-async def test_an_answer_is_forgotten_after_a_week(store_of: StoreOf) -> None:
-    """Not before, and only when another comes."""
+async def test_a_stored_response_is_removed_after_a_week(store_of: StoreOf) -> None:
+    """It is removed by the next command with a key, not earlier."""
     store = await store_of("registration")
     later = NOON + timedelta(days=8)
-    await execute(store, "p", Register(), noon, CommandMetadata(key="1"))
-    await execute(store, "p", Withdraw(), lambda: Moment(later, later), CommandMetadata(key="2"))
-    assert [a.key for a in (await store.read(["p"]))["p"].answered] == ["2"]
-    assert await store.holders("answered", ["1", "2"]) == {"2": "p"}
+    await execute(store, "p", Register(), noon, CommandMetadata(idempotency_key="1"))
+    assert [each.key for each in (await store.read(["p"]))["p"].stored_responses] == ["1"]
+    await execute(store, "p", Withdraw(), lambda: Moment(later, later), CommandMetadata(idempotency_key="2"))
+    assert [each.key for each in (await store.read(["p"]))["p"].stored_responses] == ["2"]
+    assert await store.find_by_unique("idempotency_key", ["1", "2"]) == {"2": "p"}
 
 
-async def test_many_are_decided_each_for_itself(store_of: StoreOf) -> None:
-    """What one is refused the others are not: rules, unique fields, keys, all in one list."""
+async def test_commands_of_a_list_fail_each_for_itself(store_of: StoreOf) -> None:
+    """Refusals, unique fields and keys in one list: what fails concerns its own subject only."""
     store = await store_of("registration", unique=("person",))
     await execute(store, "taken", Register(), noon, person("v1:0"))
-    await execute(store, "before", Register(), noon, CommandMetadata(key="k", fingerprint=b"f"))
-    asks = {f"p{n}": person(f"v1:{n % 30}") for n in range(40)}
-    asks |= {
-        "again": CommandMetadata(key="k", fingerprint=b"f"),
-        "reused": CommandMetadata(key="k", fingerprint=b"other"),
+    await execute(store, "before", Register(), noon, CommandMetadata(idempotency_key="k", fingerprint=b"f"))
+    metadata = {f"p{n}": person(f"v1:{n % 30}") for n in range(40)}
+    metadata |= {
+        "again": CommandMetadata(idempotency_key="k", fingerprint=b"f"),
+        "reused": CommandMetadata(idempotency_key="k", fingerprint=b"other"),
     }
-    commands: dict[str, Any] = {subject: Register() for subject in asks} | {"nobody": Withdraw()}
-    outcomes = await execute_many(store, commands, noon, asks)
+    commands: dict[str, Any] = {subject: Register() for subject in metadata} | {"unregistered": Withdraw()}
+    outcomes = await execute_many(store, commands, noon, metadata)
     assert outcomes.keys() == commands.keys()
-    assert isinstance(outcomes["nobody"], Refused) and isinstance(outcomes["reused"], KeyReused)
+    assert isinstance(outcomes["unregistered"], Refused) and isinstance(outcomes["reused"], KeyReused)
     assert isinstance(again := outcomes["again"], Result) and again.repeated and again.record.subject == "before"
     assert isinstance(outcomes["p0"], UniqueViolation) and isinstance(outcomes["p30"], UniqueViolation)
-    done = [s for s, o in outcomes.items() if isinstance(o, Result) and not o.repeated]
+    done = {s: o for s, o in outcomes.items() if isinstance(o, Result) and not o.repeated}
     assert len(done) == 29
-    stored = await store.read(commands.keys())
-    assert sorted(s for s, r in stored.items() if r.version) == sorted(done)
+    found = await store.read(commands.keys())
+    assert {s: r for s, r in found.items() if r.version} == {s: o.record for s, o in done.items()}
 
 
-async def test_lists_and_single_requests_race(store_of: StoreOf) -> None:
-    """swap against transact: each subject registers once, whoever was faster."""
+async def test_lists_and_single_commands_race(store_of: StoreOf) -> None:
+    """`swap` against `transact`: each subject registers once."""
     store = await store_of("registration")
     people = [f"p{n}" for n in range(30)]
     lists = [execute_many(store, dict.fromkeys(people, Register()), noon) for _ in range(3)]
@@ -158,178 +169,20 @@ async def test_lists_and_single_requests_race(store_of: StoreOf) -> None:
     assert {r.last_sequence for r in (await store.read(people)).values()} == {1}
 
 
-async def test_a_batch_moves_its_cursors_once(store_of: StoreOf) -> None:
-    """Whoever stands elsewhere is fenced, and nothing of the batch has moved."""
-    store, tallies = await store_of("reporting"), Tallies()
-    assert await store.cursors([TP]) == {TP: 0}
-    batch = [message("registration", n) for n in (1, 2)]
-    await process(store, batch, {TP: (0, 2)}, noon, tallies.move)
-    for first, after in ((0, 2), (1, 3), (3, 4)):
-        with pytest.raises(Fenced):
-            await process(store, [message("registration", 3)], {TP: (first, after)}, noon, tallies.move)
-    assert await store.cursors([TP]) == {TP: 2}
-    assert (await store.read(["p"]))["p"].inbox == {"registration": 2}
-    assert tallies.counts == {("IR-20", "ApplicantRegistered"): 2}
-
-
-async def test_two_who_read_the_same_batch(store_of: StoreOf) -> None:
-    """Of two workers that both believe they own it, one moves it."""
-    store = await store_of("reporting")
-    await store.cursors([TP])
-    batch = [message("registration", 1, subject=f"p{n}") for n in range(100)]
-    outcomes = await asyncio.gather(
-        *(process(store, batch, {TP: (0, 100)}, noon) for _ in range(5)), return_exceptions=True
+async def test_concurrent_commands_on_a_new_subject_have_one_winner(store_of: StoreOf) -> None:
+    """With `new_subject` no record is read first: the insert alone decides."""
+    store = await store_of("registration")
+    metadata = [CommandMetadata(idempotency_key=f"key-{n}", new_subject=True) for n in range(20)]
+    done = await asyncio.gather(
+        *(execute(store, "p", Register(), noon, each) for each in metadata), return_exceptions=True
     )
-    assert sum(isinstance(o, Fenced) for o in outcomes) == 4
-    assert {r.version for r in (await store.read([f"p{n}" for n in range(100)])).values()} == {1}
+    assert [type(each) for each in done].count(Refused) == 19
+    winner = next(used for used, each in zip(metadata, done, strict=True) if isinstance(each, Result))
+    assert (await execute(store, "p", Register(), noon, winner)).repeated
 
 
-async def test_cursors_from_0_again_have_no_effect(store_of: StoreOf) -> None:
-    """A whole log read a second time: repeats, all of them."""
-    store, tallies = await store_of("screening"), Tallies()
-    log = [message("registration", 1, subject=f"p{n}") for n in range(50)]
-    for turn in (("a", 0), ("b", 0)):
-        await store.cursors([turn])
-        await process(store, log, {turn: (0, 50)}, noon)
-    await process(store, [], {}, noon, tallies.move)
-    waiting = await store.waiting(EVERYWHERE, 100)
-    assert [len(w.emitted) for w in waiting] == [1] * 50
-
-
-async def test_other_kinds_are_read_past(store_of: StoreOf) -> None:
-    """An event about a kind of subject without rules here moves the cursor and nothing else."""
-    store = await store_of("reporting")
-    await store.cursors([TP])
-    done = await process(store, [message("registration", 1, subject="round:1404")], {TP: (0, 1)}, noon)
-    assert not done.changes and await store.cursors([TP]) == {TP: 1}
-
-
-async def test_what_nobody_handles_moves_the_inbox_only(store_of: StoreOf) -> None:
-    """A type that is known and that these rules have no use for."""
-    store = await store_of("screening")
-    done = await process(store, [message("registration", 1, ApplicantWithdrawn(reason="other"))], {}, noon)
-    ((before, after),) = done.changes
-    assert after.inbox == {"registration": 1} and after.state == before.state and not after.parked
-
-
-async def test_one_subjects_poison_is_not_everybodys(store_of: StoreOf) -> None:
-    """Parked with its fault and counted as one; the others flow on, and the tallies know nothing of it."""
-    store, tallies = await store_of("reporting"), Tallies()
-    batch = [message("registration", 1, subject=f"p{n}", field=POISON if n == 3 else "honey") for n in range(10)]
-    done = await process(store, batch, {}, noon, tallies.move)
-    (fault,) = done.faults
-    assert (fault.subject, fault.source, fault.sequence) == ("p3", "registration", 1) and "a bug" in fault.why
-    assert tallies.counts == {("IR-20", "ApplicantRegistered"): 9}
-
-
-async def test_twenty_faults_in_a_row_stop_everything(store_of: StoreOf) -> None:
-    """A bad deploy must not park everybody: the batch that reaches the bound has not moved."""
-    store = await store_of("reporting")
-    poison = [message("registration", 1, subject=f"p{n}", field=POISON) for n in range(FAULTS_IN_A_ROW)]
-    done = await process(store, poison[:10], {}, noon)
-    assert done.faults_in_a_row == 10
-    with pytest.raises(CircuitOpen):
-        await process(store, poison[10:], {}, noon, faults_in_a_row=10)
-    assert (await store.read(["p15"]))["p15"].version == 0
-    mixed = [each for n, bad in enumerate(poison[10:]) for each in (bad, message("registration", 1, subject=f"ok{n}"))]
-    assert (await process(store, mixed, {}, noon, faults_in_a_row=10)).faults_in_a_row == 0
-
-
-async def test_a_batch_is_halved_down_to_the_subject(store_of: StoreOf) -> None:
-    """A projection, say, that cannot bear one of them: that one is parked, the others and the cursor move."""
-    store, tallies = await store_of("reporting"), Tallies()
-    await store.cursors([TP])
-
-    async def picky(changes: Changes, session: Any) -> None:
-        if any(after.subject == "p5" and after.state.heard for _, after in changes):
-            raise ZeroDivisionError("p5")
-        await tallies.move(changes, session)
-
-    batch = [message("registration", n, subject=f"p{k}") for n in (1, 2) for k in range(9)]
-    done = await process(store, batch, {TP: (0, 18)}, noon, picky)
-    assert [f.subject for f in done.faults] == ["p5"]
-    assert tallies.counts == {("IR-20", "ApplicantRegistered"): 16}
-    assert await store.cursors([TP]) == {TP: 18}
-    parked = (await store.read(["p5"]))["p5"].parked["registration"]
-    assert sorted(parked.envelopes) == [1, 2] and "ZeroDivisionError" in parked.fault
-
-
-async def test_a_projection_that_bears_nobody_pauses(store_of: StoreOf) -> None:
-    """Not even parking can be stored: nobody's events would fare better."""
-    store = await store_of("reporting")
-
-    async def broken(changes: Changes, session: Any) -> None:
-        raise ZeroDivisionError
-
-    with pytest.raises(CircuitOpen):
-        await process(store, [message("registration", 1, subject=f"p{n}") for n in range(4)], {}, noon, broken)
-    assert all(not r.version for r in (await store.read([f"p{n}" for n in range(4)])).values())
-
-
-async def test_mending_moves_the_tallies_too(store_of: StoreOf) -> None:
-    """Retried once the rules are mended, or discarded with who and why."""
-    store, tallies = await store_of("reporting", rules=Picky), Tallies()
-    Picky.mended = False
-    bad = [message("registration", 1, ApplicantWithdrawn(reason="other"), subject=s) for s in ("p", "q")]
-    await process(store, [*bad, message("registration", 2, subject="q")], {}, noon, tallies.move)
-    assert not +tallies.counts
-    record = await mend(store, "q", "registration", "discard", "operator:o1", "nonsense", noon, tallies.move)
-    assert record.discarded[0].who == "operator:o1"
-    Picky.mended = True
-    await mend(store, "p", "registration", "retry", "operator:o1", "mended", noon, tallies.move)
-    assert +tallies.counts == {("IR-20", "ApplicantRegistered"): 1, ("IR-20", "ApplicantWithdrawn"): 1}
-    assert (await store.read(["q"]))["q"].discarded == record.discarded
-    with pytest.raises(Refused, match="nothing_parked"):
-        await mend(store, "p", "registration", "retry", "operator:o1", "again", noon, tallies.move)
-
-
-async def test_what_is_due_is_found_and_said_once(store_of: StoreOf) -> None:
-    """The longest overdue first, in the partitions asked for; ticks are idempotent."""
-    store = await store_of("screening")
-    for n in range(3):
-        at = NOON - timedelta(days=n)
-        await process(store, [message("registration", 1, subject=f"p{n}")], {}, partial(Moment, at, at))
-    assert await store.due(EVERYWHERE, NOON + PERIOD, 2) == ["p2", "p1"]
-    assert await store.due(EVERYWHERE, NOON + PERIOD - timedelta(days=2), 9) == ["p2"]
-    assert await store.due([partition_of("p1")], NOON + PERIOD, 9) == ["p1"]
-    tick = Tick(NOON + PERIOD)
-    await asyncio.gather(*(execute(store, "p2", tick, noon) for _ in range(5)))
-    await execute_many(store, {f"p{n}": tick for n in range(3)}, noon)
-    assert not await store.due(EVERYWHERE, NOON + PERIOD, 9)
-    assert [type(e) for e in await emitted(store, "p2")] == [CaseOpened, CaseBreached]
-
-
-async def test_what_waits_to_be_sent(store_of: StoreOf) -> None:
-    """In order, behind the mark; the mark is only ever raised, and moves nothing else."""
-    store = await store_of("registration")
-    for command in (Register(), Withdraw(), Register()):
-        await execute(store, "p", command, noon)
-    before = (await store.read(["p"]))["p"]
-    (waiting,) = await store.waiting([partition_of("p")], 10)
-    assert (waiting.subject, waiting.relayed, len(waiting.emitted)) == ("p", 0, 3)
-    await store.mark_relayed({"p": 2})
-    await store.mark_relayed({"p": 1})
-    (waiting,) = await store.waiting([partition_of("p")], 10)
-    assert waiting.relayed == 2 and [decode(raw).sequence for raw in waiting.emitted] == [3]
-    await store.mark_relayed({"p": 3})
-    assert not await store.waiting(EVERYWHERE, 10)
-    await execute(store, "p", Withdraw(), noon)
-    (waiting,) = await store.waiting(EVERYWHERE, 10)
-    assert waiting.relayed == 3 and len(waiting.emitted) == 1
-    assert replace((await store.read(["p"]))["p"], version=3) != before  # the fourth moved it
-    assert not await store.waiting([n for n in EVERYWHERE if n != partition_of("p")], 10)
-
-
-async def test_the_unreadable_are_kept_once(store_of: StoreOf) -> None:
-    """With their place, however often they are met."""
-    store = await store_of("registration")
-    unread = [Undecodable(LogPosition("t", 0, n), b"\xff" if n else None, "no") for n in range(3)]
-    await store.quarantine(unread)
-    await store.quarantine(unread[:2])
-
-
-async def test_time_is_taken_anew_after_a_stop(store_of: StoreOf) -> None:
-    """A process that was stopped between taking the time and the write does not write what was."""
+async def test_the_time_is_taken_again_after_a_suspension(store_of: StoreOf) -> None:
+    """A process that was suspended between taking the time and the write does not write an old time."""
     store = await store_of("registration")
     times = iter([NOON, NOON + timedelta(minutes=1), NOON + timedelta(minutes=1), NOON + timedelta(minutes=1)])
 
@@ -341,48 +194,157 @@ async def test_time_is_taken_anew_after_a_stop(store_of: StoreOf) -> None:
     assert done.events[0].time == NOON + timedelta(minutes=1)
 
 
-async def test_a_transaction_of_anything_is_all_or_nothing(store_of: StoreOf) -> None:
-    """A change over several records that raises at the end has changed none."""
+# Batches
+
+
+async def test_a_batch_moves_its_cursors_once(store_of: StoreOf) -> None:
+    """A batch that starts elsewhere than at the cursor is fenced and changes nothing."""
+    store, tallies = await store_of("reporting"), Tallies()
+    assert await store.cursors([TP]) == {TP: 0}
+    batch = [message("registration", n) for n in (1, 2)]
+    await process(store, batch, {TP: (0, 2)}, noon, tallies.move)
+    for start, end in ((0, 2), (1, 3), (3, 4)):
+        with pytest.raises(Fenced):
+            await process(store, [message("registration", 3)], {TP: (start, end)}, noon, tallies.move)
+    assert await store.cursors([TP]) == {TP: 2}
+    assert (await store.read(["p"]))["p"].inbox == {"registration": 2}
+    assert tallies.counts == {("IR-20", "ApplicantRegistered"): 2}
+
+
+async def test_of_five_workers_with_the_same_batch_one_handles_it(store_of: StoreOf) -> None:
+    store = await store_of("reporting")
+    await store.cursors([TP])
+    batch = [message("registration", 1, subject=f"p{n}") for n in range(100)]
+    outcomes = await asyncio.gather(
+        *(process(store, batch, {TP: (0, 100)}, noon) for _ in range(5)), return_exceptions=True
+    )
+    assert sum(isinstance(o, Fenced) for o in outcomes) == 4
+    assert {r.version for r in (await store.read([f"p{n}" for n in range(100)])).values()} == {1}
+
+
+async def test_a_log_that_is_consumed_again_changes_nothing(store_of: StoreOf) -> None:
+    store, tallies = await store_of("screening"), Tallies()
+    subjects = [f"p{n}" for n in range(50)]
+    log = [message("registration", 1, subject=subject) for subject in subjects]
+    for tp in (("a", 0), ("b", 0)):
+        await store.cursors([tp])
+        await process(store, log, {tp: (0, 50)}, noon, _no_tallies if tp[0] == "b" else None)
+    await process(store, [], {}, noon, tallies.move)
+    assert not tallies.counts and {r.version for r in (await store.read(subjects)).values()} == {1}
+    assert [len(each.events) for each in await store.pending(EVERYWHERE, 100)] == [1] * 50
+
+
+async def _no_tallies(changes: Sequence[Change], session: Any) -> None:
+    raise AssertionError("repeats changed records")
+
+
+async def test_an_event_about_another_kind_of_subject_moves_the_cursor_only(store_of: StoreOf) -> None:
+    store = await store_of("reporting")
+    await store.cursors([TP])
+    written = await process(store, [message("registration", 1, subject="round:1404")], {TP: (0, 1)}, noon)
+    assert not written.changes and not written.parked and await store.cursors([TP]) == {TP: 1}
+
+
+async def test_a_known_type_without_a_rule_moves_the_inbox_only(store_of: StoreOf) -> None:
+    store = await store_of("screening")
+    written = await process(store, [message("registration", 1, WITHDRAWN)], {}, noon)
+    ((before, after),) = written.changes
+    assert after.inbox == {"registration": 1} and after.state == before.state and not written.parked
+
+
+async def test_a_fault_concerns_its_own_subject_only(store_of: StoreOf) -> None:
+    """The event is parked with its fault, the others are handled, and the tallies count only them."""
+    store, tallies = await store_of("reporting"), Tallies()
+    batch = [message("registration", 1, subject=f"p{n}", field=POISON if n == 3 else "honey") for n in range(10)]
+    written = await process(store, batch, {}, noon, tallies.move)
+    (parked,) = written.parked
+    assert (parked.subject, parked.source, parked.sequence, parked.reason) == ("p3", "registration", 1, "fault")
+    assert parked.fault.message == "a bug"
+    assert tallies.counts == {("IR-20", "ApplicantRegistered"): 9}
+
+
+# What waits
+
+
+async def test_subjects_that_are_due_are_found_and_ticks_are_idempotent(store_of: StoreOf) -> None:
+    """The longest overdue comes first, and only from the requested partitions."""
+    store = await store_of("screening")
+    for n in range(3):
+        at = NOON - timedelta(days=n)
+        await process(store, [message("registration", 1, subject=f"p{n}")], {}, partial(Moment, at, at))
+    assert await store.find_subjects(due_query(EVERYWHERE, NOON + PERIOD, 2)) == ["p2", "p1"]
+    assert await store.find_subjects(due_query(EVERYWHERE, NOON + PERIOD - timedelta(days=2), 9)) == ["p2"]
+    assert await store.find_subjects(due_query([partition_of("p1")], NOON + PERIOD, 9)) == ["p1"]
+    tick = Tick(NOON + PERIOD)
+    await asyncio.gather(*(execute(store, "p2", tick, noon) for _ in range(5)))
+    await execute_many(store, {f"p{n}": tick for n in range(3)}, noon)
+    assert not await store.find_subjects(due_query(EVERYWHERE, NOON + PERIOD, 9))
+    assert [type(e) for e in await emitted(store, "p2")] == [CaseOpened, CaseBreached]
+
+
+async def test_pending_events_are_those_behind_the_published_ones(store_of: StoreOf) -> None:
+    """They come in order; the number of published ones is only ever raised, and changes nothing else of the record."""
+    store = await store_of("registration")
+    for command in (Register(), Withdraw(), Register()):
+        await execute(store, "p", command, noon)
+    before = (await store.read(["p"]))["p"]
+    (pending,) = await store.pending([partition_of("p")], 10)
+    assert (pending.subject, pending.partition, pending.published) == ("p", partition_of("p"), 0)
+    assert len(pending.events) == 3
+    await store.mark_published({"p": 2})
+    await store.mark_published({"p": 1})
+    (pending,) = await store.pending([partition_of("p")], 10)
+    assert pending.published == 2 and [decode(raw).sequence for raw in pending.events] == [3]
+    await store.mark_published({"p": 3})
+    assert not await store.pending(EVERYWHERE, 10)
+    assert (await store.read(["p"]))["p"] == before
+    await execute(store, "p", Withdraw(), noon)
+    (pending,) = await store.pending(EVERYWHERE, 10)
+    assert pending.published == 3 and len(pending.events) == 1
+    assert not await store.pending([n for n in EVERYWHERE if n != partition_of("p")], 10)
+    assert [decode(raw).sequence for raw in await store.history("p")] == [1, 2, 3, 4]
+
+
+async def test_undecodable_bytes_are_kept_once(store_of: StoreOf) -> None:
+    """Each position is kept with its bytes, however often it is met."""
+    store = await store_of("registration")
+    found = [Undecodable(LogPosition("t", 0, n), b"\xff" if n else None, "no") for n in range(3)]
+    await store.add_undecodable(found)
+    await store.add_undecodable([replace(each, why="another") for each in found[:2]])
+    if isinstance(store, MemoryStore):
+        kept = [(each.position.offset, each.raw, each.why) for each in store.undecodable.values()]
+    else:
+        kept = [(d["offset"], d["raw"], d["why"]) async for d in store.undecodable.find(sort=[("offset", 1)])]
+    assert kept == [(0, None, "no"), (1, b"\xff", "no"), (2, b"\xff", "no")]
+
+
+async def test_a_transaction_is_all_or_nothing(store_of: StoreOf) -> None:
+    """Neither a change nor a projection that raises leaves anything behind."""
     store = await store_of("registration")
     await execute(store, "p", Register(), noon)
 
-    def change(known: Known) -> Changes:
+    def change(snapshot: Snapshot) -> Effects:
         raise Refused("not_now")
 
     with pytest.raises(Refused, match="not_now"):
         await store.transact(["p", "q"], change)
 
-    async def projection(changes: Changes, session: Any) -> None:
-        raise Refused("not_now")
+    async def projection(changes: Sequence[Change], session: Any) -> None:
+        raise ZeroDivisionError("not now")
 
-    with pytest.raises(Refused, match="not_now"):
-        await store.transact(["p"], lambda known: [(known["p"], replace(known["p"], version=2))], None, projection)
+    def touch(snapshot: Snapshot) -> Effects:
+        return Effects([(before := snapshot.record("p"), before)])
+
+    with pytest.raises(ProjectionFailed, match="not now") as failed:
+        await store.transact(["p"], touch, None, projection)
+    assert isinstance(failed.value.__cause__, ZeroDivisionError)
     assert (await store.read(["p"]))["p"].version == 1
+    written = await store.transact(["p"], touch)
+    assert written.changes[0][1].version == (await store.read(["p"]))["p"].version == 2
 
 
-async def test_stranded_ones_are_found(store_of: StoreOf) -> None:
-    """By partition, when their turn has come."""
-    store = await store_of("reporting")
-    said = [message("registration", n) for n in range(1, 300)]
-    await process(store, said[1:], {}, noon)
-    assert not await store.stranded(EVERYWHERE, 10)
-    await process(store, said[:1], {}, noon)
-    assert await store.stranded(EVERYWHERE, 10) == ["p"]
-    await process(store, said[200:], {}, noon)
-    assert not await store.stranded(EVERYWHERE, 10)
-
-
-def test_the_suite_reads_what_it_writes() -> None:
-    """A canary: the messages of these tests are real ones."""
+def test_the_suite_consumes_real_events() -> None:
+    """Check that the messages of these tests decode to what they claim to be."""
     m = message("registration", 1)
     assert isinstance(m, Message) and isinstance(decode(m.raw), Envelope) and decode(m.raw) == m.envelope
-    assert Counting.VERSION == 1 and Decide().outcome == "approved"
-
-
-async def test_a_race_for_a_subject_that_is_not_looked_for_has_one_winner(store_of: StoreOf) -> None:
-    store = await store_of("registration")
-    asks = [CommandMetadata(key=f"key-{n}", new=True) for n in range(20)]
-    done = await asyncio.gather(*(execute(store, "p", Register(), noon, each) for each in asks), return_exceptions=True)
-    assert [type(each) for each in done].count(Refused) == 19
-    winner = next(ask for ask, each in zip(asks, done, strict=True) if isinstance(each, Result))
-    assert (await execute(store, "p", Register(), noon, winner)).repeated
+    assert ReportingRules.VERSION == 1 and Decide().outcome == "approved"

@@ -1,4 +1,4 @@
-"""Attacks on workers of the small country: whatever is killed, wound back or moved, everything is counted once."""
+"""Workers are killed, frozen and rebalanced, and the group's offsets are reset: every event counts exactly once."""
 
 import asyncio
 import os
@@ -17,10 +17,9 @@ from kafka.structs import OffsetAndMetadata
 from kernel.commands import execute_many
 from kernel.kafka.consumer_group import ConsumerGroup
 from peyvand.local_cluster.processes import kill, stop
-from tests.kernel.test_record import message
-from tests.kernel.test_worker import counted
+from tests.support.messages import message
 from tests.support.small_services import Register, noon
-from tests.support.small_workers import SmallSystem
+from tests.support.small_workers import RULES, SmallSystem
 
 pytestmark = pytest.mark.server
 
@@ -29,7 +28,7 @@ REBALANCING = float(os.environ.get("PEYVAND_REBALANCING", "20"))  # seconds
 
 @contextmanager
 def processes(small_system: SmallSystem, *services: str) -> Iterator[list["subprocess.Popen[bytes]"]]:
-    """Workers as processes of their own; whatever is left of them ends here."""
+    """Start workers as processes; end those that are left."""
     running = [small_system.process(service) for service in services]
     try:
         yield running
@@ -39,8 +38,8 @@ def processes(small_system: SmallSystem, *services: str) -> Iterator[list["subpr
             stop(process, 0)
 
 
-async def test_killed_stopped_and_replaced_over_a_backlog(small_system: SmallSystem) -> None:
-    """Two workers a service, each killed, terminated or frozen past its session in turn while they read: exact."""
+async def test_workers_are_killed_frozen_and_replaced_over_a_backlog(small_system: SmallSystem) -> None:
+    """Each worker is killed, terminated or frozen past its session in turn while it consumes: counts are exact."""
     chance, people = random.Random(7), [f"p{n}" for n in range(6_000)]
     for n in range(0, len(people), 500):
         await execute_many(small_system.store("registration"), dict.fromkeys(people[n : n + 500], Register()), noon)
@@ -53,55 +52,57 @@ async def test_killed_stopped_and_replaced_over_a_backlog(small_system: SmallSys
             how = chance.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP])
             running[victim].send_signal(how)
             if how == signal.SIGSTOP:
-                frozen.append(running[victim])  # wakes as a zombie, when its partitions are another's
+                frozen.append(running[victim])  # continues as a zombie, when another worker has its partitions
             running.append(small_system.process(services[victim]))
             services.append(services[victim])
         for process in frozen:
             process.send_signal(signal.SIGCONT)
-        await small_system.until(counted(small_system, ApplicantRegistered=6_000, CaseOpened=6_000), within=120)
-        await asyncio.sleep(2)
-        assert await counted(small_system, ApplicantRegistered=6_000, CaseOpened=6_000)()
-    assert not await small_system.store("reporting").records.count_documents({"parked": {"$ne": {}}})
+        await small_system.settles({"ApplicantRegistered": 6_000, "CaseOpened": 6_000}, services=RULES, within=120)
+    for service in RULES:
+        assert not await small_system.store(service).parked.collection.count_documents({})
 
 
-async def test_rebalances_while_a_backlog_is_read(small_system: SmallSystem) -> None:
-    """Members come and go the whole time, and more is said; progress continues, and the end is exact."""
+async def test_rebalances_while_a_backlog_is_consumed(small_system: SmallSystem) -> None:
+    """Members join and leave all the time while events are published: progress continues, and counts are exact."""
     rounds, until = 0, time.monotonic() + REBALANCING
     worker = small_system.start(small_system.worker("reporting"))
     while time.monotonic() < until:
         rounds += 1
-        await small_system.say(
+        await small_system.publish(
             "registration", *(message("registration", rounds, subject=f"p{k}") for k in range(3_000))
         )
         other = small_system.start(small_system.worker("reporting"))
         await asyncio.sleep(0.7)
         await small_system.stop(other)
     assert (await small_system.tallies().counts()).get("IR-20/ApplicantRegistered", 0) > 3_000, "no progress meanwhile"
-    await small_system.until(counted(small_system, ApplicantRegistered=3_000 * rounds), within=60)
-    await small_system.until(small_system.at_end)
+    await small_system.settles({"ApplicantRegistered": 3_000 * rounds}, within=60)
     assert not worker.paused
 
 
-async def test_the_groups_offsets_mean_nothing(small_system: SmallSystem) -> None:
-    """Wound forward, wound back, the group deleted: no event is lost, none is counted twice."""
+async def test_the_offsets_of_the_group_have_no_effect(small_system: SmallSystem) -> None:
+    """They are moved forward and back, and the group is deleted: no event is lost, none is counted twice."""
     topics = [TopicPartition(t, p) for t in small_system.topics.values() for p in range(32)]
-    group = ConsumerGroup(  # only to know its name
+    group = ConsumerGroup(  # only for its name
         "reporting",
-        small_system.hears["reporting"],
+        small_system.consumes["reporting"],
         small_system.servers.kafka,
         "x",
-        resume=_nowhere,
+        resume=_unused,
         revoked=lambda gone: None,
-        deliver=_nowhere,
+        deliver=_unused,
     ).app.conf.id
     total = 0
+
+    async def publish() -> None:
+        nonlocal total
+        events = [message("registration", total // 200 + 1, subject=f"p{n}") for n in range(200)]
+        await small_system.publish("registration", *events)
+        total += 200
+
     for offset in (0, 1_000_000, 3, None):
         worker = small_system.start(small_system.worker("reporting"))
-        await small_system.say(
-            "registration", *(message("registration", total // 200 + 1, subject=f"p{n}") for n in range(200))
-        )
-        total += 200
-        await small_system.until(counted(small_system, ApplicantRegistered=total))
+        await publish()
+        await small_system.settles({"ApplicantRegistered": total})
         await small_system.stop(worker)
 
         def sabotage(offset: int | None = offset) -> None:
@@ -112,15 +113,11 @@ async def test_the_groups_offsets_mean_nothing(small_system: SmallSystem) -> Non
                 client.alter_group_offsets(group, {tp: OffsetAndMetadata(offset, "", -1) for tp in topics})
             client.close()
 
-        await small_system.say(
-            "registration", *(message("registration", total // 200 + 1, subject=f"p{n}") for n in range(200))
-        )
-        total += 200
+        await publish()
         await asyncio.to_thread(sabotage)
     small_system.start(small_system.worker("reporting"))
-    await small_system.until(counted(small_system, ApplicantRegistered=total))
-    await small_system.until(small_system.at_end)
+    await small_system.settles({"ApplicantRegistered": total})
 
 
-async def _nowhere(_: object) -> Any:
+async def _unused(_: object) -> Any:
     return {}

@@ -1,4 +1,4 @@
-"""`peyvand apply` brings an existing cluster to what the code says, once; the country runs on it as on its own."""
+"""`peyvand apply` brings an existing cluster to the declared state, idempotently, and the platform runs on it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from contracts.topics import TOPICS
 from peyvand.commands import apply
 from peyvand.local_cluster.processes import wait_until
 from peyvand.local_cluster.topology import SERVICES
-from peyvand.local_cluster.workspace import Home, Secrets, development_secrets, here
+from peyvand.local_cluster.workspace import Secrets, Workspace, current_workspace, development_secrets
 from tests.support import servers as real_servers
 from tests.support.servers import Servers
 from tests.support.system import RunningSystem
@@ -21,29 +21,29 @@ pytestmark = pytest.mark.server
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    """A Kafka and a MongoDB that nobody has prepared."""
+    """Start a Kafka and a MongoDB without topics and users."""
     with real_servers.started(tmp_path_factory.mktemp("cluster")) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def secrets(tmp_path_factory: pytest.TempPathFactory) -> Secrets:
-    home = Home(here().parts, tmp_path_factory.mktemp("run"))
-    home.make()
-    return development_secrets(home, SERVICES)
+    workspace = Workspace(current_workspace().installation, tmp_path_factory.mktemp("run"))
+    workspace.create()
+    return development_secrets(workspace, SERVICES)
 
 
-def test_topics_are_made_once_and_mended(cluster: Servers) -> None:
+def test_topics_are_created_once_and_corrected(cluster: Servers) -> None:
     missing = [f"topic {topic.name} is missing" for topic in TOPICS]
     assert apply.topics(cluster.kafka, diff=True) == missing
     assert apply.topics(cluster.kafka) == missing
     assert apply.topics(cluster.kafka) == []
     client = KafkaAdminClient(bootstrap_servers=cluster.kafka)
     try:
-        named = TOPICS[0].name
-        client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, named, {"retention.ms": "1000"})])
-        differs = [f"topic {named}: retention.ms should be -1"]
-        # the broker hears from its controller a moment later
+        name = TOPICS[0].name
+        client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, {"retention.ms": "1000"})])
+        differs = [f"topic {name}: retention.ms should be -1"]
+        # the broker gets the change from its controller a moment later
         assert wait_until(lambda: apply.topics(cluster.kafka, diff=True) == differs, 10)
         apply.topics(cluster.kafka)
         assert wait_until(lambda: apply.topics(cluster.kafka, diff=True) == [], 10)
@@ -51,14 +51,16 @@ def test_topics_are_made_once_and_mended(cluster: Servers) -> None:
         client.close()
 
 
-async def test_a_topic_of_another_size_is_told_and_left(cluster: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_topic_with_another_partition_count_is_reported(
+    cluster: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = await cluster.topic(partitions=2)
     monkeypatch.setattr(apply, "TOPICS", [type(TOPICS[0])(name=other, producer="market", consumers=())])
     with pytest.raises(apply.Unalterable, match=other):
         apply.topics(cluster.kafka)
 
 
-def test_users_are_made_once_and_mended(cluster: Servers, secrets: Secrets) -> None:
+def test_users_are_created_once_and_corrected(cluster: Servers, secrets: Secrets) -> None:
     missing = [f"database user {name} is missing" for name in (*SERVICES, "reader")]
     assert apply.users(cluster.mongo, secrets, diff=True) == missing
     assert apply.users(cluster.mongo, secrets) == missing
@@ -72,16 +74,16 @@ def test_users_are_made_once_and_mended(cluster: Servers, secrets: Secrets) -> N
 async def test_indexes_are_compared_without_touching_the_data(cluster: Servers) -> None:
     missing = await apply.indexes(cluster.mongo, diff=True)
     assert any(each.startswith("index registration.records.") for each in missing)
-    assert await apply.indexes(cluster.mongo, diff=True) == missing, "only looked at"
+    assert await apply.indexes(cluster.mongo, diff=True) == missing, "nothing was created"
     assert await apply.indexes(cluster.mongo) == missing
     assert await apply.indexes(cluster.mongo, diff=True) == []
     with MongoClient[dict[str, object]](cluster.mongo) as client:
         assert not [name for name in client.list_database_names() if name.startswith("peyvand_diff")]
         client["market"]["records"].create_index("by_hand")
-    assert await apply.indexes(cluster.mongo, diff=True) == ["index market.records.by_hand_1 is not ours"]
+    assert await apply.indexes(cluster.mongo, diff=True) == ["index market.records.by_hand_1 is not declared"]
 
 
-def test_the_country_runs_on_a_cluster_that_exists(cluster: Servers, tmp_path: Path) -> None:
+def test_the_platform_runs_on_an_existing_cluster(cluster: Servers, tmp_path: Path) -> None:
     system = RunningSystem(tmp_path / "run", KAFKA_BOOTSTRAP=cluster.kafka, MONGO_URL=cluster.mongo)
     try:
         system.start()

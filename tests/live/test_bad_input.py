@@ -1,4 +1,4 @@
-"""Bad input at the country's door and on its topics: a clear answer with the field and what to do, and nothing lost."""
+"""Bad input over HTTP and on topics: clear errors by field, and no effect on other applicants."""
 
 import json
 import time
@@ -18,20 +18,20 @@ from contracts.examples import examples
 from contracts.subjects import PARTITIONS, partition_of
 from contracts.topics import TOPICS, topics_consumed_by
 from kernel.kafka.relay import connect_producer
-from peyvand.api_client import Client, sign_in
+from peyvand.api_client import ApiClient, sign_in
 from peyvand.local_cluster.processes import wait_until
 from peyvand.local_cluster.topology import SERVICES
 from peyvand.simulation.scenario import CONSENT
 from security.auth import COOKIE
 from tests.support.registration_api import a_national_id
 from tests.support.system import RunningSystem, open_round, started
-from tests.support.undecodable_bytes import garbage
+from tests.support.undecodable_bytes import undecodable_bytes
 
 pytestmark = pytest.mark.server
 
 ROUND, SEMNAN, TEHRAN = "1404", "IR-20", "IR-23"
 PATH = f"/registration/v1/rounds/{ROUND}/applications"
-GARBAGE = 1_000  # records on each topic
+UNDECODABLE = 1_000  # records on each topic
 PERSON: dict[str, Any] = {
     "national_id": a_national_id(1),
     "birth_date": "1368-04-14",
@@ -45,13 +45,13 @@ PERSON: dict[str, Any] = {
     "work_mode": "independent",
     "consent": {"version": CONSENT, "given": True},
 }
-WHOLE = json.dumps(PERSON).encode()
+VALID = json.dumps(PERSON).encode()
 TOMORROW = str(date.today() + timedelta(days=2))
 
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSystem]:
-    """A country with an open round."""
+    """Start a platform with an open round."""
     with started(tmp_path_factory.mktemp("bad")) as system:
         now = datetime.now(UTC)
         open_round(system.url, ROUND, now - timedelta(days=1), now + timedelta(days=30))
@@ -60,22 +60,22 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSystem]:
 
 @pytest.fixture(scope="module")
 def registrar(system: RunningSystem) -> dict[str, str]:
-    """The header of an officer of Semnan."""
+    """Return the header of an officer of Semnan."""
     return {"Authorization": f"Bearer {sign_in(system.url, 'registrar', province=SEMNAN)}"}
 
 
-def with_(**answers: Any) -> bytes:
-    """The application with other answers."""
-    return json.dumps({**PERSON, **answers}).encode()
+def with_(**values: Any) -> bytes:
+    """Return the application with other values."""
+    return json.dumps({**PERSON, **values}).encode()
 
 
 def without(name: str) -> bytes:
-    """The application with one answer less."""
+    """Return the application without a field."""
     return json.dumps({n: value for n, value in PERSON.items() if n != name}).encode()
 
 
 BODIES: dict[str, tuple[bytes, int, str, dict[str, str]]] = {
-    # what it is: the body, status, code, and each field that must be named with its own code
+    # description: body, status, code, and the code of each field in the problem
     "an unknown field": (with_(favourite=1), 422, "value_invalid", {"favourite": "unknown_field"}),
     "a missing field": (without("mobile"), 422, "value_invalid", {"mobile": "missing_field"}),
     "a number for a text": (with_(mobile=912), 422, "value_invalid", {"mobile": "wrong_type"}),
@@ -85,13 +85,13 @@ BODIES: dict[str, tuple[bytes, int, str, dict[str, str]]] = {
     "nothing": (b"", 422, "value_invalid", {"": "body_expected"}),
     "one megabyte": (with_(first_name="م" * (1 << 20)), 413, "too_large", {}),
     "forty megabytes": (b" " * (40 << 20), 413, "too_large", {}),
-    "NaN": (WHOLE.replace(b'"female"', b"NaN"), 422, "value_invalid", {"sex": "wrong_type"}),
-    "-Infinity": (WHOLE.replace(b"true", b"-Infinity"), 422, "value_invalid", {"consent.given": "wrong_type"}),
-    "half an application": (WHOLE[:-9], 400, "json_invalid", {}),
-    "bytes that are no UTF-8": (WHOLE.replace(b'"female"', b'"\xff\xfe"'), 400, "malformed", {}),
-    "half a surrogate": (WHOLE.replace(b'"female"', b'"\\ud800"'), 422, "value_invalid", {"sex": "wrong_type"}),
+    "NaN": (VALID.replace(b'"female"', b"NaN"), 422, "value_invalid", {"sex": "wrong_type"}),
+    "-Infinity": (VALID.replace(b"true", b"-Infinity"), 422, "value_invalid", {"consent.given": "wrong_type"}),
+    "half an application": (VALID[:-9], 400, "json_invalid", {}),
+    "bytes that are no UTF-8": (VALID.replace(b'"female"', b'"\xff\xfe"'), 400, "malformed", {}),
+    "half a surrogate": (VALID.replace(b'"female"', b'"\\ud800"'), 422, "value_invalid", {"sex": "wrong_type"}),
     "a depth of 20,000": (b"[" * 20_000, 400, "malformed", {}),
-    "a number of 5,000 digits": (WHOLE.replace(b'"female"', b"9" * 5_000), 400, "malformed", {}),
+    "a number of 5,000 digits": (VALID.replace(b'"female"', b"9" * 5_000), 400, "malformed", {}),
     "a control character": (with_(first_name="a\0b"), 422, "value_invalid", {"first_name": "name_invalid"}),
     "a name too long": (with_(last_name="م" * 500), 422, "value_invalid", {"last_name": "too_long"}),
     "province and county swapped": (
@@ -117,7 +117,7 @@ BODIES: dict[str, tuple[bytes, int, str, dict[str, str]]] = {
         "value_invalid",
         {"national_id": "national_id_check_digit"},
     ),
-    "a field nobody knows": (with_(field="JF999"), 422, "value_invalid", {"field": "field_unknown"}),
+    "an unknown job field": (with_(field="JF999"), 422, "value_invalid", {"field": "field_unknown"}),
     "consent refused": (
         with_(consent={"version": CONSENT, "given": False}),
         422,
@@ -127,24 +127,24 @@ BODIES: dict[str, tuple[bytes, int, str, dict[str, str]]] = {
 }
 
 
-def refused(answer: httpx.Response, status: int, code: str, fields: Mapping[str, str] | None = None) -> None:
-    """A problem with a sentence in both languages, for each field too."""
-    assert answer.headers["content-type"] == "application/problem+json", answer.text
-    told = answer.json()
-    named = {each["field"]: each["code"] for each in told.get("errors", ())}
-    assert (answer.status_code, told["code"], named) == (status, code, dict(fields or {})), told
-    for each in (told, *told.get("errors", ())):
+def assert_refused(response: httpx.Response, status: int, code: str, fields: Mapping[str, str] | None = None) -> None:
+    """Check a problem: status, codes, and a message in both languages, for each field too."""
+    assert response.headers["content-type"] == "application/problem+json", response.text
+    problem = response.json()
+    named = {each["field"]: each["code"] for each in problem.get("errors", ())}
+    assert (response.status_code, problem["code"], named) == (status, code, dict(fields or {})), problem
+    for each in (problem, *problem.get("errors", ())):
         assert each["detail"] and any("آ" <= letter <= "ی" for letter in each["detail_fa"]), each
         assert "…" not in each["detail"] + each["detail_fa"], each
 
 
 def post(system: RunningSystem, body: bytes, headers: Mapping[str, str]) -> httpx.Response:
-    """One application, as JSON."""
+    """Send an application as JSON."""
     return httpx.post(system.url + PATH, content=body, headers={"Content-Type": "application/json", **headers})
 
 
 def registered(system: RunningSystem) -> int:
-    """How many people the registration knows, and reporting counts."""
+    """Return how many applicants registration has, once reporting counts as many."""
     with MongoClient[dict[str, Any]](system.state.mongo) as client:
         counts = [client[each].records.count_documents({"kind": "applicant"}) for each in ("registration", "reporting")]
     assert wait_until(lambda: counts[0] == _counted(system), 30)
@@ -156,7 +156,7 @@ def _counted(system: RunningSystem) -> int:
         return client.reporting.records.count_documents({"kind": "applicant"})
 
 
-def _known(system: RunningSystem, subjects: Sequence[str]) -> int:
+def _counted_of(system: RunningSystem, subjects: Sequence[str]) -> int:
     with MongoClient[dict[str, Any]](system.state.mongo) as client:
         return client.reporting.records.count_documents({"_id": {"$in": list(subjects)}})
 
@@ -164,14 +164,14 @@ def _known(system: RunningSystem, subjects: Sequence[str]) -> int:
 @pytest.mark.parametrize("what", BODIES)
 def test_a_bad_application_is_refused_by_field(system: RunningSystem, registrar: dict[str, str], what: str) -> None:
     body, status, code, fields = BODIES[what]
-    refused(post(system, body, registrar), status, code, fields)
+    assert_refused(post(system, body, registrar), status, code, fields)
     assert registered(system) == 0
 
 
-def test_tokens_that_are_not_ours_open_nothing(system: RunningSystem) -> None:
-    """None, nonsense, without a signature, forged, expired, of another issuer, for another audience."""
-    ours = ECKey.import_key(json.loads((system.home.run / "issuer.jwk").read_bytes()))
-    stranger = ECKey.generate_key("P-256", {"kid": str(ours.kid)})
+def test_invalid_tokens_are_refused(system: RunningSystem) -> None:
+    """No token, nonsense, without signature, forged, expired, of another issuer, for another audience."""
+    ours = ECKey.import_key(json.loads((system.workspace.run / "issuer.jwk").read_bytes()))
+    other_key = ECKey.generate_key("P-256", {"kid": str(ours.kid)})
     now = int(time.time())
     good = {
         "iss": f"{system.url}/issuer",
@@ -194,21 +194,21 @@ def test_tokens_that_are_not_ours_open_nothing(system: RunningSystem) -> None:
         "nonsense": "x.y.z",
         "no signature": unsigned,
         "changed afterwards": changed,
-        "another key": signed(stranger),
+        "another key": signed(other_key),
         "expired": signed(iat=now - 900, nbf=now - 900, exp=now - 300),
         "not yet": signed(nbf=now + 900),
         "another issuer": signed(iss="https://elsewhere.example/issuer"),
         "another audience": signed(aud="bank"),
     }
     for what, token in wrong.items():
-        answer = post(system, WHOLE, {"Authorization": f"Bearer {token}"})
-        assert answer.headers["www-authenticate"].startswith("Bearer"), what
-        refused(answer, 401, "unauthenticated")
-    refused(post(system, WHOLE, {}), 401, "unauthenticated")
-    refused(post(system, WHOLE, {"Authorization": "Basic eDp5"}), 401, "unauthenticated")
-    refused(post(system, WHOLE, {"Authorization": f"Bearer {signed(roles=['analyst'])}"}), 403, "forbidden")
-    # whole and ours it is good: what is refused is the application
-    refused(post(system, b"", {"Authorization": f"Bearer {whole}"}), 422, "value_invalid", {"": "body_expected"})
+        response = post(system, VALID, {"Authorization": f"Bearer {token}"})
+        assert response.headers["www-authenticate"].startswith("Bearer"), what
+        assert_refused(response, 401, "unauthenticated")
+    assert_refused(post(system, VALID, {}), 401, "unauthenticated")
+    assert_refused(post(system, VALID, {"Authorization": "Basic eDp5"}), 401, "unauthenticated")
+    assert_refused(post(system, VALID, {"Authorization": f"Bearer {signed(roles=['analyst'])}"}), 403, "forbidden")
+    # the valid token is accepted, and the application refused
+    assert_refused(post(system, b"", {"Authorization": f"Bearer {whole}"}), 422, "value_invalid", {"": "body_expected"})
     assert registered(system) == 0
 
 
@@ -220,15 +220,15 @@ def test_a_post_from_another_site_is_refused(system: RunningSystem, registrar: d
         {"Origin": "null"},
         {},
     ):
-        refused(post(system, WHOLE, {**cookie, **headers}), 403, "cross_site")
+        assert_refused(post(system, VALID, {**cookie, **headers}), 403, "cross_site")
     form = {"Sec-Fetch-Site": "cross-site", "Content-Type": "application/x-www-form-urlencoded"}
-    refused(httpx.post(f"{system.url}/registration/apply", content=b"a=1", headers=form), 403, "cross_site")
-    refused(post(system, WHOLE, {**registrar, "Host": "evil.example"}), 400, "host_unknown")
+    assert_refused(httpx.post(f"{system.url}/registration/apply", content=b"a=1", headers=form), 403, "cross_site")
+    assert_refused(post(system, VALID, {**registrar, "Host": "evil.example"}), 400, "host_unknown")
     assert registered(system) == 0
 
 
-def test_digits_of_three_scripts_and_keys_that_come_again(system: RunningSystem, registrar: dict[str, str]) -> None:
-    """Arabic and Persian ones are welcome; a key that comes again gets the first answer, for another body a refusal."""
+def test_digits_of_three_scripts_and_repeated_keys(system: RunningSystem, registrar: dict[str, str]) -> None:
+    """Arabic and Persian digits are accepted; a repeated key gets the first response, with another body a refusal."""
     arabic, persian = "٠١٢٣٤٥٦٧٨٩", "۰۱۲۳۴۵۶۷۸۹"
     for n, script in enumerate((arabic, persian), 1):
         typed = str.maketrans("0123456789", script)
@@ -242,20 +242,22 @@ def test_digits_of_three_scripts_and_keys_that_come_again(system: RunningSystem,
         assert first.status_code == 201, first.text
         again = post(system, body, key)
         assert (again.status_code, again.json()["id"]) == (201, first.json()["id"])
-        refused(post(system, with_(national_id=a_national_id(710 + n)), key), 422, "idempotency_key_reused")
+        assert_refused(post(system, with_(national_id=a_national_id(710 + n)), key), 422, "idempotency_key_reused")
         named = {"national_id": "already_registered"}
-        refused(
+        assert_refused(
             post(system, body, {**registrar, "Idempotency-Key": f"other-{n}-key"}), 409, "already_registered", named
         )
     for key_, code in (("x", "idempotency_key_invalid"), ("k" * 129, "idempotency_key_invalid")):
-        refused(post(system, WHOLE, {**registrar, "Idempotency-Key": key_}), 400, code, {"Idempotency-Key": code})
+        assert_refused(
+            post(system, VALID, {**registrar, "Idempotency-Key": key_}), 400, code, {"Idempotency-Key": code}
+        )
     assert registered(system) == 2
 
 
-def odd() -> Iterator[tuple[str, bytes, int]]:
-    """Topic, bytes and partition of events that are well-formed, and make no sense to anybody."""
-    told = {each["type"].rpartition("peyvand.")[2]: each for each in map(json.loads, examples().values())}
-    registered, opened = told["registration.applicant.registered.v1"], told["screening.case.opened.v1"]
+def absurd_events() -> Iterator[tuple[str, bytes, int]]:
+    """Yield topic, bytes and partition of well-formed events with absurd values."""
+    by_type = {each["type"].rpartition("peyvand.")[2]: each for each in map(json.loads, examples().values())}
+    registered, opened = by_type["registration.applicant.registered.v1"], by_type["screening.case.opened.v1"]
     changes = (
         {"time": "0001-01-01T00:00:00+14:00"},
         {"time": "9999-12-31T23:59:59-14:00"},
@@ -270,36 +272,38 @@ def odd() -> Iterator[tuple[str, bytes, int]]:
             yield f"peyvand.{example['source']}", raw, partition_of(subject)
 
 
-def test_a_thousand_garbage_records_on_each_topic_stop_nobody(system: RunningSystem, registrar: dict[str, str]) -> None:
-    """Each is in the list of every service that hears it, people behind it are counted, no process is started anew."""
+def test_a_thousand_undecodable_records_per_topic_block_no_applicant(
+    system: RunningSystem, registrar: dict[str, str]
+) -> None:
+    """Every consumer keeps each of them, applicants behind them are counted, and no process is restarted."""
     starts = {name: each.starts for name, each in system.state.processes.items()}
-    producer: Any = connect_producer(system.state.kafka, "garbage")()
+    producer: Any = connect_producer(system.state.kafka, "test")()
     for topic in TOPICS:
-        drawn = garbage(len(topic.name))
-        for n in range(GARBAGE):
-            producer.send(topic.name, key=b"garbage", value=next(drawn), partition=n % PARTITIONS)
-    strange = list(odd())
-    for name, raw, partition in strange:
-        producer.send(name, key=b"odd", value=raw, partition=partition)
+        records = undecodable_bytes(len(topic.name))
+        for n in range(UNDECODABLE):
+            producer.send(topic.name, key=b"test", value=next(records), partition=n % PARTITIONS)
+    absurd = list(absurd_events())
+    for name, raw, partition in absurd:
+        producer.send(name, key=b"absurd", value=raw, partition=partition)
     producer.flush(60)
     producer.close()
     subjects = []
     for n in range(PARTITIONS):
-        answer = post(system, with_(national_id=a_national_id(800 + n)), registrar)
-        assert answer.status_code == 201, answer.text
-        subjects.append(answer.json()["id"])
+        response = post(system, with_(national_id=a_national_id(800 + n)), registrar)
+        assert response.status_code == 201, response.text
+        subjects.append(response.json()["id"])
 
-    def unreadable() -> dict[str, int]:
+    def undecodable() -> dict[str, int]:
         with MongoClient[dict[str, Any]](system.state.mongo) as client:
-            return {each: client[each].unreadable.count_documents({}) for each in SERVICES}
+            return {each: client[each].undecodable.count_documents({}) for each in SERVICES}
 
-    expected = {each: GARBAGE * len(topics_consumed_by(each)) for each in SERVICES}
-    assert wait_until(lambda: unreadable() == expected, 60), (unreadable(), expected)
-    assert wait_until(lambda: _known(system, subjects) == PARTITIONS, 60)
+    expected = {each: UNDECODABLE * len(topics_consumed_by(each)) for each in SERVICES}
+    assert wait_until(lambda: undecodable() == expected, 60), (undecodable(), expected)
+    assert wait_until(lambda: _counted_of(system, subjects) == PARTITIONS, 60)
     assert httpx.get(f"{system.url}/readyz").json() == {"ready": True, "reasons": []}
     assert {name: each.starts for name, each in system.state.processes.items()} == starts
-    someone = Client(system.url, sign_in(system.url, "operator"))
+    api = ApiClient(system.url, sign_in(system.url, "operator"))
     letters = Counter[str]()
-    for each in someone.get("/v1/dead-letters", limit=500):
+    for each in api.get("/v1/dead-letters", limit=500):
         letters[each["kind"]] += each["letters"]
-    assert letters["unreadable"] == expected["reporting"] and 0 < letters["parked"] <= len(strange)
+    assert letters["undecodable"] == expected["reporting"] and 0 < letters["parked"] <= len(absurd)

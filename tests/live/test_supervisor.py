@@ -1,11 +1,11 @@
-"""The supervisor keeps what it started, and nothing stays behind: not after Ctrl-C, not after its own sudden death."""
+"""The supervisor restarts processes and leaves none behind: not after Ctrl-C, not after it was killed."""
 
 import os
 import signal
-import urllib.request
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
@@ -13,7 +13,7 @@ from pymongo.errors import OperationFailure
 from peyvand.local_cluster.processes import alive, free_ports, listening, start, stop, wait_until
 from peyvand.local_cluster.servers import Mongod
 from peyvand.local_cluster.topology import SERVICES, as_user
-from peyvand.local_cluster.workspace import development_secrets, here
+from peyvand.local_cluster.workspace import current_workspace, development_secrets
 from tests.support.system import RunningSystem
 
 pytestmark = pytest.mark.server
@@ -22,14 +22,13 @@ ROLES = {f"{service}-{kind}" for service in SERVICES for kind in ("api", "worker
 
 
 def test_every_role_is_ready(system: RunningSystem) -> None:
-    assert set(system.state.processes) >= ROLES | {"door", "kafka", "mongod"}
-    for role in ROLES | {"door"}:
-        with urllib.request.urlopen(f"http://127.0.0.1:{system.process(role).port}/readyz") as answer:
-            assert answer.status == 200, role
+    assert set(system.state.processes) >= ROLES | {"gateway", "kafka", "mongod"}
+    for role in ROLES | {"gateway"}:
+        assert httpx.get(f"http://127.0.0.1:{system.process(role).port}/readyz").status_code == 200, role
 
 
 def test_a_service_reaches_its_own_database_only(system: RunningSystem) -> None:
-    secrets = development_secrets(system.home, SERVICES)
+    secrets = development_secrets(system.workspace, SERVICES)
     with MongoClient[dict[str, Any]](as_user(system.state.mongo, "market", secrets.mongo_services["market"])) as client:
         client["market"]["records"].find_one()
         with pytest.raises(OperationFailure, match="not authorized"):
@@ -41,63 +40,63 @@ def test_a_service_reaches_its_own_database_only(system: RunningSystem) -> None:
 
 
 @pytest.mark.parametrize("role", ["market-api", "screening-worker"])
-def test_a_killed_process_is_started_again(system: RunningSystem, role: str) -> None:
+def test_a_killed_process_is_restarted(system: RunningSystem, role: str) -> None:
     before = system.process(role)
-    os.kill(before.who.pid, signal.SIGKILL)
-    after = system.back(role, before)
-    assert after.port == before.port and alive(after.who)
-    assert f"{role} died" in system.said
+    os.kill(before.identity.pid, signal.SIGKILL)
+    after = system.restarted(role, before)
+    assert after.port == before.port and alive(after.identity)
+    assert f"{role} died" in system.output
 
 
-def test_nothing_stays_behind(tmp_path: Path) -> None:
-    """After kill -9 of the supervisor the next start ends what is left; after Ctrl-C there is nothing left."""
+def test_no_process_is_left_behind(tmp_path: Path) -> None:
+    """After kill -9 of the supervisor its next start ends the leftovers; after Ctrl-C there are none."""
     system = RunningSystem(tmp_path / "run")
     try:
         system.start()
-        # the operators' page is started once the country is up: it must be running, and not about to
+        # the operations page is started last: wait until it runs
         assert wait_until(lambda: all(listening(p.port) for p in system.state.processes.values() if p.port), 30)
         left = system.state.processes
         assert system.supervisor is not None
         system.supervisor.kill()
         system.supervisor.wait()
-        assert all(alive(each.who) for each in left.values())
+        assert all(alive(each.identity) for each in left.values())
 
         assert system.start() <= 60
-        assert not any(alive(each.who) for each in left.values())
+        assert not any(alive(each.identity) for each in left.values())
         running = system.state.processes
         assert system.interrupt() == 0
         assert system.state.processes == {}
-        assert not any(alive(each.who) or (each.port and listening(each.port)) for each in running.values())
+        assert not any(alive(each.identity) or (each.port and listening(each.port)) for each in running.values())
     finally:
         system.end()
 
 
-def test_asked_twice_it_ends_at_once(tmp_path: Path) -> None:
+def test_a_second_signal_kills_at_once(tmp_path: Path) -> None:
     system = RunningSystem(tmp_path / "run")
     try:
         system.start()
-        running, stubborn = system.state.processes, system.process("reporting-worker").who
-        os.kill(stubborn.pid, signal.SIGSTOP)  # would take the whole time that a drain may take
+        running, frozen = system.state.processes, system.process("reporting-worker").identity
+        os.kill(frozen.pid, signal.SIGSTOP)  # it would use up the whole grace period
         assert system.supervisor is not None
         system.supervisor.send_signal(signal.SIGINT)
-        assert not wait_until(lambda: not alive(stubborn), 1)
+        assert not wait_until(lambda: not alive(frozen), 1)
         system.supervisor.send_signal(signal.SIGINT)
         assert system.supervisor.wait(5) == 0
-        assert not any(alive(each.who) for each in running.values())
+        assert not any(alive(each.identity) for each in running.values())
     finally:
         system.end()
 
 
-def test_a_mongod_that_comes_back_at_another_port_is_the_same(tmp_path: Path) -> None:
-    for kept in (0, 1):
+def test_a_mongod_restarted_at_another_port_keeps_its_data(tmp_path: Path) -> None:
+    for documents in (0, 1):
         port = free_ports({"mongod": None})["mongod"]
-        mongod = Mongod(here(), tmp_path / "mongod", port, password="development-only")
+        mongod = Mongod(current_workspace(), tmp_path / "mongod", port, password="development-only")
         mongod.prepare()
-        process = start(mongod.command(), tmp_path / "log", os.environ, if_we_die=signal.SIGKILL)
+        process = start(mongod.command(), tmp_path / "log", os.environ, parent_death_signal=signal.SIGKILL)
         try:
             assert wait_until(mongod.ready, 60)
             with MongoClient[dict[str, Any]](mongod.url()) as client:
-                assert client.test.things.count_documents({}) == kept
+                assert client.test.things.count_documents({}) == documents
                 client.test.things.insert_one({})
         finally:
             stop(process, 20)

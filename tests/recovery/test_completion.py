@@ -21,14 +21,14 @@ from kernel.commands import execute, execute_many
 from kernel.kafka.log_reader import LogReader
 from kernel.record import Parked, Record, emit, receive
 from kernel.stores.mongodb import MongoStore, connect
-from peyvand.commands.backup import MANIFEST, Manifest, backup, read_manifest, restore
-from peyvand.endpoints import Trouble
+from peyvand.store_backup import MANIFEST, Manifest, backup, read_manifest, restore
+from peyvand.endpoints import CommandError
 from recovery import restore as restore_mark
 from recovery.missing_events import Forgotten, recall
 from recovery.restore import Mark, closed_until_complete, mark, marked
 from tests.kernel.test_record import message
 from tests.support.servers import Servers
-from tests.support.small_api import HERE, routes, said
+from tests.support.small_api import HERE, problem_of, routes
 from tests.support.small_services import NOON, Answering, Asking, Counting, Decide, Register, Withdraw, noon
 from tests.support.small_workers import SmallSystem
 from web.app import create_app
@@ -297,19 +297,19 @@ async def test_without_completion_sequences_are_told_in_two_ways(small_system: S
 async def test_a_backup_is_whole_or_none_and_never_over_data(small_system: SmallSystem, tmp_path: Path) -> None:
     await ask(small_system, PEOPLE)
     await back_up(small_system, tmp_path / "b")
-    with pytest.raises(Trouble, match="not empty"):
+    with pytest.raises(CommandError, match="not empty"):
         await back_up(small_system, tmp_path / "b")
-    with pytest.raises(Trouble, match="is not empty"):
+    with pytest.raises(CommandError, match="is not empty"):
         await in_thread(restore, small_system.servers.mongo, tmp_path / "b", nothing)
     await lose(small_system)
     shutil.copytree(tmp_path / "b", tmp_path / "cut")
     (tmp_path / "cut" / MANIFEST).unlink()
-    with pytest.raises(Trouble, match="no whole backup"):
+    with pytest.raises(CommandError, match="no complete backup"):
         await in_thread(restore, small_system.servers.mongo, tmp_path / "cut", nothing)
     shutil.copytree(tmp_path / "b", tmp_path / "bad")
     file = tmp_path / "bad" / f"{small_system.name}_registration" / "records.bson"
     file.write_bytes(file.read_bytes()[:-10] + b"0123456789")
-    with pytest.raises(Trouble, match="digest"):
+    with pytest.raises(CommandError, match="digest"):
         await in_thread(restore, small_system.servers.mongo, tmp_path / "bad", nothing)
     assert await small_system.store("registration").records.count_documents({}) == 0, (
         "checked before anything is written"
@@ -346,7 +346,7 @@ async def test_an_api_is_closed_until_its_store_is_complete(servers: Servers, se
             httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=HERE) as caller,
         ):
             refused = await caller.get("/t/v1/things")
-            assert refused.headers["Retry-After"] == "10" and "10" in said(refused, 503, "restoring")["detail"]
+            assert refused.headers["Retry-After"] == "10" and "10" in problem_of(refused, 503, "restoring")["detail"]
             not_ready = await caller.get("/readyz")
             assert not_ready.status_code == 503 and "backup" in not_ready.json()["reasons"][0]
             assert (await caller.get("/healthz")).status_code == 200

@@ -1,4 +1,4 @@
-"""Days in Tehran, Jalali dates and working days, against the published tables."""
+"""Days in Tehran, Jalali dates and working days, checked against the published tables."""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -35,7 +35,7 @@ def test_common_years(year: int) -> None:
         ("1357-11-22", date(1979, 2, 11)),
     ],
 )
-def test_dates(jalali: str, gregorian: date) -> None:
+def test_jalali_and_gregorian_dates(jalali: str, gregorian: date) -> None:
     assert calendar.jalali_text(gregorian) == jalali
     assert calendar.parse_jalali(jalali) == gregorian
     assert calendar.parse_date(jalali) == gregorian
@@ -43,13 +43,13 @@ def test_dates(jalali: str, gregorian: date) -> None:
 
 
 @given(DAYS)
-def test_there_and_back(day: date) -> None:
+def test_jalali_conversion_is_reversible(day: date) -> None:
     assert calendar.from_jalali(*calendar.to_jalali(day)) == day
     assert calendar.parse_jalali(calendar.jalali_text(day)) == day
     assert calendar.month_start(calendar.month_of(day)) <= day <= calendar.month_end(calendar.month_of(day))
 
 
-def test_a_month_is_31_or_30_or_29_days() -> None:
+def test_a_month_has_31_or_30_or_29_days() -> None:
     lengths = [
         (calendar.month_end(f"1404-{m:02d}") - calendar.month_start(f"1404-{m:02d}")).days + 1 for m in range(1, 13)
     ]
@@ -57,14 +57,14 @@ def test_a_month_is_31_or_30_or_29_days() -> None:
 
 
 @pytest.mark.parametrize("typed", ["۱۴۰۴/۷/۵", "1404.7.5", " ١٤٠٤-٠٧-٠٥ ", "1404/07/05"])
-def test_as_typed(typed: str) -> None:
+def test_a_date_is_parsed_as_typed(typed: str) -> None:
     assert calendar.parse_jalali(typed) == date(2025, 9, 27)
 
 
 @pytest.mark.parametrize(
     "typed", ["", "1404-12-30", "1404-13-01", "1404-07-31", "1404-0-1", "1404-07/05", "05-07-1404", "2025-02-30", "x"]
 )
-def test_no_date(typed: str) -> None:
+def test_an_invalid_date_is_refused(typed: str) -> None:
     for parse in (calendar.parse_jalali, calendar.parse_date):
         with pytest.raises(Refused) as refused:
             parse(typed, "birth_date")
@@ -86,7 +86,7 @@ def test_a_day_begins_at_midnight_in_tehran(instant: datetime, day: date) -> Non
     assert calendar.tehran_day(instant) == day
 
 
-def test_days_are_as_long_as_they_were() -> None:
+def test_days_have_23_or_25_hours_when_summer_time_changed() -> None:
     def hours(day: date) -> float:
         return (calendar.day_end(day) - calendar.day_start(day)) / timedelta(hours=1)
 
@@ -96,17 +96,17 @@ def test_days_are_as_long_as_they_were() -> None:
 
 
 @given(DAYS)
-def test_days_follow_each_other(day: date) -> None:
+def test_consecutive_days_are_adjacent(day: date) -> None:
     start = calendar.day_start(day)
     assert calendar.tehran_day(start) == day
     assert calendar.tehran_day(start - timedelta(microseconds=1)) == day - timedelta(1)
     assert calendar.day_end(day) == calendar.day_start(day + timedelta(1))
 
 
-def test_every_holiday_and_every_friday_is_off() -> None:
+def test_holidays_and_fridays_are_not_working_days() -> None:
     assert not any(calendar.is_working_day(each.day) for each in reference.holidays())
     assert not calendar.is_working_day(date(2025, 10, 3))  # a Friday
-    assert calendar.is_working_day(date(2025, 10, 2))  # a Thursday works
+    assert calendar.is_working_day(date(2025, 10, 2))  # a Thursday is a working day
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_working_days(day: date, n: int, due: date) -> None:
 
 
 @given(st.dates(date(2019, 1, 1), date(2029, 12, 31)), st.integers(0, 60), st.integers(0, 200))
-def test_working_days_are_counted_as_one_counts(day: date, n: int, further: int) -> None:
+def test_working_days_equal_a_count_day_by_day(day: date, n: int, further: int) -> None:
     due, end = calendar.add_working_days(day, n), day + timedelta(further)
     assert n == 0 or calendar.is_working_day(due)
     assert calendar.working_days_between(day, due) == n
@@ -140,7 +140,7 @@ def test_working_days_are_counted_as_one_counts(day: date, n: int, further: int)
     [
         ("2025-09-27T08:00", "2025-09-27T16:00", 8),
         ("2025-09-27T08:00", "2025-09-27T15:59", 7),
-        ("2025-09-27T06:00", "2025-09-27T20:00", 8),  # before and after the office's hours nothing runs
+        ("2025-09-27T06:00", "2025-09-27T20:00", 8),  # hours outside office hours do not count
         ("2025-09-27T15:00", "2025-09-28T09:00", 2),
         ("2025-10-02T12:00", "2025-10-04T12:00", 8),  # over a Friday
         ("2025-10-03T08:00", "2025-10-03T16:00", 0),
@@ -152,12 +152,19 @@ def test_working_hours(a: str, b: str, hours: int) -> None:
     assert calendar.working_hours_between(start, end.astimezone(UTC)) == hours
 
 
-def test_long_forms() -> None:
+def test_long_date_and_time() -> None:
     at = datetime(2025, 10, 27, 7, 12, tzinfo=UTC)
     assert calendar.long_date(at.date(), "fa") == "دوشنبه ۵ آبان ۱۴۰۴"
     assert calendar.long_date(at.date(), "en") == "Monday 5 Aban 1404 (27 October 2025)"
     assert calendar.long_time(at, "fa") == "دوشنبه ۵ آبان ۱۴۰۴، ساعت ۱۰:۴۲"
     assert calendar.long_time(at, "en") == "Monday 5 Aban 1404 (27 October 2025), 10:42"
+
+
+@pytest.mark.parametrize(
+    ("month", "fa", "en"), [(1, "فروردین", "Farvardin"), (7, "مهر", "Mehr"), (12, "اسفند", "Esfand")]
+)
+def test_month_names(month: int, fa: str, en: str) -> None:
+    assert (calendar.month_name(month, "fa"), calendar.month_name(month, "en")) == (fa, en)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""National IDs and mobiles as people type them."""
+"""National IDs and mobile numbers as people type them."""
 
 import pytest
 from hypothesis import given
@@ -23,7 +23,7 @@ from programme.numbers import check_digit, mask_national_id, mobile, national_id
         ("\u202a999\u2013000001\u20138\u202c", "9990000018"),
     ],
 )
-def test_valid(typed: str, number: str) -> None:
+def test_a_valid_national_id_is_normalised(typed: str, number: str) -> None:
     assert national_id(typed) == number
 
 
@@ -33,42 +33,42 @@ def test_valid(typed: str, number: str) -> None:
         ("9990000019", "national_id_check_digit"),
         ("999000001", "national_id_check_digit"),  # padded to 0999000001
         *((digit * 10, "national_id_impossible") for digit in "0123456789"),
-        ("0001234564", "national_id_impossible"),  # no such place
-        ("9990000000", "national_id_impossible"),  # a zero middle
+        ("0001234564", "national_id_impossible"),  # no place has this prefix
+        ("9990000000", "national_id_impossible"),  # the middle is zero
         ("", "national_id_length"),
         ("9990001", "national_id_length"),
         ("99900000180", "national_id_length"),
         ("۹۹۹", "national_id_length"),
     ],
 )
-def test_refused(typed: str, code: str) -> None:
+def test_an_invalid_national_id_is_refused(typed: str, code: str) -> None:
     with pytest.raises(Refused) as refused:
         national_id(typed)
     assert (refused.value.code, refused.value.field) == (code, "national_id")
 
 
 @pytest.mark.parametrize(("typed", "position"), [("999000O018", 7), ("x", 1), ("999000001²", 10), ("۹۹۹+", 4)])
-def test_what_is_no_digit_is_named_by_its_place(typed: str, position: int) -> None:
+def test_the_position_of_a_character_that_is_no_digit_is_given(typed: str, position: int) -> None:
     with pytest.raises(Refused) as refused:
         national_id(typed)
     assert refused.value.code == "national_id_letter"
     assert refused.value.details == {"position": position}
 
 
-def test_zeros_lost_by_a_spreadsheet_come_back() -> None:
+def test_leading_zeros_removed_by_a_spreadsheet_are_restored() -> None:
     number = "00" + "1234567"
     number += check_digit(number)
     assert national_id(number.lstrip("0")) == number
 
 
 @given(st.from_regex(r"999(?!000000)[0-9]{6}", fullmatch=True).filter(lambda nine: set(nine) != {"9"}))
-def test_one_last_digit_of_ten_fits(nine: str) -> None:
-    fitting = [digit for digit in "0123456789" if _fits(nine + digit)]
-    assert fitting == [check_digit(nine)]
+def test_exactly_one_check_digit_is_valid(nine: str) -> None:
+    valid = [digit for digit in "0123456789" if _is_valid(nine + digit)]
+    assert valid == [check_digit(nine)]
 
 
 @given(st.text(max_size=14))
-def test_whatever_is_typed_is_a_number_or_refused(typed: str) -> None:
+def test_any_text_is_normalised_or_refused(typed: str) -> None:
     try:
         assert len(national_id(typed)) == 10
     except Refused as refused:
@@ -94,21 +94,21 @@ def test_mask() -> None:
         "\u202a+98 912 345 6789\u202c",
     ],
 )
-def test_a_mobile_from_any_usual_way_to_write_it(typed: str) -> None:
+def test_a_mobile_number_in_any_usual_notation(typed: str) -> None:
     assert mobile(typed) == "+989123456789"
 
 
-def test_new_ranges_need_no_table() -> None:
+def test_prefixes_of_operators_are_not_checked() -> None:
     assert mobile("09991234567") == "+989991234567"
 
 
 @pytest.mark.parametrize("typed", ["", "02123456789", "0912345678", "091234567890", "+4912345678901", "0912345678x"])
-def test_no_mobile(typed: str) -> None:
+def test_an_invalid_mobile_number_is_refused(typed: str) -> None:
     with pytest.raises(Refused, match="mobile_invalid"):
         mobile(typed)
 
 
-def _fits(number: str) -> bool:
+def _is_valid(number: str) -> bool:
     try:
         return national_id(number) == number
     except Refused as refused:

@@ -1,4 +1,4 @@
-"""Ranks, ties and what is shown, on exact fractions."""
+"""Ranks, ties and displayed values, on exact fractions."""
 
 from decimal import Decimal
 from fractions import Fraction
@@ -34,12 +34,12 @@ BASE = Counts(
 )
 
 
-def ranks(of: dict[str, Counts], name: str = "composite") -> dict[str, int | None]:
-    return {row.province: row.rank for row in table(scores(of, FORMULA), name)}
+def ranks(counts: dict[str, Counts], name: str = "composite") -> dict[str, int | None]:
+    return {row.province: row.rank for row in table(scores(counts, FORMULA), name)}
 
 
-class Made(Score):
-    """A score with stages as told, so that a tie can be exact at one place and nowhere else."""
+class GivenScore(Score):
+    """A score with given stages, so that a tie can be exact in one criterion and in no other."""
 
     def __init__(self, province: str, counts: Counts, d: Fraction, stages: tuple[Fraction, ...]) -> None:
         super().__init__(province, counts, FORMULA)
@@ -70,65 +70,65 @@ def F(n: int, d: int) -> Fraction:
     ],
     ids=["a", "b", "c", "e", "e-none", "f"],
 )
-def test_an_exact_tie_is_broken_in_order(better: tuple, worse: tuple) -> None:  # type: ignore[type-arg]
-    of: dict[str, Score] = {
-        "IR-02": Made("IR-02", better[0], Fraction(1), better[1]),  # the later code: order of codes must not help
-        "IR-01": Made("IR-01", worse[0], Fraction(1), worse[1]),
+def test_an_exact_tie_is_broken_by_the_criteria_in_order(better: tuple, worse: tuple) -> None:  # type: ignore[type-arg]
+    scored: dict[str, Score] = {
+        "IR-02": GivenScore("IR-02", better[0], Fraction(1), better[1]),  # the later code: code order cannot decide
+        "IR-01": GivenScore("IR-01", worse[0], Fraction(1), worse[1]),
     }
-    assert of["IR-01"].rank_value == of["IR-02"].rank_value
-    assert [(row.province, row.rank) for row in table(of, "composite")] == [("IR-02", 1), ("IR-01", 2)]
+    assert scored["IR-01"].rank_value == scored["IR-02"].rank_value
+    assert [(row.province, row.rank) for row in table(scored, "composite")] == [("IR-02", 1), ("IR-01", 2)]
 
 
-def test_tie_d_needs_d_to_make_up_for_s1() -> None:
+def test_criterion_d_decides_where_data_factors_compensate_s1() -> None:
     """(d) With value, S3, M/Q and S2 equal, S1 differs only where the data factors do: D^4 S1 equal."""
-    of: dict[str, Score] = {
-        "IR-02": Made("IR-02", BASE, F(9, 10), (F(16, 100), F(1, 2), F(1, 2))),
-        "IR-01": Made("IR-01", BASE, Fraction(1), (F(16, 100) * F(9, 10) ** 4, F(1, 2), F(1, 2))),
+    scored: dict[str, Score] = {
+        "IR-02": GivenScore("IR-02", BASE, F(9, 10), (F(16, 100), F(1, 2), F(1, 2))),
+        "IR-01": GivenScore("IR-01", BASE, Fraction(1), (F(16, 100) * F(9, 10) ** 4, F(1, 2), F(1, 2))),
     }
-    assert of["IR-01"].rank_value == of["IR-02"].rank_value
-    assert [(row.province, row.rank) for row in table(of, "composite")] == [("IR-02", 1), ("IR-01", 2)]
+    assert scored["IR-01"].rank_value == scored["IR-02"].rank_value
+    assert [(row.province, row.rank) for row in table(scored, "composite")] == [("IR-02", 1), ("IR-01", 2)]
 
 
-def test_still_equal_share_a_rank_and_the_next_is_skipped() -> None:
-    of = {"IR-00": replace(BASE, connected=120), "IR-01": BASE, "IR-02": BASE, "IR-03": replace(BASE, connected=90)}
-    assert ranks(of) == {"IR-00": 1, "IR-01": 2, "IR-02": 2, "IR-03": 4}
+def test_equal_provinces_share_a_rank_and_the_next_is_skipped() -> None:
+    counts = {"IR-00": replace(BASE, connected=120), "IR-01": BASE, "IR-02": BASE, "IR-03": replace(BASE, connected=90)}
+    assert ranks(counts) == {"IR-00": 1, "IR-01": 2, "IR-02": 2, "IR-03": 4}
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_all_31_equal(name: str) -> None:
+def test_31_equal_provinces_share_the_first_rank(name: str) -> None:
     rows = table(scores(dict.fromkeys(provinces(), BASE), FORMULA), name)
     assert [row.rank for row in rows] == [1] * 31
     assert [row.province for row in rows] == sorted(provinces())
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_31_rows_always(name: str) -> None:
+def test_a_table_has_31_rows_without_any_data(name: str) -> None:
     rows = table(scores(dict.fromkeys(provinces(), Counts()), FORMULA), name)
     assert len(rows) == 31
     assert all(row.rank is None and row.unranked == "no_quota" for row in rows)
 
 
-def test_a_stage_is_told_apart_by_its_terms_in_order_of_weight() -> None:
+def test_equal_stage_scores_are_ordered_by_the_terms_of_greatest_weight() -> None:
     # S1 = .35 R/Q + .40 S/R + .25 in time: equal sums, the heavier term decides
     one = Counts(quota=100, registered=100, screened=50, screening_due=50, screened_in_time=25)
     other = replace(one, quota=100, registered=80, screened=54, screening_due=100, screened_in_time=50)
     assert scores({"IR-01": one, "IR-02": other}, FORMULA)["IR-01"].stages[0] > 0
-    even = Made("IR-02", other, Fraction(1), scores({"IR-01": one}, FORMULA)["IR-01"].stages)
-    of: dict[str, Score] = {"IR-01": scores({"IR-01": one}, FORMULA)["IR-01"], "IR-02": even}
-    assert [row.province for row in table(of, "1")] == ["IR-02", "IR-01"]  # 54/80 > 50/100
+    even = GivenScore("IR-02", other, Fraction(1), scores({"IR-01": one}, FORMULA)["IR-01"].stages)
+    scored: dict[str, Score] = {"IR-01": scores({"IR-01": one}, FORMULA)["IR-01"], "IR-02": even}
+    assert [row.province for row in table(scored, "1")] == ["IR-02", "IR-01"]  # 54/80 > 50/100
 
 
-def test_what_looks_equal_and_is_not_gets_a_third_decimal() -> None:
+def test_different_values_that_look_equal_get_a_third_decimal() -> None:
     big = replace(BASE, quota=10**6, registered=10**6, screened=10**6, screening_due=10**6, screened_in_time=10**6)
-    of = {"IR-00": replace(big, registered=999_999, screened=999_999), "IR-01": big, "IR-02": replace(big, quota=1)}
-    rows = {row.province: row for row in table(scores(of, FORMULA), "1")}
+    counts = {"IR-00": replace(big, registered=999_999, screened=999_999), "IR-01": big, "IR-02": replace(big, quota=1)}
+    rows = {row.province: row for row in table(scores(counts, FORMULA), "1")}
     assert [rows[code].rank for code in ("IR-01", "IR-02", "IR-00")] == [1, 2, 3]  # the larger quota breaks the tie
     assert {row.decimals for row in rows.values()} == {3}
     same = table(scores({"IR-00": BASE, "IR-01": BASE}, FORMULA), "1")
     assert [row.decimals for row in same] == [2, 2]
 
 
-def test_a_province_with_zero_screened_is_ranked_on_what_it_has() -> None:
+def test_a_province_without_screened_cases_is_ranked_on_its_other_figures() -> None:
     nothing = Counts(quota=100, registered=50, verified=50)
     score = scores({"IR-01": nothing}, FORMULA)["IR-01"]
     assert score.stages == (F(35, 200), F(0, 1), F(0, 1))
@@ -136,17 +136,17 @@ def test_a_province_with_zero_screened_is_ranked_on_what_it_has() -> None:
     assert ranks({"IR-01": nothing, "IR-02": BASE})["IR-01"] == 2
 
 
-def test_small_base_is_marked_and_ranked() -> None:
-    of = scores({"IR-01": replace(BASE, registered=29), "IR-02": replace(BASE, registered=30)}, FORMULA)
-    assert (of["IR-01"].small_base, of["IR-02"].small_base) == (True, False)
+def test_a_small_base_is_marked_and_ranked() -> None:
+    scored = scores({"IR-01": replace(BASE, registered=29), "IR-02": replace(BASE, registered=30)}, FORMULA)
+    assert (scored["IR-01"].small_base, scored["IR-02"].small_base) == (True, False)
 
 
 def test_the_sustained_share_is_left_out_below_ten_cases() -> None:
     few, enough = replace(BASE, sustainable=9, sustained=9), replace(BASE, sustainable=10, sustained=9)
     s3 = F(1, 2) * F(100, 1000) + F(3, 10) * F(100, 400)
-    of = scores({"IR-01": few, "IR-02": enough}, FORMULA)
-    assert of["IR-01"].stages[2] == s3 / F(8, 10)
-    assert of["IR-02"].stages[2] == s3 + F(2, 10) * F(9, 10)
+    scored = scores({"IR-01": few, "IR-02": enough}, FORMULA)
+    assert scored["IR-01"].stages[2] == s3 / F(8, 10)
+    assert scored["IR-02"].stages[2] == s3 + F(2, 10) * F(9, 10)
 
 
 SCORED = [
@@ -157,20 +157,20 @@ SCORED = [
 
 
 @st.composite
-def some_counts(draw: st.DrawFn) -> Counts:
-    """Any figures, sensible or not, drawn at once: a province is measured against itself alone."""
+def counts_strategy(draw: st.DrawFn) -> Counts:
+    """Draw any figures, plausible or not, in one draw."""
     values = draw(st.binary(min_size=len(SCORED), max_size=len(SCORED)))
     return Counts(**{name: value % 50 for name, value in zip(SCORED, values, strict=True)})
 
 
-any_counts = some_counts()
+any_counts = counts_strategy()
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(any_counts, min_size=3, max_size=6), any_counts)
-def test_one_provinces_data_never_moves_anothers_score_or_order(of: list[Counts], changed: Counts) -> None:
-    codes = list(provinces())[: len(of)]
-    before, after = dict(zip(codes, of, strict=True)), dict(zip(codes, [changed, *of[1:]], strict=True))
+def test_the_data_of_one_province_never_changes_score_or_order_of_others(drawn: list[Counts], changed: Counts) -> None:
+    codes = list(provinces())[: len(drawn)]
+    before, after = dict(zip(codes, drawn, strict=True)), dict(zip(codes, [changed, *drawn[1:]], strict=True))
     one, two = scores(before, FORMULA), scores(after, FORMULA)
     for name in TABLES:
         assert all(one[c].order(name) == two[c].order(name) for c in codes[1:])
@@ -180,7 +180,7 @@ def test_one_provinces_data_never_moves_anothers_score_or_order(of: list[Counts]
 
 @settings(max_examples=50, deadline=None)
 @given(any_counts)
-def test_the_index_is_the_fourth_root_of_what_is_ranked_on(counts: Counts) -> None:
+def test_the_index_is_the_fourth_root_of_the_rank_value(counts: Counts) -> None:
     score = scores({"IR-01": counts}, FORMULA)["IR-01"]
     index = Fraction(score.index) / 100
     assert index**4 <= score.rank_value < (index + Fraction(1, 10**40)) ** 4
@@ -192,12 +192,12 @@ def test_the_lower_median(histogram: dict[int, int]) -> None:
     assert lower_median(histogram) == values[(len(values) - 1) // 2]
 
 
-def test_half_to_even() -> None:
+def test_values_are_rounded_half_to_even() -> None:
     assert [str(rounded(Decimal(x), 2)) for x in ("0.125", "0.135", "48.575")] == ["0.12", "0.14", "48.58"]
     assert root(Fraction(1, 16), 4) == Decimal("0.5") and root(Fraction(0), 4) == 0
 
 
-def test_the_country_is_a_sum_without_medians() -> None:
+def test_nationwide_figures_are_sums_without_medians() -> None:
     both = total([BASE, BASE])
     assert (both.quota, both.connected, both.end_to_end) == (2000, 200, None)
     assert lower_median({}) is None

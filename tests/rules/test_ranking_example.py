@@ -1,4 +1,4 @@
-"""The worked example of the methodology, and what is shown of it."""
+"""The worked example of the methodology, and its table in the document."""
 
 import re
 from decimal import Decimal
@@ -7,16 +7,14 @@ from pathlib import Path
 import pytest
 
 from programme.policies import CURRENT, policy
-from reporting.domain.example import example
 from reporting.domain.ranking import rounded, scores, table
+from reporting.domain.worked_example import worked_example
 
 FORMULA = policy(CURRENT).formula
+EXAMPLE = worked_example()
 
 
-EXAMPLE = example()
-
-
-def test_the_worked_example_reproduces() -> None:
+def test_the_worked_example_gives_the_documented_ranks() -> None:
     rows = table(scores(EXAMPLE, FORMULA), "composite")
     assert [(row.province, row.rank, str(row.shown)) for row in rows] == [
         ("IR-08", 1, "52.22"),
@@ -37,20 +35,20 @@ def test_the_worked_example_reproduces() -> None:
         ("IR-23", "0.980", ("0.9808", "0.4908", "0.0212")),
     ],
 )
-def test_its_factors(province: str, d: str, stages: tuple[str, ...]) -> None:
+def test_the_worked_example_gives_the_documented_factors(province: str, d: str, stages: tuple[str, ...]) -> None:
     score = scores(EXAMPLE, FORMULA)[province]
     shown = [rounded(Decimal(s.numerator) / Decimal(s.denominator), 4) for s in score.stages]
     assert str(rounded(Decimal(score.d.numerator) / Decimal(score.d.denominator), 3)) == d
     assert [str(each) for each in shown] == list(stages)
 
 
-def test_best_in_the_first_stage_is_not_best() -> None:
-    of = scores(EXAMPLE, FORMULA)
-    assert table(of, "1")[0].province == "IR-23"
-    assert table(of, "composite")[-1].province == "IR-23"
+def test_the_best_province_in_stage_1_can_come_last() -> None:
+    scored = scores(EXAMPLE, FORMULA)
+    assert table(scored, "1")[0].province == "IR-23"
+    assert table(scored, "composite")[-1].province == "IR-23"
 
 
-def test_the_page_on_the_method_says_the_same() -> None:
+def test_the_table_in_the_methodology_equals_the_computed_one() -> None:
     text = (Path(__file__).parents[2] / "docs" / "methodology.md").read_text(encoding="utf-8")
     found = [
         [cell.strip().replace(",", "") for cell in line.strip("|\n").split("|")]

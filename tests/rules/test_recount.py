@@ -1,4 +1,4 @@
-"""The independent recount, held to the worked example, and the plan of a simulated round."""
+"""The independent recount against the worked example, and the plan of a simulated round."""
 
 from datetime import date
 from fractions import Fraction
@@ -14,7 +14,7 @@ from programme.reference import provinces
 def example(
     q: int, r: int, s: int, ad: int, c: int, m: int, sla: tuple[int, int], sustained: int | None, d: int
 ) -> recount.Count:
-    """A row of the worked example; shares in percent, D in thousandths."""
+    """Return a row of the worked example; shares in percent, D in thousandths."""
     verified = r * (d - 800) * 2 // 400  # both halves of D equal
     return recount.Count(
         Q=q, R=r, verified=verified, S=s, in_time=sla[0], due=100, Ad=ad, C=c, identified_in_time=sla[1],
@@ -32,7 +32,7 @@ WORKED = {
 }
 
 
-def test_the_worked_example() -> None:
+def test_the_recount_gives_the_ranks_of_the_worked_example() -> None:
     counts = {province: count for province, (count, _) in WORKED.items()}
     for province, (count, index) in WORKED.items():
         value = recount._key(count, "composite")[0]
@@ -48,14 +48,14 @@ def test_ties_share_a_rank_and_the_next_one_is_skipped() -> None:
     assert [r for r, _ in recount.tables(counts, list(counts))["1"]] == [1, 2, 2, 4]
 
 
-def test_the_recount_s_own_calendar_knows_the_abolished_summer_time() -> None:
+def test_the_calendar_of_the_recount_knows_the_abolished_summer_time() -> None:
     calendar = recount.Calendar([])
     assert calendar.day("2022-06-30T19:45:00+00:00") == date(2022, 7, 1)  # +04:30 then
     assert calendar.day("2025-06-30T19:45:00+00:00") == date(2025, 6, 30)  # +03:30 now
     assert calendar.between(date(2025, 9, 27), date(2025, 10, 4)) == 6  # Saturday to Saturday: a Friday lies between
 
 
-def test_synthetic_people_have_valid_numbers_that_nobody_has() -> None:
+def test_synthetic_people_have_valid_national_ids_that_are_not_assigned() -> None:
     for serial in (1, 42, 123_456, 999_998):
         number = people.national_id(serial)
         assert number.startswith("999") and national_id(number) == number
@@ -63,20 +63,22 @@ def test_synthetic_people_have_valid_numbers_that_nobody_has() -> None:
         people.national_id(999_999)
 
 
-def test_the_plan_depends_on_the_seed_alone() -> None:
+def test_the_plan_depends_on_the_seed_only() -> None:
     assert plan.draw(1, 0.04) == plan.draw(1, 0.04) != plan.draw(2, 0.04)
     whole, few = plan.draw(1, 0.04), plan.draw(1, 0.04, frozenset({"IR-20", "IR-08"}))
-    assert few == {code: whole[code] for code in ("IR-08", "IR-20")}, "one province's draws never move another's"
+    assert few == {code: whole[code] for code in ("IR-08", "IR-20")}, (
+        "the draws of one province never change those of another"
+    )
 
 
-def test_known_figures_are_kept_and_the_nation_has_its_size() -> None:
-    nation = plan.draw(1404, 1.0)
-    assert nation["IR-20"].quota == 1300 and 3000 < sum(nation["IR-20"].registrations) < 3100
-    assert 237 <= nation["IR-20"].connected <= 244
-    assert nation["IR-22"].quota == 2500 and sum(nation["IR-22"].registrations) > 5000
-    assert 52_000 < sum(c.quota for c in nation.values()) < 68_000
-    assert 110_000 < sum(sum(c.registrations) for c in nation.values()) < 150_000
-    assert sum(sum(c.registrations) for c in nation.values()) < 500_000, "the trickle's people are others"
+def test_the_plan_has_the_published_figures_and_plausible_totals() -> None:
+    plans = plan.draw(1404, 1.0)
+    assert plans["IR-20"].quota == 1300 and 3000 < sum(plans["IR-20"].registrations) < 3100
+    assert 237 <= plans["IR-20"].connected <= 244
+    assert plans["IR-22"].quota == 2500 and sum(plans["IR-22"].registrations) > 5000
+    assert 52_000 < sum(c.quota for c in plans.values()) < 68_000
+    assert 110_000 < sum(sum(c.registrations) for c in plans.values()) < 150_000
+    assert sum(sum(c.registrations) for c in plans.values()) < 500_000, "the people of the trickle have other serials"
 
 
 def test_every_connection_of_the_plan_is_made_once() -> None:
@@ -86,6 +88,6 @@ def test_every_connection_of_the_plan_is_made_once() -> None:
             assert sum(each.get(fate, 0) for each in made) == getattr(course, fate)
 
 
-def test_floors_keep_a_stage_that_nobody_reached_from_erasing_the_others() -> None:
+def test_the_floor_keeps_an_empty_stage_from_erasing_the_others() -> None:
     assert recount._key(recount.Count(Q=100, R=100, S=100), "composite")[0] > 0
     assert recount._part(1, 0) == Fraction(0)

@@ -1,4 +1,4 @@
-"""The reference tables are whole, and old province codes are refused."""
+"""The reference tables are complete, and withdrawn province codes are refused."""
 
 from collections import Counter
 
@@ -38,13 +38,13 @@ def test_job_fields() -> None:
     assert all(each.starred == bool(each.clearance_body) for each in fields.values())
 
 
-def test_holidays_stand_under_the_same_day_in_both_calendars() -> None:
+def test_holidays_have_the_same_day_in_both_calendars() -> None:
     assert len(reference.holidays()) == 223
     rows = list(reference._table("holidays"))
     assert [calendar.jalali_text(each.day) for each in reference.holidays()] == [row["jalali"] for row in rows]
 
 
-def test_29_of_31_old_codes_mean_another_province_today() -> None:
+def test_29_of_31_old_codes_denote_another_province_today() -> None:
     changed = [each for each in reference.provinces().values() if each.old_code != each.code]
     assert len(changed) == 29
     assert sum(each.old_code in reference.provinces() for each in changed) == 27
@@ -55,7 +55,7 @@ def test_29_of_31_old_codes_mean_another_province_today() -> None:
         assert refused.value.code == wanted
 
 
-def test_a_refused_pair_says_what_the_code_stands_for() -> None:
+def test_a_refused_pair_names_the_province_of_the_code() -> None:
     with pytest.raises(Refused) as refused:
         reference.province_named("IR-20", "لرستان")
     assert refused.value.details == {"given": "IR-20", "expected": "سمنان", "name": "لرستان"}
@@ -74,16 +74,16 @@ def test_a_refused_pair_says_what_the_code_stands_for() -> None:
         ("IR-20", "سمنان"),
     ],
 )
-def test_a_name_as_the_sources_type_it(code: str, typed: str) -> None:
+def test_spelling_variants_of_the_sources_are_accepted(code: str, typed: str) -> None:
     assert reference.province_named(code, typed).code == code.strip()
 
 
-def test_no_two_provinces_have_names_that_could_be_taken_for_each_other() -> None:
+def test_names_of_provinces_stay_distinct_when_normalised() -> None:
     assert len({reference._name_key(each.name_fa) for each in reference.provinces().values()}) == 31
 
 
 @pytest.mark.parametrize(
-    ("call", "code"),
+    ("lookup", "code"),
     [
         (lambda: reference.province("IR-31"), "province_code_old"),
         (lambda: reference.province("20"), "province_unknown"),
@@ -92,12 +92,19 @@ def test_no_two_provinces_have_names_that_could_be_taken_for_each_other() -> Non
         (lambda: reference.job_field("JF999"), "field_unknown"),
     ],
 )
-def test_unknown_codes(call: object, code: str) -> None:
+def test_unknown_codes_are_refused(lookup: object, code: str) -> None:
     with pytest.raises(Refused, match=code):
-        call()  # type: ignore[operator]
+        lookup()  # type: ignore[operator]
 
 
 def test_known_codes() -> None:
     assert reference.province("IR-20").name_en == "Semnan"
     assert reference.county_in("2002", "IR-20").name_fa == "سمنان"
     assert reference.job_field("JF001").name_en == "Carpet weaving"
+
+
+def test_names_in_both_languages() -> None:
+    for each in (reference.province("IR-20"), reference.job_field("JF001")):
+        assert (each.name("fa"), each.name("en")) == (each.name_fa, each.name_en)
+    county = reference.county_in("2002", "IR-20")
+    assert county.name("fa") == county.name("en") == "سمنان"

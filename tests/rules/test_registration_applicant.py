@@ -1,4 +1,4 @@
-"""An applicant registers, leaves, comes back, and stands in the queue for seats."""
+"""An applicant registers, withdraws, registers again, and competes for a seat."""
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
@@ -21,10 +21,11 @@ from contracts.events import (
     CaseOpened,
     Event,
 )
-from kernel.record import Message, Record, emit, receive
+from kernel.record import Message, Record, consume, emit
+from programme.policies import CURRENT, policy
 from registration.domain import applicant as rules
 from registration.domain.applicant import (
-    CHECK_AGAIN,
+    RECHECK_AFTER,
     Admit,
     Command,
     IdentityChecked,
@@ -36,32 +37,35 @@ from registration.domain.applicant import (
     seating,
     status,
 )
+from registration.domain.application import FIELDS, accept
 
 AT = datetime(2025, 9, 27, 8, tzinfo=UTC)
 SEMNAN = Context(round="1404", province="IR-20", county="2001", field="JF001", policy="1404-1")
+PROFILE = accept({each.name: each.example for each in FIELDS}, AT.date(), policy(CURRENT), SEMNAN).profile
 FARS = Context(round="1404", province="IR-07", county="0701", field="JF002", policy="1404-1")
 
 
 class Applicant:
-    """One record, driven by commands and by what screening says."""
+    """One record that executes commands and consumes events of screening."""
 
     def __init__(self) -> None:
         self.record = Record(subject="0199", state=State())
         self.at = AT
-        self.heard = 0
+        self.sequence = 0
 
-    def do(self, command: Command) -> list[Event]:
+    def execute(self, command: Command) -> list[Event]:
         self.at += timedelta(minutes=1)
         events = rules.decide(self.record.state, command, self.at)
         self.record = emit(self.record, rules, "registration", events, Moment(self.at, self.at))
         return [e.event if isinstance(e, EventWithContext) else e for e in events]
 
-    def hear(self, event: Event) -> "Applicant":
-        self.heard += 1
+    def consume(self, event: Event) -> "Applicant":
+        self.sequence += 1
         self.at += timedelta(minutes=1)
-        envelope = Envelope(source="screening", subject="0199", sequence=self.heard, time=self.at, event=event)
+        envelope = Envelope(source="screening", subject="0199", sequence=self.sequence, time=self.at, event=event)
         message = Message(envelope, encode(envelope))
-        self.record = receive(self.record, rules, "registration", message, Moment(self.at, self.at))
+        self.record, parked = consume(self.record, rules, "registration", [message], Moment(self.at, self.at))
+        assert not parked
         return self
 
     @property
@@ -74,99 +78,97 @@ class Applicant:
         return self.record.indexed
 
 
-def register(place: Context = SEMNAN) -> Register:
-    return Register(place=place, sex="female", age_band="25-34", work_mode="independent", intake_channel="web")
+def register(context: Context = SEMNAN) -> Register:
+    return Register(context=context, profile=PROFILE, intake_channel="web")
 
 
 def approved(application: int = 1) -> CaseDecided:
     return CaseDecided(application=application, outcome="approved", reasons=("meets_conditions",))
 
 
-def test_a_first_registration_says_who_in_bands_and_where() -> None:
+def test_a_first_registration_emits_profile_and_context() -> None:
     one = Applicant()
-    [event] = one.do(register())
-    assert event == ApplicantRegistered(
-        application=1, sex="female", age_band="25-34", work_mode="independent", intake_channel="web"
-    )
+    [event] = one.execute(register())
+    assert event == ApplicantRegistered(application=1, intake_channel="web", **PROFILE)
     assert one.indexed["scope"] == "IR-20/2001" and one.indexed["status"] == "registered"
     assert one.indexed["registered_at"] == one.indexed["check_due"] == one.at
     assert "seating" not in one.indexed and "ledger" not in one.indexed
 
 
-def test_a_second_registration_is_refused_and_after_a_withdrawal_it_is_another_application() -> None:
+def test_a_second_registration_is_refused_and_after_a_withdrawal_it_is_a_new_application() -> None:
     one = Applicant()
-    one.do(register())
+    one.execute(register())
     first = one.indexed["registered_at"]
     with pytest.raises(Refused, match="already_registered"):
-        one.do(register(FARS))
-    one.do(Withdraw("own_request"))
+        one.execute(register(FARS))
+    one.execute(Withdraw("own_request"))
     assert one.indexed["status"] == "withdrawn" and "check_due" not in one.indexed
-    [event] = one.do(register(FARS))
+    [event] = one.execute(register(FARS))
     assert isinstance(event, ApplicantReactivated) and event.application == 2
     assert one.indexed["registered_at"] > first and one.indexed["scope"] == "IR-07/0701"
 
 
-def test_what_was_said_about_an_earlier_application_no_longer_counts() -> None:
+def test_events_about_an_earlier_application_are_ignored() -> None:
     one = Applicant()
-    one.do(register())
-    one.do(Withdraw("own_request"))
-    one.do(register())
-    one.hear(CaseOpened(application=1, due=date(2025, 10, 11))).hear(approved(1))
+    one.execute(register())
+    one.execute(Withdraw("own_request"))
+    one.execute(register())
+    one.consume(CaseOpened(application=1, due=date(2025, 10, 11))).consume(approved(1))
     assert status(one.state) == "registered" and seating(one.state) == ""
-    assert one.do(IdentityChecked(1, "match")) == []
-    one.hear(CaseOpened(application=2, due=date(2025, 10, 11))).hear(approved(2))
+    assert one.execute(IdentityChecked(1, "match")) == []
+    one.consume(CaseOpened(application=2, due=date(2025, 10, 11))).consume(approved(2))
     assert seating(one.state) == "awaiting"
 
 
-def test_an_approval_marks_and_only_the_allocator_seats() -> None:
+def test_an_approval_marks_and_only_the_allocator_gives_seats() -> None:
     one = Applicant()
-    one.do(register())
-    assert one.do(Admit()) == [] and one.do(Waitlist()) == []
-    one.hear(CaseOpened(due=date(2025, 10, 11)))
+    one.execute(register())
+    assert one.execute(Admit()) == [] and one.execute(Waitlist()) == []
+    one.consume(CaseOpened(due=date(2025, 10, 11)))
     assert one.indexed["status"] == "screening"
-    one.hear(approved())
+    one.consume(approved())
     assert one.indexed["seating"] == "awaiting" and one.indexed["ledger"] == "ledger:1404/IR-20"
-    assert one.do(Waitlist()) and one.indexed["seating"] == "waiting"
-    assert one.do(Waitlist()) == []
-    assert one.do(Admit()) == [ApplicantAdmitted(application=1, promoted=True)]
-    assert "seating" not in one.indexed and one.do(Admit()) == []
-    one.hear(CapacityIdentified(product_group="x", unit="piece", monthly_band="1-9", skill_level="skilled"))
+    assert one.execute(Waitlist()) and one.indexed["seating"] == "waiting"
+    assert one.execute(Waitlist()) == []
+    assert one.execute(Admit()) == [ApplicantAdmitted(application=1, promoted=True)]
+    assert "seating" not in one.indexed and one.execute(Admit()) == []
+    one.consume(CapacityIdentified(product_group="x", unit="piece", monthly_band="1-9", skill_level="skilled"))
     assert one.indexed["status"] == "capacity_identified"
 
 
-def test_a_withdrawal_marks_and_the_seat_is_taken_back_once() -> None:
+def test_a_withdrawal_marks_and_the_seat_is_released_once() -> None:
     one = Applicant()
-    one.do(register())
-    one.hear(approved())
-    one.do(Admit())
-    one.do(Withdraw("moved"))
+    one.execute(register())
+    one.consume(approved())
+    one.execute(Admit())
+    one.execute(Withdraw("moved"))
     assert one.indexed["seating"] == "releasing" and one.indexed["ledger"] == "ledger:1404/IR-20"
-    assert one.do(ReleaseSeat()) == [ApplicantSeatReleased(application=1, reason="withdrawn")]
-    assert "seating" not in one.indexed and one.do(ReleaseSeat()) == []
+    assert one.execute(ReleaseSeat()) == [ApplicantSeatReleased(application=1, reason="withdrawn")]
+    assert "seating" not in one.indexed and one.execute(ReleaseSeat()) == []
 
 
-def test_who_leaves_the_waiting_list_has_nothing_to_give_back() -> None:
+def test_a_withdrawal_from_the_waiting_list_releases_no_seat() -> None:
     one = Applicant()
-    one.do(register())
-    one.hear(approved())
-    one.do(Waitlist())
-    one.do(Withdraw("other"))
-    assert "seating" not in one.indexed and one.do(ReleaseSeat()) == [] and one.do(Admit()) == []
+    one.execute(register())
+    one.consume(approved())
+    one.execute(Waitlist())
+    one.execute(Withdraw("other"))
+    assert "seating" not in one.indexed and one.execute(ReleaseSeat()) == [] and one.execute(Admit()) == []
 
 
-def test_back_before_the_seat_is_taken_back_the_old_seat_goes_first_and_to_its_own_province() -> None:
+def test_a_new_application_waits_until_the_earlier_seat_is_released_to_its_own_province() -> None:
     one = Applicant()
-    one.do(register(SEMNAN))
-    one.hear(approved())
-    one.do(Admit())
-    one.do(Withdraw("moved"))
-    one.do(register(FARS))
-    one.hear(approved(2))
+    one.execute(register(SEMNAN))
+    one.consume(approved())
+    one.execute(Admit())
+    one.execute(Withdraw("moved"))
+    one.execute(register(FARS))
+    one.consume(approved(2))
     assert one.indexed["seating"] == "releasing" and one.indexed["ledger"] == "ledger:1404/IR-20"
-    assert one.do(Admit()) == [], "no second seat while one is held"
-    assert one.do(ReleaseSeat()) == [ApplicantSeatReleased(application=1, reason="withdrawn")]
+    assert one.execute(Admit()) == [], "no second seat while one is held"
+    assert one.execute(ReleaseSeat()) == [ApplicantSeatReleased(application=1, reason="withdrawn")]
     assert one.indexed["seating"] == "awaiting" and one.indexed["ledger"] == "ledger:1404/IR-07"
-    assert one.do(Admit()) == [ApplicantAdmitted(application=2)]
+    assert one.execute(Admit()) == [ApplicantAdmitted(application=2)]
     assert one.state.seat and one.state.seat.ledger == "ledger:1404/IR-07"
 
 
@@ -179,29 +181,29 @@ def test_back_before_the_seat_is_taken_back_the_old_seat_goes_first_and_to_its_o
         ([register(), CaseDecided(outcome="rejected", reasons=("insured",))], Withdraw("moved"), "already_decided"),
     ],
 )
-def test_withdrawals_that_are_refused(before: list[Any], command: Withdraw, code: str) -> None:
+def test_refused_withdrawals(before: list[Any], command: Withdraw, code: str) -> None:
     one = Applicant()
     for each in before:
-        one.hear(each) if isinstance(each, CaseDecided) else one.do(each)
+        one.consume(each) if isinstance(each, CaseDecided) else one.execute(each)
     with pytest.raises(Refused, match=code):
-        one.do(command)
+        one.execute(command)
 
 
-def test_an_unavailable_registry_is_asked_again_with_growing_pauses_and_not_for_ever() -> None:
+def test_identity_checks_are_repeated_with_growing_pauses_up_to_a_limit() -> None:
     one = Applicant()
-    one.do(register())
-    for pause in CHECK_AGAIN:
-        assert one.do(IdentityChecked(1, "unavailable"))
+    one.execute(register())
+    for pause in RECHECK_AFTER:
+        assert one.execute(IdentityChecked(1, "unavailable"))
         assert one.indexed["check_due"] == one.at + pause
-    one.do(IdentityChecked(1, "unavailable"))
+    one.execute(IdentityChecked(1, "unavailable"))
     assert "check_due" not in one.indexed
 
 
-def test_a_final_answer_is_asked_for_once() -> None:
+def test_a_final_answer_ends_the_checks() -> None:
     one = Applicant()
-    one.do(register())
-    assert one.do(IdentityChecked(1, "unavailable")) and one.do(IdentityChecked(1, "match"))
-    assert "check_due" not in one.indexed and one.do(IdentityChecked(1, "mismatch")) == []
+    one.execute(register())
+    assert one.execute(IdentityChecked(1, "unavailable")) and one.execute(IdentityChecked(1, "match"))
+    assert "check_due" not in one.indexed and one.execute(IdentityChecked(1, "mismatch")) == []
 
 
 MOVES = st.sampled_from(
@@ -210,17 +212,17 @@ MOVES = st.sampled_from(
 
 
 def move(one: Applicant, name: str) -> list[Event]:
-    """What one of the moves says here."""
+    """Make a move; return the emitted events."""
     n = one.state.application
     match name:
         case "approve":
-            one.hear(approved(n))
+            one.consume(approved(n))
         case "earlier":
-            one.hear(approved(max(1, n - 1)))
+            one.consume(approved(max(1, n - 1)))
         case "reject":
-            one.hear(CaseDecided(application=n, outcome="rejected"))
+            one.consume(CaseDecided(application=n, outcome="rejected"))
         case "open":
-            one.hear(CaseOpened(application=n, due=date(2025, 10, 11)))
+            one.consume(CaseOpened(application=n, due=date(2025, 10, 11)))
         case _:
             commands: dict[str, Command] = {
                 "register": register(SEMNAN if n % 2 else FARS),
@@ -230,12 +232,12 @@ def move(one: Applicant, name: str) -> list[Event]:
                 "release": ReleaseSeat(),
                 "match": IdentityChecked(n, "match"),
             }
-            return one.do(commands[name])
+            return one.execute(commands[name])
     return []
 
 
 @given(st.lists(MOVES, max_size=25))
-def test_whatever_happens_a_seat_is_given_once_and_given_back_once(moves: list[str]) -> None:
+def test_a_seat_is_given_once_and_released_once_in_every_story(moves: list[str]) -> None:
     one, held = Applicant(), 0
     for name in moves:
         try:
@@ -246,5 +248,5 @@ def test_whatever_happens_a_seat_is_given_once_and_given_back_once(moves: list[s
         held -= sum(isinstance(e, ApplicantSeatReleased) for e in events)
         state = one.state
         assert held in (0, 1) and held == (state.seat is not None)
-        unwanted = state.seat and (state.now.withdrawn_at or state.seat.application != state.application)
+        unwanted = state.seat and (state.current.withdrawn_at or state.seat.application != state.application)
         assert (one.indexed.get("seating") == "releasing") == bool(unwanted)

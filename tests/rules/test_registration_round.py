@@ -17,36 +17,41 @@ WHOLE = Window(OPENS, OPENS + 60 * DAY)
 LATE = Window(OPENS + 10 * DAY, OPENS + 20 * DAY)
 
 
-def a_round(**changes: Any) -> OpenRound:
+def open_round(**changes: Any) -> OpenRound:
     usual: dict[str, Any] = {"round": "1404", "policy": "1404-1", "fields": ("JF001", "JF002"), "window": WHOLE}
     return OpenRound(**usual | changes)
 
 
 def after(state: State, command: OpenRound, at: datetime = OPENS) -> tuple[State, list[Event]]:
     events: list[Event] = []
-    for n, said in enumerate(rules.decide(state, command, at), 1):
-        assert isinstance(said, EventWithContext)
-        events.append(said.event)
+    for n, emitted in enumerate(rules.decide(state, command, at), 1):
+        assert isinstance(emitted, EventWithContext)
+        events.append(emitted.event)
         envelope = Envelope(
-            source="registration", subject="round:1404", sequence=n, time=at, event=said.event, context=said.context
+            source="registration",
+            subject="round:1404",
+            sequence=n,
+            time=at,
+            event=emitted.event,
+            context=emitted.context,
         )
         state = rules.evolve(state, envelope)
     return state, events
 
 
-def test_opening_says_the_round_and_each_window_of_its_own() -> None:
-    state, events = after(State(), a_round(windows={"IR-20": LATE}))
+def test_opening_a_round_emits_it_and_each_window_of_a_province() -> None:
+    state, events = after(State(), open_round(windows={"IR-20": LATE}))
     assert [type(e) for e in events] == [RoundOpened, RoundWindowSet]
     assert rules.context(state).policy == "1404-1"
     assert rules.is_open(state, "IR-07", OPENS) and not rules.is_open(state, "IR-20", OPENS)
     assert rules.is_open(state, "IR-20", LATE.opens) and not rules.is_open(state, "IR-20", LATE.closes)
 
 
-def test_opening_it_again_the_same_says_nothing_and_amending_says_what_changed() -> None:
-    state, _ = after(State(), a_round(windows={"IR-20": LATE}))
-    assert after(state, a_round(windows={"IR-20": LATE}))[1] == []
+def test_opening_the_same_round_again_emits_nothing_and_amending_emits_what_changed() -> None:
+    state, _ = after(State(), open_round(windows={"IR-20": LATE}))
+    assert after(state, open_round(windows={"IR-20": LATE}))[1] == []
     longer = Window(OPENS, OPENS + 90 * DAY)
-    state, events = after(state, a_round(window=longer))
+    state, events = after(state, open_round(window=longer))
     assert [type(e) for e in events] == [RoundOpened, RoundWindowSet]
     assert rules.window_of(state, "IR-20") == longer == rules.window_of(state, "IR-01")
 
@@ -60,26 +65,26 @@ def test_opening_it_again_the_same_says_nothing_and_amending_says_what_changed()
         ({"windows": {"IR-20": Window(OPENS - DAY, OPENS)}}, "window_outside_round", "windows.IR-20"),
     ],
 )
-def test_what_makes_no_sense_is_refused(changes: dict[str, Any], code: str, field: str) -> None:
+def test_invalid_rounds_are_refused(changes: dict[str, Any], code: str, field: str) -> None:
     with pytest.raises(Refused) as refused:
-        rules.decide(State(), a_round(**changes), OPENS)
+        rules.decide(State(), open_round(**changes), OPENS)
     assert (refused.value.code, refused.value.field) == (code, field)
 
 
 def test_the_policy_of_a_round_is_never_changed() -> None:
-    state, _ = after(State(), a_round())
+    state, _ = after(State(), open_round())
     with pytest.raises(Refused, match="round_exists"):
-        rules.decide(state, a_round(policy="1405-1"), OPENS)
+        rules.decide(state, open_round(policy="1405-1"), OPENS)
 
 
-def test_who_is_let_in() -> None:
-    state, _ = after(State(), a_round(windows={"IR-20": LATE}))
-    rules.admit(state, "IR-07", "JF001", OPENS)
-    for known, province, field, at, code in (
+def test_which_applications_a_round_takes() -> None:
+    state, _ = after(State(), open_round(windows={"IR-20": LATE}))
+    rules.check_intake(state, "IR-07", "JF001", OPENS)
+    for a_state, province, field, at, code in (
         (State(), "IR-07", "JF001", OPENS, "round_unknown"),
         (state, "IR-20", "JF001", OPENS, "intake_closed"),
         (state, "IR-07", "JF001", OPENS - DAY, "intake_closed"),
         (state, "IR-07", "JF003", OPENS, "field_not_open"),
     ):
         with pytest.raises(Refused, match=code):
-            rules.admit(known, province, field, at)
+            rules.check_intake(a_state, province, field, at)

@@ -1,4 +1,4 @@
-"""Screening's rules about an applicant: what opens, what is decided, what the clock says."""
+"""Rules of screening about an applicant: cases, decisions, capacities, breaches."""
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -26,7 +26,7 @@ from contracts.events import (
     Event,
     ProducerReadied,
 )
-from kernel.record import Message, Record, emit, receive
+from kernel.record import Message, Record, consume, emit
 from programme.calendar import day_end
 from screening.domain import applicant
 from screening.domain.applicant import State, holder_of, stage_of
@@ -42,28 +42,30 @@ REJECT = Decide("rejected", ("unreachable",), by="screener:of-1")
 KILIMS = IdentifyCapacity("handicrafts", "piece", "10-49", "skilled", ("training",))
 
 
-class Desk:
-    """One applicant before screening, with registration dictating."""
+class Scenario:
+    """One applicant in screening: consume events of registration, execute commands of officers."""
 
     def __init__(self) -> None:
         self.record = Record(subject=SUBJECT, state=State())
-        self.sequence, self.now, self.said = 0, SATURDAY, list[Envelope]()
+        self.sequence, self.now, self.emitted = 0, SATURDAY, list[Envelope]()
 
     @property
     def state(self) -> State:
         state: State = self.record.state
         return state
 
-    def hears(self, event: Event, actor: str = "registrar:of-9", context: Context = CONTEXT) -> list[Event]:
+    def consume(self, event: Event, actor: str = "registrar:of-9", context: Context = CONTEXT) -> list[Event]:
         self.sequence += 1
         envelope = Envelope(
             source="registration", subject=SUBJECT, sequence=self.sequence, time=self.now, event=event,
             context=context, actor=actor,
         )  # fmt: skip
-        moved = receive(self.record, applicant, "screening", Message(envelope, encode(envelope)), self.moment)
-        return self._keep(moved)
+        message = Message(envelope, encode(envelope))
+        after, parked = consume(self.record, applicant, "screening", [message], self.moment)
+        assert not parked
+        return self._keep(after)
 
-    def asks(self, command: Any, actor: str = "screener:of-1") -> list[Event]:
+    def execute(self, command: Any, actor: str = "screener:of-1") -> list[Event]:
         events = applicant.decide(self.state, command, self.now)
         return self._keep(emit(self.record, applicant, "screening", events, self.moment, actor=actor))
 
@@ -71,11 +73,10 @@ class Desk:
     def moment(self) -> Moment:
         return Moment(self.now, self.now)
 
-    def _keep(self, moved: Record) -> list[Event]:
-        assert not moved.parked
-        new = [decode(raw) for raw in moved.emitted[len(self.record.emitted) :]]
-        self.record = moved
-        self.said += new
+    def _keep(self, after: Record) -> list[Event]:
+        new = [decode(raw) for raw in after.new_events[len(self.record.new_events) :]]
+        self.record = after
+        self.emitted += new
         return [each.event for each in new]
 
 
@@ -84,34 +85,35 @@ def registered(application: int = 1) -> ApplicantRegistered:
 
 
 @pytest.fixture
-def desk() -> Desk:
-    return Desk()
+def scenario() -> Scenario:
+    return Scenario()
 
 
-def refusal(desk: Desk, command: Any) -> Refused:
-    with pytest.raises(Refused) as refused:
-        desk.asks(command)
-    return refused.value
+def refusal(scenario: Scenario, command: Any) -> Refused:
+    """Return the refusal of a command."""
+    with pytest.raises(Refused) as error:
+        scenario.execute(command)
+    return error.value
 
 
-def test_a_registration_opens_a_case_due_in_ten_working_days(desk: Desk) -> None:
-    assert desk.hears(registered()) == [CaseOpened(due=date(2025, 10, 8))]  # two Fridays lie between
-    assert stage_of(desk.state) == "open" and holder_of(desk.state) == "screening"
-    assert desk.record.indexed["due"] == desk.record.indexed["deadline"] == day_end(date(2025, 10, 8))
-    assert desk.record.indexed["scope"] == "IR-20/2001"
-    assert desk.said[0].context == CONTEXT and desk.said[0].cause == "registration/1"
+def test_registration_opens_a_case_due_in_ten_working_days(scenario: Scenario) -> None:
+    assert scenario.consume(registered()) == [CaseOpened(due=date(2025, 10, 8))]  # with two Fridays in between
+    assert stage_of(scenario.state) == "open" and holder_of(scenario.state) == "screening"
+    assert scenario.record.indexed["due"] == scenario.record.indexed["deadline"] == day_end(date(2025, 10, 8))
+    assert scenario.record.indexed["scope"] == "IR-20/2001"
+    assert scenario.emitted[0].context == CONTEXT and scenario.emitted[0].cause == "registration/1"
 
 
-def test_a_decision_tells_reasons_rule_version_and_hours(desk: Desk) -> None:
-    desk.hears(registered())
-    desk.now += timedelta(days=2)
+def test_decision_contains_reasons_rule_version_and_hours(scenario: Scenario) -> None:
+    scenario.consume(registered())
+    scenario.now += timedelta(days=2)
     decided = CaseDecided(
         outcome="approved", reasons=("meets_conditions",), rule_version="1404-1", working_hours=16, within_sla=True
     )
-    assert desk.asks(APPROVE) == [decided]
-    assert stage_of(desk.state) == "decided" and holder_of(desk.state) == "registration"
-    assert "due" not in desk.record.indexed
-    assert refusal(desk, REJECT).code == "already_decided"
+    assert scenario.execute(APPROVE) == [decided]
+    assert stage_of(scenario.state) == "decided" and holder_of(scenario.state) == "registration"
+    assert "due" not in scenario.record.indexed
+    assert refusal(scenario, REJECT).code == "already_decided"
 
 
 @pytest.mark.parametrize(
@@ -126,85 +128,85 @@ def test_a_decision_tells_reasons_rule_version_and_hours(desk: Desk) -> None:
         (Decide("approved", checklist={"not_insured": True}), "not_eligible"),
     ],
 )
-def test_what_is_refused_on_an_open_case(desk: Desk, command: Decide, code: str) -> None:
-    desk.hears(registered())
-    assert refusal(desk, command).code == code
-    assert stage_of(desk.state) == "open"
+def test_invalid_decision_on_an_open_case_is_refused(scenario: Scenario, command: Decide, code: str) -> None:
+    scenario.consume(registered())
+    assert refusal(scenario, command).code == code
+    assert stage_of(scenario.state) == "open"
 
 
-def test_nobody_decides_before_there_is_a_case_or_after_a_withdrawal(desk: Desk) -> None:
-    assert refusal(desk, APPROVE).code == "no_open_case"
-    desk.hears(registered())
-    assert desk.hears(ApplicantWithdrawn(reason="moved")) == []
-    assert refusal(desk, APPROVE).code == "no_open_case"
-    assert stage_of(desk.state) == "closed" and "due" not in desk.record.indexed
+def test_no_decision_before_the_case_opens_or_after_a_withdrawal(scenario: Scenario) -> None:
+    assert refusal(scenario, APPROVE).code == "no_open_case"
+    scenario.consume(registered())
+    assert scenario.consume(ApplicantWithdrawn(reason="moved")) == []
+    assert refusal(scenario, APPROVE).code == "no_open_case"
+    assert stage_of(scenario.state) == "closed" and "due" not in scenario.record.indexed
 
 
-def test_who_registers_on_the_web_bars_nobody(desk: Desk) -> None:
-    desk.hears(registered(), actor="web:")
-    assert desk.asks(Decide("approved", by="screener:"))
+def test_registration_on_the_web_excludes_no_officer(scenario: Scenario) -> None:
+    scenario.consume(registered(), actor="web:")
+    assert scenario.execute(Decide("approved", by="screener:"))
 
 
-def test_an_applicant_of_unknown_age_is_not_approved(desk: Desk) -> None:
-    desk.hears(ApplicantRegistered(**{**PERSON, "age_band": ""}))
-    refused = refusal(desk, APPROVE)
-    assert (refused.code, refused.details["rules"]) == ("not_eligible", ("minimum_age",))
-    assert desk.asks(Decide("rejected", ("underage",)))
+def test_applicant_of_unknown_age_is_not_approved(scenario: Scenario) -> None:
+    scenario.consume(ApplicantRegistered(**{**PERSON, "age_band": ""}))
+    error = refusal(scenario, APPROVE)
+    assert (error.code, error.details["rules"]) == ("not_eligible", ("minimum_age",))
+    assert scenario.execute(Decide("rejected", ("underage",)))
 
 
-def test_the_clock_tells_a_breach_once_and_the_case_may_still_be_decided(desk: Desk) -> None:
-    desk.hears(registered())
-    end = desk.record.indexed["due"]
-    desk.now = end - timedelta(milliseconds=1)
-    assert desk.asks(Tick(desk.now)) == []
-    desk.now = end
-    assert desk.asks(Tick(end)) == [CaseBreached(due=date(2025, 10, 8))]
-    assert desk.asks(Tick(end)) == [] and "due" not in desk.record.indexed
-    assert next(each for each in desk.asks(APPROVE) if isinstance(each, CaseDecided)).within_sla is False
+def test_breach_is_emitted_once_and_the_case_may_still_be_decided(scenario: Scenario) -> None:
+    scenario.consume(registered())
+    end = scenario.record.indexed["due"]
+    scenario.now = end - timedelta(milliseconds=1)
+    assert scenario.execute(Tick(scenario.now)) == []
+    scenario.now = end
+    assert scenario.execute(Tick(end)) == [CaseBreached(due=date(2025, 10, 8))]
+    assert scenario.execute(Tick(end)) == [] and "due" not in scenario.record.indexed
+    assert next(each for each in scenario.execute(APPROVE) if isinstance(each, CaseDecided)).within_sla is False
 
 
-def test_a_seat_asks_for_the_capacity_once(desk: Desk) -> None:
-    desk.hears(registered())
-    desk.asks(APPROVE)
-    assert refusal(desk, KILIMS).code == "not_admitted"
-    assert desk.hears(ApplicantAdmitted()) == [CapacityRequested(due=date(2025, 10, 20))]
-    assert stage_of(desk.state) == "awaiting_capacity" and holder_of(desk.state) == "screening"
-    assert refusal(desk, IdentifyCapacity("rugs", "piece", "10-49", "skilled")).field == "product_group"
-    assert refusal(desk, IdentifyCapacity("handicrafts", "piece", "10-49", "skilled", ("luck",))).field == "needs"
-    assert isinstance(desk.asks(KILIMS)[0], CapacityIdentified)
-    assert refusal(desk, KILIMS).code == "capacity_known"
-    assert stage_of(desk.state) == "identified" and holder_of(desk.state) == "market"
+def test_seat_requests_the_capacity_once(scenario: Scenario) -> None:
+    scenario.consume(registered())
+    scenario.execute(APPROVE)
+    assert refusal(scenario, KILIMS).code == "not_admitted"
+    assert scenario.consume(ApplicantAdmitted()) == [CapacityRequested(due=date(2025, 10, 20))]
+    assert stage_of(scenario.state) == "awaiting_capacity" and holder_of(scenario.state) == "screening"
+    assert refusal(scenario, IdentifyCapacity("rugs", "piece", "10-49", "skilled")).field == "product_group"
+    assert refusal(scenario, IdentifyCapacity("handicrafts", "piece", "10-49", "skilled", ("luck",))).field == "needs"
+    assert isinstance(scenario.execute(KILIMS)[0], CapacityIdentified)
+    assert refusal(scenario, KILIMS).code == "capacity_known"
+    assert stage_of(scenario.state) == "identified" and holder_of(scenario.state) == "market"
 
 
-def test_a_capacity_is_breached_by_the_clock_and_closed_with_the_seat(desk: Desk) -> None:
-    desk.hears(registered())
-    desk.asks(APPROVE)
-    desk.hears(ApplicantAdmitted())
-    end = desk.record.indexed["due"]
-    desk.now = end
-    assert desk.asks(Tick(end)) == [CapacityBreached(due=date(2025, 10, 20))]
-    desk.hears(ApplicantSeatReleased(reason="withdrawn"))
-    assert refusal(desk, KILIMS).code == "not_admitted"
+def test_capacity_is_breached_after_its_due_day_and_closed_with_the_seat(scenario: Scenario) -> None:
+    scenario.consume(registered())
+    scenario.execute(APPROVE)
+    scenario.consume(ApplicantAdmitted())
+    end = scenario.record.indexed["due"]
+    scenario.now = end
+    assert scenario.execute(Tick(end)) == [CapacityBreached(due=date(2025, 10, 20))]
+    scenario.consume(ApplicantSeatReleased(reason="withdrawn"))
+    assert refusal(scenario, KILIMS).code == "not_admitted"
 
 
-def test_a_reactivation_starts_anew(desk: Desk) -> None:
-    desk.hears(registered(), actor="registrar:of-1")
-    desk.hears(ApplicantWithdrawn(reason="moved"))
-    desk.now += timedelta(days=30)
-    moved = Context(round="1404", province="IR-23", county="2301", field="JF002", policy="1404-1")
-    opened = desk.hears(ApplicantReactivated(application=2, **PERSON), "registrar:of-7", moved)
+def test_reactivation_opens_a_new_case(scenario: Scenario) -> None:
+    scenario.consume(registered(), actor="registrar:of-1")
+    scenario.consume(ApplicantWithdrawn(reason="moved"))
+    scenario.now += timedelta(days=30)
+    after = Context(round="1404", province="IR-23", county="2301", field="JF002", policy="1404-1")
+    opened = scenario.consume(ApplicantReactivated(application=2, **PERSON), "registrar:of-7", after)
     assert opened == [CaseOpened(application=2, due=date(2025, 11, 8))]
-    assert desk.asks(APPROVE)[0].application == 2  # type: ignore[attr-defined]  # of-1 registered only the first
-    assert desk.record.indexed["scope"] == "IR-23/2301"
-    assert desk.hears(ApplicantAdmitted(application=1)) == [], "what concerns an earlier application is ignored"
-    assert stage_of(desk.state) == "decided"
+    assert scenario.execute(APPROVE)[0].application == 2  # type: ignore[attr-defined]  # of-1 registered only the first
+    assert scenario.record.indexed["scope"] == "IR-23/2301"
+    assert scenario.consume(ApplicantAdmitted(application=1)) == [], "events about an earlier application are ignored"
+    assert stage_of(scenario.state) == "decided"
 
 
-def test_others_events_change_nothing() -> None:
-    told = Envelope(
+def test_events_of_other_services_change_nothing() -> None:
+    envelope = Envelope(
         source="market", subject=SUBJECT, sequence=1, time=SATURDAY, event=ProducerReadied(product_group="art")
     )
-    assert applicant.evolve(State(), told) == State()
+    assert applicant.evolve(State(), envelope) == State()
     assert applicant.indexed(State()) == {}
 
 
@@ -212,41 +214,41 @@ STEPS = ("withdraw", "reactivate", "admit", "release", "approve", "reject", "ide
 
 
 @given(st.lists(st.sampled_from(STEPS), max_size=30))
-def test_whatever_happens_due_means_that_the_clock_has_something_to_say(steps: Sequence[str]) -> None:
-    desk, application = Desk(), 1
-    desk.hears(registered())
+def test_tick_at_due_emits_and_no_tick_before_does(steps: Sequence[str]) -> None:
+    scenario, application = Scenario(), 1
+    scenario.consume(registered())
     for step in steps:
-        desk.now += timedelta(hours=5)
+        scenario.now += timedelta(hours=5)
         try:
             match step:
                 case "withdraw":
-                    desk.hears(ApplicantWithdrawn(application=application, reason="other"))
+                    scenario.consume(ApplicantWithdrawn(application=application, reason="other"))
                 case "reactivate":
                     application += 1
-                    desk.hears(ApplicantReactivated(application=application, **PERSON))
+                    scenario.consume(ApplicantReactivated(application=application, **PERSON))
                 case "admit":
-                    desk.hears(ApplicantAdmitted(application=application))
+                    scenario.consume(ApplicantAdmitted(application=application))
                 case "release":
-                    desk.hears(ApplicantSeatReleased(application=application, reason="withdrawn"))
+                    scenario.consume(ApplicantSeatReleased(application=application, reason="withdrawn"))
                 case "approve":
-                    desk.asks(APPROVE)
+                    scenario.execute(APPROVE)
                 case "reject":
-                    desk.asks(REJECT)
+                    scenario.execute(REJECT)
                 case "identify":
-                    desk.asks(KILIMS)
+                    scenario.execute(KILIMS)
                 case "tick":
-                    desk.asks(Tick(desk.now))
+                    scenario.execute(Tick(scenario.now))
                 case "wait":
-                    desk.now += timedelta(days=9)
+                    scenario.now += timedelta(days=9)
         except Refused:
             pass
-        indexed = applicant.indexed(desk.state)
+        indexed = applicant.indexed(scenario.state)
         assert indexed["state"] in applicant.STATES
         if due := indexed.get("due"):
-            assert applicant.decide(desk.state, Tick(due), max(due, desk.now))
-            assert not applicant.decide(desk.state, Tick(due - timedelta(milliseconds=1)), desk.now)
+            assert applicant.decide(scenario.state, Tick(due), max(due, scenario.now))
+            assert not applicant.decide(scenario.state, Tick(due - timedelta(milliseconds=1)), scenario.now)
     for n in range(1, application + 1):
-        of_n = [each.event for each in desk.said if each.event.application == n]  # type: ignore[attr-defined]
+        of_n = [each.event for each in scenario.emitted if each.event.application == n]  # type: ignore[attr-defined]
         assert sum(isinstance(each, CaseOpened) for each in of_n) <= 1
         assert sum(isinstance(each, CaseDecided) for each in of_n) <= 1
         assert sum(isinstance(each, CapacityIdentified) for each in of_n) <= 1

@@ -1,4 +1,4 @@
-"""What people type for the same word becomes the same, and numbers read as people read them."""
+"""Spellings of the same word become equal, and numbers are formatted for readers."""
 
 from fractions import Fraction
 
@@ -19,8 +19,8 @@ PERSIAN = st.text(
         ("علي", "علی", "علی"),  # Arabic yeh
         ("موسى", "موسی", "موسی"),  # alef maksura
         ("كرمان", "کرمان", "کرمان"),  # Arabic kaf
-        ("بختيارئ", "بختیاری", "بختیارئ"),  # hamza on yeh at the end of a word, typed for yeh
-        ("رئیس", "رئیس", "رئیس"),  # and in a word, where it belongs
+        ("بختيارئ", "بختیاری", "بختیارئ"),  # final yeh with hamza, typed instead of yeh
+        ("رئیس", "رئیس", "رئیس"),  # within a word it is correct
         ("دورۀ یک", "دوره یک", "دورۀ یک"),
         ("دورهٔ یک", "دوره یک", "دورهٔ یک"),
         ("فاطمة", "فاطمه", "فاطمة"),
@@ -37,24 +37,24 @@ PERSIAN = st.text(
         ("کوچه ۱۲ پلاک ٤٥٦", "کوچه 12 پلاک 456", "کوچه ۱۲ پلاک ٤٥٦"),
     ],
 )
-def test_letters(typed: str, wanted_key: str, wanted_display: str) -> None:
+def test_spelling_variants(typed: str, wanted_key: str, wanted_display: str) -> None:
     assert key(typed) == wanted_key
     assert display(typed) == wanted_display
 
 
-def test_a_loose_key_matches_names_with_other_spaces() -> None:
+def test_a_loose_key_ignores_spaces() -> None:
     spellings = ("مهدی\u200cشهر", "مهدی شهر", "مهديشهر", " مهدی  شهر")
     assert {loose_key(each) for each in spellings} == {"مهدیشهر"}
     assert loose_key("آرادان") == loose_key("ارادان") == "ارادان"
 
 
-def test_both_families_of_digits() -> None:
+def test_persian_and_arabic_indic_digits() -> None:
     assert digits("۰۱۲۳۴۵۶۷۸۹٠١٢٣٤٥٦٧٨٩") == "01234567890123456789"
     assert persian_digits("1404-07") == "۱۴۰۴-۰۷"
 
 
 @given(PERSIAN)
-def test_normal_text_stays_as_it_is(typed: str) -> None:
+def test_normalisation_is_idempotent(typed: str) -> None:
     assert display(display(typed)) == display(typed)
     assert key(key(typed)) == key(typed)
     assert key(display(typed)) == key(typed)
@@ -71,10 +71,10 @@ def test_normal_text_stays_as_it_is(typed: str) -> None:
         (Fraction(1, 3), 2, "۰٫۳۳", "0.33"),
         (Fraction(5, 1000), 2, "۰٫۰۰", "0.00"),  # half to even
         (Fraction(15, 1000), 2, "۰٫۰۲", "0.02"),
-        (Fraction(-1, 1000), 2, "۰٫۰۰", "0.00"),  # no minus before nothing
+        (Fraction(-1, 1000), 2, "۰٫۰۰", "0.00"),  # no minus before zero
         (Fraction(99999, 100), 1, "۱٬۰۰۰٫۰", "1,000.0"),
     ],
 )
-def test_numbers(value: int, decimals: int, fa: str, en: str) -> None:
+def test_number_formats(value: int, decimals: int, fa: str, en: str) -> None:
     assert number(value, "fa", decimals) == fa
     assert number(value, "en", decimals) == en

@@ -1,4 +1,4 @@
-"""A token holds or it does not: every hostile one is a 401, and what holds names exactly one principal and scope."""
+"""Access tokens: every invalid or hostile one is refused, and a valid one names exactly one principal and scope."""
 
 import base64
 import hashlib
@@ -22,7 +22,7 @@ HOUR = 3_600
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the pinned keys lie."""
+    """The folder of the pinned keys."""
     return tmp_path_factory.mktemp("issuer")
 
 
@@ -34,32 +34,32 @@ def issuer(folder: Path) -> Issuer:
 
 @pytest.fixture
 def verifier(issuer: Issuer) -> Verifier:
-    """A fresh one, so that nothing is verified already."""
+    """A new verifier, without cached tokens."""
     return Verifier(issuer.name, issuer.audience, issuer.jwks)
 
 
 def refused(verifier: Verifier, token: str) -> str:
-    """Why a token is refused; it is not cached either."""
+    """Return why a token is refused, twice: a refused token must not be cached."""
     with pytest.raises(Unauthenticated) as first:
         verifier.verify(token)
     with pytest.raises(Unauthenticated):
         verifier.verify(token)
     assert not verifier.verified
-    assert first.value.code == "unauthenticated" and not first.value.details  # the answer never says why
+    assert first.value.code == "unauthenticated" and not first.value.details  # the response never discloses the reason
     return first.value.why
 
 
 def signed(issuer: Issuer, claims: dict[str, Any] | None = None, **header: Any) -> str:
-    """A token with the issuer's own key, and any header and claims."""
-    told = {"alg": "ES256", "kid": issuer.key.kid, "typ": "at+jwt", **header}
-    payload = json.dumps(claims if claims is not None else good(issuer)).encode()
+    """Return a token signed by the issuer, with any header and claims."""
+    headers = {"alg": "ES256", "kid": issuer.key.kid, "typ": "at+jwt", **header}
+    payload = json.dumps(claims if claims is not None else valid_claims(issuer)).encode()
     registry = jws.JWSRegistry(algorithms=["ES256", "EdDSA", "RS256", "HS256", "none"], strict_check_header=False)
     registry.max_header_length = registry.max_payload_length = 1 << 20
-    return jws.serialize_compact(told, payload, issuer.key, registry=registry)
+    return jws.serialize_compact(headers, payload, issuer.key, registry=registry)
 
 
-def good(issuer: Issuer, **claims: Any) -> dict[str, Any]:
-    """Claims that hold."""
+def valid_claims(issuer: Issuer, **claims: Any) -> dict[str, Any]:
+    """Return valid claims, with these added or replaced."""
     now = int(time.time())
     return {
         "iss": issuer.name,
@@ -75,14 +75,14 @@ def good(issuer: Issuer, **claims: Any) -> dict[str, Any]:
 
 
 def b64(raw: bytes) -> str:
-    """Base64url without padding."""
+    """Return base64url without padding."""
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
-# What holds
+# Valid tokens
 
 
-def test_a_good_token_names_a_principal(issuer: Issuer, verifier: Verifier) -> None:
+def test_valid_token_names_a_principal(issuer: Issuer, verifier: Verifier) -> None:
     token = issuer.token("county_operator", "registrar", province="IR-20", county="2001", name="مریم")
 
     principal = verifier.verify(token)
@@ -93,17 +93,17 @@ def test_a_good_token_names_a_principal(issuer: Issuer, verifier: Verifier) -> N
 
 
 @pytest.mark.parametrize("typ", ["at+jwt", "AT+JWT", "application/at+jwt"])
-def test_the_type_is_that_of_access_tokens(issuer: Issuer, verifier: Verifier, typ: str) -> None:
+def test_type_of_access_tokens_is_accepted(issuer: Issuer, verifier: Verifier, typ: str) -> None:
     assert verifier.verify(signed(issuer, typ=typ))
 
 
-def test_one_of_several_audiences_is_enough(issuer: Issuer, verifier: Verifier) -> None:
+def test_one_of_several_audiences_suffices(issuer: Issuer, verifier: Verifier) -> None:
     assert verifier.verify(issuer.token("analyst", aud=["other", "peyvand"]))
 
 
 @pytest.mark.parametrize("kind", ["EdDSA", "ES256", "RS256"])
 @pytest.mark.filterwarnings("ignore::joserfc.errors.SecurityWarning")
-def test_each_allowed_algorithm_verifies(tmp_path: Path, kind: str) -> None:
+def test_each_allowed_algorithm_is_verified(tmp_path: Path, kind: str) -> None:
     other = Issuer(tmp_path)
     keys: dict[str, Callable[[], Any]] = {
         "EdDSA": lambda: OKPKey.generate_key("Ed25519", {"kid": "k"}),
@@ -112,16 +112,16 @@ def test_each_allowed_algorithm_verifies(tmp_path: Path, kind: str) -> None:
     }
     other.key = keys[kind]()
     other.publish(other.key)
-    token = jwt.encode({"alg": kind, "kid": "k", "typ": "at+jwt"}, good(other), other.key, [kind])
+    token = jwt.encode({"alg": kind, "kid": "k", "typ": "at+jwt"}, valid_claims(other), other.key, [kind])
 
     assert Verifier(other.name, other.audience, other.jwks).verify(token).id == "of-2f9c"
 
 
-def test_unknown_roles_give_nothing(issuer: Issuer, verifier: Verifier) -> None:
+def test_unknown_roles_are_ignored(issuer: Issuer, verifier: Verifier) -> None:
     assert verifier.verify(issuer.token("emperor", "analyst")).roles == {"analyst"}
 
 
-# What does not
+# Invalid tokens
 
 CLAIMS: dict[str, dict[str, Any]] = {
     "wrong issuer": {"iss": "http://127.0.0.1:8080/issuer/"},
@@ -135,53 +135,53 @@ CLAIMS: dict[str, dict[str, Any]] = {
     "audiences that are objects": {"aud": [{"a": "peyvand"}]},
     "expired": {"exp": int(time.time()) - 1},
     "expired long ago": {"exp": 1},
-    "expires never": {"exp": None},
-    "expires in words": {"exp": "tomorrow"},
-    "expires truly": {"exp": True},
-    "not yet": {"nbf": int(time.time()) + HOUR},
-    "not yet, in words": {"nbf": "now"},
+    "no expiry": {"exp": None},
+    "expiry as text": {"exp": "tomorrow"},
+    "expiry as a boolean": {"exp": True},
+    "not valid yet": {"nbf": int(time.time()) + HOUR},
+    "not before as text": {"nbf": "now"},
     "issued in the future": {"iat": int(time.time()) + HOUR},
     "no subject": {"sub": None},
     "empty subject": {"sub": ""},
     "long subject": {"sub": "x" * 129},
     "a subject with a newline": {"sub": "of-1\nadmin"},
     "a subject that is a number": {"sub": 7},
-    "roles in one word": {"roles": "manager"},
-    "roles that are no words": {"roles": [1]},
+    "roles as text": {"roles": "manager"},
+    "roles as numbers": {"roles": [1]},
     "roles as an object": {"roles": {"manager": True}},
     "a provincial role without a province": {"province": ""},
-    "an officer of everywhere": {"roles": ["screener"], "province": ""},
-    "a registrar of everywhere": {"roles": ["registrar"], "province": ""},
+    "a screener without a province": {"roles": ["screener"], "province": ""},
+    "a registrar without a province": {"roles": ["registrar"], "province": ""},
     "a county role without a county": {"roles": ["county_operator"]},
     "a county without a province": {"roles": ["analyst"], "province": "", "county": "2001"},
-    "a lead of nobody": {"roles": ["lead"]},
+    "a lead role without a lead": {"roles": ["lead"]},
     "a province that is a list": {"province": ["IR-20"]},
 }
 
 
 @pytest.mark.parametrize("claims", CLAIMS.values(), ids=CLAIMS.keys())
-def test_wrong_claims(issuer: Issuer, verifier: Verifier, claims: dict[str, Any]) -> None:
-    told = {name: value for name, value in good(issuer, **claims).items() if value is not None}
+def test_invalid_claims_are_refused(issuer: Issuer, verifier: Verifier, claims: dict[str, Any]) -> None:
+    payload = {name: value for name, value in valid_claims(issuer, **claims).items() if value is not None}
 
-    assert refused(verifier, signed(issuer, told))
+    assert refused(verifier, signed(issuer, payload))
 
 
 def hostile_headers() -> dict[str, Callable[[Issuer], str]]:
-    """Tokens whose header asks for something else than the pinned key."""
-    stranger = ECKey.generate_key("P-256", {"kid": "test-1"})
+    """Return tokens whose header or signature is not that of the pinned key."""
+    attacker = ECKey.generate_key("P-256", {"kid": "test-1"})
 
-    def by_stranger(issuer: Issuer, **header: Any) -> str:
+    def by_attacker(issuer: Issuer, **header: Any) -> str:
         impostor = Issuer.__new__(Issuer)
-        impostor.name, impostor.audience, impostor.key = issuer.name, issuer.audience, stranger
+        impostor.name, impostor.audience, impostor.key = issuer.name, issuer.audience, attacker
         return signed(impostor, **header)
 
     def unsigned(issuer: Issuer, alg: str) -> str:
         header = {"alg": alg, "kid": issuer.key.kid, "typ": "at+jwt"}
-        return f"{b64(json.dumps(header).encode())}.{b64(json.dumps(good(issuer)).encode())}."
+        return f"{b64(json.dumps(header).encode())}.{b64(json.dumps(valid_claims(issuer)).encode())}."
 
     def confused(issuer: Issuer, secret: bytes, alg: str = "HS256") -> str:
         header = {"alg": alg, "kid": issuer.key.kid, "typ": "at+jwt"}
-        body = f"{b64(json.dumps(header).encode())}.{b64(json.dumps(good(issuer)).encode())}"
+        body = f"{b64(json.dumps(header).encode())}.{b64(json.dumps(valid_claims(issuer)).encode())}"
         return f"{body}.{b64(hmac.digest(secret, body.encode(), hashlib.sha256))}"
 
     return {
@@ -195,15 +195,15 @@ def hostile_headers() -> dict[str, Callable[[Issuer], str]]:
         "HS256 with the public key as JWK": lambda i: confused(i, json.dumps(i.key.as_dict(private=False)).encode()),
         "HS256 with the key file": lambda i: confused(i, i.jwks.read_bytes()),
         "HS256 with an empty key": lambda i: confused(i, b""),
-        "HS256 said to be ES256": lambda i: confused(i, i.key.as_pem(private=False), "ES256"),
+        "HS256 declared as ES256": lambda i: confused(i, i.key.as_pem(private=False), "ES256"),
         "RS256 over an EC key": lambda i: confused(i, b"", "RS256"),
-        "another's key under our kid": lambda i: by_stranger(i),
-        "the key brought along (jwk)": lambda i: by_stranger(i, jwk=stranger.as_dict(private=False)),
-        "the key's address (jku)": lambda i: by_stranger(i, jku="http://evil.example/jwks.json"),
-        "the key's address, signed well": lambda i: signed(i, jku="http://evil.example/jwks.json"),
+        "another key under our kid": lambda i: by_attacker(i),
+        "the key in the header (jwk)": lambda i: by_attacker(i, jwk=attacker.as_dict(private=False)),
+        "the key's address (jku)": lambda i: by_attacker(i, jku="http://evil.example/jwks.json"),
+        "the key's address, with a valid signature": lambda i: signed(i, jku="http://evil.example/jwks.json"),
         "a certificate's address (x5u)": lambda i: signed(i, x5u="http://evil.example/cert"),
         "a certificate (x5c)": lambda i: signed(i, x5c=["MIIB"]),
-        "crit of something": lambda i: hand_made(i, crit=["exp"], exp=1),
+        "a critical extension (crit)": lambda i: hand_made(i, crit=["exp"], exp=1),
         "unencoded payload (b64)": lambda i: hand_made(i, b64=False, crit=["b64"]),
         "unknown kid": lambda i: signed(i, kid="test-2"),
         "kid as a path": lambda i: signed(i, kid="../../../../dev/null"),
@@ -214,7 +214,7 @@ def hostile_headers() -> dict[str, Callable[[Issuer], str]]:
         "no kid": lambda i: hand_made(i, kid=None),
         "an ID token (JWT)": lambda i: signed(i, typ="JWT"),
         "a logout token": lambda i: signed(i, typ="logout+jwt"),
-        "type of nothing": lambda i: signed(i, typ=""),
+        "empty type": lambda i: signed(i, typ=""),
         "type as a list": lambda i: hand_made(i, typ=["at+jwt"]),
         "no type": lambda i: hand_made(i, typ=None),
         "payload of another token": lambda i: swapped(i),
@@ -224,22 +224,22 @@ def hostile_headers() -> dict[str, Callable[[Issuer], str]]:
 
 
 def hand_made(issuer: Issuer, **header: Any) -> str:
-    """A token with a header that no library would write, and a signature that is of its bytes."""
-    told = {"alg": "ES256", "kid": issuer.key.kid, "typ": "at+jwt", **header}
-    told = {name: value for name, value in told.items() if value is not None}
-    body = f"{b64(json.dumps(told).encode())}.{b64(json.dumps(good(issuer)).encode())}"
+    """Return a token with a header that no library would write, and a valid signature of its bytes."""
+    headers = {"alg": "ES256", "kid": issuer.key.kid, "typ": "at+jwt", **header}
+    headers = {name: value for name, value in headers.items() if value is not None}
+    body = f"{b64(json.dumps(headers).encode())}.{b64(json.dumps(valid_claims(issuer)).encode())}"
     signature = jws.JWSRegistry.algorithms["ES256"].sign(body.encode(), issuer.key)
     return f"{body}.{b64(signature)}"
 
 
 def swapped(issuer: Issuer) -> str:
-    """The signature of one token under another's claims."""
+    """Return a token with other claims under the signature of a valid one."""
     header, _, signature = signed(issuer).split(".")
-    return f"{header}.{b64(json.dumps(good(issuer, roles=['ministry_admin'])).encode())}.{signature}"
+    return f"{header}.{b64(json.dumps(valid_claims(issuer, roles=['ministry_admin'])).encode())}.{signature}"
 
 
 def flipped(token: str) -> str:
-    """With one bit of its signature changed."""
+    """Return a token with one bit of its signature changed."""
     head, _, signature = token.rpartition(".")
     raw = bytearray(base64.urlsafe_b64decode(signature + "=="))
     raw[10] ^= 1
@@ -247,7 +247,7 @@ def flipped(token: str) -> str:
 
 
 def der(issuer: Issuer) -> str:
-    """Signed rightly, but the signature spelt as DER."""
+    """Return a valid token whose signature is encoded as DER."""
     from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
     head, _, signature = signed(issuer).rpartition(".")
@@ -259,11 +259,13 @@ HOSTILE = hostile_headers()
 
 
 @pytest.mark.parametrize("make", HOSTILE.values(), ids=HOSTILE.keys())
-def test_hostile_headers_and_signatures(issuer: Issuer, verifier: Verifier, make: Callable[[Issuer], str]) -> None:
+def test_hostile_header_or_signature_is_refused(
+    issuer: Issuer, verifier: Verifier, make: Callable[[Issuer], str]
+) -> None:
     assert refused(verifier, make(issuer))
 
 
-def test_the_way_hostile_tokens_are_made_makes_good_ones_too(issuer: Issuer, verifier: Verifier) -> None:
+def test_functions_that_make_hostile_tokens_can_make_valid_ones(issuer: Issuer, verifier: Verifier) -> None:
     assert verifier.verify(signed(issuer)) and verifier.verify(hand_made(issuer))
 
 
@@ -288,41 +290,41 @@ GARBAGE = [
 
 
 @pytest.mark.parametrize("token", GARBAGE, ids=range(len(GARBAGE)))
-def test_garbage(verifier: Verifier, token: str) -> None:
+def test_garbage_is_refused(verifier: Verifier, token: str) -> None:
     assert refused(verifier, token)
 
 
 @pytest.mark.parametrize("payload", [b"", b"null", b"[]", b'"x"', b"{", b"\xff", b"[" * 3_000, b'{"exp":1e999}'])
-def test_a_payload_that_is_no_claims(issuer: Issuer, verifier: Verifier, payload: bytes) -> None:
+def test_payload_without_claims_is_refused(issuer: Issuer, verifier: Verifier, payload: bytes) -> None:
     token = jws.serialize_compact({"alg": "ES256", "kid": "test-1", "typ": "at+jwt"}, payload, issuer.key)
 
     assert refused(verifier, token)
 
 
-def test_a_token_that_is_too_long(issuer: Issuer, verifier: Verifier) -> None:
-    assert "oversize" in refused(verifier, signed(issuer, good(issuer, name="x" * 9_000)))
+def test_oversize_token_is_refused(issuer: Issuer, verifier: Verifier) -> None:
+    assert "oversize" in refused(verifier, signed(issuer, valid_claims(issuer, name="x" * 9_000)))
 
 
-def test_a_symmetric_key_in_the_pinned_file_is_no_key(tmp_path: Path) -> None:
+def test_symmetric_key_in_the_pinned_file_is_ignored(tmp_path: Path) -> None:
     other = Issuer(tmp_path)
     secret = OctKey.generate_key(256, {"kid": "k"})
     other.jwks.write_text(json.dumps({"keys": [secret.as_dict()]}))
-    token = jwt.encode({"alg": "HS256", "kid": "k", "typ": "at+jwt"}, good(other), secret)
+    token = jwt.encode({"alg": "HS256", "kid": "k", "typ": "at+jwt"}, valid_claims(other), secret)
 
     assert refused(Verifier(other.name, other.audience, other.jwks), token)
 
 
-def test_an_encryption_key_in_the_pinned_file_is_no_key(tmp_path: Path) -> None:
+def test_encryption_key_in_the_pinned_file_is_ignored(tmp_path: Path) -> None:
     other = Issuer(tmp_path)
     other.jwks.write_text(json.dumps({"keys": [{**other.key.as_dict(private=False), "use": "enc"}]}))
 
     assert refused(Verifier(other.name, other.audience, other.jwks), other.token("analyst"))
 
 
-# Time, rotation and what is remembered
+# Expiry, rotation and the cache
 
 
-def test_a_verified_token_is_remembered_until_it_expires_and_no_longer(issuer: Issuer) -> None:
+def test_verified_token_is_cached_until_it_expires(issuer: Issuer) -> None:
     now = time.time()
     verifier = Verifier(issuer.name, issuer.audience, issuer.jwks, now=lambda: now)
     token = issuer.token("analyst", exp=int(now) + 10)
@@ -332,7 +334,7 @@ def test_a_verified_token_is_remembered_until_it_expires_and_no_longer(issuer: I
     assert "exp" in refused(verifier, token)
 
 
-def test_what_is_remembered_is_bounded(issuer: Issuer, verifier: Verifier, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_is_bounded(issuer: Issuer, verifier: Verifier, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auth, "VERIFIED_KEPT", 5)
     for i in range(20):
         verifier.verify(issuer.token("analyst", id=f"an-{i}"))
@@ -340,7 +342,7 @@ def test_what_is_remembered_is_bounded(issuer: Issuer, verifier: Verifier, monke
     assert len(verifier.verified) == 5
 
 
-def test_a_rotation_of_the_pinned_keys_takes_effect(tmp_path: Path) -> None:
+def test_rotation_of_the_pinned_keys_takes_effect(tmp_path: Path) -> None:
     other = Issuer(tmp_path)
     verifier = Verifier(other.name, other.audience, other.jwks)
     old = other.token("analyst")
@@ -348,25 +350,25 @@ def test_a_rotation_of_the_pinned_keys_takes_effect(tmp_path: Path) -> None:
 
     other.key = ECKey.generate_key("P-256", {"kid": "test-2", "use": "sig"})
     other.publish(other.key)
-    verifier.looked_at = float("-inf")
+    verifier.checked_at = float("-inf")
 
     assert verifier.verify(other.token("analyst"))
-    with pytest.raises(Unauthenticated):  # the key is gone, and so is what it verified
+    with pytest.raises(Unauthenticated):  # the key is gone, and with it the cached tokens
         verifier.verify(old)
 
 
-def test_without_pinned_keys_nobody_comes_in(tmp_path: Path, issuer: Issuer) -> None:
+def test_without_pinned_keys_every_token_is_refused(tmp_path: Path, issuer: Issuer) -> None:
     assert "no pinned keys" in refused(
         Verifier(issuer.name, "peyvand", tmp_path / "none.json"), issuer.token("analyst")
     )
 
 
-def test_a_key_file_that_is_being_written_changes_nothing(tmp_path: Path) -> None:
+def test_incomplete_key_file_keeps_the_present_keys(tmp_path: Path) -> None:
     other = Issuer(tmp_path)
     verifier = Verifier(other.name, other.audience, other.jwks)
     assert verifier.verify(other.token("analyst"))
 
     other.jwks.write_text('{"keys": [')
-    verifier.looked_at = float("-inf")
+    verifier.checked_at = float("-inf")
 
     assert verifier.verify(other.token("analyst", id="an-2"))

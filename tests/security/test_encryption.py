@@ -1,4 +1,4 @@
-"""What is sealed opens with its own key under its own name only; a person is found without being known."""
+"""Encryption: sealed texts need their key and context; blind indexes find a person without disclosing the ID."""
 
 import re
 from collections.abc import AsyncIterator, Callable
@@ -19,7 +19,7 @@ def keyring() -> Keyring:
     return Keyring(MASTER, INDEX)
 
 
-def test_what_is_sealed_opens(keyring: Keyring) -> None:
+def test_sealed_text_can_be_opened(keyring: Keyring) -> None:
     sealed = keyring.seal(b"k" * 32, "سمیرا".encode(), about="a1/name")
 
     assert keyring.open(b"k" * 32, sealed, about="a1/name") == "سمیرا".encode()
@@ -27,7 +27,7 @@ def test_what_is_sealed_opens(keyring: Keyring) -> None:
     assert keyring.seal(b"k" * 32, b"same") != keyring.seal(b"k" * 32, b"same")
 
 
-def test_it_opens_with_no_other_key_and_under_no_other_name(keyring: Keyring) -> None:
+def test_other_key_or_context_does_not_open_it(keyring: Keyring) -> None:
     sealed = keyring.seal(b"k" * 32, b"plain", about="a1/name")
 
     for key, about in ((b"l" * 32, "a1/name"), (b"k" * 32, "a2/name"), (b"k" * 32, "")):
@@ -35,7 +35,7 @@ def test_it_opens_with_no_other_key_and_under_no_other_name(keyring: Keyring) ->
             keyring.open(key, sealed, about)
 
 
-def test_a_change_of_any_byte_is_seen(keyring: Keyring) -> None:
+def test_change_of_any_byte_is_detected(keyring: Keyring) -> None:
     sealed, wrapped = keyring.seal(b"k" * 32, b"plain"), keyring.wrap(b"k" * 32, "k1")
 
     for i in range(len(sealed)):
@@ -51,7 +51,7 @@ def test_a_change_of_any_byte_is_seen(keyring: Keyring) -> None:
         keyring.unwrap(b"", "k1")
 
 
-def test_a_wrapped_key_belongs_to_its_id(keyring: Keyring) -> None:
+def test_wrapped_key_is_bound_to_its_id(keyring: Keyring) -> None:
     wrapped = keyring.wrap(b"k" * 32, "k1")
 
     assert keyring.unwrap(wrapped, "k1") == b"k" * 32
@@ -61,7 +61,7 @@ def test_a_wrapped_key_belongs_to_its_id(keyring: Keyring) -> None:
         Keyring(NEXT_MASTER, INDEX).unwrap(wrapped, "k1")
 
 
-def test_a_blind_index_is_stable_keyed_and_unambiguous(keyring: Keyring) -> None:
+def test_blind_index_is_stable_keyed_and_unambiguous(keyring: Keyring) -> None:
     index = keyring.blind_index("1404", NATIONAL_ID)
 
     assert re.fullmatch(r"v1:[0-9a-f]{64}", index)
@@ -71,7 +71,7 @@ def test_a_blind_index_is_stable_keyed_and_unambiguous(keyring: Keyring) -> None
     assert keyring.blind_index("14", "04") != keyring.blind_index("1404", "") != keyring.blind_index("1404")
 
 
-def test_both_indexes_live_during_a_rotation(keyring: Keyring) -> None:
+def test_both_indexes_are_valid_during_a_rotation(keyring: Keyring) -> None:
     rotating = Keyring(NEXT_MASTER, NEXT_INDEX, 2, {1: (MASTER, INDEX)})
     live = rotating.live_indexes("1404", NATIONAL_ID)
 
@@ -79,23 +79,23 @@ def test_both_indexes_live_during_a_rotation(keyring: Keyring) -> None:
     assert live[0].startswith("v2:") and live[1].startswith("v1:")
 
 
-def test_a_key_wrapped_before_a_rotation_unwraps_while_its_master_lives(keyring: Keyring) -> None:
+def test_key_wrapped_before_a_rotation_unwraps_while_its_master_key_is_valid(keyring: Keyring) -> None:
     wrapped = keyring.wrap(b"k" * 32, "k1")
     rotating = Keyring(NEXT_MASTER, NEXT_INDEX, 2, {1: (MASTER, INDEX)})
 
     assert rotating.unwrap(wrapped, "k1") == b"k" * 32
     assert rotating.wrap(b"k" * 32, "k1")[0] == 2
-    with pytest.raises(Sealed, match="no master key"):
+    with pytest.raises(Sealed, match="no valid master key"):
         Keyring(NEXT_MASTER, NEXT_INDEX, 2).unwrap(wrapped, "k1")
 
 
 @pytest.mark.parametrize(("version", "older"), [(0, {}), (256, {}), (1, {1: (MASTER, INDEX)})])
-def test_versions_are_one_byte_and_differ(version: int, older: dict[int, tuple[str, str]]) -> None:
+def test_versions_are_distinct_bytes(version: int, older: dict[int, tuple[str, str]]) -> None:
     with pytest.raises(ValueError, match="version"):
         Keyring(MASTER, INDEX, version, older)
 
 
-def test_a_purpose_has_a_key_of_its_own(keyring: Keyring) -> None:
+def test_each_purpose_has_its_own_key(keyring: Keyring) -> None:
     sealed = keyring.seal(keyring.key_for("draft"), b"plain")
 
     assert Keyring(MASTER, NEXT_INDEX).open(keyring.key_for("draft"), sealed) == b"plain"
@@ -107,30 +107,30 @@ def test_a_purpose_has_a_key_of_its_own(keyring: Keyring) -> None:
 Make = Callable[[Keyring], KeyBlocks]
 
 
-@pytest.fixture(params=["memory", pytest.param("mongo", marks=pytest.mark.server)])
+@pytest.fixture(params=["memory", pytest.param("mongodb", marks=pytest.mark.server)])
 async def make(request: pytest.FixtureRequest) -> AsyncIterator[Make]:
-    """Key blocks in memory and in MongoDB: the same promises; each call is another process over the same keys."""
-    made: list[KeyBlocks] = []
-    kept: dict[str, bytes] = {}
+    """Key blocks in memory and in MongoDB; each call returns those of another process over the same keys."""
+    opened: list[KeyBlocks] = []
+    stored: dict[str, bytes] = {}
     client: Any = None if request.param == "memory" else connect(request.getfixturevalue("servers").mongo)
 
     def blocks(keyring: Keyring) -> KeyBlocks:
         if client is None:
             each: KeyBlocks = MemoryKeyBlocks(keyring)
-            each.kept = kept  # type: ignore[attr-defined]
+            each.stored = stored  # type: ignore[attr-defined]
         else:
-            each = KeyBlocks(client[f"keys_{uuid7()}"] if not made else made[0].keys.database, keyring, block=8)
-        made.append(each)
+            each = KeyBlocks(client[f"keys_{uuid7()}"] if not opened else opened[0].keys.database, keyring, block=8)
+        opened.append(each)
         return each
 
     yield blocks
-    for each in made:
+    for each in opened:
         await each.close()
     if client is not None:
         await client.close()
 
 
-async def test_keys_are_made_ahead_and_given_once(make: Make, keyring: Keyring) -> None:
+async def test_keys_are_created_in_advance_and_used_once(make: Make, keyring: Keyring) -> None:
     blocks = make(keyring)
     taken = [await blocks.take() for _ in range(40)]
 
@@ -141,26 +141,26 @@ async def test_keys_are_made_ahead_and_given_once(make: Make, keyring: Keyring) 
     assert await make(keyring).key_of(taken[0][0]) == taken[0][1]  # another process
 
 
-async def test_a_destroyed_key_is_gone_for_ever(make: Make, keyring: Keyring) -> None:
+async def test_destroyed_key_cannot_be_restored(make: Make, keyring: Keyring) -> None:
     blocks = make(keyring)
-    (gone, key), (other, _) = await blocks.take(), await blocks.take()
+    (destroyed, key), (other, _) = await blocks.take(), await blocks.take()
     sealed = keyring.seal(key, b"plain")
 
-    await blocks.destroy(gone)
-    await blocks.destroy(gone)
+    await blocks.destroy(destroyed)
+    await blocks.destroy(destroyed)
 
-    for each in (gone, "nobody's"):
+    for each in (destroyed, "unknown"):
         with pytest.raises(Destroyed):
             await blocks.key_of(each)
     with pytest.raises(Sealed):
         keyring.open(await blocks.key_of(other), sealed)
 
 
-async def test_a_rotation_wraps_every_key_anew(make: Make, keyring: Keyring) -> None:
+async def test_rotation_wraps_every_key_with_the_new_master_key(make: Make, keyring: Keyring) -> None:
     blocks = make(keyring)
     key_id, key = await blocks.take()
-    dead, _ = await blocks.take()
-    await blocks.destroy(dead)
+    destroyed, _ = await blocks.take()
+    await blocks.destroy(destroyed)
     rotating = make(Keyring(NEXT_MASTER, NEXT_INDEX, 2, {1: (MASTER, INDEX)}))
 
     assert await rotating.key_of(key_id) == key
@@ -170,12 +170,12 @@ async def test_a_rotation_wraps_every_key_anew(make: Make, keyring: Keyring) -> 
     after = make(Keyring(NEXT_MASTER, NEXT_INDEX, 2))
     assert await after.key_of(key_id) == key
     with pytest.raises(Destroyed):
-        await after.key_of(dead)
+        await after.key_of(destroyed)
     with pytest.raises(Sealed):
         await blocks.key_of(key_id)
 
 
-async def test_one_block_is_one_write(keyring: Keyring) -> None:
+async def test_block_is_one_write(keyring: Keyring) -> None:
     writes: list[int] = []
 
     class Counting(MemoryKeyBlocks):

@@ -1,4 +1,4 @@
-"""Market's API over ASGI: lead enterprises, offers, connections singly and as lists, and who sees whose."""
+"""Market's API over ASGI: lead enterprises, offers, connections one by one and as lists, access of each role."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -16,201 +16,234 @@ from contracts.envelope import Context, Envelope, encode
 from contracts.events import CapacityIdentified
 from kernel.batch import process
 from kernel.commands import execute
+from kernel.leases import MemoryLeases
 from kernel.record import Message
-from market.api import create
-from market.store import MemoryQuestions, memory_store
+from kernel.service import Runtime
+from kernel.stores.memory import MemoryStore
+from market.service import service
+from run.api import create_app
 from tests.support.tokens import Issuer
 
 START = datetime(2025, 11, 1, 6, tzinfo=UTC)
 SALE = {"channel": "cooperative", "counterparty_kind": "cooperative", "evidence": "E2"}
 
 
-class Desk:
-    """Market in memory, with screening dictating and officers asking."""
+class MarketApi:
+    """Market over memory: consume events of screening, send requests."""
 
     def __init__(self, folder: Path) -> None:
-        self.now, self.store, self.issuer = START, memory_store(), Issuer(folder)
+        self.now, self.issuer = START, Issuer(folder)
+        self.store = MemoryStore(service.name, service.rules, service.unique)
         settings = Settings(
             service="market", environment="development", kafka="-", mongo=SecretStr("-"), database="-",
             issuer=self.issuer.name, jwks=self.issuer.jwks,
         )  # fmt: skip
 
-        async def ready() -> list[str]:
-            return []
-
-        self.app = create(settings, self.store, MemoryQuestions(self.store), self.clock, ready=ready)
-        self.http = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://127.0.0.1")
+        runtime = Runtime(settings=settings, store=self.store, leases=MemoryLeases(), clock=self.clock)
+        self.http = httpx.AsyncClient(
+            transport=httpx.ASGITransport(create_app(service, settings, runtime)), base_url="http://127.0.0.1"
+        )
 
     def clock(self) -> Moment:
         return Moment(self.now, datetime.now(UTC))
 
     async def ready(self, n: int, province: str = "IR-20") -> str:
-        """A producer whose capacity screening has just told."""
-        subject = name(n)
-        known = CapacityIdentified(
+        """Consume the capacity of applicant `n`; return the producer."""
+        subject = subject_of(n)
+        event = CapacityIdentified(
             product_group="handicrafts", unit="piece", monthly_band="10-49", skill_level="skilled"
         )
-        stands = Context(round="1404", province=province, county=f"{province[3:]}01", field="JF001", policy="1404-1")
-        envelope = Envelope(source="screening", subject=subject, sequence=1, time=self.now, event=known, context=stands)
+        context = Context(round="1404", province=province, county=f"{province[3:]}01", field="JF001", policy="1404-1")
+        envelope = Envelope(
+            source="screening", subject=subject, sequence=1, time=self.now, event=event, context=context
+        )
         await process(self.store, [Message(envelope, encode(envelope))], {}, self.clock)
         return subject
 
-    async def asks(self, method: str, path: str, *roles: str, key: str = "", **more: Any) -> httpx.Response:
-        claims = {"id": more.pop("id", "of-1"), "province": more.pop("province", "IR-20")}
-        claims |= {"lead": more.pop("lead")} if "lead" in more else {}
+    async def request(self, method: str, path: str, *roles: str, key: str = "", **options: Any) -> httpx.Response:
+        """Send a request as a manager of IR-20 unless roles, id, province or lead are given."""
+        claims = {"id": options.pop("id", "of-1"), "province": options.pop("province", "IR-20")}
+        claims |= {"lead": options.pop("lead")} if "lead" in options else {}
         headers = self.issuer.bearer(*(roles or ("manager",)), **claims)
         headers |= {"Idempotency-Key": key} if key else {}
-        return await self.http.request(method, f"/market{path}", headers=headers, **more)
+        return await self.http.request(method, f"/market{path}", headers=headers, **options)
 
-    async def enlisted(self, called: str = "بافته‌های کویر", province: str = "IR-20") -> str:
-        body = {"name": called, "services": ["sale"], "fields": ["JF001"], "province": province}
-        lead: str = (await self.asks("POST", "/v1/leads", json=body, province=province)).json()["id"]
+    async def enlist(self, name: str = "بافته‌های کویر", province: str = "IR-20") -> str:
+        body = {"name": name, "services": ["sale"], "fields": ["JF001"], "province": province}
+        lead: str = (await self.request("POST", "/v1/leads", json=body, province=province)).json()["id"]
         return lead
 
 
-def name(n: int) -> str:
+def subject_of(n: int) -> str:
     return f"0199a000-0000-7000-8000-{n:012d}"
 
 
 @pytest.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
-    desk = Desk(tmp_path)
-    yield desk
-    await desk.http.aclose()
+async def api(tmp_path: Path) -> AsyncIterator[MarketApi]:
+    """Market over memory, without producers."""
+    api = MarketApi(tmp_path)
+    yield api
+    await api.http.aclose()
 
 
-async def test_a_lead_enterprise_joins_and_its_name_is_in_no_event(desk: Desk) -> None:
+async def test_lead_enterprise_joins_and_no_event_contains_its_name(api: MarketApi) -> None:
     body = {"name": " بافته‌هاي كوير ", "services": ["sale", "training"], "fields": ["JF001"], "province": "IR-20"}
-    made = await desk.asks("POST", "/v1/leads", key="joining-1", json=body)
+    made = await api.request("POST", "/v1/leads", key="joining-1", json=body)
     assert made.status_code == 201 and made.headers["location"] == f"/market/v1/leads/{made.json()['id']}"
     assert made.json()["name"] == "بافته‌های کویر"
-    assert (await desk.asks("POST", "/v1/leads", key="joining-1", json=body)).json() == made.json()
-    assert (await desk.asks("POST", "/v1/leads", json=body)).json()["code"] == "taken"
-    assert (await desk.asks("GET", "/v1/leads?province=IR-20")).json()["items"] == [made.json()]
-    assert (await desk.asks("GET", "/v1/leads?province=IR-23")).json()["items"] == []
-    assert (await desk.asks("GET", f"/v1/leads/{made.json()['id']}")).json() == made.json()
-    (events,) = desk.store.emitted.values()
+    assert (await api.request("POST", "/v1/leads", key="joining-1", json=body)).json() == made.json()
+    assert (await api.request("POST", "/v1/leads", json=body)).json()["code"] == "taken"
+    assert (await api.request("GET", "/v1/leads?province=IR-20")).json()["items"] == [made.json()]
+    assert (await api.request("GET", "/v1/leads?province=IR-23")).json()["items"] == []
+    assert (await api.request("GET", f"/v1/leads/{made.json()['id']}")).json() == made.json()
+    (events,) = api.store.events.values()
     assert len(events) == 1 and "کویر".encode() not in events[0] and b"\\u06a9" not in events[0]
 
 
-async def test_who_enlists_where(desk: Desk) -> None:
+async def test_managers_enlist_in_their_own_province_only(api: MarketApi) -> None:
     body = {"name": "پیشران", "services": ["sale"], "fields": ["JF001"], "province": "IR-23"}
-    assert (await desk.asks("POST", "/v1/leads", json=body)).json()["code"] == "scope_other"
-    assert (await desk.asks("POST", "/v1/leads", "ministry_admin", province="", json=body)).status_code == 201
-    assert (await desk.asks("POST", "/v1/leads", "screener", json=body)).status_code == 403
-    old = await desk.asks("POST", "/v1/leads", "ministry_admin", province="", json={**body, "province": "IR-31"})
-    assert old.status_code == 422
+    assert (await api.request("POST", "/v1/leads", json=body)).json()["code"] == "scope_other"
+    assert (await api.request("POST", "/v1/leads", "ministry_admin", province="", json=body)).status_code == 201
+    assert (await api.request("POST", "/v1/leads", "screener", json=body)).status_code == 403
+    old_code = await api.request("POST", "/v1/leads", "ministry_admin", province="", json={**body, "province": "IR-31"})
+    assert old_code.status_code == 422
 
 
-async def test_producers_are_listed_by_state_within_the_scope(desk: Desk) -> None:
+async def test_producers_are_listed_by_state_within_the_scope(api: MarketApi) -> None:
     for n in (2, 1, 3):
-        await desk.ready(n)
-    await desk.ready(4, "IR-23")
-    first = (await desk.asks("GET", "/v1/producers?province=IR-20&state=ready&limit=2")).json()
-    assert [each["id"] for each in first["items"]] == [name(1), name(2)]
-    rest = (await desk.asks("GET", f"/v1/producers?state=ready&limit=2&after={first['next']}")).json()
-    assert [each["id"] for each in rest["items"]] == [name(3)] and rest["next"] is None
-    assert (await desk.asks("GET", "/v1/producers?province=IR-23")).json()["items"] == []
-    assert (await desk.asks("GET", f"/v1/producers/{name(4)}")).status_code == 404
-    assert (await desk.asks("GET", "/v1/producers?after=WzFd")).status_code == 400
+        await api.ready(n)
+    await api.ready(4, "IR-23")
+    first = (await api.request("GET", "/v1/producers?province=IR-20&state=ready&limit=2")).json()
+    assert [each["id"] for each in first["items"]] == [subject_of(1), subject_of(2)]
+    rest = (await api.request("GET", f"/v1/producers?state=ready&limit=2&after={first['next']}")).json()
+    assert [each["id"] for each in rest["items"]] == [subject_of(3)] and rest["next"] is None
+    assert (await api.request("GET", "/v1/producers?province=IR-23")).json()["items"] == []
+    assert (await api.request("GET", f"/v1/producers/{subject_of(4)}")).status_code == 404
+    assert (await api.request("GET", "/v1/producers?after=WzFd")).status_code == 400
 
 
-async def test_from_an_offer_to_a_sustained_connection(desk: Desk) -> None:
-    producer, lead = await desk.ready(1), await desk.enlisted()
+async def test_from_an_offer_to_a_sustained_connection(api: MarketApi) -> None:
+    producer, lead = await api.ready(1), await api.enlist()
     as_lead: dict[str, Any] = {"id": "le-1", "province": "", "lead": lead}
-    offered = await desk.asks(
+    offered = await api.request(
         "POST", f"/v1/producers/{producer}/offers", "lead", json={"channel": "cooperative"}, **as_lead
     )
     assert offered.status_code == 201
     assert offered.json() == {"offer": f"{producer}.o1", "producer": producer, "state": "offered", "answer": "open"}
-    answered = await desk.asks("POST", f"/v1/offers/{producer}.o1/acceptance", json={"accepted": True})
+    answered = await api.request("POST", f"/v1/offers/{producer}.o1/acceptance", json={"accepted": True})
     assert answered.json()["answer"] == "accepted"
     path = f"/v1/producers/{producer}/connections"
     body = {**SALE, "evidence": "E1", "offer": f"{producer}.o1"}
-    made = await desk.asks("POST", path, "lead", json=body, key="connect-1", **as_lead)
+    made = await api.request("POST", path, "lead", json=body, key="connect-1", **as_lead)
     assert made.status_code == 201 and made.json()["connection"] == f"{producer}.c1"
-    assert (await desk.asks("POST", path, "lead", json=body, key="connect-1", **as_lead)).json() == made.json()
+    assert (await api.request("POST", path, "lead", json=body, key="connect-1", **as_lead)).json() == made.json()
     connection = f"/v1/connections/{producer}.c1"
-    assert (await desk.asks("POST", f"{connection}/evidence", "labour_expert", json={"to": "E2"})).status_code == 200
-    beyond = await desk.asks("POST", f"{connection}/evidence", json={"to": "E3"})
+    assert (await api.request("POST", f"{connection}/evidence", "labour_expert", json={"to": "E2"})).status_code == 200
+    beyond = await api.request("POST", f"{connection}/evidence", json={"to": "E3"})
     assert (beyond.status_code, beyond.json()["code"]) == (403, "evidence_beyond_role")
-    proven = await desk.asks("POST", f"{connection}/evidence", "service", province="", json={"to": "E3"})
+    proven = await api.request("POST", f"{connection}/evidence", "service", province="", json={"to": "E3"})
     assert proven.json()["evidence"] == "E3"
-    desk.now = desk.store.kept[producer].indexed["due"]
-    await execute(desk.store, producer, Tick(desk.now), desk.clock)
-    told = (await desk.asks("GET", f"/v1/producers/{producer}")).json()
-    assert told["state"] == "sustained" and told["connections"][0]["evidence"] == "E4"
-    assert [each["type"].split(".")[3:5] for each in told["history"]] == [
+    api.now = api.store.records[producer].indexed["due"]
+    await execute(api.store, producer, Tick(api.now), api.clock)
+    shown = (await api.request("GET", f"/v1/producers/{producer}")).json()
+    assert shown["state"] == "sustained" and shown["connections"][0]["evidence"] == "E4"
+    assert [each["type"].split(".")[3:5] for each in shown["history"]] == [
         ["producer", "readied"], ["offer", "made"], ["offer", "accepted"], ["producer", "connected"],
         ["connection", "evidenced"], ["connection", "evidenced"], ["connection", "sustained"],
     ]  # fmt: skip
-    ended = await desk.asks("POST", f"{connection}/end", json={"reason": "completed"})
+    ended = await api.request("POST", f"{connection}/end", json={"reason": "completed"})
     assert (ended.json()["ended"], ended.json()["state"]) == ("completed", "ended")
 
 
-async def test_a_lead_enterprise_has_what_is_its_own(desk: Desk) -> None:
-    producer, foreign = await desk.ready(1), await desk.ready(2, "IR-23")
-    mine, other = await desk.enlisted(), await desk.enlisted("دیگری")
-    as_me, as_other = ({"id": each, "province": "", "lead": each} for each in (mine, other))
+async def test_lead_enterprise_has_access_to_its_own_only(api: MarketApi) -> None:
+    producer, foreign = await api.ready(1), await api.ready(2, "IR-23")
+    mine, other = await api.enlist(), await api.enlist("دیگری")
+    as_own, as_other = ({"id": each, "province": "", "lead": each} for each in (mine, other))
     body = {"channel": "cooperative"}
-    assert (await desk.asks("POST", f"/v1/producers/{foreign}/offers", "lead", json=body, **as_me)).status_code == 404
+    outside = await api.request("POST", f"/v1/producers/{foreign}/offers", "lead", json=body, **as_own)
+    assert outside.status_code == 404
     path = f"/v1/producers/{producer}/offers"
-    for_other = await desk.asks("POST", path, "lead", json={**body, "lead": other}, **as_me)
+    for_other = await api.request("POST", path, "lead", json={**body, "lead": other}, **as_own)
     assert for_other.json()["code"] == "lead_unknown"
-    assert (await desk.asks("POST", path, json={**body, "lead": name(77)})).json()["code"] == "lead_unknown"
-    assert (await desk.asks("POST", path, json={**body, "lead": mine})).status_code == 201
-    own = (await desk.asks("GET", "/v1/producers?state=offered", "lead", **as_me)).json()["items"]
+    assert (await api.request("POST", path, json={**body, "lead": subject_of(77)})).json()["code"] == "lead_unknown"
+    assert (await api.request("POST", path, json={**body, "lead": mine})).status_code == 201
+    own = (await api.request("GET", "/v1/producers?state=offered", "lead", **as_own)).json()["items"]
     assert [each["id"] for each in own] == [producer]
-    assert (await desk.asks("GET", "/v1/producers?state=offered", "lead", **as_other)).json()["items"] == []
-    seen = (await desk.asks("GET", f"/v1/producers/{producer}", "lead", **as_other)).json()
+    assert (await api.request("GET", "/v1/producers?state=offered", "lead", **as_other)).json()["items"] == []
+    seen = (await api.request("GET", f"/v1/producers/{producer}", "lead", **as_other)).json()
     assert seen["offers"] == [] and seen["history"] == []
     answer = {"accepted": False, "reason": "price"}
     acceptance = f"/v1/offers/{producer}.o1/acceptance"
-    assert (await desk.asks("POST", acceptance, "lead", json=answer, **as_other)).status_code == 404
-    assert (await desk.asks("POST", acceptance, "lead", json=answer, **as_me)).json()["answer"] == "declined"
-    unknown = await desk.asks("POST", path, "lead", json=body, id="x", province="", lead=name(88))
+    assert (await api.request("POST", acceptance, "lead", json=answer, **as_other)).status_code == 404
+    assert (await api.request("POST", acceptance, "lead", json=answer, **as_own)).json()["answer"] == "declined"
+    unknown = await api.request("POST", path, "lead", json=body, id="x", province="", lead=subject_of(88))
     assert unknown.status_code == 403
 
 
-async def test_a_list_of_connections_is_answered_in_order(desk: Desk) -> None:
-    producers = [await desk.ready(n) for n in (1, 2, 3)]
-    theirs = await desk.ready(4, "IR-23")
+async def test_list_of_connections_has_an_outcome_per_item_in_order(api: MarketApi) -> None:
+    producers = [await api.ready(n) for n in (1, 2, 3)]
+    outside = await api.ready(4, "IR-23")
     body = {
         "connections": [
             {"producer": producers[2], **SALE},
             {"producer": producers[0], **SALE, "evidence": "E3"},
-            {"producer": theirs, **SALE},
+            {"producer": outside, **SALE},
             {"producer": producers[1], **SALE, "evidence": "E0"},
             {"producer": producers[2], **SALE},
         ]
     }
-    answer = await desk.asks("POST", "/v1/connections/batch", key="fair-of-aban", json=body)
+    answer = await api.request("POST", "/v1/connections/batch", key="fair-of-aban", json=body)
     items = answer.json()["items"]
     assert [each.get("code") for each in items] == [
         None, "evidence_beyond_role", "not_found", None, "row_repeated",
     ]  # fmt: skip
     assert items[0] == {"producer": producers[2], "connection": f"{producers[2]}.c1", "state": "connected"}
-    again = (await desk.asks("POST", "/v1/connections/batch", key="fair-of-aban", json=body)).json()["items"]
-    assert again[0] == {**items[0], "repeated": True} and len(desk.store.emitted[producers[2]]) == 2
-    assert (await desk.asks("POST", "/v1/connections/batch", "screener", json=body)).status_code == 403
+    again = (await api.request("POST", "/v1/connections/batch", key="fair-of-aban", json=body)).json()["items"]
+    assert again[0] == {**items[0], "repeated": True} and len(api.store.events[producers[2]]) == 2
+    assert (await api.request("POST", "/v1/connections/batch", "screener", json=body)).status_code == 403
 
 
-async def test_nobody_is_connected_before_they_are_ready(desk: Desk) -> None:
-    answer = await desk.asks("POST", f"/v1/producers/{name(5)}/connections", json=SALE)
+async def test_repeated_request_returns_what_it_created_whatever_followed(api: MarketApi) -> None:
+    producer = await api.ready(1)
+    offers, connections = f"/v1/producers/{producer}/offers", f"/v1/producers/{producer}/connections"
+    for number in (1, 2):
+        offered = await api.request("POST", offers, key=f"offering-{number}", json={"channel": "direct"})
+        connected = await api.request("POST", connections, key=f"connecting-{number}", json=SALE)
+        assert offered.json()["offer"] == f"{producer}.o{number}"
+        assert connected.json()["connection"] == f"{producer}.c{number}"
+    repeated = await api.request("POST", offers, key="offering-1", json={"channel": "direct"})
+    assert (repeated.status_code, repeated.json()["offer"]) == (201, f"{producer}.o1")
+    repeated = await api.request("POST", connections, key="connecting-1", json=SALE)
+    assert (repeated.status_code, repeated.json()["connection"]) == (201, f"{producer}.c1")
+    assert len(api.store.events[producer]) == 5  # readied, and two of each
+
+
+async def test_county_officer_sees_producers_of_own_county_only(api: MarketApi) -> None:
+    producer = await api.ready(1)
+    for county, expected in (("2001", [producer]), ("2002", [])):
+        headers = api.issuer.bearer("manager", province="IR-20", county=county)
+        page = (await api.http.get("/market/v1/producers", headers=headers)).json()
+        assert [each["id"] for each in page["items"]] == expected
+        found = await api.http.get(f"/market/v1/producers/{producer}", headers=headers)
+        assert found.status_code == (200 if expected else 404)
+
+
+async def test_unknown_producers_and_offers_are_refused(api: MarketApi) -> None:
+    answer = await api.request("POST", f"/v1/producers/{subject_of(5)}/connections", json=SALE)
     assert answer.status_code == 404
-    for path in (f"/v1/connections/{name(5)}.c1/end", "/v1/connections/c1/end"):
-        assert (await desk.asks("POST", path, json={"reason": "price"})).json()["code"] == "connection_unknown"
-    producer = await desk.ready(1)
-    wrong = await desk.asks("POST", f"/v1/producers/{producer}/connections", json={**SALE, "channel": "smoke"})
+    for path in (f"/v1/connections/{subject_of(5)}.c1/end", "/v1/connections/c1/end"):
+        assert (await api.request("POST", path, json={"reason": "price"})).json()["code"] == "connection_unknown"
+    producer = await api.ready(1)
+    wrong = await api.request("POST", f"/v1/producers/{producer}/connections", json={**SALE, "channel": "smoke"})
     assert (wrong.status_code, wrong.json()["errors"][0]["field"]) == (422, "channel")
-    offer = {**SALE, "offer": f"{name(9)}.o1"}
-    assert (await desk.asks("POST", f"/v1/producers/{producer}/connections", json=offer)).status_code == 404
+    offer = {**SALE, "offer": f"{subject_of(9)}.o1"}
+    assert (await api.request("POST", f"/v1/producers/{producer}/connections", json=offer)).status_code == 404
 
 
-async def test_the_page_says_who_leads_where(desk: Desk) -> None:
-    assert "هنوز پیشرانی ثبت نشده است" in (await desk.http.get("/market/")).text
-    await desk.enlisted()
-    page = await desk.http.get("/market/?lang=en")
+async def test_page_counts_lead_enterprises_by_province(api: MarketApi) -> None:
+    assert "هنوز پیشرانی ثبت نشده است" in (await api.http.get("/market/")).text
+    await api.enlist()
+    page = await api.http.get("/market/?lang=en")
     assert (
         page.status_code == 200 and "1 lead enterprise trains" in page.text and page.text.count("/provinces/IR-") == 31
     )

@@ -1,4 +1,4 @@
-"""Intake: does it refuse politely when the store holds all it can, and only then, and cheaply?"""
+"""Admission control of new applications: 503 while the store is full, and only then, at little cost."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,126 +6,124 @@ from pathlib import Path
 
 import pytest
 
-import registration.api
 from contracts.commands import Refused
 from kernel.errors import Transient
 from kernel.stores.mongodb import connect
-from registration.main import prepare
-from tests.support.registration_api import RegistrationOffice, a_file, registration_office
+from registration.api import dependencies
+from registration.service import service
+from tests.support.registration_api import RegistrationApi, csv_file, registration_api
 from tests.support.servers import Servers
-from web.load_shedding import BEGINNING, AdmissionControl, MongoLoad
+from web.load_shedding import EPOCH, AdmissionControl, MongoLoad
 
-MOST, LEAST = 10, 500
+MAX_PENDING_EVENTS, MIN_FREE_DISK = 10, 500
 
 
-class Told:
-    """A store that holds as much as a test says."""
+class FakeLoad:
+    """The load that a test sets; `unavailable` as if the database could not be reached."""
 
     def __init__(self) -> None:
-        self.waiting, self.left, self.asked = 0, 1_000, 0
+        self.pending_subjects, self.disk, self.counted, self.unavailable = 0, 1_000, 0, False
 
-    async def unsent(self, most: int) -> int:
-        """What waits, up to `most`."""
-        self.asked += 1
+    async def pending(self, limit: int) -> int:
+        """Return how many subjects have pending events, counted up to `limit`."""
+        self.counted += 1
         await asyncio.sleep(0)
-        if self.waiting < 0:
-            raise Transient("away")
-        return min(self.waiting, most)
+        if self.unavailable:
+            raise Transient("unavailable")
+        return min(self.pending_subjects, limit)
 
-    async def free(self) -> int:
-        """What is free."""
-        return self.left
-
-
-def intake(load: Told) -> AdmissionControl:
-    """A bound that is looked at anew each time."""
-    return AdmissionControl(load, "registration", most=MOST, least_free=LEAST)
+    async def free_disk(self) -> int:
+        """Return the free megabytes."""
+        return self.disk
 
 
-def again(of: AdmissionControl) -> None:
-    """Time passes."""
-    of.looked_at = of.disk_at = float("-inf")
+def admission_control_of(load: FakeLoad) -> AdmissionControl:
+    """Return an admission control with small limits."""
+    return AdmissionControl(load, "registration", max_pending_events=MAX_PENDING_EVENTS, min_free_disk=MIN_FREE_DISK)
+
+
+def expire(control: AdmissionControl) -> None:
+    """Let the next check measure the load again."""
+    control.checked_at = control.disk_checked_at = float("-inf")
 
 
 @pytest.fixture
-async def full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[RegistrationOffice, Told]]:
-    """An office whose store holds all it can."""
-    load = Told()
-    load.waiting = MOST + 1
-    monkeypatch.setattr(registration.api, "admission_control_of", lambda *_, **__: intake(load))
-    async with registration_office(tmp_path) as office:
-        await office.open()
-        yield office, load
+async def full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[RegistrationApi, FakeLoad]]:
+    """Registration over a full store."""
+    load = FakeLoad()
+    load.pending_subjects = MAX_PENDING_EVENTS + 1
+    monkeypatch.setattr(dependencies, "admission_control_of", lambda *_, **__: admission_control_of(load))
+    async with registration_api(tmp_path) as api:
+        await api.open_round()
+        yield api, load
 
 
-async def test_what_takes_in_answers_503_and_when_to_come_again(full: tuple[RegistrationOffice, Told]) -> None:
-    office, _ = full
-    refused = await office.register()
+async def test_new_applications_get_503_with_retry_after(full: tuple[RegistrationApi, FakeLoad]) -> None:
+    api, _ = full
+    refused = await api.register()
     assert refused.status_code == 503 and refused.headers["Retry-After"] == "30"
     body = refused.json()
     assert body["code"] == "intake_full" and "30" in body["detail"] and "۳۰" in body["detail_fa"]
     path = "/v1/rounds/1404/applications/import"
-    assert (await office.ask("POST", path, csv=a_file(range(1, 2)), key="key-file")).status_code == 503
-    form = await office.client.post("/registration/apply/check", data={"consent": "1404-1"})
+    assert (await api.request("POST", path, csv=csv_file(range(1, 2)), key="key-file")).status_code == 503
+    form = await api.client.post("/registration/apply/check", data={"consent": "1404-1"})
     assert form.status_code == 503 and form.headers["Retry-After"] == "30"
-    assert not [s for s in office.store.kept if ":" not in s], "nothing was taken"
+    assert not await api.applicants(), "nothing was stored"
 
 
-async def test_whoever_may_not_come_in_hears_that_first_and_the_rest_goes_on(
-    full: tuple[RegistrationOffice, Told],
-) -> None:
-    office, load = full
-    assert (await office.ask("POST", "/v1/rounds/1404/applications", "screener", json={})).status_code == 403
-    assert (await office.ask("GET", "/v1/rounds/1404/applications")).status_code == 200
-    assert (await office.client.get("/registration/apply")).status_code == 200
-    load.waiting = MOST
-    office.app.openapi()  # what is described is not asked
+async def test_authorization_comes_first_and_other_requests_are_served(full: tuple[RegistrationApi, FakeLoad]) -> None:
+    api, load = full
+    assert (await api.request("POST", "/v1/rounds/1404/applications", "screener", json={})).status_code == 403
+    assert (await api.request("GET", "/v1/rounds/1404/applications")).status_code == 200
+    assert (await api.client.get("/registration/apply")).status_code == 200
+    load.pending_subjects = MAX_PENDING_EVENTS
+    api.app.openapi()  # the description calls no dependency
     await asyncio.sleep(1.05)
-    assert (await office.register()).status_code == 201, "at the bound it is open"
+    assert (await api.register()).status_code == 201, "at the limit it is open"
 
 
-async def test_the_store_is_looked_at_once_however_many_ask() -> None:
-    load = Told()
-    bound = intake(load)
-    await asyncio.gather(*(bound.check() for _ in range(200)))
-    assert load.asked == 1
-    load.waiting = MOST + 1
-    await bound.check()
-    again(bound)
+async def test_concurrent_requests_measure_the_store_once() -> None:
+    load = FakeLoad()
+    control = admission_control_of(load)
+    await asyncio.gather(*(control.check() for _ in range(200)))
+    assert load.counted == 1
+    load.pending_subjects = MAX_PENDING_EVENTS + 1
+    await control.check()
+    expire(control)
     with pytest.raises(Refused, match="intake_full"):
-        await bound.check()
+        await control.check()
 
 
-async def test_too_little_disk_refuses_too_and_what_cannot_be_asked_does_not() -> None:
-    load = Told()
-    load.left = LEAST - 1
-    bound = intake(load)
+async def test_too_little_disk_refuses_and_a_load_that_cannot_be_measured_does_not() -> None:
+    load = FakeLoad()
+    load.disk = MIN_FREE_DISK - 1
+    control = admission_control_of(load)
     with pytest.raises(Refused, match="intake_full"):
-        await bound.check()
-    load.left = LEAST
-    again(bound)
-    await bound.check()
-    load.waiting = -1
-    again(bound)
-    await bound.check()
+        await control.check()
+    load.disk = MIN_FREE_DISK
+    expire(control)
+    await control.check()
+    load.unavailable = True
+    expire(control)
+    await control.check()
 
 
 @pytest.mark.server
-async def test_mongodb_counts_what_is_unsent_from_its_index_alone(servers: Servers, tmp_path: Path) -> None:
+async def test_mongodb_counts_pending_subjects_from_the_index_alone(servers: Servers, tmp_path: Path) -> None:
     client, name = connect(servers.mongo), servers.database()
     try:
-        await prepare(client[name])
-        office = RegistrationOffice(tmp_path, client, name)
-        async with office.client:
-            await office.open()
-            made = await office.register()
+        await service.create_indexes(client[name])
+        api = RegistrationApi(tmp_path, client, name)
+        async with api.client:
+            await api.open_round()
+            made = await api.register()
             assert made.status_code == 201, made.text
-            load = MongoLoad(office.store)
-            unsent = await load.unsent(100)
-            assert unsent >= 2 and await load.unsent(1) == 1 and await load.free() > 0
-            await office.store.mark_relayed({made.json()["id"]: 99})
-            assert await load.unsent(100) == unsent - 1
-            query = {"partition": {"$in": list(range(32))}, "unrelayed_since": {"$gte": BEGINNING}}
+            load = MongoLoad(api.store)
+            pending = await load.pending(100)
+            assert pending >= 2 and await load.pending(1) == 1 and await load.free_disk() > 0
+            await api.store.mark_published({made.json()["id"]: 99})
+            assert await load.pending(100) == pending - 1
+            query = {"partition": {"$in": list(range(32))}, "pending_since": {"$gte": EPOCH}}
             plan = await client[name].command(
                 "explain", {"count": "records", "query": query}, verbosity="executionStats"
             )

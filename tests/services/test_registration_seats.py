@@ -1,4 +1,4 @@
-"""The allocator: the right ones get seats, never more than there are, whatever happens meanwhile."""
+"""The allocator: seats are given in the published order, never more than the quota, whatever happens concurrently."""
 
 import asyncio
 from collections import Counter
@@ -16,88 +16,89 @@ from contracts.events import ApplicantAdmitted, ApplicantSeatReleased, CaseDecid
 from contracts.subjects import kind_of, ledger_subject, partition_of
 from kernel.batch import process
 from kernel.commands import execute
+from kernel.query import Query
 from kernel.record import Message
-from registration.consumer import seats
-from registration.consumer.seats import Allocator
+from kernel.store import Effects
+from kernel.stores.memory import MemoryStore
+from registration import jobs, queries
 from registration.domain import ledger
 from registration.domain.applicant import Register, Withdraw
 from registration.domain.ledger import SetQuota
-from registration.store.memory import MemoryQuestions, memory_store
+from registration.jobs import Allocator
+from registration.service import service
+from tests.support.registration_api import ALL_PARTITIONS, PROFILE
 
 START = datetime(2025, 9, 27, 8, tzinfo=UTC)
-ALL = frozenset(range(32))
 PROVINCES = ("IR-20", "IR-07")
 
 
-class Country:
-    """Registration's store, with an office that registers and a screening that decides."""
+class Registration:
+    """Registration over memory, with its allocator and the decisions of screening."""
 
     def __init__(self) -> None:
-        self.store = memory_store()
-        self.questions = MemoryQuestions(self.store)
-        self.allocator = Allocator(self.store, self.questions, self.clock)
-        self.now, self.heard = START, Counter[str]()
+        self.store = MemoryStore(service.name, service.rules, service.unique)
+        self.allocator = Allocator(self.store, self.clock)
+        self.now, self.sequences = START, Counter[str]()
 
     def clock(self) -> Moment:
         return Moment(self.now, self.now)
 
-    async def quota(self, quota: int, province: str = "IR-20") -> None:
+    async def set_quota(self, quota: int, province: str = "IR-20") -> None:
         command = SetQuota(round="1404", province=province, policy="1404-1", quota=quota)
         await execute(self.store, ledger_subject("1404", province), command, self.clock)
 
     async def register(self, subject: str, province: str = "IR-20") -> None:
         self.now += timedelta(seconds=1)
-        place = Context(round="1404", province=province, county=f"{province[3:]}01", field="JF001", policy="1404-1")
-        command = Register(
-            place=place, sex="female", age_band="25-34", work_mode="independent", intake_channel="import"
-        )
+        context = Context(round="1404", province=province, county=f"{province[3:]}01", field="JF001", policy="1404-1")
+        command = Register(context=context, profile=PROFILE, intake_channel="import")
         await execute(self.store, subject, command, self.clock)
 
     async def withdraw(self, subject: str) -> None:
         await execute(self.store, subject, Withdraw("moved"), self.clock)
 
     async def approve(self, subject: str) -> None:
-        self.heard[subject] += 1
+        self.sequences[subject] += 1
         application = (await self.store.read([subject]))[subject].state.application
         envelope = Envelope(
             source="screening",
             subject=subject,
-            sequence=self.heard[subject],
+            sequence=self.sequences[subject],
             time=self.now,
             event=CaseDecided(application=application, outcome="approved"),
         )
         await process(self.store, [Message(envelope, encode(envelope))], {}, self.clock)
 
-    async def settle(self) -> None:
-        self.allocator.looked = -1e9
-        while await self.allocator(ALL):
+    async def run_allocator(self) -> None:
+        """Run passes until nothing is left to do."""
+        self.allocator.promotions_at = -1e9
+        while await self.allocator(ALL_PARTITIONS):
             pass
 
-    def status(self, status: str) -> list[str]:
-        return [r.subject for r in self.store.find(lambda i: i.get("status") == status)]
+    async def with_status(self, status: str) -> list[str]:
+        return await self.store.find_subjects(Query("applicant", {"status": status}))
 
     def seat_ledger(self, province: str = "IR-20") -> ledger.State:
-        state: ledger.State = self.store.kept[ledger_subject("1404", province)].state
+        state: ledger.State = self.store.records[ledger_subject("1404", province)].state
         return state
 
-    def said(self, subject: str) -> list[Any]:
-        return [decode(raw).event for raw in self.store.emitted[subject]]
+    def events(self, subject: str) -> list[Any]:
+        return [decode(raw).event for raw in self.store.events[subject]]
 
     def check(self) -> None:
-        """D3: quota = available + held + admitted, and what the ledger says is what the applicants hold."""
+        """Check quota = available + held + admitted, and that the ledger agrees with the seats of the applicants."""
         for province in PROVINCES:
             subject = ledger_subject("1404", province)
-            if subject not in self.store.kept:
+            if subject not in self.store.records:
                 continue
             state = self.seat_ledger(province)
             held = [
                 r
-                for r in self.store.kept.values()
+                for r in self.store.records.values()
                 if kind_of(r.subject) == "applicant" and r.state.seat and r.state.seat.ledger == subject
             ]
             assert state.admitted == len(held)
             assert 0 <= state.admitted <= state.quota == ledger.available(state) + ledger.HELD + state.admitted
-        for subject, raws in self.store.emitted.items():
+        for subject, raws in self.store.events.items():
             balance = 0
             for raw in raws:
                 event = decode(raw).event
@@ -109,110 +110,115 @@ def name(n: int) -> str:
     return f"{n:04d}"
 
 
-async def test_five_hundred_concurrent_approvals_for_a_hundred_seats_give_the_right_hundred() -> None:
-    country = Country()
-    await country.quota(100)
+async def test_five_hundred_concurrent_approvals_for_a_hundred_seats_admit_the_first_hundred() -> None:
+    registration = Registration()
+    await registration.set_quota(100)
     order = [name(n * 7 % 500) for n in range(500)]  # by registration, not by id
     for subject in order:
-        await country.register(subject)
-    await asyncio.gather(*(country.approve(subject) for subject in order))
-    await asyncio.gather(country.settle(), country.settle())
-    assert sorted(country.status("admitted")) == sorted(order[:100])
-    assert sorted(country.status("waitlisted")) == sorted(order[100:])
-    country.check()
+        await registration.register(subject)
+    await asyncio.gather(*(registration.approve(subject) for subject in order))
+    await asyncio.gather(registration.run_allocator(), registration.run_allocator())
+    assert sorted(await registration.with_status("admitted")) == sorted(order[:100])
+    assert sorted(await registration.with_status("waitlisted")) == sorted(order[100:])
+    registration.check()
 
 
-async def test_those_approved_when_the_pass_begins_are_the_ones_who_compete() -> None:
-    country = Country()
-    await country.quota(1)
-    await country.register("early")
-    await country.register("late")
-    await country.approve("late")
-    await country.settle()
-    await country.approve("early")
-    await country.settle()
-    assert country.status("admitted") == ["late"] and country.status("waitlisted") == ["early"]
+async def test_applicants_approved_before_a_pass_compete_in_it() -> None:
+    registration = Registration()
+    await registration.set_quota(1)
+    await registration.register("early")
+    await registration.register("late")
+    await registration.approve("late")
+    await registration.run_allocator()
+    await registration.approve("early")
+    await registration.run_allocator()
+    assert await registration.with_status("admitted") == ["late"] and await registration.with_status("waitlisted") == [
+        "early"
+    ]
 
 
 async def test_a_released_seat_goes_to_the_first_of_the_list_in_the_same_pass() -> None:
-    country = Country()
-    await country.quota(2)
+    registration = Registration()
+    await registration.set_quota(2)
     for subject in "abcd":
-        await country.register(subject)
-        await country.approve(subject)
-    await country.settle()
-    await country.withdraw("a")
-    assert country.seat_ledger().admitted == 2, "the seat counts until the pass"
-    version = country.store.kept["ledger:1404/IR-20"].version
-    assert await country.allocator(ALL) == 2
-    assert country.store.kept["ledger:1404/IR-20"].version == version + 1
-    assert sorted(country.status("admitted")) == ["b", "c"] and country.status("waitlisted") == ["d"]
-    assert country.said("c")[-1] == ApplicantAdmitted(promoted=True)
-    country.check()
+        await registration.register(subject)
+        await registration.approve(subject)
+    await registration.run_allocator()
+    await registration.withdraw("a")
+    assert registration.seat_ledger().admitted == 2, "the seat counts until the pass"
+    version = registration.store.records["ledger:1404/IR-20"].version
+    assert await registration.allocator(ALL_PARTITIONS) == 2
+    assert registration.store.records["ledger:1404/IR-20"].version == version + 1
+    assert sorted(await registration.with_status("admitted")) == ["b", "c"] and await registration.with_status(
+        "waitlisted"
+    ) == ["d"]
+    assert registration.events("c")[-1] == ApplicantAdmitted(promoted=True)
+    registration.check()
 
 
-async def test_a_raised_quota_promotes_in_the_published_order_more_than_one_pass_takes() -> None:
-    country = Country()
-    await country.quota(0)
+async def test_a_raised_quota_promotes_in_the_published_order_over_several_passes() -> None:
+    registration = Registration()
+    await registration.set_quota(0)
     order = [name(n * 11 % 300) for n in range(300)]
     for subject in order:
-        await country.register(subject)
-        await country.approve(subject)
-    await country.settle()
-    assert len(country.status("waitlisted")) == 300
-    await country.quota(250)
-    assert await country.allocator(ALL) == 0, "nothing marks it: the next look finds it"
-    await country.settle()
-    assert sorted(country.status("admitted")) == sorted(order[:250])
-    country.check()
+        await registration.register(subject)
+        await registration.approve(subject)
+    await registration.run_allocator()
+    assert len(await registration.with_status("waitlisted")) == 300
+    await registration.set_quota(250)
+    assert await registration.allocator(ALL_PARTITIONS) == 0, "found by the next query for promotions only"
+    await registration.run_allocator()
+    assert sorted(await registration.with_status("admitted")) == sorted(order[:250])
+    registration.check()
 
 
-async def test_without_a_quota_everybody_waits() -> None:
-    country = Country()
-    await country.register("a")
-    await country.approve("a")
-    await country.settle()
-    assert country.status("waitlisted") == ["a"] and country.seat_ledger().quota == 0
+async def test_without_a_quota_everyone_waits() -> None:
+    registration = Registration()
+    await registration.register("a")
+    await registration.approve("a")
+    await registration.run_allocator()
+    assert await registration.with_status("waitlisted") == ["a"] and registration.seat_ledger().quota == 0
 
 
-async def test_who_withdraws_meanwhile_is_passed_over() -> None:
-    country = Country()
-    await country.quota(1)
+async def test_an_applicant_who_withdraws_during_a_pass_is_skipped() -> None:
+    registration = Registration()
+    await registration.set_quota(1)
     for subject in "ab":
-        await country.register(subject)
-        await country.approve(subject)
-    line = country.questions.line
+        await registration.register(subject)
+        await registration.approve(subject)
+    find_subjects = registration.store.find_subjects
 
-    async def slow(ledger: str, seating: str, limit: int) -> list[str]:
-        found = await line(ledger, seating, limit)
+    async def find_then_withdraw(query: Query) -> list[str]:
+        found = await find_subjects(query)
         if found == ["a", "b"]:
-            await country.withdraw("a")
+            await registration.withdraw("a")
         return found
 
-    country.questions.line = slow  # type: ignore[method-assign]
-    await country.allocator.allocate("ledger:1404/IR-20")
-    assert country.status("admitted") == ["b"] and country.status("withdrawn") == ["a"]
+    registration.store.find_subjects = find_then_withdraw  # type: ignore[method-assign]
+    await registration.allocator.allocate("ledger:1404/IR-20")
+    registration.store.find_subjects = find_subjects  # type: ignore[method-assign]
+    assert await registration.with_status("admitted") == ["b"] and await registration.with_status("withdrawn") == ["a"]
 
 
-async def test_only_the_owner_of_the_ledgers_partition_gives_seats() -> None:
-    country = Country()
-    await country.quota(1)
-    await country.register("a")
-    await country.approve("a")
+async def test_only_the_worker_of_the_ledgers_partition_gives_seats() -> None:
+    registration = Registration()
+    await registration.set_quota(1)
+    await registration.register("a")
+    await registration.approve("a")
     owned = ledger_subject("1404", "IR-20")
-    assert await country.allocator(ALL - {partition_of(owned)}) == 0
-    assert await country.allocator(frozenset({partition_of(owned)})) == 1
+    assert await registration.allocator(ALL_PARTITIONS - {partition_of(owned)}) == 0
+    assert await registration.allocator(frozenset({partition_of(owned)})) == 1
 
 
-async def test_a_pass_that_is_stored_twice_counts_once() -> None:
-    """A crash after the transaction: the next pass finds nothing to do."""
-    country = Country()
-    await country.quota(1)
-    await country.register("a")
-    await country.approve("a")
-    assert await country.allocator(ALL) == 1 and await country.allocator(ALL) == 0
-    assert len(country.said("a")) == 2
-    country.check()
+async def test_a_repeated_pass_changes_nothing() -> None:
+    """After a crash behind the transaction the next pass finds nothing to do."""
+    registration = Registration()
+    await registration.set_quota(1)
+    await registration.register("a")
+    await registration.approve("a")
+    assert await registration.allocator(ALL_PARTITIONS) == 1 and await registration.allocator(ALL_PARTITIONS) == 0
+    assert len(registration.events("a")) == 2
+    registration.check()
 
 
 MOVES = st.lists(
@@ -226,46 +232,49 @@ MOVES = st.lists(
 
 @settings(max_examples=150, deadline=None)
 @given(MOVES)
-def test_whatever_happens_seats_add_up(moves: list[tuple[str, int]]) -> None:
+def test_seats_add_up_in_every_story(moves: list[tuple[str, int]]) -> None:
     async def run() -> None:
-        country = Country()
-        await country.quota(3)
+        registration = Registration()
+        await registration.set_quota(3)
         for move, n in moves:
             subject = name(n)
             try:
                 match move:
                     case "register":
-                        await country.register(subject)
+                        await registration.register(subject)
                     case "elsewhere":
-                        await country.register(subject, "IR-07")
+                        await registration.register(subject, "IR-07")
                     case "approve":
-                        await country.approve(subject)
+                        await registration.approve(subject)
                     case "withdraw":
-                        await country.withdraw(subject)
+                        await registration.withdraw(subject)
                     case "quota":
-                        await country.quota(n, PROVINCES[n % 2])
+                        await registration.set_quota(n, PROVINCES[n % 2])
                     case "pass":
-                        await asyncio.gather(country.allocator(ALL), country.allocator(ALL))
+                        await asyncio.gather(
+                            registration.allocator(ALL_PARTITIONS), registration.allocator(ALL_PARTITIONS)
+                        )
             except Refused:
                 pass
-            country.check()
-        await country.settle()
-        country.check()
-        for province in PROVINCES:  # no seat stays free while somebody waits for it
-            waiting = await country.questions.line(ledger_subject("1404", province), "waiting", 1)
-            assert not waiting or ledger.available(country.seat_ledger(province)) == 0
-        assert not await country.questions.unseated()
+            registration.check()
+        await registration.run_allocator()
+        registration.check()
+        for province in PROVINCES:  # no seat stays free while an applicant waits for it
+            line = queries.line(ledger_subject("1404", province), "waiting", 1)
+            waiting = await registration.store.find_subjects(line)
+            assert not waiting or ledger.available(registration.seat_ledger(province)) == 0
+        assert not await queries.unsettled_ledgers(registration.store)
 
     asyncio.run(run())
 
 
-async def test_canary_seats_given_without_the_ledger_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    country = Country()
-    await country.quota(1)
-    await country.register("a")
-    await country.approve("a")
-    honest = seats._Pass.changes
-    monkeypatch.setattr(seats._Pass, "changes", lambda self: honest(self)[1:])
-    await country.allocator.allocate("ledger:1404/IR-20")
+async def test_canary_seats_given_without_the_ledger_are_detected(monkeypatch: pytest.MonkeyPatch) -> None:
+    registration = Registration()
+    await registration.set_quota(1)
+    await registration.register("a")
+    await registration.approve("a")
+    effects = jobs._Pass.effects
+    monkeypatch.setattr(jobs._Pass, "effects", lambda self: Effects(effects(self).changes[1:]))
+    await registration.allocator.allocate("ledger:1404/IR-20")
     with pytest.raises(AssertionError):
-        country.check()
+        registration.check()

@@ -1,4 +1,4 @@
-"""The open pages: whole without JavaScript, in two languages, with nothing that the content policy refuses."""
+"""The public pages: complete without JavaScript, in two languages, within the content security policy."""
 
 import asyncio
 import re
@@ -8,19 +8,29 @@ import httpx
 import pytest
 
 from programme.reference import provinces
-from reporting.api.words import TERMS, TILES
-from reporting.store import Board, MemoryTallies
-from tests.services.test_reporting_api import app_of, client_of
-from tests.support.reporting_round import NOW, UNNOTIFIED, Speakers, a_round, at, board, hear
+from reporting.pages.texts import TERMS, TILES
+from reporting.ranking_cache import RankingCache
+from reporting.tallies import MemoryTallies
+from tests.support.reporting_round import (
+    NOW,
+    WITHOUT_QUOTA,
+    RoundEvents,
+    app_of,
+    consume,
+    fixed_clock,
+    ranking_cache,
+    round_events,
+    running_client,
+)
 
 PAGES = ("/", "/ranking", "/ranking?table=1", "/ranking?table=2", "/ranking?table=3", "/provinces/IR-20", "/method")
 
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-    async for each in client_of(await board()):
-        each.headers["Accept"] = "text/html"
-        yield each
+    async with running_client(app_of(await ranking_cache())) as client:
+        client.headers["Accept"] = "text/html"
+        yield client
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -39,67 +49,71 @@ async def test_every_page_in_both_languages(client: httpx.AsyncClient, path: str
 
 
 @pytest.mark.parametrize("table", ["composite", "1", "2", "3"])
-async def test_31_rows_and_31_tiles(client: httpx.AsyncClient, table: str) -> None:
+async def test_a_table_has_31_rows_and_31_tiles(client: httpx.AsyncClient, table: str) -> None:
     page = (await client.get(f"/ranking?table={table}")).text
     assert set(re.findall(r'data-province="(IR-\d\d)"', page)) == set(provinces()) == set(TILES)
     assert len(re.findall(r'<li class="tile ', page)) == 31
     assert f'href="/v1/ranking.csv?table={table}"' in page
 
 
-async def test_the_rows_alone_bring_what_changes_around_them(client: httpx.AsyncClient) -> None:
+async def test_the_fragment_with_the_rows_contains_what_changes_around_them(client: httpx.AsyncClient) -> None:
     rows = (await client.get("/ranking/rows?table=2")).text
     assert rows.lstrip().startswith('<tbody id="rows"') and rows.count("<tr id=") == 31
-    for place in ("asof-place", "lead", "map", "foot"):
-        assert f'id="{place}" hx-swap-oob="innerHTML"' in rows
+    for target in ("asof-place", "lead", "map", "foot"):
+        assert f'id="{target}" hx-swap-oob="innerHTML"' in rows
 
 
-async def test_a_province_says_why_with_numerator_and_denominator(client: httpx.AsyncClient) -> None:
+async def test_a_province_shows_numerator_and_denominator_of_each_term(client: httpx.AsyncClient) -> None:
     page = (await client.get("/provinces/IR-20?lang=en")).text
-    answer = (await client.get("/v1/provinces/IR-20")).json()
-    terms = [*answer["data"], *(term for stage in answer["stages"] for term in stage["terms"])]
+    response = (await client.get("/v1/provinces/IR-20")).json()
+    terms = [*response["data"], *(term for stage in response["stages"] for term in stage["terms"])]
     assert {term["id"] for term in terms} == set(TERMS)
     for term in terms:
         assert TERMS[term["id"]].en in page
         assert f'{term["numerator"]} <span class="of">of {term["denominator"]}</span>' in page
 
 
-async def test_without_a_quota_the_reason_stands_there(client: httpx.AsyncClient) -> None:
+async def test_a_province_without_a_quota_shows_the_reason(client: httpx.AsyncClient) -> None:
     assert "بی‌رتبه: سهمیهٔ این دوره هنوز ابلاغ نشده است" in (await client.get("/ranking")).text
-    assert "No quota has been notified" in (await client.get(f"/provinces/{UNNOTIFIED}?lang=en")).text
+    assert "No quota has been notified" in (await client.get(f"/provinces/{WITHOUT_QUOTA}?lang=en")).text
 
 
-async def test_an_unknown_province_is_a_page_not_found(client: httpx.AsyncClient) -> None:
+async def test_an_unknown_province_gets_the_not_found_page(client: httpx.AsyncClient) -> None:
     page = await client.get("/provinces/IR-31")
     assert page.status_code == 404 and "این صفحه پیدا نشد" in page.text
 
 
-async def test_our_own_files_are_served_and_nothing_else(client: httpx.AsyncClient) -> None:
+async def test_only_static_files_are_served(client: httpx.AsyncClient) -> None:
     css = await client.get("/assets/peyvand/peyvand.css")
     assert css.status_code == 200 and css.headers["cache-control"] == "public, no-cache"
     again = await client.get("/assets/peyvand/peyvand.css", headers={"If-None-Match": css.headers["etag"]})
     assert again.status_code == 304
-    for path in ("/assets/peyvand/../pages.py", "/assets/peyvand/%2e%2e/pages.py", "/assets/peyvand/"):
+    script = await client.get("/assets/reporting/ranking.js")
+    assert script.status_code == 200 and script.headers["cache-control"] == "public, no-cache"
+    for path in (
+        "/assets/peyvand/../pages.py",
+        "/assets/peyvand/%2e%2e/pages.py",
+        "/assets/peyvand/",
+        "/assets/reporting/",
+    ):
         assert (await client.get(path)).status_code == 404
 
 
-async def test_the_stream_says_that_something_moved() -> None:
+async def test_the_stream_announces_new_figures() -> None:
     tallies = MemoryTallies()
-    store = await hear(tallies, a_round().said)
-    of = Board(tallies, at(NOW), pause=0.02)
-    app = app_of(of)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client,
-    ):
-        listening = asyncio.create_task(client.get("/v1/stream"))
+    store = await consume(tallies, round_events().envelopes)
+    cache = RankingCache(tallies, fixed_clock(NOW), pause=0.02)
+    app = app_of(cache)
+    async with running_client(app) as client:
+        streaming = asyncio.create_task(client.get("/v1/stream"))
         await asyncio.sleep(0.3)
-        more = Speakers()
+        more = RoundEvents()
         more.applicant("0200", "IR-20", 1)
-        await hear(tallies, more.said, store)
+        await consume(tallies, more.envelopes, store)
         await asyncio.sleep(0.3)
         app.state.stopping.set()
-        heard = await asyncio.wait_for(listening, 5)
-    versions = [int(found) for found in re.findall(r'event: moved\ndata: \{"version":\s*(\d+)\}', heard.text)]
-    assert heard.headers["content-type"].startswith("text/event-stream")
-    assert len(versions) == 2 and versions[0] < versions[1] == of.version
-    assert of.viewers == 0
+        streamed = await asyncio.wait_for(streaming, 5)
+    versions = [int(found) for found in re.findall(r'event: moved\ndata: \{"version":\s*(\d+)\}', streamed.text)]
+    assert streamed.headers["content-type"].startswith("text/event-stream")
+    assert len(versions) == 2 and versions[0] < versions[1] == cache.version
+    assert cache.viewers == 0

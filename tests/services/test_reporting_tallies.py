@@ -1,4 +1,4 @@
-"""The tallies in a real MongoDB: the same as in memory, in the transaction of the facts."""
+"""The tallies in a real MongoDB: equal to those in memory, and moved in the transaction of the facts."""
 
 import pytest
 
@@ -6,33 +6,33 @@ from contracts.envelope import encode
 from kernel.batch import process
 from kernel.errors import Fenced
 from kernel.record import Message
-from kernel.stores.mongodb import MongoStore, connect
-from reporting.domain import RULES
-from reporting.main import prepare
-from reporting.store import Board, MemoryTallies, Tallies
-from tests.support.reporting_round import NOW, a_round, at, hear
+from kernel.stores.mongodb import connect
+from reporting.ranking_cache import RankingCache
+from reporting.service import service
+from reporting.tallies import MemoryTallies, MongoTallies
+from tests.support.reporting_round import NOW, consume, fixed_clock, round_events
 from tests.support.servers import Servers
 
 pytestmark = pytest.mark.server
 
 
-async def test_the_same_as_in_memory(servers: Servers) -> None:
-    said = a_round().said
+async def test_figures_over_mongodb_equal_those_over_memory(servers: Servers) -> None:
+    envelopes = round_events().envelopes
     memory = MemoryTallies()
-    await hear(memory, said)
+    await consume(memory, envelopes)
     client = connect(servers.mongo)
     try:
         database = client[servers.database()]
-        await prepare(database)
-        store, tallies = MongoStore(database, "reporting", RULES), Tallies(database)
-        messages = [Message(each, encode(each)) for each in said]
+        await service.create_indexes(database)
+        store, tallies = service.mongo_store(database), MongoTallies(database)
+        messages = [Message(each, encode(each)) for each in envelopes]
         for start in range(0, len(messages), 700):
-            await process(store, messages[start : start + 700], {}, at(NOW), tallies.move)
-        await process(store, messages, {}, at(NOW), tallies.move)  # all of it once more
-        one, other = Board(memory, at(NOW), pause=0), Board(tallies, at(NOW), pause=0)
+            await process(store, messages[start : start + 700], {}, fixed_clock(NOW), tallies.move)
+        await process(store, messages, {}, fixed_clock(NOW), tallies.move)  # every event again
+        one, other = RankingCache(memory, fixed_clock(NOW), pause=0), RankingCache(tallies, fixed_clock(NOW), pause=0)
         expected, found = await one.figures(), await other.figures()
         assert expected is not None and found is not None
-        assert found.counts == expected.counts and found.events == expected.events == len(said)
+        assert found.counts == expected.counts and found.events == expected.events == len(envelopes)
         assert found.ranks == expected.ranks and found.latency(0.95) is not None
         assert await database.records.count_documents({"kind": "applicant"}) == sum(range(31))
     finally:
@@ -43,17 +43,17 @@ async def test_a_fenced_batch_moves_no_tally(servers: Servers) -> None:
     client = connect(servers.mongo)
     try:
         database = client[servers.database()]
-        await prepare(database)
-        store, tallies = MongoStore(database, "reporting", RULES), Tallies(database)
+        await service.create_indexes(database)
+        store, tallies = service.mongo_store(database), MongoTallies(database)
         tp = ("peyvand.registration", 0)
         await store.cursors([tp])
-        messages = [Message(each, encode(each)) for each in a_round().said[:50]]
+        messages = [Message(each, encode(each)) for each in round_events().envelopes[:50]]
         with pytest.raises(Fenced):
-            await process(store, messages, {tp: (5, 9)}, at(NOW), tallies.move)
+            await process(store, messages, {tp: (5, 9)}, fixed_clock(NOW), tallies.move)
         assert (await tallies.read({})).events == 0
-        await process(store, messages, {tp: (0, 50)}, at(NOW), tallies.move)
-        with pytest.raises(Fenced):  # a zombie with the same batch
-            await process(store, messages, {tp: (0, 50)}, at(NOW), tallies.move)
+        await process(store, messages, {tp: (0, 50)}, fixed_clock(NOW), tallies.move)
+        with pytest.raises(Fenced):  # a worker that has lost the partition, with the same batch
+            await process(store, messages, {tp: (0, 50)}, fixed_clock(NOW), tallies.move)
         assert (await tallies.read({})).events == 50
     finally:
         await client.close()

@@ -1,4 +1,4 @@
-"""Screening's API over ASGI: who may, what is told, lists in order, and that a foreign case is a missing one."""
+"""Screening's API over ASGI: permissions, the queue, decisions, capacities, lists, claims, and foreign cases."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
 from base.clock import Moment
@@ -14,9 +15,12 @@ from base.settings import Settings
 from contracts.envelope import Context, Envelope, encode
 from contracts.events import ApplicantAdmitted, ApplicantRegistered, Event
 from kernel.batch import process
+from kernel.leases import MemoryLeases
 from kernel.record import Message
-from screening.api import create
-from screening.store import MemoryCases, memory_store
+from kernel.service import Runtime
+from kernel.stores.memory import MemoryStore
+from run.api import create_app
+from screening.service import service
 from tests.support.tokens import Issuer
 
 START = datetime(2025, 9, 27, 6, tzinfo=UTC)
@@ -24,211 +28,244 @@ APPROVE = {"outcome": "approved", "reasons": ["meets_conditions"]}
 KILIMS = {"product_group": "handicrafts", "unit": "piece", "monthly_band": "10-49", "skill_level": "skilled"}
 
 
-class Desk:
-    """Screening in memory, with registration dictating and officers asking."""
+class ScreeningApi:
+    """Screening over memory: consume events of registration, send requests of officers."""
 
     def __init__(self, folder: Path) -> None:
-        self.now, self.store, self.issuer = START, memory_store(), Issuer(folder)
-        self.told: dict[str, int] = {}
+        self.now, self.issuer = START, Issuer(folder)
+        self.store = MemoryStore(service.name, service.rules, service.unique)
+        self.sequences: dict[str, int] = {}
         settings = Settings(
             service="screening", environment="development", kafka="-", mongo=SecretStr("-"), database="-",
             issuer=self.issuer.name, jwks=self.issuer.jwks,
         )  # fmt: skip
-
-        async def ready() -> list[str]:
-            return []
-
-        self.app = create(settings, self.store, MemoryCases(self.store), self.clock, ready=ready)
-        self.http = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://127.0.0.1")
+        runtime = Runtime(settings=settings, store=self.store, leases=MemoryLeases(), clock=self.clock)
+        self.http = httpx.AsyncClient(
+            transport=httpx.ASGITransport(create_app(service, settings, runtime)), base_url="http://127.0.0.1"
+        )
 
     def clock(self) -> Moment:
         return Moment(self.now, datetime.now(UTC))
 
-    async def hears(self, n: int, event: Event, province: str = "IR-20", actor: str = "registrar:of-9") -> str:
-        subject = name(n)
-        self.told[subject] = self.told.get(subject, 0) + 1
-        stands = Context(round="1404", province=province, county=f"{province[3:]}01", field="JF001", policy="1404-1")
+    async def consume(self, n: int, event: Event, province: str = "IR-20", actor: str = "registrar:of-9") -> str:
+        """Consume an event of registration about applicant `n`; return the subject."""
+        subject = subject_of(n)
+        self.sequences[subject] = self.sequences.get(subject, 0) + 1
+        context = Context(round="1404", province=province, county=f"{province[3:]}01", field="JF001", policy="1404-1")
         envelope = Envelope(
-            source="registration", subject=subject, sequence=self.told[subject], time=self.now,
-            event=event, actor=actor, context=stands,
+            source="registration", subject=subject, sequence=self.sequences[subject], time=self.now,
+            event=event, actor=actor, context=context,
         )  # fmt: skip
         await process(self.store, [Message(envelope, encode(envelope))], {}, self.clock)
         return subject
 
-    async def registered(self, n: int, province: str = "IR-20", **more: str) -> str:
+    async def register(self, n: int, province: str = "IR-20", **options: str) -> str:
+        """Consume the registration of applicant `n`; return the subject."""
         person: dict[str, Any] = {
             "sex": "female",
             "age_band": "25-34",
             "work_mode": "independent",
             "intake_channel": "desk",
         }
-        return await self.hears(n, ApplicantRegistered(**person), province, **more)
+        return await self.consume(n, ApplicantRegistered(**person), province, **options)
 
-    async def asks(self, method: str, path: str, *roles: str, key: str = "", **more: Any) -> httpx.Response:
-        claims = {"id": more.pop("id", "of-1"), "province": more.pop("province", "IR-20")}
+    async def request(self, method: str, path: str, *roles: str, key: str = "", **options: Any) -> httpx.Response:
+        """Send a request as a screener of IR-20 unless roles, id or province are given."""
+        claims = {"id": options.pop("id", "of-1"), "province": options.pop("province", "IR-20")}
         headers = self.issuer.bearer(*(roles or ("screener",)), **claims)
         headers |= {"Idempotency-Key": key} if key else {}
-        return await self.http.request(method, f"/screening{path}", headers=headers, **more)
+        return await self.http.request(method, f"/screening{path}", headers=headers, **options)
 
 
-def name(n: int) -> str:
+def subject_of(n: int) -> str:
     return f"0199a000-0000-7000-8000-{n:012d}"
 
 
+def claims() -> list[float]:
+    """Return how often the metric has counted a claimed case, and none."""
+    name = "peyvand_screening_claims_total"
+    return [REGISTRY.get_sample_value(name, {"result": each}) or 0 for each in ("claimed", "none")]
+
+
 @pytest.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
-    desk = Desk(tmp_path)
-    yield desk
-    await desk.http.aclose()
+async def api(tmp_path: Path) -> AsyncIterator[ScreeningApi]:
+    """Screening over memory, without cases."""
+    api = ScreeningApi(tmp_path)
+    yield api
+    await api.http.aclose()
 
 
-async def test_the_queue_is_ordered_by_deadline_and_paged(desk: Desk) -> None:
+async def test_queue_is_ordered_by_deadline_and_paged(api: ScreeningApi) -> None:
     for n in (3, 1, 2):
-        await desk.registered(n)
-        desk.now += timedelta(days=2)
-    await desk.registered(4, "IR-23")
-    first = (await desk.asks("GET", "/v1/cases?state=open&limit=2")).json()
-    assert [each["id"] for each in first["items"]] == [name(3), name(1)]
+        await api.register(n)
+        api.now += timedelta(days=2)
+    await api.register(4, "IR-23")
+    first = (await api.request("GET", "/v1/cases?state=open&limit=2")).json()
+    assert [each["id"] for each in first["items"]] == [subject_of(3), subject_of(1)]
     assert first["items"][0]["since"][:10] == "2025-09-27" and first["items"][0]["due"] == "2025-10-08"
-    second = (await desk.asks("GET", f"/v1/cases?limit=2&after={first['next']}")).json()
-    assert [each["id"] for each in second["items"]] == [name(2)] and second["next"] is None
-    nation = (await desk.asks("GET", "/v1/cases", "auditor", province="")).json()
-    assert len(nation["items"]) == 4
-    assert (await desk.asks("GET", "/v1/cases?province=IR-23")).json()["items"] == []
-    assert (await desk.asks("GET", "/v1/cases?after=WyJ4Il0")).status_code == 400
+    second = (await api.request("GET", f"/v1/cases?limit=2&after={first['next']}")).json()
+    assert [each["id"] for each in second["items"]] == [subject_of(2)] and second["next"] is None
+    nationwide = (await api.request("GET", "/v1/cases", "auditor", province="")).json()
+    assert len(nationwide["items"]) == 4
+    of_province = (await api.request("GET", "/v1/cases?province=IR-23", "auditor", province="")).json()
+    assert [each["id"] for each in of_province["items"]] == [subject_of(4)]
+    assert (await api.request("GET", "/v1/cases?province=IR-23")).json()["items"] == []
+    assert (await api.request("GET", "/v1/cases?after=WyJ4Il0")).status_code == 400
 
 
-async def test_a_foreign_case_is_a_missing_one(desk: Desk) -> None:
-    theirs = await desk.registered(1, "IR-23")
-    for path in (f"/v1/cases/{theirs}", f"/v1/cases/{name(9)}"):
-        answer = await desk.asks("GET", path)
-        assert answer.status_code == 404
-        assert {**answer.json(), "instance": ""} == {
-            **(await desk.asks("GET", "/v1/cases/x")).json(),
-            "instance": "",
-        }
-    for path, body in ((f"/v1/cases/{theirs}/decision", APPROVE), (f"/v1/applicants/{theirs}/capacity", KILIMS)):
-        assert (await desk.asks("POST", path, json=body)).status_code == 404
-    done = (await desk.asks("POST", "/v1/cases/decisions", json={"decisions": [{"id": theirs, **APPROVE}]})).json()
-    assert done["items"][0]["code"] == "not_found" and done["refused"] == 1
+async def test_county_officer_sees_cases_of_own_county_only(api: ScreeningApi) -> None:
+    own = await api.register(1)
+    issued = api.issuer.bearer("screener", province="IR-20", county="2001")
+    other = api.issuer.bearer("screener", province="IR-20", county="2002")
+    for headers, expected in ((issued, [own]), (other, [])):
+        page = (await api.http.get("/screening/v1/cases", headers=headers)).json()
+        assert [each["id"] for each in page["items"]] == expected
+        counts = (await api.http.get("/screening/v1/cases/counts", headers=headers)).json()
+        assert counts["states"] == ({"open": 1} if expected else {})
+        assert (await api.http.get(f"/screening/v1/cases/{own}", headers=headers)).is_success == bool(expected)
 
 
-async def test_a_case_is_decided_once_and_repeated_under_its_key(desk: Desk) -> None:
-    case = await desk.registered(1)
+async def test_foreign_case_is_answered_like_a_missing_one(api: ScreeningApi) -> None:
+    foreign = await api.register(1, "IR-23")
+    missing = {**(await api.request("GET", "/v1/cases/x")).json(), "instance": ""}
+    for path in (f"/v1/cases/{foreign}", f"/v1/cases/{subject_of(9)}"):
+        response = await api.request("GET", path)
+        assert response.status_code == 404
+        assert {**response.json(), "instance": ""} == missing
+    for path, body in ((f"/v1/cases/{foreign}/decision", APPROVE), (f"/v1/applicants/{foreign}/capacity", KILIMS)):
+        assert (await api.request("POST", path, json=body)).status_code == 404
+    listed = (await api.request("POST", "/v1/cases/decisions", json={"decisions": [{"id": foreign, **APPROVE}]})).json()
+    assert listed["items"][0]["code"] == "not_found" and listed["refused"] == 1
+
+
+async def test_case_is_decided_once_and_repeated_under_its_key(api: ScreeningApi) -> None:
+    case = await api.register(1)
     path = f"/v1/cases/{case}/decision"
-    first = await desk.asks("POST", path, key="decision-1", json=APPROVE)
+    first = await api.request("POST", path, key="decision-1", json=APPROVE)
     assert first.status_code == 200 and first.json()["decision"]["rule_version"] == "1404-1"
     assert first.json()["state"] == "decided" and first.json()["holder"] == "registration"
-    again = await desk.asks("POST", path, key="decision-1", json=APPROVE)
-    assert again.json() == first.json()
-    other = await desk.asks("POST", path, key="decision-1", json={"outcome": "rejected", "reasons": ["other"]})
+    repeated = await api.request("POST", path, key="decision-1", json=APPROVE)
+    assert repeated.json() == first.json()
+    other = await api.request("POST", path, key="decision-1", json={"outcome": "rejected", "reasons": ["other"]})
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
-    refused = await desk.asks("POST", path, json=APPROVE)
+    refused = await api.request("POST", path, json=APPROVE)
     assert (refused.status_code, refused.json()["code"]) == (409, "already_decided")
 
 
-async def test_refusals_name_the_field_and_speak_both_languages(desk: Desk) -> None:
-    case = await desk.registered(1)
-    refused = await desk.asks("POST", f"/v1/cases/{case}/decision", json={"outcome": "rejected"})
+async def test_refusals_name_the_field_in_both_languages(api: ScreeningApi) -> None:
+    case = await api.register(1)
+    refused = await api.request("POST", f"/v1/cases/{case}/decision", json={"outcome": "rejected"})
     assert refused.status_code == 422
     assert refused.json()["errors"][0]["field"] == "reasons" and "دلیل" in refused.json()["detail_fa"]
-    asked = {"outcome": "approved", "checklist": {"not_insured": True, "resident": False, "complete": True}}
-    assert (await desk.asks("POST", f"/v1/cases/{case}/decision", json=asked)).json()["code"] == "not_eligible"
+    body = {"outcome": "approved", "checklist": {"not_insured": True, "resident": False, "complete": True}}
+    assert (await api.request("POST", f"/v1/cases/{case}/decision", json=body)).json()["code"] == "not_eligible"
 
 
-async def test_who_registered_does_not_decide(desk: Desk) -> None:
-    case = await desk.registered(1, actor="registrar:of-1")
-    refused = await desk.asks("POST", f"/v1/cases/{case}/decision", "manager", json=APPROVE)
+async def test_registrar_of_an_applicant_may_not_decide(api: ScreeningApi) -> None:
+    case = await api.register(1, actor="registrar:of-1")
+    refused = await api.request("POST", f"/v1/cases/{case}/decision", "manager", json=APPROVE)
     assert (refused.status_code, refused.json()["code"]) == (403, "registrar_may_not_screen")
-    assert (await desk.asks("POST", f"/v1/cases/{case}/decision", id="of-2", json=APPROVE)).status_code == 200
+    assert (await api.request("POST", f"/v1/cases/{case}/decision", id="of-2", json=APPROVE)).status_code == 200
 
 
 @pytest.mark.parametrize("role", ["labour_expert", "council", "registrar", "lead", "analyst", "applicant"])
-async def test_others_do_not_decide(desk: Desk, role: str) -> None:
-    case = await desk.registered(1)
-    answer = await desk.asks("POST", f"/v1/cases/{case}/decision", role, json=APPROVE)
-    assert answer.status_code in (401, 403)  # a lead's token without a lead does not hold
-    assert (await desk.http.get(f"/screening/v1/cases/{case}")).status_code == 401
+async def test_other_roles_may_not_decide(api: ScreeningApi, role: str) -> None:
+    case = await api.register(1)
+    response = await api.request("POST", f"/v1/cases/{case}/decision", role, json=APPROVE)
+    assert response.status_code in (401, 403)  # 401: the token of a lead without the claim `lead` is invalid
+    assert (await api.http.get(f"/screening/v1/cases/{case}")).status_code == 401
 
 
-async def test_a_list_is_answered_item_by_item_in_order(desk: Desk) -> None:
-    cases = [await desk.registered(n) for n in range(1, 5)]
+async def test_list_of_decisions_has_an_outcome_per_item_in_order(api: ScreeningApi) -> None:
+    cases = [await api.register(n) for n in range(1, 5)]
     decisions: list[dict[str, Any]] = [
         {"id": cases[2], "outcome": "rejected", "reasons": ["insured"]},
         {"id": cases[0], **APPROVE},
         {"id": cases[1], "outcome": "rejected"},
-        {"id": name(99), **APPROVE},
+        {"id": subject_of(99), **APPROVE},
         {"id": cases[0], "outcome": "rejected", "reasons": ["other"]},
     ]
-    answer = await desk.asks("POST", "/v1/cases/decisions", key="morning-list", json={"decisions": decisions})
-    assert answer.status_code == 200
-    items = answer.json()["items"]
+    body = {"decisions": decisions}
+    response = await api.request("POST", "/v1/cases/decisions", key="morning-list", json=body)
+    assert response.status_code == 200
+    items = response.json()["items"]
     assert [each["id"] for each in items] == [each["id"] for each in decisions]
     assert [each.get("code") for each in items] == [None, None, "reasons_missing", "not_found", "row_repeated"]
-    assert items[1] == {"id": cases[0], "state": "decided"} and (answer.json()["done"], answer.json()["refused"]) == (
-        2,
-        3,
-    )
-    again = (await desk.asks("POST", "/v1/cases/decisions", key="morning-list", json={"decisions": decisions})).json()
-    assert [each.get("repeated") for each in again["items"]] == [True, True, None, None, None]
-    assert len(desk.store.emitted[cases[0]]) == 2, "nothing was done twice"
+    assert items[1] == {"id": cases[0], "state": "decided"}
+    assert (response.json()["done"], response.json()["refused"]) == (2, 3)
+    repeated = (await api.request("POST", "/v1/cases/decisions", key="morning-list", json=body)).json()
+    assert [each.get("repeated") for each in repeated["items"]] == [True, True, None, None, None]
+    assert len(api.store.events[cases[0]]) == 2, "a repeated request emits nothing"
 
 
-async def test_a_list_holds_at_most_500(desk: Desk) -> None:
-    decisions = [{"id": name(n), **APPROVE} for n in range(501)]
-    answer = await desk.asks("POST", "/v1/cases/decisions", json={"decisions": decisions})
-    assert answer.status_code == 422
+async def test_reused_key_is_refused_per_item(api: ScreeningApi) -> None:
+    case = await api.register(1)
+    bodies = [{"decisions": [{"id": case, "outcome": "rejected", "reasons": [each]}]} for each in ("insured", "other")]
+    first, reused = [
+        (await api.request("POST", "/v1/cases/decisions", key="morning-list", json=body)).json()["items"][0]
+        for body in bodies
+    ]
+    assert first == {"id": case, "state": "decided"} and reused["code"] == "idempotency_key_reused"
 
 
-async def test_capacities_are_identified_singly_and_as_a_list(desk: Desk) -> None:
-    cases = [await desk.registered(n) for n in (1, 2, 3)]
-    await desk.asks("POST", "/v1/cases/decisions", json={"decisions": [{"id": each, **APPROVE} for each in cases]})
+async def test_list_has_at_most_500_items(api: ScreeningApi) -> None:
+    decisions = [{"id": subject_of(n), **APPROVE} for n in range(501)]
+    response = await api.request("POST", "/v1/cases/decisions", json={"decisions": decisions})
+    assert response.status_code == 422
+
+
+async def test_capacities_are_identified_singly_and_as_a_list(api: ScreeningApi) -> None:
+    cases = [await api.register(n) for n in (1, 2, 3)]
+    await api.request("POST", "/v1/cases/decisions", json={"decisions": [{"id": each, **APPROVE} for each in cases]})
     for n in (1, 2):
-        await desk.hears(n, ApplicantAdmitted())
-    waiting = (await desk.asks("GET", "/v1/cases?state=awaiting_capacity")).json()["items"]
-    assert [each["id"] for each in waiting] == cases[:2] and waiting[0]["holder"] == "screening"
-    one = await desk.asks("POST", f"/v1/applicants/{cases[0]}/capacity", json={**KILIMS, "needs": ["training"]})
+        await api.consume(n, ApplicantAdmitted())
+    pending = (await api.request("GET", "/v1/cases?state=awaiting_capacity")).json()["items"]
+    assert [each["id"] for each in pending] == cases[:2] and pending[0]["holder"] == "screening"
+    one = await api.request("POST", f"/v1/applicants/{cases[0]}/capacity", json={**KILIMS, "needs": ["training"]})
     assert one.json()["capacity"]["needs"] == ["training"] and one.json()["state"] == "identified"
     capacities = [{"id": each, **KILIMS} for each in cases]
-    many = (await desk.asks("POST", "/v1/applicants/capacities", json={"capacities": capacities})).json()
-    assert [each.get("code") for each in many["items"]] == ["capacity_known", None, "not_admitted"]
-    wrong = await desk.asks("POST", f"/v1/applicants/{cases[2]}/capacity", json={**KILIMS, "price": 1})
+    listed = (await api.request("POST", "/v1/applicants/capacities", json={"capacities": capacities})).json()
+    assert [each.get("code") for each in listed["items"]] == ["capacity_known", None, "not_admitted"]
+    wrong = await api.request("POST", f"/v1/applicants/{cases[2]}/capacity", json={**KILIMS, "price": 1})
     assert (wrong.status_code, wrong.json()["errors"][0]["field"]) == (422, "price")
 
 
-async def test_a_case_tells_its_rules_and_its_history_and_nobody(desk: Desk) -> None:
-    case = await desk.registered(1)
-    await desk.asks("POST", f"/v1/cases/{case}/decision", json={"outcome": "rejected", "reasons": ["insured"]})
-    answer = await desk.asks("GET", f"/v1/cases/{case}", "labour_expert")
-    told = answer.json()
-    assert [each["type"].split(".")[3:5] for each in told["history"]] == [["case", "opened"], ["case", "decided"]]
-    assert {each["rule"]: each["holds"] for each in told["rules"]} == {
+async def test_case_shows_its_conditions_and_history_but_no_identity(api: ScreeningApi) -> None:
+    case = await api.register(1)
+    await api.request("POST", f"/v1/cases/{case}/decision", json={"outcome": "rejected", "reasons": ["insured"]})
+    response = await api.request("GET", f"/v1/cases/{case}", "labour_expert")
+    shown = response.json()
+    assert [each["type"].split(".")[3:5] for each in shown["history"]] == [["case", "opened"], ["case", "decided"]]
+    assert {each["rule"]: each["holds"] for each in shown["rules"]} == {
         "minimum_age": True, "field_of_round": True, "not_insured": False, "resident": None, "complete": None,
     }  # fmt: skip
-    known = await desk.http.get(
+    not_modified = await api.http.get(
         f"/screening/v1/cases/{case}",
-        headers={**desk.issuer.bearer("screener", province="IR-20"), "If-None-Match": answer.headers["etag"]},
+        headers={**api.issuer.bearer("screener", province="IR-20"), "If-None-Match": response.headers["etag"]},
     )
-    assert known.status_code == 304
+    assert not_modified.status_code == 304
 
 
-async def test_counts_say_what_is_overdue(desk: Desk) -> None:
-    await desk.registered(1)
-    desk.now += timedelta(days=11)  # the due day itself
-    await desk.registered(2)
-    counts = (await desk.asks("GET", "/v1/cases/counts", "council")).json()
+async def test_counts_include_overdue_cases(api: ScreeningApi) -> None:
+    await api.register(1)
+    api.now += timedelta(days=11)  # the due day itself
+    await api.register(2)
+    counts = (await api.request("GET", "/v1/cases/counts", "council")).json()
     assert counts == {"states": {"open": 2}, "overdue": 0, "due_today": 1}
-    desk.now += timedelta(days=1)
-    assert (await desk.asks("GET", "/v1/cases/counts")).json()["overdue"] == 1
+    api.now += timedelta(days=1)
+    assert (await api.request("GET", "/v1/cases/counts")).json()["overdue"] == 1
+    foreign = (await api.request("GET", "/v1/cases/counts?province=IR-23")).json()
+    assert foreign == {"states": {}, "overdue": 0, "due_today": 0}
 
 
-async def test_two_officers_never_take_the_same_case(desk: Desk) -> None:
+async def test_two_officers_never_claim_the_same_case(api: ScreeningApi) -> None:
     for n in (1, 2):
-        await desk.registered(n)
-    await desk.registered(3, actor="registrar:of-1")
-    taken = [(await desk.asks("POST", "/v1/cases/next", id=f"of-{n}")).json()["id"] for n in (1, 2)]
-    assert taken == [name(1), name(2)]
-    assert (await desk.asks("POST", "/v1/cases/next", id="of-1")).status_code == 404, (
-        "nobody takes whom they registered"
-    )
-    assert (await desk.asks("POST", "/v1/cases/next", id="of-3")).json()["id"] == name(3)
+        await api.register(n)
+    await api.register(3, actor="registrar:of-1")
+    before = claims()
+    claimed = [(await api.request("POST", "/v1/cases/next", id=f"of-{n}")).json()["id"] for n in (1, 2)]
+    assert claimed == [subject_of(1), subject_of(2)]
+    refused = await api.request("POST", "/v1/cases/next", id="of-1")
+    assert refused.status_code == 404, "the registrar of an applicant is not offered the case"
+    assert (await api.request("POST", "/v1/cases/next", id="of-3")).json()["id"] == subject_of(3)
+    assert [after - n for after, n in zip(claims(), before, strict=True)] == [3, 1]

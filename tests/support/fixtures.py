@@ -1,4 +1,4 @@
-"""One suite over both stores: what memory promises, MongoDB keeps, races included. And an API of the frame alone."""
+"""Fixtures of several folders: stores in memory and in MongoDB, the small services, and a small application."""
 
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -9,6 +9,7 @@ import pytest
 from base.settings import Settings
 from kernel.stores.memory import MemoryStore
 from kernel.stores.mongodb import MongoStore, connect
+from observability.health import ReadinessReason
 from tests.support.servers import Servers
 from tests.support.small_api import HERE, routes
 from tests.support.small_workers import RULES, SmallSystem
@@ -18,9 +19,12 @@ from web.app import App, create_app
 StoreOf = Callable[..., Any]
 
 
-@pytest.fixture(params=["memory", pytest.param("mongo", marks=pytest.mark.server)])
+@pytest.fixture(params=["memory", pytest.param("mongodb", marks=pytest.mark.server)])
 async def store_of(request: pytest.FixtureRequest) -> AsyncIterator[StoreOf]:
-    """Makes a service's store: `await store_of("registration", unique=("person",))`, or with rules of one's own."""
+    """Make the store of a service: `await store_of("registration", unique=("person",))`, or with other `rules`.
+
+    Each test with this fixture runs over memory and over MongoDB: both keep the same promises, races included.
+    """
     if request.param == "memory":
 
         async def memory(service: str, rules: Any = None, unique: tuple[str, ...] = ()) -> MemoryStore:
@@ -31,12 +35,12 @@ async def store_of(request: pytest.FixtureRequest) -> AsyncIterator[StoreOf]:
     servers = request.getfixturevalue("servers")
     client, name = connect(servers.mongo), servers.database()
 
-    async def mongo(service: str, rules: Any = None, unique: tuple[str, ...] = ()) -> MongoStore:
+    async def mongodb(service: str, rules: Any = None, unique: tuple[str, ...] = ()) -> MongoStore:
         store = MongoStore(client[f"{name}_{service}"], service, {"applicant": rules or RULES[service]}, unique)
-        await store.prepare()
+        await store.create_indexes()
         return store
 
-    yield mongo
+    yield mongodb
     for database in await client.list_database_names():
         if database.startswith(name):
             await client.drop_database(database)
@@ -45,7 +49,7 @@ async def store_of(request: pytest.FixtureRequest) -> AsyncIterator[StoreOf]:
 
 @pytest.fixture
 async def small_system(servers: Servers) -> AsyncIterator[SmallSystem]:
-    """A small country on the real parts."""
+    """Prepare the three small services on real servers; workers are started by the test."""
     small_system = SmallSystem(servers)
     await small_system.prepare()
     yield small_system
@@ -54,13 +58,13 @@ async def small_system(servers: Servers) -> AsyncIterator[SmallSystem]:
 
 @pytest.fixture(scope="session")
 def issuer(tmp_path_factory: pytest.TempPathFactory) -> Issuer:
-    """Who signs."""
+    """Make an issuer that signs tokens."""
     return Issuer(tmp_path_factory.mktemp("issuer"))
 
 
 @pytest.fixture(scope="session")
 def settings(issuer: Issuer) -> Settings:
-    """Of a service in development."""
+    """Make the settings of a service in development."""
     return Settings(
         service="tests",
         environment="development",
@@ -73,9 +77,9 @@ def settings(issuer: Issuer) -> Settings:
 
 @pytest.fixture(scope="session")
 def app(settings: Settings) -> App:
-    """An application with these routes under /t."""
+    """Make an application with the routes of `small_api` under /t; `app.state.reasons` is why it is not ready."""
 
-    async def ready() -> list[str]:
+    async def ready() -> list[ReadinessReason]:
         return list(made.state.reasons)
 
     made = create_app(settings, "Tests", lifespan=None, ready=ready, prefix="/t", routers=[routes()])
@@ -85,6 +89,6 @@ def app(settings: Settings) -> App:
 
 @pytest.fixture
 async def client(app: App) -> AsyncIterator[httpx.AsyncClient]:
-    """Somebody at the public address."""
+    """Make a client of the application at its public address."""
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=HERE) as client:
         yield client

@@ -1,4 +1,4 @@
-"""Registration's API over ASGI, on records in memory, with an issuer of its own."""
+"""Registration over ASGI: its API, pages and jobs in one process, over memory or MongoDB."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,49 +12,53 @@ from pydantic import SecretStr
 from pymongo import AsyncMongoClient
 
 from base.clock import Moment
-from registration.api import create
-from registration.consumer.identity import DevelopmentRegistry, IdentityChecks
-from registration.consumer.seats import Allocator
-from registration.settings import KeySettings
-from registration.store.audit import MemoryAudit, MongoAudit
-from registration.store.memory import MemoryQuestions, memory_store
-from registration.store.mongo import MongoQuestions, mongo_store
-from registration.store.office import Office
-from registration.store.persons import Persons
-from registration.store.questions import Questions
+from contracts.envelope import Context
+from kernel.leases import MemoryLeases
+from kernel.query import EXISTS, Query
+from kernel.record import Record
+from kernel.service import Runtime
+from kernel.stores.memory import MemoryStore
+from programme.calendar import tehran_day
+from programme.numbers import check_digit
+from programme.policies import CURRENT, policy
+from registration.domain.application import COLUMNS, FIELDS, accept
+from registration.jobs import Allocator, DevelopmentRegistry, IdentityChecks
+from registration.persons import Persons
+from registration.registrations import RegistrationService, Resources
+from registration.service import service
+from registration.settings import RegistrationSettings
+from run.api import create_app
+from security.audit import MemoryAuditChain, MongoAuditChain
 from security.encryption import KeyBlocks, Keyring, MemoryKeyBlocks
 from tests.support.tokens import Issuer
 
 START = datetime(2025, 9, 27, 6, tzinfo=UTC)
-ALL = frozenset(range(32))
+ALL_PARTITIONS = frozenset(range(32))
 ROUND = {
     "fields": ["JF001", "JF002", "JF003"],
     "opens": "2025-09-27T00:00:00Z",
     "closes": "2026-03-01T00:00:00Z",
     "windows": [{"province": "IR-27", "opens": "2025-10-27T00:00:00Z", "closes": "2026-03-01T00:00:00Z"}],
 }
-PERSON: dict[str, Any] = {
+EXAMPLE = {each.name: each.example for each in FIELDS}
+PROFILE = accept(EXAMPLE, tehran_day(START), policy(CURRENT), Context()).profile
+# An application as people type it: Persian digits, separators, a Jalali date, the Arabic letter yeh.
+PERSON: dict[str, Any] = EXAMPLE | {
     "national_id": "۹۹۹-۰۰۰۰۰۱-۸",
     "birth_date": "1368/04/14",
     "first_name": "مريم",
-    "last_name": "آزمون",
-    "sex": "female",
     "mobile": "۰۹۱۲۰۰۰۰۰۱۸",
-    "province": "IR-20",
-    "county": "2003",
-    "field": "JF001",
-    "work_mode": "independent",
     "consent": {"version": "1404-1", "given": True},
 }
-COLUMNS = (*(name for name in PERSON if name != "consent"), "consent_version")
 
 
-class RegistrationOffice:
-    """The service in one process, and somebody at its door."""
+class RegistrationApi:
+    """Registration in this process, and the requests of officers and applicants."""
 
     def __init__(self, folder: Path, client: AsyncMongoClient[dict[str, Any]] | None = None, name: str = "") -> None:
+        """Run over memory, or over the database `name` of a client."""
         self.issuer = Issuer(folder)
-        self.settings = KeySettings(
+        self.settings = RegistrationSettings(
             service="registration",
             environment="development",
             kafka="none:0",
@@ -66,21 +70,27 @@ class RegistrationOffice:
         keyring = Keyring.of(self.settings)
         self.now = START
         self.store: Any
-        self.questions: Questions
         self.audit: Any
         if client is None:
-            self.store = memory_store()
-            self.questions, self.audit = MemoryQuestions(self.store), MemoryAudit()
+            self.store = MemoryStore(service.name, service.rules, service.unique)
+            self.audit = MemoryAuditChain()
             self.keys: KeyBlocks = MemoryKeyBlocks(keyring)
         else:
-            self.store = mongo_store(client[name])
-            self.questions, self.audit = MongoQuestions(self.store), MongoAudit(client[name])
+            self.store = service.mongo_store(client[name])
+            self.audit = MongoAuditChain(client[name])
             self.keys = KeyBlocks(client[f"{name}_keys"], keyring)
-        self.office = Office(self.store, Persons(self.keys, keyring), self.clock)
-        self.allocator = Allocator(self.store, self.questions, self.clock)
-        registry = DevelopmentRegistry()
-        self.checks = IdentityChecks(self.store, self.questions, self.office.persons, registry, self.clock)
-        self.app = create(self.settings, self.office, self.questions, self.audit, ready=self.ready)
+        self.persons = Persons(self.keys, keyring)
+        self.registrations = RegistrationService(self.store, self.persons, self.clock)
+        self.allocator = Allocator(self.store, self.clock)
+        self.checks = IdentityChecks(self.store, self.persons, DevelopmentRegistry(), self.clock)
+        runtime = Runtime(
+            settings=self.settings,
+            store=self.store,
+            leases=MemoryLeases(),
+            clock=self.clock,
+            resources=Resources(registrations=self.registrations, persons=self.persons, audit=self.audit),
+        )
+        self.app = create_app(service, self.settings, runtime)
         self.client = httpx.AsyncClient(
             transport=httpx.ASGITransport(self.app), base_url=self.settings.public_url, follow_redirects=False
         )
@@ -88,20 +98,26 @@ class RegistrationOffice:
     def clock(self) -> Moment:
         return Moment(self.now, datetime.now(UTC))
 
-    async def ready(self) -> list[str]:
-        return []
+    def advance(self, **time: float) -> None:
+        """Advance the programme clock."""
+        self.now += timedelta(**time)
 
-    async def work(self) -> None:
-        """What the worker does, until nothing is left."""
-        self.allocator.looked = -1e9
-        while await self.checks(ALL) + await self.allocator(ALL) or self.checks.asking:  # noqa: ASYNC110
-            await asyncio.sleep(0.001)  # the registry answers on the side
+    async def applicants(self) -> list[Record]:
+        """Return every applicant."""
+        found: list[Record] = await self.store.find(Query("applicant", {"status": EXISTS}))
+        return found
 
-    async def ask(
-        self, method: str, path: str, role: str = "registrar", *, key: str = "", scope: str = "IR-20", **more: Any
+    async def run_jobs(self) -> None:
+        """Run the jobs of the worker until nothing is left to do."""
+        self.allocator.promotions_at = -1e9
+        while await self.checks(ALL_PARTITIONS) + await self.allocator(ALL_PARTITIONS) or self.checks.request:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)  # the request to the registry runs as a task of its own
+
+    async def request(
+        self, method: str, path: str, role: str = "registrar", *, key: str = "", scope: str = "IR-20", **options: Any
     ) -> httpx.Response:
-        """One request, by an officer of Semnan where nothing else is said; role "" is nobody."""
-        headers: dict[str, str] = dict(more.pop("headers", {}))
+        """Send a request of an officer of Semnan or of another scope; without a token if the role is empty."""
+        headers: dict[str, str] = dict(options.pop("headers", {}))
         if role:
             claims = (
                 {"province": scope[:5], "county": scope[6:]}
@@ -111,48 +127,44 @@ class RegistrationOffice:
             headers |= self.issuer.bearer(role, **claims)
         if key:
             headers["Idempotency-Key"] = key
-        if "csv" in more:
-            more["content"] = more.pop("csv").encode()
+        if "csv" in options:
+            options["content"] = options.pop("csv").encode()
             headers["Content-Type"] = "text/csv"
-        return await self.client.request(method, f"/registration{path}", headers=headers, **more)
+        return await self.client.request(method, f"/registration{path}", headers=headers, **options)
 
-    async def open(self, quota: int = 0) -> None:
-        """The round of the tests is open."""
-        opened = await self.ask("PUT", "/v1/rounds/1404", "ministry_admin", json=ROUND)
+    async def open_round(self, quota: int = 0) -> None:
+        """Open ROUND, with a quota for Semnan."""
+        opened = await self.request("PUT", "/v1/rounds/1404", "ministry_admin", json=ROUND)
         assert opened.status_code == 200, opened.text
         if quota:
             path = "/v1/rounds/1404/quotas/IR-20"
-            assert (await self.ask("PUT", path, "ministry_admin", json={"quota": quota})).status_code == 200
+            assert (await self.request("PUT", path, "ministry_admin", json={"quota": quota})).status_code == 200
 
     async def register(self, *, key: str = "", role: str = "registrar", **changes: Any) -> httpx.Response:
-        """Somebody is registered, as PERSON with changes."""
+        """Register PERSON with changes."""
         path = "/v1/rounds/1404/applications"
-        return await self.ask("POST", path, role, key=key, json=PERSON | changes)
-
-    def later(self, **time: float) -> None:
-        self.now += timedelta(**time)
+        return await self.request("POST", path, role, key=key, json=PERSON | changes)
 
 
 @asynccontextmanager
-async def registration_office(folder: Path) -> AsyncIterator[RegistrationOffice]:
-    office = RegistrationOffice(folder)
-    async with office.client:
-        yield office
+async def registration_api(folder: Path) -> AsyncIterator[RegistrationApi]:
+    """Run registration over memory."""
+    registration = RegistrationApi(folder)
+    async with registration.client:
+        yield registration
 
 
 def a_national_id(serial: int) -> str:
-    """The synthetic national ID with this serial number."""
-    from programme.numbers import check_digit
-
+    """Return the synthetic national ID with this serial number."""
     nine = f"999{serial:06d}"
     return nine + check_digit(nine)
 
 
-def a_file(serials: range, **changes: str) -> str:
-    """A file of people with these serial numbers."""
-    row = PERSON | {"consent_version": "1404-1"} | changes
+def csv_file(serials: range, **changes: str) -> str:
+    """Return a file of people with these serial numbers."""
     lines = [",".join(COLUMNS)]
-    for n in serials:
-        told = row | {"national_id": a_national_id(n), "mobile": f"0900{n:07d}"}
-        lines.append(",".join(str(told[name]) for name in COLUMNS))
+    for serial in serials:
+        own = {"national_id": a_national_id(serial), "mobile": f"0900{serial:07d}", "consent": "1404-1"}
+        row = PERSON | own | changes
+        lines.append(",".join(row[field] for field in COLUMNS.values()))
     return "\n".join(lines) + "\n"

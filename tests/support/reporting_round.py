@@ -1,11 +1,17 @@
-"""A small round as three services would tell it, heard by reporting's own kernel in memory."""
+"""A small round as the events of three services, consumed by reporting in memory; reporting's API over ASGI."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from pathlib import Path
+from typing import Any
+
+import httpx
 
 from base.clock import Clock, Moment
+from base.settings import Settings
 from contracts.envelope import Context, Envelope, encode
 from contracts.events import (
     ApplicantAdmitted,
@@ -21,30 +27,37 @@ from contracts.events import (
     QuotaSet,
     RoundOpened,
 )
-from contracts.subjects import ledger_subject, round_subject
-from kernel.batch import process
+from contracts.subjects import PARTITIONS, ledger_subject, round_subject
+from kernel.batch import drain, process
+from kernel.leases import MemoryLeases
 from kernel.record import Message
+from kernel.service import Runtime
 from kernel.stores.memory import MemoryStore
 from programme.calendar import add_working_days, tehran_day
 from programme.reference import provinces
 from reporting.domain import RULES
-from reporting.store import Board, MemoryTallies
+from reporting.ranking_cache import RankingCache
+from reporting.service import service
+from reporting.tallies import MemoryTallies
+from run.api import create_app
+from web.app import App
 
 START = datetime(2025, 9, 23, 6, tzinfo=UTC)  # 1 Mehr 1404
 NOW = START + timedelta(days=60)
-UNNOTIFIED = "IR-30"  # has no quota
+WITHOUT_QUOTA = "IR-30"
+CHUNK = 500  # events in one batch
 
 
-class Speakers:
-    """What the owners say, with the sequences they would give it."""
+class RoundEvents:
+    """Events as their producers emit them, with dense sequences per producer and subject."""
 
     def __init__(self) -> None:
-        self.said: list[Envelope] = []
+        self.envelopes: list[Envelope] = []
         self.sequences: Counter[tuple[str, str]] = Counter()
 
-    def say(self, source: str, subject: str, event: Event, at: datetime, province: str = "") -> None:
+    def emit(self, source: str, subject: str, event: Event, at: datetime, province: str = "") -> None:
         self.sequences[source, subject] += 1
-        self.said.append(
+        self.envelopes.append(
             Envelope(
                 source=source,
                 subject=subject,
@@ -58,82 +71,112 @@ class Speakers:
             )
         )
 
-    def applicant(self, subject: str, province: str, reached: int) -> None:
-        """One applicant, as far as: 1 registered, 2 screened, 3 admitted, 4 identified, 5 connected."""
+    def applicant(self, subject: str, province: str, stage: int) -> None:
+        """Emit an applicant's events up to a stage: 1 registered, 2 screened, 3 admitted, 4 identified, 5 connected."""
         at = START + timedelta(days=1)
         registered = ApplicantRegistered(sex="female", age_band="25-34", work_mode="independent", intake_channel="web")
-        self.say("registration", subject, registered, at, province)
-        self.say("registration", subject, ApplicantIdentityChecked(result="match"), at, province)
-        self.say("screening", subject, CaseOpened(due=add_working_days(tehran_day(at), 10)), at, province)
-        if reached > 1:
+        self.emit("registration", subject, registered, at, province)
+        self.emit("registration", subject, ApplicantIdentityChecked(result="match"), at, province)
+        self.emit("screening", subject, CaseOpened(due=add_working_days(tehran_day(at), 10)), at, province)
+        if stage > 1:
             at += timedelta(days=3)
-            self.say("screening", subject, CaseDecided(outcome="approved"), at, province)
-        if reached > 2:
-            self.say("registration", subject, ApplicantAdmitted(), at, province)
+            self.emit("screening", subject, CaseDecided(outcome="approved"), at, province)
+        if stage > 2:
+            self.emit("registration", subject, ApplicantAdmitted(), at, province)
             due = add_working_days(tehran_day(at), 20)
-            self.say("screening", subject, CapacityRequested(due=due), at, province)
-        if reached > 3:
+            self.emit("screening", subject, CapacityRequested(due=due), at, province)
+        if stage > 3:
             at += timedelta(days=5)
             made = CapacityIdentified(
                 product_group="textiles", unit="piece", monthly_band="1-9", skill_level="skilled", needs=()
             )
-            self.say("screening", subject, made, at, province)
-            self.say("market", subject, ProducerReadied(product_group="textiles"), at, province)
-        if reached > 4:
+            self.emit("screening", subject, made, at, province)
+            self.emit("market", subject, ProducerReadied(product_group="textiles"), at, province)
+        if stage > 4:
             sold = ProducerConnected(
                 connection=f"{subject}.c1", channel="direct", counterparty_kind="consumer", evidence="E2"
             )
-            self.say("market", subject, sold, at + timedelta(days=2), province)
+            self.emit("market", subject, sold, at + timedelta(days=2), province)
 
 
-def a_round() -> Speakers:
-    """The round below, for a test to go on from."""
-    speakers = Speakers()
-    speakers.said, speakers.sequences = list(_round().said), Counter(_round().sequences)
-    return speakers
+def round_events() -> RoundEvents:
+    """Return the events of the small round, for a test to add to."""
+    events = RoundEvents()
+    events.envelopes, events.sequences = list(_round_events().envelopes), Counter(_round_events().sequences)
+    return events
 
 
 @cache
-def _round() -> Speakers:
-    """31 provinces, 30 of them with a quota; the first has nobody, each next one has come a little further."""
-    speakers = Speakers()
+def _round_events() -> RoundEvents:
+    """31 provinces, 30 of them with a quota. The first has no applicants, each next one more and at later stages."""
+    events = RoundEvents()
     opened = RoundOpened(fields=("JF001",), opens=START, closes=START + timedelta(days=300))
-    speakers.say("registration", round_subject("1404"), opened, START)
+    events.emit("registration", round_subject("1404"), opened, START)
     for i, code in enumerate(provinces()):
-        if code != UNNOTIFIED:
+        if code != WITHOUT_QUOTA:
             quota = QuotaSet(quota=40)
-            speakers.say("registration", ledger_subject("1404", code), quota, START, code)
+            events.emit("registration", ledger_subject("1404", code), quota, START, code)
         for k in range(i):
-            speakers.applicant(f"0199-{code}-{k}", code, 1 + k % 5)
-    return speakers
+            events.applicant(f"0199-{code}-{k}", code, 1 + k % 5)
+    return events
 
 
-def at(now: datetime) -> Clock:
-    """A clock that stands."""
+def fixed_clock(now: datetime) -> Clock:
+    """Return a clock whose programme time stands still."""
     return lambda: Moment(now, datetime.now(UTC))
 
 
-async def hear(tallies: MemoryTallies, said: Iterable[Envelope], store: MemoryStore | None = None) -> MemoryStore:
-    """Lets reporting hear this, as its worker would."""
+async def consume(
+    tallies: MemoryTallies, envelopes: Iterable[Envelope], store: MemoryStore | None = None
+) -> MemoryStore:
+    """Process these events as the worker of reporting does; return its store."""
     store = store or MemoryStore("reporting", RULES)
-    messages = [Message(each, encode(each)) for each in said]
-    for start in range(0, len(messages), 500):
-        await process(store, messages[start : start + 500], {}, at(NOW), tallies.move)
+    messages = [Message(each, encode(each)) for each in envelopes]
+    for start in range(0, len(messages), CHUNK):
+        await process(store, messages[start : start + CHUNK], {}, fixed_clock(NOW), tallies.move)
+        while await drain(store, range(PARTITIONS), fixed_clock(NOW), tallies.move):
+            pass
     return store
 
 
-async def board(said: Iterable[Envelope] = (), now: datetime = NOW) -> Board:
-    """The figures of what was said; without it, of the round as it is."""
-    tallies = _heard()
-    if said:
+async def ranking_cache(envelopes: Iterable[Envelope] = (), now: datetime = NOW) -> RankingCache:
+    """Return the figures of these events, by default of the small round."""
+    tallies = _shared_tallies()
+    if envelopes:
         tallies = MemoryTallies()
-        await hear(tallies, said)
+        await consume(tallies, envelopes)
     elif not tallies.tallies:
-        await hear(tallies, _round().said)
-    return Board(tallies, at(now), pause=0.0)
+        await consume(tallies, _round_events().envelopes)
+    return RankingCache(tallies, fixed_clock(now), pause=0.0)
 
 
 @cache
-def _heard() -> MemoryTallies:
-    """Heard once for all tests that only read."""
+def _shared_tallies() -> MemoryTallies:
+    """Return the tallies of the small round, filled once for all tests that only read."""
     return MemoryTallies()
+
+
+def app_of(cache: RankingCache) -> App:
+    """Return the application of reporting over memory."""
+    values: dict[str, Any] = {
+        "service": "reporting",
+        "environment": "development",
+        "kafka": "127.0.0.1:1",
+        "mongo": "mongodb://127.0.0.1:1",
+        "database": "reporting",
+        "jwks": Path("none.json"),
+    }
+    settings = Settings(**values)
+    store = MemoryStore("reporting", RULES)
+    runtime = Runtime(settings=settings, store=store, leases=MemoryLeases(), clock=cache.clock, resources=cache)
+    return create_app(service, settings, runtime)
+
+
+@asynccontextmanager
+async def running_client(app: App) -> AsyncIterator[httpx.AsyncClient]:
+    """Run the lifespan of an application and yield a client of it."""
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client,
+    ):
+        yield client

@@ -1,4 +1,4 @@
-"""Whether what a service says is what it has published: for journeys and live tests, over every event they see."""
+"""Validation of emitted events against their published schemas, for journeys and live tests."""
 
 import json
 from collections.abc import Iterable
@@ -9,14 +9,14 @@ import jsonschema
 from contracts.schemas import schemas
 
 
-def invalid(said: Iterable[bytes]) -> list[str]:
-    """The events that break their published schema, each with its id and why."""
-    found = []
-    for raw in said:
+def invalid(events: Iterable[bytes]) -> list[str]:
+    """List the violations of the published schemas, each with the id of its event."""
+    violations = []
+    for raw in events:
         event = json.loads(raw)
         validator = _validator(event["type"])
-        found += [f"{event['id']}: {error.json_path} {error.message}" for error in validator.iter_errors(event)]
-    return found
+        violations += [f"{event['id']}: {error.json_path} {error.message}" for error in validator.iter_errors(event)]
+    return violations
 
 
 @cache

@@ -1,4 +1,4 @@
-"""One route of each sort, for the tests of the frame that all APIs share."""
+"""Routes of every kind, for tests of what all APIs share."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
@@ -12,14 +12,19 @@ from contracts.commands import Refused
 from kernel.commands import CommandMetadata
 from kernel.errors import KeyReused, Transient, UniqueViolation
 from programme.numbers import national_id
-from security.auth import Principal, allow, public
-from web.app import Body, Etag, Invalid, Page, Paging, checked, etagged, idempotent, limited, paged, raw
+from security.auth import Principal
+from web.app import Body, raw
+from web.authorization import allow, public
+from web.idempotency import idempotent
+from web.pagination import Etag, Page, Paging, etagged, paged
+from web.problems import Invalid, checked
+from web.rate_limit import limited
 
 HERE = "http://127.0.0.1:8080"
 
 
 class Thing(Body):
-    """What the routes of these tests take."""
+    """The body of `POST /v1/things`."""
 
     name: str = Field(min_length=2, max_length=10)
     count: int = Field(default=1, ge=1, le=5)
@@ -28,13 +33,13 @@ class Thing(Body):
 
 
 class Inner(Body):
-    """A part of it."""
+    """A nested model."""
 
     share: float
 
 
-class Made(Body):
-    """What they answer."""
+class Received(Body):
+    """The metadata that `POST /v1/things` received."""
 
     key: str
     actor: str
@@ -48,58 +53,60 @@ RAISED: dict[str, Exception] = {
     "invalid": Invalid([Refused("missing_field", "mobile"), Refused("date_invalid", "birth_date")]),
     "taken": UniqueViolation("person", "a1"),
     "key_reused": KeyReused("k"),
-    "transient": Transient("mongo is away at 10.0.0.7"),
+    "transient": Transient("no connection to 10.0.0.7"),
     "bug": ValueError("the secret of 9990000006"),
 }
 
 
 def routes() -> APIRouter:
-    """One route of each sort."""
+    """Return the routes."""
     router = APIRouter()
 
     @router.post("/v1/things", status_code=201)
-    async def make(
-        body: Thing, principal: Annotated[Principal, allow("registrar")], ask: Annotated[CommandMetadata, idempotent()]
-    ) -> Made:
-        return Made(key=ask.key, actor=ask.actor, fingerprint=ask.fingerprint.hex())
+    async def create(
+        body: Thing,
+        principal: Annotated[Principal, allow("registrar")],
+        metadata: Annotated[CommandMetadata, idempotent()],
+    ) -> Received:
+        return Received(key=metadata.idempotency_key, actor=metadata.actor, fingerprint=metadata.fingerprint.hex())
 
     @router.post("/v1/imports", max_body_size=1 << 20)
-    async def take(
+    async def import_csv(
         principal: Annotated[Principal, public()],
-        ask: Annotated[CommandMetadata, idempotent(required=True)],
+        metadata: Annotated[CommandMetadata, idempotent(required=True)],
         body: Annotated[bytes, raw("text/csv")],
     ) -> int:
         return len(body)
 
     @router.get("/v1/things")
-    async def things(principal: Annotated[Principal, public()], paging: Annotated[Paging, paged()]) -> Page[int]:
+    async def list_things(principal: Annotated[Principal, public()], paging: Annotated[Paging, paged()]) -> Page[int]:
         start = paging.after[0] + 1 if paging.after else 0
         return paging.page(list(range(start, 7))[: paging.limit + 1], after=lambda n: (n,))
 
     @router.get("/v1/things/{thing}")
-    async def thing(thing: str, principal: Annotated[Principal, public()], etag: Annotated[Etag, etagged()]) -> str:
+    async def get_thing(thing: str, principal: Annotated[Principal, public()], etag: Annotated[Etag, etagged()]) -> str:
         etag.match(thing, 7)
         return thing
 
     @router.get("/v1/limited", dependencies=[limited("few", per_minute=2)])
-    async def few(principal: Annotated[Principal, public()]) -> str:
+    async def limited_by_address(principal: Annotated[Principal, public()]) -> str:
         return "x"
 
     @router.get("/v1/limited/own", dependencies=[limited("own", per_minute=1)])
-    async def own(principal: Annotated[Principal, allow("registrar")]) -> str:
+    async def limited_by_principal(principal: Annotated[Principal, allow("registrar")]) -> str:
         return principal.id
 
     @router.get("/v1/raise/{which}")
-    async def trouble(which: str, principal: Annotated[Principal, public()]) -> str:
+    async def fail(which: str, principal: Annotated[Principal, public()]) -> str:
         raise RAISED[which]
 
-    @router.get("/v1/half")
-    async def half(principal: Annotated[Principal, public()]) -> StreamingResponse:
-        async def servers() -> AsyncIterator[bytes]:
-            yield b"half"
-            raise ValueError("in the middle")
+    @router.get("/v1/interrupted")
+    async def interrupted(principal: Annotated[Principal, public()]) -> StreamingResponse:
+        async def chunks() -> AsyncIterator[bytes]:
+            yield b"first half"
+            raise ValueError("interrupted")
 
-        return StreamingResponse(servers())
+        return StreamingResponse(chunks())
 
     @router.get("/page", include_in_schema=False)
     async def page(principal: Annotated[Principal, allow("manager")]) -> str:
@@ -108,8 +115,8 @@ def routes() -> APIRouter:
     return router
 
 
-def said(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
-    """The problem in an answer; every one has this shape."""
+def problem_of(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """Check that a response is a problem with this status and code, in the shape of all problems; return it."""
     assert (response.status_code, response.headers["content-type"]) == (status, "application/problem+json"), (
         response.text
     )
@@ -118,11 +125,11 @@ def said(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
     assert body["type"] == f"urn:peyvand:problem:{code}"
     assert body["instance"] == f"urn:peyvand:request:{response.headers['x-request-id']}"
     assert body["title"] and body["title_fa"] and body["detail"] and body["detail_fa"]
-    assert "…" not in body["detail"], "a name in the sentence was not filled"
+    assert "…" not in body["detail"], "a placeholder of the message has no value"
     return body
 
 
-def fields(body: dict[str, Any]) -> dict[str, str]:
-    """Field and code of each error."""
+def field_errors(body: dict[str, Any]) -> dict[str, str]:
+    """Return the code of each error of a problem, by field."""
     assert all(each["detail"] and each["detail_fa"] for each in body["errors"])
     return {each["field"]: each["code"] for each in body["errors"]}

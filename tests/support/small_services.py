@@ -1,4 +1,4 @@
-"""A country of three services, as small as the kernel's tests can do with: one asks, one answers, one counts."""
+"""The rules of three small services for tests of the kernel: one registers, one opens cases, one counts."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,21 +12,21 @@ from base.clock import Moment
 from contracts.commands import EventWithContext, Refused, Tick
 from contracts.envelope import Context, Envelope
 from contracts.events import ApplicantRegistered, ApplicantWithdrawn, CaseBreached, CaseDecided, CaseOpened, Event
-from kernel.store import Changes
+from kernel.store import Change
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-PERIOD = timedelta(days=10)
-POISON = "poison"  # the field of an application that the counting service cannot stomach
+PERIOD = timedelta(days=10)  # until a case is due
+POISON = "poison"  # the job field on which ReportingRules raise
 Events = Sequence[Event | EventWithContext]
 
 
 def noon() -> Moment:
-    """A clock that stands still."""
+    """Return the time of a clock that stands still."""
     return Moment(NOON, NOON)
 
 
 class Register(msgspec.Struct, frozen=True):
-    """Somebody registers."""
+    """Register an applicant."""
 
     province: str = "IR-20"
     field: str = "honey"
@@ -34,17 +34,17 @@ class Register(msgspec.Struct, frozen=True):
 
 
 class Withdraw(msgspec.Struct, frozen=True):
-    """They leave."""
+    """Withdraw an applicant."""
 
 
 class Decide(msgspec.Struct, frozen=True):
-    """An officer decides."""
+    """Decide a case."""
 
     outcome: str = "approved"
 
 
-class Asking:
-    """Registers and withdraws, as often as asked in turns."""
+class RegistrationRules:
+    """Register and withdraw, alternately and as often as commanded."""
 
     VERSION = 1
 
@@ -52,7 +52,7 @@ class Asking:
         context: Context = Context()
         person: str = ""
         withdrawn: bool = True
-        heard: tuple[str, ...] = ()
+        consumed: tuple[str, ...] = ()  # names of the events of screening
 
     @staticmethod
     def decide(state: Any, command: Any, at: datetime) -> Events:
@@ -71,7 +71,7 @@ class Asking:
         return [ApplicantWithdrawn(reason="other")]
 
     @staticmethod
-    def react(state: Any, heard: Envelope, at: datetime) -> Events:
+    def react(state: Any, envelope: Envelope, at: datetime) -> Events:
         return []
 
     @staticmethod
@@ -82,7 +82,7 @@ class Asking:
             case ApplicantWithdrawn():
                 return replace(state, withdrawn=True)
             case _ if envelope.source == "screening":
-                return replace(state, heard=(*state.heard, type(envelope.event).__name__))
+                return replace(state, consumed=(*state.consumed, type(envelope.event).__name__))
         return state
 
     @staticmethod
@@ -94,8 +94,8 @@ class Asking:
         return state.context  # type: ignore[no-any-return]
 
 
-class Answering:
-    """Opens a case for whoever registers, and says when its time has passed."""
+class ScreeningRules:
+    """Open a case for every registration, and emit CaseBreached when its time has passed."""
 
     VERSION = 1
 
@@ -114,8 +114,8 @@ class Answering:
         return [CaseDecided(outcome=command.outcome)]
 
     @staticmethod
-    def react(state: Any, heard: Envelope, at: datetime) -> Events:
-        return [CaseOpened(due=(at + PERIOD).date())] if isinstance(heard.event, ApplicantRegistered) else []
+    def react(state: Any, envelope: Envelope, at: datetime) -> Events:
+        return [CaseOpened(due=(at + PERIOD).date())] if isinstance(envelope.event, ApplicantRegistered) else []
 
     @staticmethod
     def evolve(state: Any, envelope: Envelope) -> Any:
@@ -139,21 +139,21 @@ class Answering:
         return state.context  # type: ignore[no-any-return]
 
 
-class Counting:
-    """Keeps what each source said, side by side, and says nothing."""
+class ReportingRules:
+    """Count consumed events by type, and emit none. Raise on the job field POISON."""
 
     VERSION = 1
 
     class State(msgspec.Struct, frozen=True, omit_defaults=True):
         province: str = ""
-        heard: dict[str, int] = {}  # type of event -> how often
+        consumed: dict[str, int] = {}  # name of the event -> number
 
     @staticmethod
     def decide(state: Any, command: Any, at: datetime) -> Events:
         return []
 
     @staticmethod
-    def react(state: Any, heard: Envelope, at: datetime) -> Events:
+    def react(state: Any, envelope: Envelope, at: datetime) -> Events:
         return []
 
     @staticmethod
@@ -164,7 +164,7 @@ class Counting:
         return replace(
             state,
             province=envelope.context.province or state.province,
-            heard={**state.heard, name: state.heard.get(name, 0) + 1},
+            consumed={**state.consumed, name: state.consumed.get(name, 0) + 1},
         )
 
     @staticmethod
@@ -177,31 +177,31 @@ class Counting:
 
 
 def contributions(state: Any) -> Counter[tuple[str, str]]:
-    """What one subject adds to the tallies."""
-    return Counter({(state.province, name): n for name, n in state.heard.items()})
+    """Return what one subject adds to the tallies: (province, name of the event) -> number."""
+    return Counter({(state.province, name): n for name, n in state.consumed.items()})
 
 
 class Tallies:
-    """The difference that changed subjects make, as reporting keeps it, in memory."""
+    """A projection in memory: the differences that changed subjects make, summed."""
 
     def __init__(self) -> None:
         self.counts: Counter[tuple[str, str]] = Counter()
 
-    async def move(self, changes: Changes, session: Any) -> None:
-        """A projection."""
+    async def move(self, changes: Sequence[Change], session: Any) -> None:
+        """Follow the changes of a transaction."""
         for before, after in changes:
             self.counts.update(contributions(after.state))
             self.counts.subtract(contributions(before.state))
 
 
 class MongoTallies:
-    """The same in MongoDB, in the same transaction."""
+    """The same projection in MongoDB, in the same transaction as the records."""
 
     def __init__(self, collection: Any) -> None:
         self.collection = collection
 
-    async def move(self, changes: Changes, session: Any) -> None:
-        """A projection."""
+    async def move(self, changes: Sequence[Change], session: Any) -> None:
+        """Follow the changes of a transaction."""
         tallies = Tallies()
         await tallies.move(changes, None)
         for (province, name), n in tallies.counts.items():
@@ -211,5 +211,5 @@ class MongoTallies:
                 )
 
     async def counts(self) -> dict[str, int]:
-        """All of them."""
+        """Return all tallies: `IR-20/CaseOpened` -> number."""
         return {d["_id"]: d["n"] async for d in self.collection.find()}

@@ -1,4 +1,4 @@
-"""Workers of the small country on real parts."""
+"""The small services on real servers: databases and topics of their own, and as many workers as a test wants."""
 
 import asyncio
 import os
@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,6 +17,7 @@ from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
 
 from base.clock import Clock
+from contracts.envelope import decode, digest
 from contracts.subjects import PARTITIONS, partition_of
 from kernel.kafka.log_reader import LogReader
 from kernel.kafka.relay import Relay, connect_producer
@@ -23,28 +25,37 @@ from kernel.record import Message
 from kernel.roles.worker import Worker
 from kernel.stores.mongodb import MongoStore, connect
 from peyvand.local_cluster.processes import start
+from recovery.completion import complete_before_start
+from recovery.replay import ReplayLoop
+from run.backlog import BacklogLoop
 from tests.support.servers import Servers
-from tests.support.small_services import Answering, Asking, Counting, MongoTallies, noon
+from tests.support.small_services import MongoTallies, RegistrationRules, ReportingRules, ScreeningRules, noon
 
-RULES: dict[str, Any] = {"registration": Asking, "screening": Answering, "reporting": Counting}
+RULES: dict[str, Any] = {
+    "registration": RegistrationRules,
+    "screening": ScreeningRules,
+    "reporting": ReportingRules,
+}
+QUIET = 1.5  # seconds in which a settled system must stay as it is: a late duplicate must be noticed
+EVERY_PARTITION = range(PARTITIONS)
 
 
 class Address:
-    """Where the parts are."""
+    """The addresses of servers that a test has started itself."""
 
     def __init__(self, kafka: str, mongo: str) -> None:
         self.kafka, self.mongo = kafka, mongo
 
 
 class SmallSystem:
-    """Databases and topics of its own, and as many workers as a test wants."""
+    """Three small services, with workers in this process or in processes of their own."""
 
     def __init__(self, servers: "Servers | Address", name: str = "") -> None:
         self.servers = servers
         self.name = name or f"test_{uuid4().hex[:12]}"
         self.client = connect(servers.mongo)
         self.topics = {service: f"{self.name}.{service}" for service in ("registration", "screening")}
-        self.hears = {
+        self.consumes = {
             "registration": [self.topics["screening"]],
             "screening": [self.topics["registration"]],
             "reporting": list(self.topics.values()),
@@ -52,58 +63,60 @@ class SmallSystem:
         self.running: dict[Worker, tuple[asyncio.Event, asyncio.Task[None]]] = {}
 
     async def prepare(self, partitions: int = PARTITIONS) -> None:
-        """Topics and indexes."""
-        await asyncio.to_thread(self.make, *self.topics.values(), partitions=partitions)
+        """Create topics and indexes."""
+        await asyncio.to_thread(self.create_topics, *self.topics.values(), partitions=partitions)
         for service in RULES:
-            await self.store(service).prepare()
+            await self.store(service).create_indexes()
 
-    def make(self, *topics: str, partitions: int = PARTITIONS) -> None:
-        """Makes topics, and waits until they are there."""
+    def create_topics(self, *topics: str, partitions: int = PARTITIONS) -> None:
+        """Create topics and wait until Kafka lists them."""
         client = KafkaAdminClient(bootstrap_servers=self.servers.kafka)
         client.create_topics([NewTopic(topic, partitions, 1) for topic in topics])
         while not set(topics) <= set(client.list_topics()):
             time.sleep(0.05)
         client.close()
 
-    def unmake(self, topic: str) -> None:
-        """Deletes a topic, and waits until it is gone."""
+    def delete_topic(self, topic: str) -> None:
+        """Delete a topic and wait until Kafka no longer lists it."""
         client = KafkaAdminClient(bootstrap_servers=self.servers.kafka)
         client.delete_topics([topic])
         while topic in client.list_topics():
             time.sleep(0.05)
         client.close()
 
-    def store(self, service: str, **options: Any) -> MongoStore:
-        """The records of a service."""
+    def store(self, service: str, rules: Any = None, **options: Any) -> MongoStore:
+        """Return the store of a service, by default with its own rules."""
         database = self.client[f"{self.name}_{service}"]
-        return MongoStore(database, service, {"applicant": RULES[service]}, **options)
+        return MongoStore(database, service, {"applicant": rules or RULES[service]}, **options)
 
     def tallies(self) -> MongoTallies:
-        """What reporting counts."""
+        """Return the projection of reporting."""
         return MongoTallies(self.client[f"{self.name}_reporting"].tallies)
 
     def worker(self, service: str, clock: Clock = noon, **options: Any) -> Worker:
-        """One more worker, not started."""
+        """Return one more worker, not started, with the gate and the loops that `run` adds."""
         store = options.pop("store", None) or self.store(service)
         relay = Relay(store, connect_producer(self.servers.kafka, service), self.topics.get(service, ""))
         if service == "reporting":
             options.setdefault("projection", self.tallies().move)
-        return Worker(service, self.hears[service], self.servers.kafka, store, relay, clock, **options)
+        options.setdefault("gates", (complete_before_start,))
+        options.setdefault("loops", {"replay": ReplayLoop, "backlog": BacklogLoop})
+        return Worker(service, self.consumes[service], self.servers.kafka, store, relay, clock, **options)
 
     def start(self, worker: Worker) -> Worker:
-        """Lets it run beside the test."""
+        """Run a worker beside the test."""
         stop = asyncio.Event()
         self.running[worker] = stop, asyncio.create_task(worker.run(stop))
         return worker
 
     async def stop(self, worker: Worker) -> None:
-        """Ends it as SIGTERM does; raises what it had ended with."""
+        """End a worker as SIGTERM does. Raise what it had ended with."""
         stop, task = self.running.pop(worker)
         stop.set()
         await task
 
     async def close(self) -> None:
-        """Ends everything."""
+        """Stop all workers and drop the databases."""
         for worker in list(self.running):
             await self.stop(worker)
         for name in await self.client.list_database_names():
@@ -111,13 +124,15 @@ class SmallSystem:
                 await self.client.drop_database(name)
         await self.client.close()
 
-    async def say(
+    async def publish(
         self, service: str, *messages: Message, raw: Sequence[tuple[bytes | None, bytes | None]] = ()
     ) -> None:
-        """Writes events, and then any other bytes (into partition 0), to a service's topic."""
-        await asyncio.to_thread(self._say, self.topics[service], messages, raw)
+        """Write events, and then any other keys and values (into partition 0), to a service's topic."""
+        await asyncio.to_thread(self._publish, self.topics[service], messages, raw)
 
-    def _say(self, topic: str, messages: Sequence[Message], raw: Sequence[tuple[bytes | None, bytes | None]]) -> None:
+    def _publish(
+        self, topic: str, messages: Sequence[Message], raw: Sequence[tuple[bytes | None, bytes | None]]
+    ) -> None:
         producer = connect_producer(self.servers.kafka, "test")()
         for m in messages:
             subject = m.envelope.subject
@@ -127,8 +142,10 @@ class SmallSystem:
         producer.flush(30)
         producer.close()
 
-    def process(self, service: str, point: str = "") -> "subprocess.Popen[bytes]":
-        """One more worker, as a process of its own that ends with this one, or where `point` says (`mortal.Point`)."""
+    def process(
+        self, service: str, point: str = "", environment: Mapping[str, str] | None = None
+    ) -> "subprocess.Popen[bytes]":
+        """Start one more worker as a process, which ends with this one, or at a `crash_injection.CrashPoint`."""
         command = [
             sys.executable,
             "-m",
@@ -139,23 +156,122 @@ class SmallSystem:
             self.name,
         ]
         command += [point] if point else []
-        return start(command, Path("/dev/null"), os.environ, if_we_die=signal.SIGKILL)
+        return start(
+            command, Path("/dev/null"), {**os.environ, **(environment or {})}, parent_death_signal=signal.SIGKILL
+        )
 
-    async def at_end(self) -> bool:
-        """Whether reporting's cursors stand at the end of every log."""
-        reader = LogReader(self.servers.kafka, "test")
+    async def until(self, holds: Callable[[], Awaitable[bool]], within: float = 30) -> None:
+        """Wait until a condition holds. Raise what ended a worker meanwhile.
+
+        Not for the final assertion of a test: a late duplicate would go unnoticed. See `settles`.
+        """
+        deadline = time.monotonic() + within
+        while not await holds():
+            self._raise_ended()
+            assert time.monotonic() < deadline, f"the condition does not hold within {within:.0f} s"
+            await asyncio.sleep(0.05)
+
+    async def settles(
+        self, expected: Mapping[str, int], *, services: Collection[str] = (), within: float = 30
+    ) -> None:
+        """Wait until the system has settled with exactly these tallies of IR-20, and check that it stays so.
+
+        Settled: cursors are at the ends of the logs, no events are pending, and no parked ones are ready, in
+        reporting, in each service with a worker in this process, and in `services`.
+        """
+        involved = {"reporting", *services, *(worker.service for worker in self.running)}
+        reader, settled_at = LogReader(self.servers.kafka, "test"), 0.0
+        deadline = time.monotonic() + within
         try:
-            tps = [TopicPartition(t, p) for t in self.topics.values() for p in range(PARTITIONS)]
-            return await self.store("reporting").cursors(tps) == await reader.ends(tps)
+            while not settled_at or time.monotonic() - settled_at < QUIET:
+                self._raise_ended()
+                counts = await self.tallies().counts()
+                missing = {} if counts == _of_province(expected) else {"tallies": counts}
+                assert not (missing and settled_at), f"the tallies changed after the system had settled: {counts}"
+                missing |= await self._unsettled(involved, reader)
+                settled_at = 0.0 if missing else settled_at or time.monotonic()
+                assert not missing or time.monotonic() < deadline, f"not {dict(expected)} within {within} s: {missing}"
+                await asyncio.sleep(0.05)
         finally:
             await reader.stop()
 
-    async def until(self, holds: Callable[[], Awaitable[bool]], within: float = 30) -> None:
-        """Waits until something holds; a worker that ends meanwhile ends the test."""
-        deadline = time.monotonic() + within
-        while not await holds():
-            for _, task in self.running.values():
-                if task.done():
-                    task.result()
-            assert time.monotonic() < deadline, "it does not come to hold"
-            await asyncio.sleep(0.05)
+    async def at_end(self, service: str = "reporting") -> bool:
+        """Return whether the cursors of a service are at the ends of its logs."""
+        reader = LogReader(self.servers.kafka, "test")
+        try:
+            return not await self._lag(service, reader)
+        finally:
+            await reader.stop()
+
+    async def _lag(self, service: str, reader: LogReader) -> int:
+        tps = [TopicPartition(t, p) for t in self.consumes[service] for p in EVERY_PARTITION]
+        cursors, ends = await self.store(service).cursors(tps), await reader.ends(tps)
+        return sum(abs(ends[tp] - cursors[tp]) for tp in tps)
+
+    async def _unsettled(self, services: Collection[str], reader: LogReader) -> dict[str, Any]:
+        """Return what keeps services from being settled, by service."""
+        found: dict[str, Any] = {}
+        for service in services:
+            store = self.store(service)
+            lag = await self._lag(service, reader)
+            pending = len(await store.pending(EVERY_PARTITION, 10))
+            ready = await store.parked.ready(EVERY_PARTITION, 10)
+            if lag or pending or ready:
+                found[service] = {"lag": lag, "pending": pending, "ready": ready}
+        return found
+
+    def _raise_ended(self) -> None:
+        for _, task in self.running.values():
+            if task.done():
+                task.result()
+
+
+def _of_province(expected: Mapping[str, int]) -> dict[str, int]:
+    return {f"IR-20/{name}": n for name, n in expected.items() if n}
+
+
+def counted(small_system: SmallSystem, **expected: int) -> Callable[[], Awaitable[bool]]:
+    """Return a condition: reporting has exactly these tallies of IR-20."""
+
+    async def holds() -> bool:
+        return await small_system.tallies().counts() == _of_province(expected)
+
+    return holds
+
+
+async def log_of(small_system: SmallSystem) -> dict[tuple[str, str], dict[int, set[bytes]]]:
+    """Return everything in the log: by source and subject, by sequence, each different value."""
+    reader, found = LogReader(small_system.servers.kafka, "test"), dict[tuple[str, str], dict[int, set[bytes]]]()
+    try:
+        tps = [TopicPartition(t, p) for t in small_system.topics.values() for p in EVERY_PARTITION]
+        ends = await reader.ends(tps)
+        await reader.seek(await reader.begins(tps))
+        records, _ = await reader.read_chunk(ends)
+    finally:
+        await reader.stop()
+    for r in records:
+        e = decode(r.value)
+        found.setdefault((e.source, e.subject), {}).setdefault(e.sequence, set()).add(r.value)
+    return found
+
+
+async def exact(small_system: SmallSystem, people: Collection[str], decided: int) -> None:
+    """Assert that log, records and tallies agree: each event once, without gaps, one case for each person."""
+    log = await log_of(small_system)
+    for (source, subject), by_sequence in log.items():
+        assert sorted(by_sequence) == list(range(1, len(by_sequence) + 1)), f"{source}/{subject} has a gap"
+        assert all(len(raws) == 1 for raws in by_sequence.values()), f"{source}/{subject} has two different events"
+    for service in ("registration", "screening"):
+        async for d in small_system.store(service).records.find():
+            in_log = log[service, d["_id"]]
+            assert d["events"] == [next(iter(in_log[n])) for n in range(1, d["last_sequence"] + 1)]
+            assert d["last_hash"] == digest(d["events"][-1]) and d["published"] == len(in_log)
+    screening = (await small_system.store("screening").read(people)).values()
+    assert {r.state.opened for r in screening} == {1}, "a case was opened twice"
+    assert sum(r.state.outcome == "approved" for r in screening) == decided
+    recounted: Counter[str] = Counter()
+    for by_sequence in log.values():
+        for raws in by_sequence.values():
+            e = decode(next(iter(raws)))
+            recounted[f"{e.context.province}/{type(e.event).__name__}"] += 1
+    assert await small_system.tallies().counts() == recounted

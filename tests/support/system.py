@@ -1,4 +1,4 @@
-"""The whole country for the tests that need it, started as a person starts it, on free ports, in a temporary folder."""
+"""The whole platform for tests, started as `peyvand up`, on free ports, in a temporary folder."""
 
 import os
 import signal
@@ -14,96 +14,97 @@ import httpx
 
 from peyvand.api_client import sign_in
 from peyvand.local_cluster.processes import alive, end, start, wait_until
-from peyvand.local_cluster.topology import Process, State, read_state
-from peyvand.local_cluster.workspace import Home, here
+from peyvand.local_cluster.topology import ClusterState, RunningProcess, read_state
+from peyvand.local_cluster.workspace import Workspace, current_workspace
 
-UP_WITHIN, DOWN_WITHIN = 180.0, 60.0  # seconds on a busy machine
+START_TIMEOUT, STOP_TIMEOUT = 180.0, 60.0  # seconds, on a busy machine
 
 
 class RunningSystem:
-    """One country: where it is, and the processes it consists of."""
+    """A running platform: its addresses and processes."""
 
     def __init__(self, run: Path, **environment: str) -> None:
-        self.home, self.environment = Home(here().parts, run), environment
+        self.workspace, self.environment = Workspace(current_workspace().installation, run), environment
         self.log = run.with_suffix(".out")
         self.supervisor: subprocess.Popen[bytes] | None = None
 
     @property
-    def state(self) -> State:
-        """What run/state.json says now."""
-        state = read_state(self.home)
-        assert state is not None, "no state is written"
+    def state(self) -> ClusterState:
+        """Return the present content of run/state.json."""
+        state = read_state(self.workspace)
+        assert state is not None, "there is no state file"
         return state
 
     @property
     def url(self) -> str:
-        """The one address."""
+        """Return the public address."""
         return self.state.public_url
 
-    def process(self, name: str) -> Process:
-        """One of its processes, such as `screening-worker`."""
+    def process(self, name: str) -> RunningProcess:
+        """Return one of its processes, such as `screening-worker`."""
         return self.state.processes[name]
 
     @property
-    def said(self) -> str:
-        """What the supervisor has shown so far."""
+    def output(self) -> str:
+        """Return what the supervisor has printed so far."""
         return self.log.read_text(errors="replace")
 
     def start(self, verb: str = "up") -> float:
-        """Starts it and returns when everything is ready, after how many seconds."""
+        """Start it; return when everything is ready, with the seconds that it took."""
         environment = {
             **os.environ,
             **self.environment,
-            "PEYVAND_HOME": str(self.home.parts),
-            "PEYVAND_RUN": str(self.home.run),
+            "PEYVAND_HOME": str(self.workspace.installation),
+            "PEYVAND_RUN": str(self.workspace.run),
             "PEYVAND_PORTS": "any",
         }
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         began = time.monotonic()
         self.log.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "peyvand", verb]
-        self.supervisor = supervisor = start(command, self.log, environment, if_we_die=signal.SIGTERM)
+        self.supervisor = supervisor = start(command, self.log, environment, parent_death_signal=signal.SIGTERM)
 
         def up() -> bool:
-            state = read_state(self.home)
+            state = read_state(self.workspace)
             return state is not None and state.supervisor.pid == supervisor.pid and state.ready
 
-        wait_until(lambda: supervisor.poll() is not None or up(), UP_WITHIN)
+        wait_until(lambda: supervisor.poll() is not None or up(), START_TIMEOUT)
         if not up():
-            raise RuntimeError(f"the country does not come up:\n{self.said[-3000:]}")
+            raise RuntimeError(f"the platform does not start:\n{self.output[-3000:]}")
         return time.monotonic() - began
 
-    def back(self, name: str, before: Process) -> Process:
-        """The process that has taken the place of one that died, once it is ready."""
+    def restarted(self, name: str, before: RunningProcess) -> RunningProcess:
+        """Wait for the process that replaces one that died, and return it when it is ready."""
 
-        def again() -> bool:
-            return self.process(name) != before and self.said.count(f"{name} is back") >= self.process(name).starts - 1
+        def ready() -> bool:
+            process = self.process(name)
+            return process != before and self.output.count(f"{name} is back") >= process.starts - 1
 
-        wait_until(again, UP_WITHIN)
-        assert self.process(name) != before, f"{name} was not started again"
+        wait_until(ready, START_TIMEOUT)
+        assert self.process(name) != before, f"{name} was not restarted"
         return self.process(name)
 
     def interrupt(self) -> int:
-        """Ctrl-C; returns the exit code."""
+        """Press Ctrl-C; return the exit code."""
         assert self.supervisor is not None
         self.supervisor.send_signal(signal.SIGINT)
-        return self.supervisor.wait(DOWN_WITHIN)
+        return self.supervisor.wait(STOP_TIMEOUT)
 
     def end(self) -> None:
-        """Ends everything for certain."""
+        """End everything for certain."""
         if self.supervisor and self.supervisor.poll() is None:
             try:
                 self.interrupt()
             except subprocess.TimeoutExpired:
                 self.supervisor.kill()
                 self.supervisor.wait()
-        if state := read_state(self.home):
-            end([each.who for each in state.processes.values() if alive(each.who)])
+        if state := read_state(self.workspace):
+            end([each.identity for each in state.processes.values() if alive(each.identity)])
 
 
 @contextmanager
 def started(folder: Path) -> Iterator[RunningSystem]:
-    """A country that is up, and gone afterwards."""
+    """Start a platform and end it afterwards."""
     system = RunningSystem(folder / "run")
     try:
         system.start()
@@ -113,7 +114,7 @@ def started(folder: Path) -> Iterator[RunningSystem]:
 
 
 def open_round(url: str, name: str, opens: datetime, closes: datetime, fields: Sequence[str] = ("JF001",)) -> None:
-    """The ministry sets when a round takes applications."""
+    """Open a round for applications between two instants, as the ministry."""
     terms = {"fields": list(fields), "opens": opens.isoformat(), "closes": closes.isoformat()}
     headers = {"Authorization": f"Bearer {sign_in(url, 'ministry_admin')}"}
     httpx.put(f"{url}/registration/v1/rounds/{name}", json=terms, headers=headers, timeout=30).raise_for_status()

@@ -1,4 +1,4 @@
-"""An issuer for tests: signs access tokens as the real one does, and writes the pinned keys.
+"""An issuer for tests: it signs access tokens as the real one does and writes the pinned keys.
 
 issuer = Issuer(tmp_path)
 settings = Settings(..., issuer=issuer.name, jwks=issuer.jwks)
@@ -17,7 +17,7 @@ NAME = "http://127.0.0.1:8080/issuer"
 
 
 class Issuer:
-    """Signs what a test says."""
+    """Sign any claims with one ES256 key."""
 
     def __init__(self, folder: Path, name: str = NAME, audience: str = "peyvand") -> None:
         self.name, self.audience, self.jwks = name, audience, folder / "jwks.json"
@@ -25,13 +25,13 @@ class Issuer:
         self.publish(self.key)
 
     def publish(self, *keys: Any) -> None:
-        """Writes the pinned public keys."""
+        """Write these as the pinned public keys."""
         self.jwks.write_text(json.dumps({"keys": [key.as_dict(private=False) for key in keys]}))
 
     def token(self, *roles: str, id: str = "of-2f9c", **claims: Any) -> str:
-        """An access token; `claims` add or replace."""
+        """Return an access token valid for 10 minutes; `claims` add to the usual ones or replace them."""
         now = int(time.time())
-        told = {
+        payload = {
             "iss": self.name,
             "sub": id,
             "aud": self.audience,
@@ -41,8 +41,8 @@ class Issuer:
             "roles": list(roles),
             **claims,
         }
-        return jwt.encode({"alg": "ES256", "kid": self.key.kid, "typ": "at+jwt"}, told, self.key)
+        return jwt.encode({"alg": "ES256", "kid": self.key.kid, "typ": "at+jwt"}, payload, self.key)
 
     def bearer(self, *roles: str, id: str = "of-2f9c", **claims: Any) -> dict[str, str]:
-        """The header of a request."""
+        """Return the header of a request with such a token."""
         return {"Authorization": f"Bearer {self.token(*roles, id=id, **claims)}"}

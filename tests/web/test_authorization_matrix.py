@@ -1,7 +1,8 @@
-"""Every route of every service against every role, from the policies that the routes declare: who may not, cannot."""
+"""The authorization matrix: every route of every service refuses every role that its policy does not name."""
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -10,98 +11,59 @@ import pytest
 from joserfc.jwk import ECKey
 
 from base.clock import system_clock
-from registration.settings import KeySettings
+from kernel.service import Runtime
+from registration.settings import RegistrationSettings
+from run.api import create_app
 from security.auth import COOKIE, PUBLIC, ROLES
 from tests.support.tokens import Issuer
 from web.app import App, policies
 
-OWN = {"/healthz", "/readyz", "/metrics"}
-WHERE = {"province": "IR-20", "county": "2001", "lead": "l-1"}
+SCOPE = {"province": "IR-20", "county": "2001", "lead": "l-1"}
 
 
 class Untouched:
-    """Stands where a service keeps its records: whoever gets as far as this was let in."""
+    """Replaces everything that a route may use: a request that gets as far as this was let in."""
 
     def __getattr__(self, name: str) -> "Untouched":
         return self
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        raise AssertionError("the records were asked")
+        raise AssertionError("the route was entered")
 
 
-async def ready() -> list[str]:
-    """Nothing to wait for."""
-    return []
+SERVICES = ("registration", "screening", "market", "reporting")
 
 
-def registration(settings: KeySettings) -> App:
-    """Registration over nothing."""
-    from registration.api import create
-
-    nothing: Any = Untouched()
-    return create(settings, nothing, nothing, nothing, ready=ready)
-
-
-def screening(settings: KeySettings) -> App:
-    """Screening over nothing."""
-    from screening.api import create
-
-    nothing: Any = Untouched()
-    return create(settings, nothing, nothing, system_clock(), ready=ready)
-
-
-def market(settings: KeySettings) -> App:
-    """Market over nothing."""
-    from market.api import create
-
-    nothing: Any = Untouched()
-    return create(settings, nothing, nothing, system_clock(), ready=ready)
-
-
-def reporting(settings: KeySettings) -> App:
-    """Reporting over nothing."""
-    from reporting.main import create
-
-    nothing: Any = Untouched()
-    return create(settings, nothing, nothing)
-
-
-SERVICES: list[Callable[[KeySettings], App]] = [registration, screening, market, reporting]
-
-
-@pytest.fixture(scope="module")
-def known(tmp_path_factory: pytest.TempPathFactory) -> Issuer:
-    """Whose keys are pinned."""
-    return Issuer(tmp_path_factory.mktemp("known"))
-
-
-@pytest.fixture(scope="module", params=SERVICES, ids=lambda each: each.__name__)
-def service(request: pytest.FixtureRequest, known: Issuer, tmp_path_factory: pytest.TempPathFactory) -> App:
-    """One of the four."""
-    settings = KeySettings(
-        service=request.param.__name__,
+@pytest.fixture(scope="module", params=SERVICES)
+def service(request: pytest.FixtureRequest, issuer: Issuer, tmp_path_factory: pytest.TempPathFactory) -> App:
+    """One of the four services."""
+    settings = RegistrationSettings(
+        service=request.param,
         environment="development",
         kafka="-",
         mongo="mongodb://127.0.0.1:1",  # type: ignore[arg-type]
         database="-",
-        jwks=known.jwks,
-        issuer=known.name,
+        jwks=issuer.jwks,
+        issuer=issuer.name,
         assets=tmp_path_factory.mktemp("assets"),
     )
-    app: App = request.param(settings)
-    return app
+    untouched: Any = Untouched()
+    runtime = Runtime[Any](
+        settings=settings, store=untouched, leases=untouched, clock=system_clock(), resources=untouched
+    )
+    return create_app(import_module(f"{request.param}.service").service, settings, runtime)
 
 
 @pytest.fixture
-async def caller(service: App) -> AsyncIterator[httpx.AsyncClient]:
-    """Whoever asks."""
+async def client(service: App) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the service."""
     address = "http://127.0.0.1:8080"
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(service), base_url=address) as caller:
-        yield caller
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(service), base_url=address) as client:
+        yield client
 
 
-def closed(app: App) -> list[tuple[str, str, frozenset[str]]]:
-    """Method, a path and the roles of each route that is not open."""
+def closed_routes(app: App) -> list[tuple[str, str, frozenset[str]]]:
+    """Return method, a path and the roles of each route that is not public."""
     return [
         (method, re.sub(r"\{[^}]+\}", "x", path), roles)
         for (method, path), roles in sorted(policies(app).items())
@@ -109,56 +71,58 @@ def closed(app: App) -> list[tuple[str, str, frozenset[str]]]:
     ]
 
 
-async def test_every_route_declares_who_may(service: App) -> None:
+async def test_every_route_has_a_policy(service: App) -> None:
     declared = policies(service)
 
     assert declared and all(roles and roles <= {*ROLES, PUBLIC} for roles in declared.values())
     writes = {path for (method, path), roles in declared.items() if method != "GET" and PUBLIC in roles}
-    assert not any("/v1/" in path for path in writes), "an open write is a form, never the API"
+    assert not any("/v1/" in path for path in writes), "a public write is a form, never the API"
 
 
-async def test_nobody_comes_in_without_a_token_that_holds(
-    service: App, caller: httpx.AsyncClient, known: Issuer, tmp_path: Path
+async def test_request_without_valid_token_is_refused(
+    service: App, client: httpx.AsyncClient, issuer: Issuer, tmp_path: Path
 ) -> None:
     forger = Issuer(tmp_path)
     forger.key = ECKey.generate_key("P-256", {"kid": "test-1"})
-    forged, expired = forger.token(*ROLES, **WHERE), known.token(*ROLES, **WHERE, exp=1)
-    for method, path, _ in closed(service):
+    forged, expired = forger.token(*ROLES, **SCOPE), issuer.token(*ROLES, **SCOPE, exp=1)
+    for method, path, _ in closed_routes(service):
         for headers in (
             {},
-            {"Authorization": "Bearer rubbish"},
+            {"Authorization": "Bearer invalid"},
             {"Authorization": f"Bearer {forged}"},
             {"Authorization": f"Bearer {expired}"},
             {"Cookie": f"{COOKIE}={forged}", "Sec-Fetch-Site": "same-origin"},
         ):
-            response = await caller.request(method, path, headers=headers)
+            response = await client.request(method, path, headers=headers)
             assert response.status_code == 401, f"{method} {path} {headers}: {response.text}"
             assert response.json()["code"] == "unauthenticated"
 
 
-async def test_nobody_comes_in_with_another_role(service: App, caller: httpx.AsyncClient, known: Issuer) -> None:
-    tokens = {role: known.bearer(role, **WHERE) for role in ROLES}
-    for method, path, roles in closed(service):
+async def test_request_with_another_role_is_refused(service: App, client: httpx.AsyncClient, issuer: Issuer) -> None:
+    tokens = {role: issuer.bearer(role, **SCOPE) for role in ROLES}
+    for method, path, roles in closed_routes(service):
         for role in ROLES:
             if role not in roles:
-                response = await caller.request(method, path, headers=tokens[role])
+                response = await client.request(method, path, headers=tokens[role])
                 assert response.status_code == 403, f"{method} {path} as {role}: {response.text}"
-        everything_else = known.bearer(*(set(ROLES) - roles), **WHERE)
-        assert (await caller.request(method, path, headers=everything_else)).status_code == 403
+        all_others = issuer.bearer(*(set(ROLES) - roles), **SCOPE)
+        assert (await client.request(method, path, headers=all_others)).status_code == 403
 
 
-async def test_no_write_by_cookie_comes_from_elsewhere(service: App, caller: httpx.AsyncClient, known: Issuer) -> None:
-    cookie = {"Cookie": f"{COOKIE}={known.token(*ROLES, **WHERE)}"}
+async def test_write_with_cookie_from_another_site_is_refused(
+    service: App, client: httpx.AsyncClient, issuer: Issuer
+) -> None:
+    cookie = {"Cookie": f"{COOKIE}={issuer.token(*ROLES, **SCOPE)}"}
     for (method, path), _ in policies(service).items():
         if method != "GET":
             for headers in ({}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}):
-                response = await caller.request(method, re.sub(r"\{[^}]+\}", "x", path), headers={**cookie, **headers})
+                response = await client.request(method, re.sub(r"\{[^}]+\}", "x", path), headers={**cookie, **headers})
                 assert (response.status_code, response.json()["code"]) == (403, "cross_site"), f"{method} {path}"
 
 
-async def test_every_description_is_complete(service: App, caller: httpx.AsyncClient) -> None:
+async def test_every_openapi_document_is_complete(service: App, client: httpx.AsyncClient) -> None:
     prefix = service.state.prefix
-    schema = (await caller.get(f"{prefix}/openapi.json")).json()
+    schema = (await client.get(f"{prefix}/openapi.json")).json()
     operations = [(path, method, each) for path, item in schema["paths"].items() for method, each in item.items()]
     declared = policies(service)
 
@@ -166,7 +130,7 @@ async def test_every_description_is_complete(service: App, caller: httpx.AsyncCl
     assert len({each["operationId"] for _, _, each in operations}) == len(operations)
     for path, method, each in operations:
         where, roles = f"{method} {path}", declared[method.upper(), path]
-        assert each.get("summary") and each.get("description"), f"{where} says nothing about itself"
+        assert each.get("summary") and each.get("description"), f"{where} has no summary or description"
         assert (each["security"] == []) is (PUBLIC in roles), where
         assert each.get("x-peyvand-roles", [PUBLIC]) == sorted(roles), where
         assert {"400", "429", "500", "503"} <= set(each["responses"]), where

@@ -1,4 +1,4 @@
-"""Where a request comes from, and what every answer brings along."""
+"""The middleware: host and cross-site checks, headers of every response, request ids, health endpoints."""
 
 import asyncio
 
@@ -6,12 +6,13 @@ import httpx
 import pytest
 
 from base.settings import Settings
+from observability.health import ReadinessReason
 from security.auth import COOKIE
-from tests.support.small_api import HERE, routes, said
+from tests.support.small_api import HERE, problem_of, routes
 from tests.support.tokens import Issuer
 from web.app import App, create_app
 
-# Cross-site, hosts, headers
+# Hosts, cross-site writes, headers
 
 
 @pytest.mark.parametrize(
@@ -30,7 +31,7 @@ from web.app import App, create_app
         ({}, 403),
     ],
 )
-async def test_a_write_by_cookie_comes_from_our_own_pages(
+async def test_write_with_cookie_needs_our_own_origin(
     client: httpx.AsyncClient, issuer: Issuer, headers: dict[str, str], status: int
 ) -> None:
     cookie = {"Cookie": f"{COOKIE}={issuer.token('registrar', province='IR-20')}"}
@@ -38,32 +39,32 @@ async def test_a_write_by_cookie_comes_from_our_own_pages(
 
     assert response.status_code == status
     if status == 403:
-        said(response, 403, "cross_site")
+        problem_of(response, 403, "cross_site")
     assert (await client.get("/t/v1/things", headers={**cookie, **headers})).status_code == 200
 
 
-async def test_a_programme_with_a_token_needs_no_origin(client: httpx.AsyncClient, issuer: Issuer) -> None:
+async def test_write_with_bearer_token_needs_no_origin(client: httpx.AsyncClient, issuer: Issuer) -> None:
     headers = {**issuer.bearer("registrar", province="IR-20"), "Origin": "https://partner.example"}
 
     assert (await client.post("/t/v1/things", json={"name": "ab"}, headers=headers)).status_code == 201
 
 
-async def test_a_form_of_nobody_signed_in_is_not_sent_from_elsewhere(client: httpx.AsyncClient) -> None:
+async def test_anonymous_write_from_another_site_is_refused(client: httpx.AsyncClient) -> None:
     headers = {"Content-Type": "text/csv", "Idempotency-Key": "k" * 8, "Sec-Fetch-Site": "cross-site"}
 
-    said(await client.post("/t/v1/imports", content=b"x", headers=headers), 403, "cross_site")
+    problem_of(await client.post("/t/v1/imports", content=b"x", headers=headers), 403, "cross_site")
 
 
-async def test_another_host_is_refused(app: App) -> None:
+async def test_unknown_host_is_refused(app: App) -> None:
     for base, status in (("http://evil.example", 400), ("http://127.0.0.1.evil.example:8080", 400), (HERE, 200)):
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=base) as client:
             response = await client.get("/t/v1/things")
             assert response.status_code == status
             if status == 400:
-                said(response, 400, "host_unknown")
+                problem_of(response, 400, "host_unknown")
 
 
-async def test_every_answer_is_guarded(client: httpx.AsyncClient) -> None:
+async def test_every_response_has_the_security_headers(client: httpx.AsyncClient) -> None:
     for path in ("/t/v1/things", "/t/v1/nowhere", "/t/v1/raise/bug", "/healthz"):
         headers = (await client.get(path)).headers
         assert headers["content-security-policy"].startswith("default-src 'self'; img-src 'self' data:;")
@@ -73,63 +74,66 @@ async def test_every_answer_is_guarded(client: httpx.AsyncClient) -> None:
         assert "access-control-allow-origin" not in headers and "server" not in headers
 
 
-async def test_production_insists_on_https(settings: Settings) -> None:
-    async def ready() -> list[str]:
+async def test_production_requires_https(settings: Settings) -> None:
+    async def ready() -> list[ReadinessReason]:
         return []
 
     production = settings.model_copy(update={"environment": "production", "public_url": "https://peyvand.example"})
     app = create_app(production, "Tests", lifespan=None, ready=ready, prefix="/t", routers=[routes()])
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="https://peyvand.example") as client:
         assert "max-age=63072000" in (await client.get("/t/v1/things")).headers["strict-transport-security"]
-        said(await client.get("http://test/t/v1/things"), 400, "host_unknown")
+        problem_of(await client.get("http://test/t/v1/things"), 400, "host_unknown")
 
 
-async def test_a_request_has_one_id_and_keeps_its_trace(client: httpx.AsyncClient) -> None:
-    mine = (await client.get("/healthz", headers={"X-Request-ID": "req-0123456789"})).headers["x-request-id"]
-    assert mine == "req-0123456789"
+async def test_request_id_and_trace_of_the_caller_are_kept_if_valid(client: httpx.AsyncClient) -> None:
+    given = (await client.get("/healthz", headers={"X-Request-ID": "req-0123456789"})).headers["x-request-id"]
+    assert given == "req-0123456789"
     trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-    theirs = (await client.get("/healthz", headers={"traceparent": trace})).headers["x-request-id"]
-    assert theirs == "4bf92f3577b34da6a3ce929d0e0e4736"
-    for bad in ("x\u00e9", "a b c d e f g h", "x" * 65, "<script>alert(1)</script>"):
-        response = await client.get("/healthz", headers=[(b"X-Request-ID", bad.encode("latin-1"))])
+    traced = (await client.get("/healthz", headers={"traceparent": trace})).headers["x-request-id"]
+    assert traced == "4bf92f3577b34da6a3ce929d0e0e4736"
+    for invalid in ("x\u00e9", "a b c d e f g h", "x" * 65, "<script>alert(1)</script>"):
+        response = await client.get("/healthz", headers=[(b"X-Request-ID", invalid.encode("latin-1"))])
         assert len(response.headers["x-request-id"]) == 32
-    assert (await client.get("/healthz")).headers["x-request-id"] != (await client.get("/healthz")).headers[
-        "x-request-id"
-    ]
+    random = {(await client.get("/healthz")).headers["x-request-id"] for _ in range(2)}
+    assert len(random) == 2
 
 
-# Of the process
+# The process
 
 
-async def test_health_is_for_the_processes_own_port(client: httpx.AsyncClient, app: App) -> None:
+async def test_health_endpoints_are_not_served_through_a_proxy(client: httpx.AsyncClient, app: App) -> None:
     assert (await client.get("/healthz")).json() == {"service": "tests", "version": "0.1.0"}
     assert (await client.get("/readyz")).json() == {"ready": True, "reasons": []}
 
-    app.state.reasons = ["mongo: away"]
+    app.state.reasons = [ReadinessReason("not_assigned", "no partitions are assigned yet")]
     response = await client.get("/readyz")
-    assert (response.status_code, response.json()["reasons"]) == (503, ["mongo: away"])
+    assert (response.status_code, response.json()["reasons"]) == (
+        503,
+        [{"code": "not_assigned", "text": "no partitions are assigned yet"}],
+    )
+    app.state.reasons = []
 
     for path in ("/healthz", "/readyz", "/metrics"):
-        said(await client.get(path, headers={"X-Forwarded-For": "203.0.113.7"}), 404, "not_found")
+        problem_of(await client.get(path, headers={"X-Forwarded-For": "203.0.113.7"}), 404, "not_found")
 
 
-async def test_latency_is_measured_by_template(client: httpx.AsyncClient) -> None:
+async def test_latency_is_labelled_by_path_template(client: httpx.AsyncClient) -> None:
     await client.get("/t/v1/things/the-one")
     await client.request("BREW", "/t/v1/things/the-one")
-    await client.get("/t/v1/nowhere/the-other")
+    await client.get("/t/v1/missing/the-other")
     text = (await client.get("/metrics")).text
 
-    told = 'peyvand_http_request_seconds_count{method="GET",route="/t/v1/things/{thing}",service="tests",status="2xx"}'
-    assert told in text and 'route="unmatched"' in text and 'method="other"' in text
+    count = 'peyvand_http_request_seconds_count{method="GET",route="/t/v1/things/{thing}",service="tests",status="2xx"}'
+    assert count in text and 'route="unmatched"' in text and 'method="other"' in text
     assert "the-one" not in text and "the-other" not in text and "BREW" not in text
 
 
-async def test_documentation_needs_no_other_host(client: httpx.AsyncClient) -> None:
+async def test_documentation_page_loads_nothing_from_other_hosts(client: httpx.AsyncClient) -> None:
     page = (await client.get("/t/docs")).text
 
     assert "/assets/vendor/swagger-ui-dist/" in page and "//cdn" not in page and "<script>" not in page
     assert "/t/openapi.json" in (await client.get("/t/docs/start.js")).text
 
 
-def test_stopping_is_told_to_what_streams(app: App) -> None:
+def test_application_has_an_event_that_ends_streams(app: App) -> None:
     assert isinstance(app.state.stopping, asyncio.Event) and not app.state.stopping.is_set()

@@ -1,4 +1,4 @@
-"""How a process runs: health beside the work, a drained end, and a bad end that says so."""
+"""How a process runs: health beside the work, a drained end, and an exit with an error."""
 
 import asyncio
 import os
@@ -7,45 +7,51 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
 from aiohttp.test_utils import unused_port
 
 from base.settings import Settings
-from observability import logging
+from observability.health import ReadinessReason
+from run import __main__ as command
 from run import server
-from run.server import role_main, serve_worker
+from run.server import serve_worker
+
+NOT_ASSIGNED = ReadinessReason("not_assigned", "no partitions are assigned yet")
 
 
-class Working:
-    """A worker that works until it is told to stop, or something ends it."""
+class StubWorker:
+    """A worker that runs until it is stopped or raises."""
 
-    def __init__(self, ends: Exception | None = None, drain: float = 0.0) -> None:
-        self.ends, self.drain, self.began, self.drained = ends, drain, asyncio.Event(), False
-        self.reasons: list[str] = []
+    def __init__(self, error: Exception | None = None, drain: float = 0.0) -> None:
+        """`drain` is how many seconds it needs to stop."""
+        self.error, self.drain, self.started, self.drained = error, drain, asyncio.Event(), False
+        self.reasons: list[ReadinessReason] = []
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Works."""
-        self.began.set()
-        if self.ends:
+        """Wait until stopped."""
+        self.started.set()
+        if self.error:
             await asyncio.sleep(0.05)
-            raise self.ends
+            raise self.error
         await stop.wait()
         await asyncio.sleep(self.drain)
         self.drained = True
 
-    async def ready(self) -> list[str]:
-        """Why not."""
+    async def ready(self) -> Sequence[ReadinessReason]:
+        """Return the reasons set by the test."""
         return self.reasons
 
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Of a worker on a free port."""
-    monkeypatch.setattr(logging, "configure_logging", lambda *_: None)
+    """Settings of a worker on a free port."""
+    monkeypatch.setattr(server, "configure_logging", lambda *_: None)
     return Settings(
         service="tests",
         environment="development",
@@ -57,74 +63,88 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     )
 
 
-async def until(what: Callable[[], Awaitable[bool]], seconds: float = 5) -> None:
-    """Waits for something to become so."""
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 5) -> None:
+    """Wait for a condition to become true."""
     end = time.monotonic() + seconds
-    while not await what():
-        assert time.monotonic() < end, "it did not come to be"
+    while not await condition():
+        assert time.monotonic() < end, "the condition did not become true"
         await asyncio.sleep(0.02)
 
 
-async def test_a_worker_shows_its_health_and_drains_when_it_is_told_to_stop(settings: Settings) -> None:
-    worker = Working(drain=0.3)
+async def is_ready(client: httpx.AsyncClient) -> bool:
+    """Return whether the process answers that it is ready."""
+    try:
+        return (await client.get("/readyz")).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+async def test_worker_serves_health_and_drains_on_sigterm(settings: Settings) -> None:
+    worker = StubWorker(drain=0.3)
     running = asyncio.create_task(serve_worker(worker, settings))
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{settings.port}") as client:
-
-        async def answers() -> bool:
-            try:
-                return (await client.get("/readyz")).status_code == 200
-            except httpx.TransportError:
-                return False
-
-        await until(answers)
+        await until(lambda: is_ready(client))
         assert (await client.get("/healthz")).json()["service"] == "tests"
         assert 'peyvand_build_info{role="worker",service="tests"' in (await client.get("/metrics")).text
         assert (await client.get("/anything")).status_code == 404
-        worker.reasons = ["no partitions assigned yet"]
+        worker.reasons = [NOT_ASSIGNED]
         response = await client.get("/readyz")
-        assert (response.status_code, response.json()["reasons"]) == (503, worker.reasons)
+        assert (response.status_code, response.json()["reasons"]) == (
+            503,
+            [{"code": "not_assigned", "text": "no partitions are assigned yet"}],
+        )
 
         worker.reasons = []
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.sleep(0.05)
-        assert (await client.get("/readyz")).json() == {"ready": False, "reasons": ["stopping"]}
+        stopping = (await client.get("/readyz")).json()
+        assert (stopping["ready"], [each["code"] for each in stopping["reasons"]]) == (False, ["stopping"])
     await asyncio.wait_for(running, 5)
     assert worker.drained
 
 
-async def test_what_ends_a_worker_ends_its_process(settings: Settings) -> None:
-    with pytest.raises(ValueError, match="for good"):
-        await asyncio.wait_for(serve_worker(Working(ValueError("for good")), settings), 5)
+async def test_error_of_the_worker_ends_the_process(settings: Settings) -> None:
+    with pytest.raises(ValueError, match="fatal"):
+        await asyncio.wait_for(serve_worker(StubWorker(ValueError("fatal")), settings), 5)
 
 
-async def test_a_worker_that_does_not_drain_is_cut_off(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_worker_that_does_not_drain_is_cancelled(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "DRAIN", 0.2)
-    worker = Working(drain=60)
+    worker = StubWorker(drain=60)
     running = asyncio.create_task(serve_worker(worker, settings))
-    await worker.began.wait()
+    await worker.started.wait()
     os.kill(os.getpid(), signal.SIGINT)
 
     await asyncio.wait_for(running, 5)
     assert not worker.drained
 
 
-async def test_a_port_that_is_taken_ends_the_process(settings: Settings) -> None:
+async def test_port_in_use_ends_the_process(settings: Settings) -> None:
     with socket.create_server(("127.0.0.1", settings.port)), pytest.raises(OSError, match="in use"):
-        await asyncio.wait_for(serve_worker(Working(), settings), 5)
+        await asyncio.wait_for(serve_worker(StubWorker(), settings), 5)
 
 
-def test_a_role_is_named_by_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
-    ran: list[str] = []
+def test_command_line_names_service_and_role(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[tuple[str, Any]] = []
+    service = object()
+    stubs = {
+        "stub.service": SimpleNamespace(service=service),
+        "run.api": SimpleNamespace(run_api=lambda service: ran.append(("api", service))),
+        "run.worker": SimpleNamespace(run_worker=lambda service: ran.append(("worker", service))),
+    }
+    monkeypatch.setattr(command, "collect_rarely", lambda: None)
+    for name, module in {"stub": SimpleNamespace(), **stubs}.items():
+        monkeypatch.setitem(sys.modules, name, module)
 
-    async def worker() -> None:
-        ran.append("worker")
-
-    role_main(["main", "api"], api=lambda: ran.append("api"), worker=worker)
-    role_main(["main", "worker"], api=lambda: ran.append("api"), worker=worker)
-    assert ran == ["api", "worker"]
-    for wrong in (["main"], ["main", "both"], ["main", "api", "worker"], []):
+    command.main(["stub", "api"])
+    command.main(["stub", "worker"])
+    assert ran == [("api", service), ("worker", service)]
+    for wrong in (["stub"], ["stub", "both"], ["stub", "api", "worker"], []):
         with pytest.raises(SystemExit, match=r"api\|worker"):
-            role_main(wrong, api=lambda: None, worker=worker)
+            command.main(wrong)
+    with pytest.raises(SystemExit, match="no service 'missing'"):
+        command.main(["missing", "api"])
+    assert len(ran) == 2
 
 
 API = """
@@ -132,9 +152,11 @@ import asyncio, sys
 from pathlib import Path
 from typing import Annotated
 from fastapi import APIRouter
-from security.auth import Principal, public
 from base.settings import Settings
-from web.app import create_app, serve
+from run.server import serve
+from security.auth import Principal
+from web.app import create_app
+from web.authorization import public
 
 settings = Settings(service="tests", environment="development", kafka="-", mongo="-", database="-",
                     jwks=Path("-"), port=int(sys.argv[1]))
@@ -143,32 +165,25 @@ router = APIRouter()
 @router.get("/slow")
 async def slow(principal: Annotated[Principal, public()]) -> str:
     await asyncio.sleep(1)
-    return "whole"
+    return "complete"
 
-async def ready() -> list[str]:
+async def ready():
     return []
 
 serve(create_app(settings, "Tests", lifespan=None, ready=ready, prefix="", routers=[router]), settings)
 """
 
 
-async def test_an_api_answers_what_it_has_begun_before_it_ends() -> None:
+async def test_api_completes_requests_before_it_ends() -> None:
     port = unused_port()
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", API, str(port))
     try:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-
-            async def answers() -> bool:
-                try:
-                    return (await client.get("/readyz")).status_code == 200
-                except httpx.TransportError:
-                    return False
-
-            await until(answers, 20)
+            await until(lambda: is_ready(client), 20)
             slow = asyncio.create_task(client.get("/slow"))
             await asyncio.sleep(0.3)
             process.send_signal(signal.SIGTERM)
-            assert (await slow).json() == "whole"
+            assert (await slow).json() == "complete"
         assert await asyncio.wait_for(process.wait(), 10) == 0
     finally:
         if process.returncode is None:
@@ -176,7 +191,7 @@ async def test_an_api_answers_what_it_has_begun_before_it_ends() -> None:
             await process.wait()
 
 
-def test_a_worker_loads_no_fastapi() -> None:
-    told = "import sys, run.server; sys.exit(any(m in sys.modules for m in ('fastapi', 'starlette', 'joserfc')))"
+def test_worker_loads_no_web_framework() -> None:
+    script = "import sys, run.server; sys.exit(any(m in sys.modules for m in ('fastapi', 'starlette', 'joserfc')))"
 
-    assert subprocess.run([sys.executable, "-W", "ignore", "-c", told], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=False).returncode == 0

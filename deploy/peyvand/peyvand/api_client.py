@@ -1,86 +1,86 @@
-"""The country's public HTTP API as the command line uses it: one request after the other, refusals in words."""
+"""The platform's public HTTP API as the command line uses it; a refused request becomes a CommandError."""
 
-import json
 import os
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlencode
 
-from peyvand.endpoints import Trouble
+import msgspec
 
-PATIENCE = 30.0  # seconds for an answer
-UNKNOWN = frozenset({502, 504})  # the request may have been carried out
+from base.http_client import HttpClient, HttpError
+from peyvand.endpoints import CommandError
+
+TIMEOUT = 30.0  # seconds for a response
+OUTCOME_UNKNOWN = frozenset({502, 504})  # the request may have been carried out
+FORM = "application/x-www-form-urlencoded"
 
 
-class Refusal(Trouble):
-    """The country said no: status, code, and the rows or fields it names."""
+class ApiError(CommandError):
+    """The platform refused a request: status and problem, with the rows or fields that it names."""
 
-    def __init__(self, status: int, problem: Mapping[str, Any], what: str, then: str) -> None:
-        super().__init__(what, then)
+    def __init__(self, status: int, problem: Mapping[str, Any], message: str, hint: str) -> None:
+        super().__init__(message, hint)
         self.status, self.problem = status, problem
 
 
-class Answer:
-    """What came back: status, headers and the raw body."""
+class ApiResponse:
+    """Status, headers and raw body of a response."""
 
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         self.status, self.headers, self.body = status, headers, body
 
     def json(self) -> Any:
-        """The body, decoded. Raises Trouble where it is no JSON."""
+        """Return the decoded body. Raise CommandError if it is not JSON."""
         try:
-            return json.loads(self.body)
-        except ValueError as e:
-            raise Trouble("the answer is no JSON", "is this the address of a country? see --url") from e
+            return msgspec.json.decode(self.body)
+        except msgspec.DecodeError as e:
+            raise CommandError("the response is not JSON", "is this the address of a platform? see --url") from e
 
 
-class Client:
-    """One person's or script's way in; `token` may be empty for what is public."""
+class ApiClient:
+    """A client of the public API for one person or script; `token` may be empty for public endpoints."""
 
     def __init__(self, public_url: str, token: str = "") -> None:
-        if urllib.parse.urlsplit(public_url).scheme not in ("http", "https"):
-            raise Trouble(f"{public_url} is no address", "give one that begins with http:// or https://")
+        """Raise CommandError if the URL is no http or https address."""
+        if not public_url.startswith(("http://", "https://")):
+            raise CommandError(f"{public_url} is no address", "give one that begins with http:// or https://")
         self.public_url, self.token = public_url.rstrip("/"), token
 
     def get(self, path: str, **query: str | int | None) -> Any:
-        """The JSON at this path. Raises Trouble."""
+        """Return the JSON at this path. Raise CommandError."""
         return self.fetch(path, **query).json()
 
-    def fetch(self, path: str, **query: str | int | None) -> Answer:
-        """What is at this path, as it is. Raises Trouble."""
-        asked = urllib.parse.urlencode({name: value for name, value in query.items() if value not in (None, "")})
-        return self._ask("GET", f"{path}?{asked}" if asked else path, None, {}, PATIENCE)
+    def fetch(self, path: str, **query: str | int | None) -> ApiResponse:
+        """Return the response of a GET. Raise CommandError."""
+        return self._request("GET", _with_query(path, query), None, {}, TIMEOUT)
 
     def post(
-        self, path: str, body: bytes, content_type: str, *, key: str = "", patience: float = PATIENCE, **query: str
-    ) -> Answer:
-        """Sends a body; `key` makes repeating it harmless. Raises Trouble."""
-        headers = {"Content-Type": content_type, **({"Idempotency-Key": key} if key else {})}
-        asked = urllib.parse.urlencode(query)
-        return self._ask("POST", f"{path}?{asked}" if asked else path, body, headers, patience)
+        self, path: str, body: bytes, content_type: str, *, key: str = "", timeout: float = TIMEOUT, **query: str
+    ) -> ApiResponse:
+        """Send a body; `key` is the Idempotency-Key, under which a repeated request has no second effect.
 
-    def _ask(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], patience: float) -> Answer:
-        said = {"Accept": "application/json", **headers}
-        if self.token:
-            said["Authorization"] = f"Bearer {self.token}"
-        request = urllib.request.Request(self.public_url + path, body, said, method=method)
+        Raise CommandError.
+        """
+        headers = {"Content-Type": content_type, **({"Idempotency-Key": key} if key else {})}
+        return self._request("POST", _with_query(path, query), body, headers, timeout)
+
+    def _request(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout: float
+    ) -> ApiResponse:
         try:
-            with urllib.request.urlopen(request, timeout=patience) as got:
-                return Answer(got.status, dict(got.headers), got.read())
-        except urllib.error.HTTPError as e:
-            with e:
-                raise _refusal(e.code, e.read()) from e
-        except (urllib.error.URLError, TimeoutError, ConnectionError) as e:
-            reason = getattr(e, "reason", e)
-            raise Trouble(
-                f"{self.public_url} does not answer: {reason}", "is the country up? `peyvand status` tells"
+            with HttpClient(self.public_url, token=self.token, timeout=timeout) as client:
+                response = client.request(method, path, content=body, headers={"Accept": "application/json", **headers})
+        except HttpError as e:
+            if e.response is not None:
+                raise _api_error(e.status, e.response.content) from e
+            raise CommandError(
+                f"{self.public_url} does not answer: {e}", "is the platform up? `peyvand status` shows it"
             ) from e
+        return ApiResponse(response.status_code, dict(response.headers), response.content)
 
 
 def sign_in(public_url: str, *roles: str, province: str = "", county: str = "", lead: str = "", sub: str = "") -> str:
-    """An access token: PEYVAND_TOKEN where it is set, else one of the development issuer's. Raises Trouble."""
+    """Return an access token: PEYVAND_TOKEN if set, else one of the development issuer. Raise CommandError."""
     if given := os.environ.get("PEYVAND_TOKEN"):
         return given
     form = {
@@ -91,31 +91,35 @@ def sign_in(public_url: str, *roles: str, province: str = "", county: str = "", 
         "lead": lead,
         "sub": sub,
     }
-    body = urllib.parse.urlencode({name: value for name, value in form.items() if value}).encode()
+    body = urlencode({name: value for name, value in form.items() if value}).encode()
     try:
-        answer = Client(public_url).post("/issuer/token", body, "application/x-www-form-urlencoded")
-    except Refusal as e:
+        response = ApiClient(public_url).post("/issuer/token", body, FORM)
+    except ApiError as e:
         if e.status == 404:
-            raise Trouble("there is no development issuer here", "set PEYVAND_TOKEN to an access token") from e
-        raise Trouble(str(e.problem.get("error_description") or e.what), e.then) from e
-    return str(answer.json()["access_token"])
+            raise CommandError("there is no development issuer here", "set PEYVAND_TOKEN to an access token") from e
+        raise CommandError(str(e.problem.get("error_description") or e.message), e.hint) from e
+    return str(response.json()["access_token"])
 
 
-def _refusal(status: int, body: bytes) -> Refusal:
+def _with_query(path: str, query: Mapping[str, str | int | None]) -> str:
+    encoded = urlencode({name: value for name, value in query.items() if value not in (None, "")})
+    return f"{path}?{encoded}" if encoded else path
+
+
+def _api_error(status: int, body: bytes) -> ApiError:
     try:
-        problem = json.loads(body)
-    except ValueError:
+        problem = msgspec.json.decode(body)
+    except msgspec.DecodeError:
         problem = {}
     problem = problem if isinstance(problem, dict) else {}
-    what = problem.get("detail") or problem.get("title") or f"the country answered {status}"
-    said = "detail" in problem
-    then = {
-        401: "sign in again: the token is missing, foreign or too old",
+    message = problem.get("detail") or problem.get("title") or f"the platform answered {status}"
+    hint = {
+        401: "sign in again: the token is missing, foreign or expired",
         403: "use a token of a role that may do this",
-        404: "" if said else "is this the address of a country? see --url",
+        404: "" if "detail" in problem else "is this the address of a platform? see --url",
         429: "wait a minute and try again",
         503: "nothing was done; try again in a moment",
     }.get(status, "")
-    if status in UNKNOWN:
-        then = "it may have been done; give the same command again, it is not done twice"
-    return Refusal(status, problem, str(what), then)
+    if status in OUTCOME_UNKNOWN:
+        hint = "it may have been done; give the same command again, it is not done twice"
+    return ApiError(status, problem, str(message), hint)

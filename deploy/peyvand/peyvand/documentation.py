@@ -1,11 +1,14 @@
-"""The tables of docs/operations.md that are made from the code: `python -m peyvand.documentation` writes them anew."""
+"""Write the generated tables of docs/operations.md: `python -m peyvand.documentation`."""
 
 import re
 import sys
 from collections.abc import Callable, Mapping
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from peyvand.local_cluster.topology import SERVICES
 from peyvand.local_cluster.workspace import ROOT
 
 OPERATIONS = ROOT / "docs" / "operations.md"
@@ -13,8 +16,8 @@ KINDS = {"counter": "counter", "gauge": "gauge", "histogram": "histogram"}
 
 
 def metrics_table() -> str:
-    """Every metric there is: what it means, and what to do when it moves."""
-    rows = ["| Metric | Labels | What it means, and what to do |", "| --- | --- | --- |"]
+    """Return a table of all metrics: meaning, and what to do."""
+    rows = ["| Metric | Labels | Meaning, and what to do |", "| --- | --- | --- |"]
     for metric in metrics():
         name = metric._name + ("_total" if metric._type == "counter" else "")
         labels = ", ".join(metric._labelnames) or "none"
@@ -23,35 +26,38 @@ def metrics_table() -> str:
 
 
 def metrics() -> list[Any]:
-    """The metrics of `observability.metrics`, in the order of that file."""
+    """Return the metrics of `observability.metrics` and of each service, in the order of their modules."""
     from prometheus_client.metrics import MetricWrapperBase
 
-    from observability import metrics as literals
-
-    return [each for each in vars(literals).values() if isinstance(each, MetricWrapperBase)]
+    names = [
+        "observability.metrics",
+        *(f"{service}.metrics" for service in SERVICES if find_spec(f"{service}.metrics")),
+    ]
+    modules = [import_module(name) for name in names]
+    return [each for module in modules for each in vars(module).values() if isinstance(each, MetricWrapperBase)]
 
 
 def roles_settings_table() -> str:
-    """What every role of the four services is told; the last four only registration, which keeps personal data."""
+    """Return a table of the settings of every role; the last ones are registration's only."""
     from base.settings import table
-    from registration.settings import KeySettings
+    from registration.settings import RegistrationSettings
 
-    return table(KeySettings)
+    return table(RegistrationSettings)
 
 
-def door_settings_table() -> str:
-    """What the front door of development is told."""
-    from peyvand.gateway.settings import DoorSettings
+def gateway_settings_table() -> str:
+    """Return a table of the settings of the gateway."""
+    from peyvand.gateway.settings import GatewaySettings
 
-    rows = ["| Variable | Default | What it is |", "| --- | --- | --- |"]
-    for name, field in DoorSettings.model_fields.items():
+    rows = ["| Variable | Default | Meaning |", "| --- | --- | --- |"]
+    for name, field in GatewaySettings.model_fields.items():
         default = "required" if field.is_required() else f"`{field.default}`" if field.default != "" else "none"
         rows.append(f"| `PEYVAND_{name.upper()}` | {default} | {field.description} |")
     return "\n".join(rows)
 
 
 def alerts_table(folder: Path = ROOT / "deploy") -> str:
-    """Every alert with its runbook."""
+    """Return a table of all alerts with their runbooks."""
     text = (folder / "prometheus" / "alerts.yaml").read_text("utf-8")
     rows = ["| Alert | Severity | Runbook |", "| --- | --- | --- |"]
     for rule in text.split("- alert: ")[1:]:
@@ -64,23 +70,23 @@ def alerts_table(folder: Path = ROOT / "deploy") -> str:
 TABLES: Mapping[str, Callable[[], str]] = {
     "metrics": metrics_table,
     "settings of the roles": roles_settings_table,
-    "settings of the front door": door_settings_table,
+    "settings of the gateway": gateway_settings_table,
     "alerts": alerts_table,
 }
 
 
-def filled(text: str) -> str:
-    """The page with each table between its marks as the code has it. Raises KeyError where a mark has no table."""
+def with_tables(text: str) -> str:
+    """Return the page with each table between its marks generated. Raise KeyError for a mark without a table."""
 
-    def fill(found: re.Match[str]) -> str:
-        return f"<!-- {found[1]} -->\n{TABLES[found[1]]()}\n<!-- end -->"
+    def generate(mark: re.Match[str]) -> str:
+        return f"<!-- {mark[1]} -->\n{TABLES[mark[1]]()}\n<!-- end -->"
 
-    return re.sub(r"<!-- ([a-z ]+) -->\n.*?<!-- end -->", fill, text, flags=re.DOTALL)
+    return re.sub(r"<!-- ([a-z ]+) -->\n.*?<!-- end -->", generate, text, flags=re.DOTALL)
 
 
 def main() -> int:
-    """Writes the tables into the page."""
-    OPERATIONS.write_text(filled(OPERATIONS.read_text("utf-8")), "utf-8")
+    """Write the tables into the page; return the exit code."""
+    OPERATIONS.write_text(with_tables(OPERATIONS.read_text("utf-8")), "utf-8")
     return 0
 
 

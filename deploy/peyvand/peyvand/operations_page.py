@@ -1,4 +1,4 @@
-"""The operations page, `python -m peyvand.operations_page`: `peyvand status` in a browser, read only."""
+"""The operations page: `peyvand status` in a browser, read-only (`python -m peyvand.operations_page`)."""
 
 import asyncio
 import sys
@@ -16,109 +16,114 @@ from starlette.responses import Response
 
 from base.clock import Clock
 from base.settings import Settings, load
-from peyvand.commands.status import Need, ServiceStatus, Status, status
-from peyvand.endpoints import Addresses, addresses, parts
+from observability.health import ReadinessReason
+from peyvand.commands.status import Action, Status, status
+from peyvand.endpoints import Endpoints, find_endpoints, parse_processes
+from peyvand.store_status import ServiceStatus
 from programme.text import number
-from security.auth import Principal, allow
-from web import app, oidc_login
+from run.server import serve
+from security.auth import Principal
+from web import oidc_login
+from web.app import App, create_app
+from web.authorization import allow
 from web.pages import Pages, lang_of, pages
 
 PREFIX = "/operations"
-EVERY = 5.0  # seconds between two looks, however many pages stand open
+INTERVAL = 5.0  # seconds between two checks, however many pages are open
 READERS = ("operator", "auditor")
-SILENT_SHOWN, SILENT_HOURS = 8, 48.0
+PROVINCES_SHOWN, SILENT_HOURS = 8, 48.0
 
 log = structlog.get_logger(__name__)
 
 
 class OperationsSettings(Settings):
-    """Of a process that only looks: `mongo` is of a user who may read all stores, `database` is not used."""
+    """Settings of a read-only process: `mongo` has a user that may read all stores, `database` is not used."""
 
     service: str = Field(default="operations", description="Name of the process.")
     database: str = Field(default="-", description="Not used: all four stores are read.")
     processes: str = Field(
         default="",
-        description="Which processes are asked, as name=host:port by commas; the run folder's state if empty.",
+        description="The processes to check, as name=host:port,...; those of the run folder's state if empty.",
     )
 
 
-class Watch:
-    """The country as it was a few seconds ago; one look for all who watch."""
+class StatusCache:
+    """The status of the last seconds, shared by all who look at the page."""
 
-    def __init__(self, look: Callable[[], Status], every: float = EVERY) -> None:
-        self.look, self.every = look, every
+    def __init__(self, check: Callable[[], Status], interval: float = INTERVAL) -> None:
+        self.check, self.interval = check, interval
         self.found: Status | None = None
-        self.trouble = ""
-        self.looked_at = float("-inf")
-        self.looking = asyncio.Lock()
+        self.error = ""
+        self.checked_at = float("-inf")
+        self.checking = asyncio.Lock()
 
-    async def now(self) -> Status | None:
-        """The last good look, made anew where it is old; `trouble` says why it is older than it should be."""
-        if time.monotonic() - self.looked_at < self.every and (self.found or self.trouble):
+    async def current(self) -> Status | None:
+        """Return the last status, checked again if it is old; `error` is why the last check failed."""
+        if time.monotonic() - self.checked_at < self.interval and (self.found or self.error):
             return self.found
-        async with self.looking:
-            if time.monotonic() - self.looked_at >= self.every:
+        async with self.checking:
+            if time.monotonic() - self.checked_at >= self.interval:
                 try:
-                    self.found, self.trouble = await asyncio.to_thread(self.look), ""
-                except Exception as e:  # what was known stays on the page, with its time
-                    self.trouble = f"{type(e).__name__}: {e}"
-                    log.warning("look", trouble=self.trouble)
-                self.looked_at = time.monotonic()
+                    self.found, self.error = await asyncio.to_thread(self.check), ""
+                except Exception as e:  # the last status stays on the page, with its time
+                    self.error = f"{type(e).__name__}: {e}"
+                    log.warning("status check failed", error=self.error)
+                self.checked_at = time.monotonic()
         return self.found
 
 
-def create(settings: OperationsSettings, watch: Watch) -> app.App:
-    """The page over what is watched."""
+def create(settings: OperationsSettings, cache: StatusCache) -> App:
+    """Return the application of the page."""
 
     @asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:
         yield
 
-    async def ready() -> list[str]:
+    async def ready() -> list[ReadinessReason]:
         return []
 
-    return app.create_app(
+    return create_app(
         settings,
         "Operations",
-        description="Does the country flow, and if not: what is stuck, where, and what is to be done?",
+        description="The state of the platform, and the actions that it requires.",
         lifespan=lifespan,
         ready=ready,
         prefix=PREFIX,
-        routers=[router(watch), oidc_login.router()],
+        routers=[router(cache), oidc_login.router()],
     )
 
 
-def router(watch: Watch) -> APIRouter:
-    """The page, and its part that changes."""
+def router(cache: StatusCache) -> APIRouter:
+    """Return the routes of the page, and of its part that changes."""
     api = APIRouter(include_in_schema=False)
 
-    async def shown(request: Request, name: str, officer: Principal, hold: bool) -> Response:
-        found = await watch.now()
+    async def render(request: Request, name: str, officer: Principal, hold: bool) -> Response:
+        found = await cache.current()
         lang = lang_of(request)
         return site().render(
             request,
             name,
             officer=officer,
             hold=hold,
-            every=int(EVERY),
+            interval=int(INTERVAL),
             found=found,
-            trouble=watch.trouble,
-            needs=[(each, sentence(each, found, lang)) for each in found.needs] if found else [],
-            silent=[item for item in found.silent.items() if item[1] >= 1][:SILENT_SHOWN] if found else [],
+            error=cache.error,
+            actions=[(each, description(each, found, lang)) for each in found.actions] if found else [],
+            silent=[item for item in found.hours_silent.items() if item[1] >= 1][:PROVINCES_SHOWN] if found else [],
             silent_hours=SILENT_HOURS,
             names=NAMES,
-            worst={each.where for each in found.needs} if found else set(),
+            affected={each.where for each in found.actions} if found else set(),
         )
 
     async def page(request: Request, officer: Annotated[Principal, allow(*READERS)], hold: bool = False) -> Response:
-        return await shown(request, "operations.html", officer, hold)
+        return await render(request, "operations.html", officer, hold)
 
-    async def now(request: Request, officer: Annotated[Principal, allow(*READERS)]) -> Response:
-        return await shown(request, "operations_now.html", officer, False)
+    async def current(request: Request, officer: Annotated[Principal, allow(*READERS)]) -> Response:
+        return await render(request, "operations_now.html", officer, False)
 
     api.add_api_route("", page, methods=["GET"], name="operations")
     api.add_api_route("/", page, methods=["GET"], name="operations_home")
-    api.add_api_route("/now", now, methods=["GET"])
+    api.add_api_route("/now", current, methods=["GET"])
     return api
 
 
@@ -130,55 +135,56 @@ NAMES = {
 }
 
 
-def sentence(need: Need, found: Status, lang: str) -> str:
-    """What is wrong, in the reader's language; what a process says of itself stays as it says it."""
+def description(action: Action, found: Status, lang: str) -> str:
+    """Return what is wrong in the reader's language; the reasons of a process stay in English."""
     if lang != "fa":
-        return need.why
-    s = next((each for each in found.services if each.service == need.where), None)
-    if need.code == "not_ready":
+        return action.why
+    s = next((each for each in found.services if each.service == action.where), None)
+    if action.code == "not_ready":
         return "آماده نیست"
-    return _fa(need.code, s) if s else need.why
+    return _description_fa(action.code, s) if s else action.why
 
 
-def _fa(code: str, s: ServiceStatus) -> str:
+def _description_fa(code: str, s: ServiceStatus) -> str:
     def n(value: float) -> str:
         return number(round(value), "fa")
 
     return {
-        "unsent": f"{n(s.unsent)} رویداد فرستاده نشده است؛ قدیمی‌ترین از {n(s.unsent_oldest_seconds)} ثانیه پیش",
+        "pending": f"{n(s.pending)} رویداد فرستاده نشده است؛ قدیمی‌ترین از {n(s.pending_oldest_seconds)} ثانیه پیش",
         "stuck": f"{n(s.lag)} رویداد عقب است و هیچ نشانگری پیش نمی‌رود",
-        "dead_letters": f"{n(s.parked_faulty)} نفر پشت نامهٔ مرده‌اند؛ از {n(s.parked_faulty_oldest_seconds)} ثانیه پیش",
-        "unreadable": f"{n(s.unreadable)} نوشتهٔ ناخوانا هنوز توضیحی ندارد",
-        "missing": f"رویدادی نرسیده است و {n(s.parked_early)} نفر منتظر آن‌اند",
+        "dead_letters": f"{n(s.dead_letters)} نفر پشت نامهٔ مرده‌اند؛ از {n(s.dead_letters_oldest_seconds)} ثانیه پیش",
+        "undecodable": f"{n(s.undecodable)} نوشتهٔ ناخوانا هنوز توضیحی ندارد",
+        "missing": f"رویدادی نرسیده است و {n(s.early)} نفر منتظر آن‌اند",
         "overdue": f"مهلتی {n(s.overdue_oldest_seconds)} ثانیه است که گذشته و رسیدگی نشده",
     }[code]
 
 
 @cache
 def site() -> Pages:
-    """The operator's templates."""
+    """Return the templates of the operator's package."""
     return pages("peyvand")
 
 
-def looking(settings: OperationsSettings, clock: Clock) -> Callable[[], Status]:
-    """How the country is looked at: as `peyvand status` does."""
+def status_check(settings: OperationsSettings, clock: Clock) -> Callable[[], Status]:
+    """Return the check, which is that of `peyvand status`."""
 
-    def look() -> Status:
+    def check() -> Status:
         if settings.processes:
-            at = Addresses(
-                settings.public_url, settings.kafka, settings.mongo.get_secret_value(), parts(settings.processes)
-            )
+            processes = parse_processes(settings.processes)
+            endpoints = Endpoints(settings.public_url, settings.kafka, mongo, processes)
         else:
-            at = addresses("", {"PEYVAND_KAFKA": settings.kafka, "PEYVAND_MONGO": settings.mongo.get_secret_value()})
-        return status(at, clock().at)
+            endpoints = find_endpoints("", {"PEYVAND_KAFKA": settings.kafka, "PEYVAND_MONGO": mongo})
+        return status(endpoints, clock().at)
 
-    return look
+    mongo = settings.mongo.get_secret_value()
+    return check
 
 
 def main() -> int:
-    """Serves until SIGTERM."""
+    """Serve until SIGTERM."""
     settings = load(OperationsSettings)
-    app.serve(create(settings, Watch(looking(settings, settings.programme_clock()))), settings)
+    cache = StatusCache(status_check(settings, settings.programme_clock()))
+    serve(create(settings, cache), settings)
     return 0
 
 

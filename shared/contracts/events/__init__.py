@@ -1,4 +1,4 @@
-"""What the services say to each other, and the table of every type there is."""
+"""Events of all services, by producer and by type."""
 
 from contracts.events import market, registration, screening
 from contracts.events.event import ApplicantEvent, Event

@@ -1,22 +1,22 @@
-"""What every event is: a frozen class in the past tense that holds no personal datum, ever."""
+"""Base classes of all events: frozen, named in the past tense, without personal data."""
 
 from typing import ClassVar
 
 import msgspec
 
-from contracts.events.words import ApplicationNumber
+from contracts.events.fields import ApplicationNumber
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """Something that happened to one subject, in words a stranger understands."""
+    """A fact about one subject. The class docstring and the field types become the published JSON Schema."""
 
     TYPE: ClassVar[str] = ""
 
 
 class ApplicantEvent(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """Something that happened to an applicant; `application` counts their applications in the round, from 1.
+    """A fact about an applicant. `application` counts the applicant's applications in the round, from 1.
 
-    Only a reactivation starts another one: what was said about an earlier application no longer counts.
+    Only `ApplicantReactivated` starts another application; events about an earlier one no longer count.
     """
 
     application: ApplicationNumber = 1

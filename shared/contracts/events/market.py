@@ -1,9 +1,9 @@
-"""What market says: who sells where, with what evidence."""
+"""Events of market: offers, connections to a market and the evidence for them."""
 
 import msgspec
 
 from contracts.events.event import ApplicantEvent, Event
-from contracts.events.words import (
+from contracts.events.fields import (
     Channel,
     ConnectionNumber,
     CounterpartyKind,
@@ -20,22 +20,22 @@ from contracts.events.words import (
 
 
 class LeadEnlisted(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """A lead enterprise joined, able to train, counsel or buy. Subject: the lead enterprise."""
+    """A lead enterprise joined the programme. Subject: the lead enterprise; `fields` are its job fields."""
 
     TYPE = "ir.peyvand.market.lead.enlisted.v1"
     services: tuple[LeadService, ...]
-    fields: tuple[JobFieldCode, ...]  # job fields it works in
+    fields: tuple[JobFieldCode, ...]
 
 
 class ProducerReadied(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """The applicant's capacity is known: a producer who can be offered a market."""
+    """The applicant's capacity is known, so that the applicant can be offered a market."""
 
     TYPE = "ir.peyvand.market.producer.readied.v1"
     product_group: ProductGroup
 
 
 class OfferMade(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """A lead enterprise or an officer offered this producer a channel."""
+    """A lead enterprise or an officer offered a sales channel to the producer."""
 
     TYPE = "ir.peyvand.market.offer.made.v1"
     offer: OfferNumber
@@ -44,14 +44,14 @@ class OfferMade(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class OfferAccepted(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """The producer accepted the offer."""
+    """The producer accepted an offer."""
 
     TYPE = "ir.peyvand.market.offer.accepted.v1"
     offer: OfferNumber
 
 
 class OfferDeclined(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """The producer declined the offer."""
+    """The producer declined an offer."""
 
     TYPE = "ir.peyvand.market.offer.declined.v1"
     offer: OfferNumber
@@ -59,18 +59,18 @@ class OfferDeclined(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 class ProducerConnected(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """The producer sells through a channel: a claim, as good as its evidence (E0 declared ... E4 sustained)."""
+    """The producer sells through a channel. How reliable this is depends on `evidence`."""
 
     TYPE = "ir.peyvand.market.producer.connected.v1"
     connection: ConnectionNumber
     channel: Channel
     counterparty_kind: CounterpartyKind
     evidence: Evidence
-    offer: OfferReference = ""  # the accepted offer it comes from
+    offer: OfferReference = ""
 
 
 class ConnectionEvidenced(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """Better evidence of a connection was shown."""
+    """Stronger evidence of a connection was recorded."""
 
     TYPE = "ir.peyvand.market.connection.evidenced.v1"
     connection: ConnectionNumber
@@ -86,7 +86,7 @@ class ConnectionSustained(ApplicantEvent, frozen=True, kw_only=True, omit_defaul
 
 
 class ConnectionEnded(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """The connection is over."""
+    """A connection ended; the producer no longer sells through it."""
 
     TYPE = "ir.peyvand.market.connection.ended.v1"
     connection: ConnectionNumber

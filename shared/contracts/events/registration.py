@@ -1,7 +1,7 @@
-"""What registration says: who is in, and which seat."""
+"""Events of registration: rounds, quotas, applications and seats."""
 
 from contracts.events.event import ApplicantEvent, Event
-from contracts.events.words import (
+from contracts.events.fields import (
     AgeBand,
     IdentityResult,
     IntakeChannel,
@@ -16,7 +16,7 @@ from contracts.events.words import (
 
 
 class RoundOpened(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """A round accepts applications for these job fields between two instants. Subject: the round."""
+    """A round was opened for these job fields, from `opens` until `closes`. Subject: the round."""
 
     TYPE = "ir.peyvand.registration.round.opened.v1"
     fields: tuple[JobFieldCode, ...]
@@ -25,7 +25,7 @@ class RoundOpened(Event, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RoundWindowSet(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """One province's intake window within the round (its province stands in the context). Subject: the round."""
+    """The intake window of one province within the round was set; `province` names it. Subject: the round."""
 
     TYPE = "ir.peyvand.registration.round.window_set.v1"
     opens: ProgrammeInstant
@@ -33,7 +33,7 @@ class RoundWindowSet(Event, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class QuotaSet(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """A province's quota of seats in a round. Subject: the ledger."""
+    """The number of seats of a province in a round was set. Subject: the seat ledger."""
 
     TYPE = "ir.peyvand.registration.quota.set.v1"
     quota: Seats
@@ -41,7 +41,7 @@ class QuotaSet(Event, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ApplicantRegistered(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """An application was accepted; the time of this event is `registered_at`."""
+    """An application was accepted. Its registration time is the `time` of this event."""
 
     TYPE = "ir.peyvand.registration.applicant.registered.v1"
     sex: Sex
@@ -51,7 +51,7 @@ class ApplicantRegistered(ApplicantEvent, frozen=True, kw_only=True, omit_defaul
 
 
 class ApplicantReactivated(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """Somebody who had withdrawn registered again: the same id, a new application."""
+    """A withdrawn applicant applied again, under the same id and with the next `application` number."""
 
     TYPE = "ir.peyvand.registration.applicant.reactivated.v1"
     sex: Sex
@@ -61,34 +61,34 @@ class ApplicantReactivated(ApplicantEvent, frozen=True, kw_only=True, omit_defau
 
 
 class ApplicantIdentityChecked(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """The identity registry answered."""
+    """The identity registry responded to a check of the applicant."""
 
     TYPE = "ir.peyvand.registration.applicant.identity_checked.v1"
     result: IdentityResult
 
 
 class ApplicantAdmitted(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """The applicant holds a seat now; `promoted` from the waiting list or at once."""
+    """The applicant was given a seat: from the waiting list if `promoted`, else at once."""
 
     TYPE = "ir.peyvand.registration.applicant.admitted.v1"
     promoted: bool = False
 
 
 class ApplicantWaitlisted(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """No seat is free; the applicant waits in the published order."""
+    """No seat is free; the applicant was put on the waiting list, in the published order."""
 
     TYPE = "ir.peyvand.registration.applicant.waitlisted.v1"
 
 
 class ApplicantSeatReleased(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """The applicant holds the seat no longer."""
+    """The applicant gave up the seat, which is free again."""
 
     TYPE = "ir.peyvand.registration.applicant.seat_released.v1"
     reason: SeatReleaseReason
 
 
 class ApplicantWithdrawn(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """The applicant left the round; registering again reactivates the same applicant."""
+    """The applicant withdrew from the round. A later application reactivates the same applicant."""
 
     TYPE = "ir.peyvand.registration.applicant.withdrawn.v1"
     reason: WithdrawalReason

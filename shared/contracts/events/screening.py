@@ -1,7 +1,7 @@
-"""What screening says: eligible or not, and what this applicant can make."""
+"""Events of screening: eligibility decisions and identified capacity."""
 
 from contracts.events.event import ApplicantEvent
-from contracts.events.words import (
+from contracts.events.fields import (
     DecisionReason,
     MonthlyBand,
     Need,
@@ -16,46 +16,46 @@ from contracts.events.words import (
 
 
 class CaseOpened(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """A screening case was opened, to be decided on or before a day (in Tehran)."""
+    """A screening case was opened, to be decided on or before the date `due`."""
 
     TYPE = "ir.peyvand.screening.case.opened.v1"
     due: ProgrammeDay
 
 
 class CaseDecided(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """The case was decided; `within_sla` is information only, reporting computes its own."""
+    """A screening case was decided. `within_sla` is informative; reporting computes its own figure."""
 
     TYPE = "ir.peyvand.screening.case.decided.v1"
     outcome: Outcome
     reasons: tuple[DecisionReason, ...] = ()
     rule_version: PolicyVersion = ""
-    working_hours: WorkingHours = 0  # whole working hours from opening to decision, eight a working day
+    working_hours: WorkingHours = 0
     within_sla: bool = True
 
 
 class CaseBreached(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """The due day of an open case passed without a decision."""
+    """The date `due` passed and the screening case is not decided."""
 
     TYPE = "ir.peyvand.screening.case.breached.v1"
     due: ProgrammeDay
 
 
 class CapacityRequested(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """An admitted applicant's capacity is to be identified on or before a day."""
+    """The capacity of an admitted applicant is to be identified on or before the date `due`."""
 
     TYPE = "ir.peyvand.screening.capacity.requested.v1"
     due: ProgrammeDay
 
 
 class CapacityBreached(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """The due day passed and the capacity is not identified."""
+    """The date `due` passed and the capacity is not identified."""
 
     TYPE = "ir.peyvand.screening.capacity.breached.v1"
     due: ProgrammeDay
 
 
 class CapacityIdentified(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """What this applicant can make, and how much a month."""
+    """The capacity of the applicant was identified: what the applicant can produce, and how much a month."""
 
     TYPE = "ir.peyvand.screening.capacity.identified.v1"
     product_group: ProductGroup

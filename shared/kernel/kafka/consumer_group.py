@@ -1,7 +1,7 @@
-"""What is live, and who owns which partition: faust, and every one of its internals that we rely on.
+"""The consumer group: faust assigns partitions and delivers the live stream. All use of faust's internals is here.
 
-faust's acknowledgements are never trusted: a batch's cursor is the only position. `tests/kernel/test_faust_facts.py`
-holds one test per fact used here, so that an upgrade that changes it fails.
+faust's acknowledgements are never trusted: the cursor is the only position. `tests/kernel/test_faust_facts.py` has one
+test per fact relied upon here, so that an upgrade that changes it fails.
 """
 
 import asyncio
@@ -16,19 +16,16 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode.threads import WorkerThread
 
-SESSION_TIMEOUT = 10.0  # seconds after which a dead worker's partitions go to another
-
-REBALANCE_TIMEOUT = 12.0  # seconds that members have to come when the group is shared out anew
-
-TOPICS_AGE = 15.0  # seconds after which a topic that was deleted and made anew is shared out again; aiokafka's: 300
-
-LEAVING = 10.0  # seconds in which a member leaves the group; Kafka notices one that did not after `SESSION_TIMEOUT`
+SESSION_TIMEOUT = 10.0  # seconds after which a dead worker's partitions are reassigned
+REBALANCE_TIMEOUT = 12.0  # seconds in which members must join when the group rebalances
+METADATA_AGE = 15.0  # seconds after which a recreated topic is assigned again; aiokafka's default is 300
+LEAVE_TIMEOUT = 10.0  # seconds in which a member leaves; Kafka notices one that did not after SESSION_TIMEOUT
 
 log = structlog.get_logger(__name__)
 
 
 class ConsumerGroup:
-    """The consumer group of one service: it shares out the partitions and brings what is new."""
+    """A member of the consumer group of one service: gets partitions assigned and events delivered."""
 
     def __init__(
         self,
@@ -41,22 +38,25 @@ class ConsumerGroup:
         revoked: Callable[[set[TopicPartition]], None],
         deliver: Callable[[Any], Awaitable[None]],
     ) -> None:
-        """`resume` gets all we own after an assignment and says from where it is live; `deliver` gets each event."""
+        """`resume` gets all owned partitions after an assignment and returns where the live stream starts;
+
+        `revoked` gets the partitions that were taken away, and `deliver` each event.
+        """
         self.topics, self.resume, self.revoked, self.deliver = tuple(topics), resume, revoked, deliver
-        # Co-subscribed topics go together only while all members hear the same: to hear another is another group.
-        # Named after the country as well: two of them on one cluster must not wait for each other's members.
-        country, heard = self.topics[0].rpartition(".")[0], sorted(t.rpartition(".")[2] for t in self.topics)
-        group = f"{country}.{service}.{'+'.join(heard)}"
+        # Topics are assigned together only while all members consume the same ones: another topic is another group.
+        # The prefix of the topics is part of the name: two systems on one cluster have groups of their own.
+        prefix, producers = self.topics[0].rpartition(".")[0], sorted(t.rpartition(".")[2] for t in self.topics)
+        group = f"{prefix}.{service}.{'+'.join(producers)}"
         self.app = faust.App(
             group,
             broker=f"kafka://{bootstrap}",
             broker_client_id=client_id,
             broker_session_timeout=SESSION_TIMEOUT,
             broker_heartbeat_interval=3.0,
-            # 60 and 90 s: as long would a connection that stays silent for ever hold up a rebalance.
+            # The defaults are 60 and 90 s: for so long a silent connection would delay a rebalance.
             broker_rebalance_timeout=REBALANCE_TIMEOUT,
             broker_request_timeout=REBALANCE_TIMEOUT + 3,
-            consumer_metadata_max_age_ms=int(TOPICS_AGE * 1000),
+            consumer_metadata_max_age_ms=int(METADATA_AGE * 1000),
             topic_allow_declare=False,
             topic_disable_leader=True,
             stream_wait_empty=False,
@@ -64,9 +64,9 @@ class ConsumerGroup:
             autodiscover=False,
         )
         self.app.transport = self._transport()
-        self.app._create_directories = lambda: None  # type: ignore[method-assign]  # of tables, which we have none of
-        # Else a member that is told to end while the group is shared out has its connections closed under it, from
-        # another thread, and never ends: aiokafka waits for what nobody brings any more.
+        self.app._create_directories = lambda: None  # type: ignore[method-assign]  # for tables, which we do not use
+        # Otherwise a member that stops during a rebalance has its connections closed from another thread and never
+        # ends: aiokafka waits for metadata for ever.
         self.app._on_rebalance_when_stopped = lambda: None  # type: ignore[method-assign]
         self.app.agent(
             self.app.topic(
@@ -77,35 +77,35 @@ class ConsumerGroup:
         self.app.on_partitions_revoked.connect(self._on_revoked, weak=False)  # type: ignore[arg-type]
 
     async def start(self) -> None:
-        """Joins the group; returns after the first assignment."""
+        """Join the group; return after the first assignment."""
         self.app.finalize()
         await self.app.start()
 
     async def stop(self) -> None:
-        """Leaves the group, so that its partitions go to others at once; one that cannot is left to its time-out."""
+        """Leave the group, so that its partitions are reassigned at once. A member that cannot leave times out."""
         leaving = asyncio.create_task(self.app.stop())
-        done, _ = await asyncio.wait({leaving}, timeout=LEAVING)
+        done, _ = await asyncio.wait({leaving}, timeout=LEAVE_TIMEOUT)
         if not done:
-            log.error("not_left", why=f"faust did not end within {LEAVING} s")
+            log.error("consumer group not left: faust did not stop", seconds=LEAVE_TIMEOUT)
         for task in done:
             task.result()
 
     @property
     def crashed(self) -> BaseException | None:
-        """What ended faust, or this member's part in the group, if something did."""
-        reason: BaseException | None = self.app.crash_reason if self.app.crashed else self._fallen_out()
+        """Return what ended faust or this member's participation in the group, if anything did."""
+        reason: BaseException | None = self.app.crash_reason if self.app.crashed else self._lost_coordination()
         return reason
 
-    def _fallen_out(self) -> BaseException | None:
-        """What ended aiokafka's coordination, or its looking at topics: nothing is ever assigned again without them.
+    def _lost_coordination(self) -> BaseException | None:
+        """Return what ended aiokafka's coordination or metadata task: without them nothing is ever assigned again.
 
-        A broker that has just begun may know no broker: aiokafka takes it for a mistake of ours, and faust asks a
-        member without partitions for no events and so never hears of it. Seen in a storm.
+        A broker that has just started may report no brokers, which ends these tasks; faust does not poll a member
+        without partitions and so never notices. Seen in a chaos run.
         """
         member: Any = getattr(getattr(self.app._consumer, "_thread", None), "_consumer", None)
-        coordinating = getattr(getattr(member, "_coordinator", None), "_coordination_task", None)
-        looking = getattr(getattr(member, "_client", None), "_sync_task", None)
-        ended = [task for task in (coordinating, looking) if task is not None and task.done() and not task.cancelled()]
+        coordination = getattr(getattr(member, "_coordinator", None), "_coordination_task", None)
+        metadata = getattr(getattr(member, "_client", None), "_sync_task", None)
+        ended = [task for task in (coordination, metadata) if task is not None and task.done() and not task.cancelled()]
         return next((task.exception() for task in ended), None)
 
     async def _agent(self, stream: Any) -> None:
@@ -120,9 +120,9 @@ class ConsumerGroup:
         try:
             owned = self._owned()
             await self._continue_from(await self.resume(owned))
-        except Exception as e:  # faust would take it for one more rebalance, and do nothing for ever
+        except Exception as e:  # faust would take it for another rebalance and then do nothing for ever
             if isinstance(e, IllegalStateError) and owned != self._owned():
-                return  # shared out anew while we looked: we are asked again, for what is ours by then
+                return  # reassigned meanwhile: this is called again for the new assignment
             await self.app.crash(e)
 
     def _owned(self) -> set[TopicPartition]:
@@ -130,19 +130,19 @@ class ConsumerGroup:
 
     async def _continue_from(self, offsets: Mapping[TopicPartition, int]) -> None:
         consumer: Any = self.app.consumer
-        await consumer.seek_wait(offsets)  # `seek` reaches into the consumer thread's client from this one
+        await consumer.seek_wait(offsets)  # `seek` uses the client of another thread
         for tp, offset in offsets.items():
-            # else faust never commits after a forward seek, and its list of acks only grows
+            # otherwise faust never commits after a forward seek, and its list of acks only grows
             consumer._read_offset[tp] = consumer._committed_offset[tp] = offset
             consumer._acked[tp].clear()
             consumer._acked_index[tp].clear()
 
     def _transport(self) -> driver.Transport:
-        """faust's own, but for where it stands after an assignment: at our cursors, not at Kafka's offsets."""
-        live = self
+        """Return faust's transport, which after an assignment seeks to our cursors instead of Kafka's offsets."""
+        group = self
 
         class Daemon(WorkerThread):
-            """It keeps no process alive that has ended: whoever is not gone is not started anew."""
+            """A daemon thread: it must not keep a process alive that has failed and is to be restarted."""
 
             def __init__(self, *args: Any, **options: Any) -> None:
                 super().__init__(*args, **options)
@@ -155,7 +155,7 @@ class ConsumerGroup:
                 return thread
 
             async def perform_seek(self) -> None:
-                await live._resume()
+                await group._resume()
 
         class Transport(driver.Transport):
             Consumer = AtCursors

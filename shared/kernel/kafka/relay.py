@@ -1,6 +1,6 @@
-"""What records emitted, to Kafka: in order per subject, the longest waiting first.
+"""The relay: publish pending events to Kafka, in order per subject, the longest pending first.
 
-A crash or a second relay only repeats, and readers know a repeat.
+A crash or a second relay only repeats events, and consumers recognise repeats.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from kernel.errors import Transient
 from kernel.store import Pending, Store
 
 LIMIT = 5_000  # records in one pass, and events of one record
-ACKNOWLEDGED_WITHIN = 30  # seconds, after which the pass is given up and repeated
+ACKNOWLEDGEMENT_TIMEOUT = 30  # seconds, after which the pass is abandoned and repeated
 HEADERS = [("content-type", CONTENT_TYPE.encode())]
 
 log = structlog.get_logger(__name__)
@@ -26,98 +26,103 @@ class Producer(Protocol):
     """What the relay needs of a Kafka producer."""
 
     def send(self, topic: str, **message: Any) -> Any:
-        """A future of the acknowledgement."""
+        """Return a future of the acknowledgement."""
 
     def close(self, *, timeout: float) -> None:
-        """Waits that long for what is on its way."""
+        """Wait this many seconds for messages in flight, then close."""
 
 
 class Relay:
-    """Carries one service's events from its records to its topic; connects when needed, and anew after trouble."""
+    """Publishes the events of one service to its topic; connects when needed, and again after an error."""
 
     def __init__(self, store: Store, connect: Callable[[], Producer], topic: str) -> None:
         self.store, self.connect, self.topic = store, connect, topic
         self.producer: Producer | None = None
         self.sending = threading.Lock()
 
-    async def once(self, partitions: Collection[int], writing: asyncio.Lock) -> int:
-        """Relays these partitions, up to LIMIT records; returns how many events Kafka has acknowledged."""
-        found = await self.store.waiting(partitions, LIMIT)
-        if not found:
+    async def publish(self, partitions: Collection[int], writing: asyncio.Lock) -> int:
+        """Publish pending events of these partitions, up to LIMIT records; return how many Kafka has acknowledged.
+
+        Raise Transient; what was acknowledged before is marked.
+        """
+        pending = await self.store.pending(partitions, LIMIT)
+        if not pending:
             return 0
-        acknowledged, trouble = await asyncio.to_thread(self._send, found)
-        relayed = {w.subject: w.relayed + n for w, n in zip(found, acknowledged, strict=True) if n}
-        if relayed:
-            async with writing:  # marking what a transaction is about to write would only make it start anew
-                await self.store.mark_relayed(relayed)
-        if trouble:
-            raise Transient(f"Kafka acknowledged {sum(acknowledged)} of what was sent: {trouble!r}") from trouble
+        acknowledged, error = await asyncio.to_thread(self._send, pending)
+        published = {each.subject: each.published + n for each, n in zip(pending, acknowledged, strict=True) if n}
+        if published:
+            async with writing:  # a mark on what a transaction is about to write would only make it start again
+                await self.store.mark_published(published)
+        if error:
+            raise Transient(f"Kafka acknowledged {sum(acknowledged)} events, then: {error!r}") from error
         return sum(acknowledged)
 
-    async def repeat(self, found: Sequence[Pending]) -> None:
-        """Says these once more, and marks nothing. Raises Transient."""
-        acknowledged, trouble = await asyncio.to_thread(self._send, found)
-        if trouble:
-            raise Transient(f"Kafka acknowledged {sum(acknowledged)} of what was repeated: {trouble!r}") from trouble
+    async def republish(self, events: Sequence[Pending]) -> None:
+        """Publish these events again and mark nothing. Raise Transient."""
+        acknowledged, error = await asyncio.to_thread(self._send, events)
+        if error:
+            raise Transient(f"Kafka acknowledged {sum(acknowledged)} republished events, then: {error!r}") from error
 
-    def _send(self, found: Sequence[Pending]) -> tuple[list[int], Exception | None]:
-        """How many events of each record Kafka has, in order from the first, and what stopped the rest."""
-        with self.sending:  # whoever lets the producer go takes it from nobody
-            return self._sent(found)
+    def _send(self, pending: Sequence[Pending]) -> tuple[list[int], Exception | None]:
+        """Return how many events of each record Kafka has, in order from the first, and what stopped the rest."""
+        with self.sending:  # one thread at a time: an error closes the producer
+            sent, error = self._enqueue(pending)
+            acknowledged = []
+            for futures in sent:
+                n = 0
+                try:
+                    for future in futures:
+                        future.get(ACKNOWLEDGEMENT_TIMEOUT if error is None else 0.1)
+                        n += 1
+                except Exception as e:
+                    error = error or e
+                acknowledged.append(n)
+            if error:
+                self.close()  # what it still holds may yet arrive, as a repeat
+            return acknowledged, error
 
-    def _sent(self, found: Sequence[Pending]) -> tuple[list[int], Exception | None]:
-        trouble: Exception | None = None
+    def _enqueue(self, pending: Sequence[Pending]) -> tuple[list[list[Any]], Exception | None]:
+        """Hand events to the producer until an error; return the futures of each record."""
+        error: Exception | None = None
         sent: list[list[Any]] = []
-        for w in found:
+        for each in pending:
             futures: list[Any] = []
             sent.append(futures)
             try:
-                for raw in w.emitted if trouble is None else ():
+                for raw in each.events if error is None else ():
                     self.producer = self.producer or self.connect()
                     futures.append(
                         self.producer.send(
-                            self.topic, key=w.subject.encode(), value=raw, partition=w.partition, headers=HEADERS
+                            self.topic, key=each.subject.encode(), value=raw, partition=each.partition, headers=HEADERS
                         )
                     )
             except Exception as e:
-                trouble = e
-        acknowledged = []
-        for futures in sent:
-            n = 0
-            try:
-                for future in futures:
-                    future.get(ACKNOWLEDGED_WITHIN if trouble is None else 0.1)
-                    n += 1
-            except Exception as e:
-                trouble = trouble or e
-            acknowledged.append(n)
-        if trouble:
-            self.close()  # what it still holds may yet arrive, as a repeat
-        return acknowledged, trouble
+                error = e
+        return sent, error
 
     def close(self) -> None:
-        """Lets the producer go; blocks for a moment."""
+        """Close the producer; blocks for a moment."""
         producer, self.producer = self.producer, None
         if producer is not None:
-            _let_go(partial(producer.close, timeout=1))
+            _close_quietly(partial(producer.close, timeout=1))
 
 
 def connect_producer(bootstrap: str, client_id: str) -> Callable[[], Any]:
-    """How to connect an idempotent producer that waits for every replica in sync: blocks, raises KafkaError."""
+    """Return a function that connects an idempotent producer with acks=all; it blocks and raises KafkaError."""
 
     def connect() -> Any:
-        from kafka import KafkaProducer  # importing it costs a second of start-up that only workers need to pay
+        from kafka import KafkaProducer  # takes a second to import, which only workers need
         from kafka.errors import KafkaTimeoutError
 
-        class Ending(KafkaProducer):  # type: ignore[misc]
+        class ForcedClose(KafkaProducer):  # type: ignore[misc]
             def close(self, *args: Any, **options: Any) -> None:
                 try:
                     super().close(*args, **options)
-                except KafkaTimeoutError:  # the broker does not answer: else its thread would go on for ever
+                except KafkaTimeoutError:  # the broker does not answer: otherwise its thread would never end
                     self._sender.force_close()
                     super().close(*args, **options)
 
-        return Ending(
+        return ForcedClose(
             bootstrap_servers=bootstrap,
             client_id=client_id,
             acks="all",
@@ -133,17 +138,17 @@ def connect_producer(bootstrap: str, client_id: str) -> Callable[[], Any]:
 
 
 class TopicIds:
-    """What Kafka calls each topic by: a topic that was deleted and made anew has another id."""
+    """The ids that Kafka has given to topics: a topic that was deleted and recreated has another one."""
 
     def __init__(self, bootstrap: str, client_id: str) -> None:
         self.bootstrap, self.client_id = bootstrap, client_id
         self.client: Any = None
 
-    async def of(self, topics: Collection[str]) -> dict[str, str]:
-        """The ids of those that are there. Raises Transient."""
-        return await asyncio.to_thread(self._ask, sorted(topics)) if topics else {}
+    async def read(self, topics: Collection[str]) -> dict[str, str]:
+        """Return the ids of those topics that exist. Raise Transient."""
+        return await asyncio.to_thread(self._read, sorted(topics)) if topics else {}
 
-    def _ask(self, topics: Sequence[str]) -> dict[str, str]:
+    def _read(self, topics: Sequence[str]) -> dict[str, str]:
         from kafka import KafkaAdminClient
         from kafka.errors import KafkaError
 
@@ -152,19 +157,19 @@ class TopicIds:
             found = self.client.describe_topics(topics)
         except (KafkaError, OSError) as e:
             self.close()
-            raise Transient(f"Kafka does not say what its topics are: {e!r}") from e
+            raise Transient(f"Kafka does not describe its topics: {e!r}") from e
         return {each["name"]: str(each["topic_id"]) for each in found if not each["error_code"]}
 
     def close(self) -> None:
-        """Lets the connection go."""
+        """Close the connection."""
         client, self.client = self.client, None
         if client is not None:
-            _let_go(client.close)
+            _close_quietly(client.close)
 
 
-def _let_go(close: Callable[[], None]) -> None:
-    """kafka-python raises where the broker does not answer its farewell; nothing depends on it."""
+def _close_quietly(close: Callable[[], None]) -> None:
+    """Close a client; kafka-python raises where the broker does not answer, and nothing depends on that answer."""
     try:
         close()
     except Exception as e:
-        log.warning("left_without_farewell", trouble=repr(e))
+        log.warning("Kafka client closed without an answer from the broker", error=repr(e))

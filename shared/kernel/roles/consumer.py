@@ -1,14 +1,13 @@
-"""What a worker hears, into its records: live as it comes, from the log what lies between a cursor and the end.
+"""Consuming: live events as they arrive, and from the log whatever is between a cursor and the end.
 
-The cursor is the only position. All events about a subject lie in one partition: the longer a batch of one partition,
-the fewer the writes.
+The cursor is the only position. All events about a subject are in one partition, so that a long batch of one partition
+needs few writes.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import msgspec
 import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
@@ -16,34 +15,36 @@ from aiokafka.errors import OffsetOutOfRangeError
 from base.clock import Clock
 from base.tasks import cancel_and_wait
 from contracts.envelope import DecodeError, decode
+from contracts.events import TYPES
 from contracts.subjects import PARTITIONS
-from kernel.batch import process
+from kernel.batch import CircuitBreaker, drain, process
 from kernel.errors import Conflict
-from kernel.kafka.log_reader import STRIDE, LogReader
-from kernel.record import LogPosition, Message, Undecodable, stranded
-from kernel.store import Known, OffsetRanges, Projection
+from kernel.kafka.log_reader import CHUNK, LogReader
+from kernel.record import LogPosition, Message, Reason, Undecodable
+from kernel.roles.observation import observe_batch
+from kernel.store import OffsetRanges, Projection
 from kernel.stores.mongodb import MongoStore
 from observability import metrics
 
-SMALLEST_STRIDE = 100
-FEW = 5_000  # events of several partitions in one transaction
-STRANDED = 20  # subjects whose parked events are fetched at a time
+SMALLEST_CHUNK = 100
+SHARED_CHUNK = 5_000  # events of several partitions in one transaction
+RETRIED: tuple[Reason, ...] = ("early", "newer_rules", "unreadable_record")  # after an assignment
 
 log = structlog.get_logger(__name__)
 
 
-class Stride(NamedTuple):
-    """What was read of a few partitions, from where to where, and where the log ended then; `to` is empty where it
-    could not be."""
+class Chunk(NamedTuple):
+    """What was read of a few partitions, from where to where, and where the log ended then; `end` is empty where
+    nothing could be read."""
 
-    heard: Sequence[Message | Undecodable]
-    at: Mapping[TopicPartition, int]
-    to: Mapping[TopicPartition, int]
-    ends: Mapping[TopicPartition, int]
+    records: Sequence[Message | Undecodable]
+    start: Mapping[TopicPartition, int]
+    end: Mapping[TopicPartition, int]
+    log_ends: Mapping[TopicPartition, int]
 
 
 class Consumer:
-    """The cursors of the partitions that a worker owns, and the only thing that moves them."""
+    """The cursors of the partitions that a worker owns. Nothing else moves them."""
 
     def __init__(
         self,
@@ -59,282 +60,285 @@ class Consumer:
         self.service, self.topics = service, tuple(topics)
         self.store, self.reader, self.clock = store, reader, clock
         self.writing, self.topic_ids, self.projection = writing, topic_ids, projection
+        self.breaker = CircuitBreaker()
         self.owned: frozenset[TopicPartition] = frozenset()
-        self.cursors: Mapping[TopicPartition, int] = {}  # of what is owned and whole; only ever replaced whole
+        self.cursors: Mapping[TopicPartition, int] = {}  # of owned partitions whose log is intact; replaced as a whole
         self.behind: set[TopicPartition] = set()  # to be read from the log, not live
-        self.broken: Mapping[TopicPartition, str] = {}  # why nothing of it can be read
-        self.unsure = False  # a step failed: where the cursors stand only the store knows
-        self.stranded = True  # parked events may wait whose bytes only the log has
-        self.stride = STRIDE
-        self.ahead: asyncio.Task[Stride] | None = None  # the next stride, on its way
+        self.broken: Mapping[TopicPartition, str] = {}  # why nothing of these can be read
+        self.unsure = False  # a step failed: only the store knows where the cursors are
+        self.draining = True  # parked events may be ready
+        self.chunk_size = CHUNK
+        self.ahead: asyncio.Task[Chunk] | None = None  # the next chunk, being read
         self.last_caught_up = -1
-        self.faults_in_a_row = 0
 
-    # Who owns what
+    @property
+    def partitions(self) -> frozenset[int]:
+        """Return the numbers of the owned partitions."""
+        return frozenset(tp.partition for tp in self.owned)
+
+    # Assignment
 
     async def resume(self, owned: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
-        """After each assignment, all that is owned now; says from where it is live."""
-        whole, broken, ends = await self._examine(owned)
+        """Take over all owned partitions after an assignment; return where the live stream starts."""
+        intact, broken, ends = await self._examine(owned)
         self.owned, self.broken = frozenset(owned), {}
         self._break(broken)
-        self.behind |= {tp for tp, at in whole.items() if at < ends[tp]}
-        self.cursors = whole
-        self.stranded = True
+        self.behind |= {tp for tp, cursor in intact.items() if cursor < ends[tp]}
+        self.cursors = intact
+        await self._release_parked()
         return dict(ends)
+
+    async def _release_parked(self) -> None:
+        """Make ready what an older version could not handle, and what waits for an event that may have come."""
+        unknown: tuple[Reason, ...] = ("unknown_type",)
+        await self.store.parked.release(RETRIED, partitions=self.partitions)
+        await self.store.parked.release(unknown, partitions=self.partitions, types=TYPES)
+        self.draining = True
 
     async def _examine(
         self, tps: Collection[TopicPartition]
     ) -> tuple[dict[TopicPartition, int], dict[TopicPartition, str], Mapping[TopicPartition, int]]:
-        """The stored cursors of those whose log holds what they need, why the others cannot be read, and the ends."""
-        ids, lost = await self._lost({tp.topic for tp in tps})
-        there = [tp for tp in tps if tp.topic in ids]
-        stored, begins, ends = await asyncio.gather(
-            self.store.cursors(there), self.reader.begins(there), self.reader.ends(there)
+        """Return the cursors of partitions whose log is intact, why the others cannot be read, and where logs end."""
+        ids, lost = await self._lost_topics({tp.topic for tp in tps})
+        existing = [tp for tp in tps if tp.topic in ids]
+        cursors, begins, ends = await asyncio.gather(
+            self.store.cursors(existing), self.reader.begins(existing), self.reader.ends(existing)
         )
-        outside = {
-            tp: f"the cursor stands at {stored[tp]}, the log has {begins[tp]} to {ends[tp]}"
-            for tp in there
-            if not begins[tp] <= stored[tp] <= ends[tp]
+        broken = {
+            tp: f"the cursor is at {cursors[tp]}, the log has {begins[tp]} to {ends[tp]}"
+            for tp in existing
+            if not begins[tp] <= cursors[tp] <= ends[tp]
         }
-        broken = outside | {tp: lost[tp.topic] for tp in tps if tp.topic in lost}
-        return {tp: stored[tp] for tp in there if tp not in broken}, broken, ends
+        broken |= {tp: lost[tp.topic] for tp in tps if tp.topic in lost}
+        return {tp: cursors[tp] for tp in existing if tp not in broken}, broken, ends
 
-    async def _lost(self, topics: Collection[str]) -> tuple[Mapping[str, str], dict[str, str]]:
-        """The ids of those that are there; why nothing can be read of those that are not, or are another by now."""
+    async def _lost_topics(self, topics: Collection[str]) -> tuple[Mapping[str, str], dict[str, str]]:
+        """Return the ids of existing topics, and what is wrong with missing or recreated ones."""
         ids = await self.topic_ids(topics)
         known = await self.store.topic_ids(ids)
-        lost = {topic: "there is no such topic" for topic in topics if topic not in ids}
-        for topic, is_now in ids.items():
-            if known.get(topic, is_now) != is_now:
-                lost[topic] = f"the topic was made anew: its id was {known[topic]}, now it is {is_now}"
+        lost = {topic: "the topic does not exist" for topic in topics if topic not in ids}
+        for topic, current in ids.items():
+            if known.get(topic, current) != current:
+                lost[topic] = f"the topic was recreated: its id was {known[topic]}, now it is {current}"
         return ids, lost
 
-    async def _mended(self) -> None:
-        """Goes on with what was broken, once a person has said from where."""
-        whole, broken, _ = await self._examine(self.broken.keys())
-        if whole:
-            await self.close()  # what was read ahead may be of a log that is no more
-        whole = {tp: at for tp, at in whole.items() if tp in self.broken}
-        self.broken = {tp: broken.get(tp, why) for tp, why in self.broken.items() if tp not in whole}
+    async def _recover(self) -> None:
+        """Go on with broken partitions whose cursors have been reset."""
+        intact, broken, _ = await self._examine(self.broken.keys())
+        if intact:
+            await self.close()  # what was read ahead may come from a log that no longer exists
+        intact = {tp: cursor for tp, cursor in intact.items() if tp in self.broken}
+        self.broken = {tp: broken.get(tp, why) for tp, why in self.broken.items() if tp not in intact}
         self._break({})
-        if whole := {tp: at for tp, at in whole.items() if tp in self.owned}:
-            self.behind |= set(whole)
-            self.cursors = {**self.cursors, **whole}
-            log.info("log_mended", partitions=[f"{tp.topic}/{tp.partition}@{at}" for tp, at in whole.items()])
+        if intact := {tp: cursor for tp, cursor in intact.items() if tp in self.owned}:
+            self.behind |= set(intact)
+            self.cursors = {**self.cursors, **intact}
+            positions = [f"{tp.topic}/{tp.partition}@{cursor}" for tp, cursor in intact.items()]
+            log.info("log intact again", service=self.service, partitions=positions)
 
     def revoked(self, gone: Collection[TopicPartition]) -> None:
-        """What was taken away is not looked at again, wherever a batch of it is on its way."""
+        """Drop partitions that were taken away, even while a batch of them is being handled."""
         self.owned -= frozenset(gone)
-        self.cursors = {tp: at for tp, at in self.cursors.items() if tp not in gone}
+        self.cursors = {tp: cursor for tp, cursor in self.cursors.items() if tp not in gone}
         self.broken = {tp: why for tp, why in self.broken.items() if tp not in gone}
 
     def _break(self, broken: Mapping[TopicPartition, str]) -> None:
-        """Truncated, or a topic made anew: somebody must look, and nothing is skipped."""
-        found = [f"{tp.topic}/{tp.partition}: {why}" for tp, why in broken.items() if self.broken.get(tp) != why]
+        """Stop reading partitions whose log was truncated or recreated: nothing is skipped."""
+        new = [f"{tp.topic}/{tp.partition}: {why}" for tp, why in broken.items() if self.broken.get(tp) != why]
         self.broken = {**self.broken, **broken}
-        self.cursors = {tp: at for tp, at in self.cursors.items() if tp not in broken}
+        self.cursors = {tp: cursor for tp, cursor in self.cursors.items() if tp not in broken}
         metrics.LOG_BROKEN.labels(self.service).set(len(self.broken))
-        if found:
-            log.error("log_broken", partitions=found)
+        if new:
+            log.error("log broken", service=self.service, partitions=new)
 
     async def sweep(self, before: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
-        """Finds what no later event shows: the last events of a quiet partition, a log that is another. Gives its ends.
+        """Find what no later event reveals: missed last events of a quiet partition, a lost topic. Return log ends.
 
-        `before` are the cursors of a while ago.
+        `before` are the cursors of some seconds ago.
         """
-        # Of each topic that is heard, whoever owns it: of one that was deleted nobody owns anything.
-        _, lost = await self._lost(self.topics)
+        # Of all topics, owned or not: nobody is assigned partitions of a deleted one.
+        _, lost = await self._lost_topics(self.topics)
         self._break({TopicPartition(t, partition): why for t, why in lost.items() for partition in range(PARTITIONS)})
         ends = await self.reader.ends(self.cursors.keys())
         self._break(
             {
-                tp: f"the log ends at {ends[tp]}, the cursor stands at {at}"
-                for tp, at in self.cursors.items()
+                tp: f"the log ends at {ends[tp]}, the cursor is at {cursor}"
+                for tp, cursor in self.cursors.items()
                 if tp in ends and before.get(tp, 0) > ends[tp]
             }
         )
-        self.behind |= {tp for tp, at in self.cursors.items() if before.get(tp) == at and at < ends.get(tp, at)}
-        self.stranded = True
+        unmoved = {tp for tp, cursor in self.cursors.items() if before.get(tp) == cursor}
+        self.behind |= {tp for tp in unmoved if self.cursors[tp] < ends.get(tp, 0)}
+        self.draining = True
         if self.broken:
-            await self._mended()
+            await self._recover()
         return ends
 
     # Events into records
 
-    async def take(self, messages: Sequence[Any]) -> bool:
-        """One turn: what came live, then one partition that is behind, or what is stranded; says whether more waits.
+    async def step(self, messages: Sequence[Any]) -> bool:
+        """Handle live events, then one chunk of a partition that is behind, then parked events that are ready.
 
-        Raises Fenced, Transient, TooManyFaults, NewerRules; `unsure` says that a step failed.
+        Return whether more is waiting. Raise Fenced, Transient, CircuitOpen; then `unsure` is set.
         """
         try:
             if self.unsure:
-                await self._look_again()
-            await self._live(messages)
+                await self._read_cursors()
+            await self._handle_live(messages)
             await self._catch_up()
             metrics.CATCHING_UP.labels(self.service).set(len(self.behind))
-            if not self.behind and self.stranded:
-                await self.close()  # there is one reader
-                self.stranded = await self._fetch_stranded()
+            if self.draining:
+                self.draining = await self._drain()
         except BaseException:
             self.unsure = True
             raise
-        return bool(self.behind) or self.stranded
+        return bool(self.behind) or self.draining
 
-    async def _look_again(self) -> None:
-        """A step failed, perhaps after it was stored: takes the cursors from the store, and the rest from the log."""
-        fresh = await self.store.cursors(self.cursors.keys())
-        self.cursors = {tp: fresh[tp] for tp in self.cursors if tp in fresh}
+    async def _read_cursors(self) -> None:
+        """After a failed step, which may have been stored: take the cursors from the store, the rest from the log."""
+        stored = await self.store.cursors(self.cursors.keys())
+        self.cursors = {tp: stored[tp] for tp in self.cursors if tp in stored}
         self.behind |= set(self.cursors)
         self.unsure = False
 
-    async def _live(self, messages: Sequence[Any]) -> None:
-        taken: list[Message | Undecodable] = []
+    async def _handle_live(self, messages: Sequence[Any]) -> None:
+        records: list[Message | Undecodable] = []
         ranges: dict[TopicPartition, tuple[int, int]] = {}
         for m in messages:
             tp = TopicPartition(m.topic, m.partition)
             if tp in self.behind or tp not in self.cursors:
                 continue
-            first, expected = ranges.get(tp, (self.cursors[tp], self.cursors[tp]))
-            if m.offset > expected:  # a hole: the log knows what lies in it
+            start, expected = ranges.get(tp, (self.cursors[tp], self.cursors[tp]))
+            if m.offset > expected:  # a gap: the log has what is in it
                 self.behind.add(tp)
             elif m.offset == expected:
-                taken.append(hear(m))
-                ranges[tp] = (first, expected + 1)
+                records.append(decode_record(m))
+                ranges[tp] = (start, expected + 1)
         if ranges:
-            await self._step(taken, ranges)
+            await self._handle(records, ranges)
 
     async def _catch_up(self) -> None:
-        """One stride of what is behind, into records; the next is read from the log while this one is stored."""
-        if (stride := await self._next()) is None:
+        """Handle one chunk of what is behind; the next one is read from the log meanwhile."""
+        if (chunk := await self._next_chunk()) is None:
             return
-        stands = {**self.cursors, **stride.to}
-        if turn := self._turn(_lags(stands, stride.ends)):
-            self.ahead = asyncio.create_task(self._read(turn, stands, stride.ends))
-        ranges = {tp: (at, stride.to[tp]) for tp, at in stride.at.items() if stride.to[tp] > at and tp in self.cursors}
+        positions = {**self.cursors, **chunk.end}
+        if turn := self._next_partitions(_lags(positions, chunk.log_ends)):
+            self.ahead = asyncio.create_task(self._read(turn, positions, chunk.log_ends))
+        ranges = {
+            tp: (start, chunk.end[tp])
+            for tp, start in chunk.start.items()
+            if chunk.end[tp] > start and tp in self.cursors
+        }
         try:
-            gone = stride.at.keys() - self.cursors.keys()  # taken away meanwhile
-            await self._step([h for h in stride.heard if _place(h) not in gone] if gone else stride.heard, ranges)
-            self.stride = min(self.stride * 2, STRIDE)
+            gone = chunk.start.keys() - self.cursors.keys()  # revoked meanwhile
+            kept = [each for each in chunk.records if _partition(each) not in gone] if gone else chunk.records
+            await self._handle(kept, ranges)
+            self.chunk_size = min(self.chunk_size * 2, CHUNK)
         except Conflict:
-            self.stride = max(self.stride // 2, SMALLEST_STRIDE)
+            self.chunk_size = max(self.chunk_size // 2, SMALLEST_CHUNK)
             raise
-        self.behind -= {tp for tp, to in stride.to.items() if to >= stride.ends[tp]}
+        self.behind -= {tp for tp, end in chunk.end.items() if end >= chunk.log_ends[tp]}
 
-    async def _next(self) -> "Stride | None":
-        """What was read ahead, if the cursors stand where it begins; else one read now. None where all is read."""
+    async def _next_chunk(self) -> Chunk | None:
+        """Return the chunk that was read ahead if it starts at the cursors, else read one; None if none is behind."""
         ahead, self.ahead = self.ahead, None
         if ahead is not None:
-            stride = await ahead
-            if stride.to and all(self.cursors.get(tp) == at for tp, at in stride.at.items()):
-                return stride
+            chunk = await ahead
+            if chunk.end and all(self.cursors.get(tp) == start for tp, start in chunk.start.items()):
+                return chunk
         self.behind &= self.cursors.keys()
         numbers = {tp.partition for tp in self.behind}
         ends = await self.reader.ends([tp for tp in self.cursors if tp.partition in numbers])
         lags = _lags(self.cursors, ends)
         self.behind &= lags.keys()  # the sweep may have added to it meanwhile
-        if not self.behind or not (turn := self._turn(lags)):
+        if not self.behind or not (turn := self._next_partitions(lags)):
             return None
-        stride = await self._read(turn, self.cursors, ends)
-        return stride if stride.to else None
+        chunk = await self._read(turn, self.cursors, ends)
+        return chunk if chunk.end else None
 
     async def _read(
-        self, turn: Collection[int], stands: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
-    ) -> "Stride":
-        """These partitions of all topics, from where it stands, as far as one stride goes."""
-        at = {tp: offset for tp, offset in stands.items() if tp.partition in turn}
+        self, turn: Collection[int], positions: Mapping[TopicPartition, int], log_ends: Mapping[TopicPartition, int]
+    ) -> Chunk:
+        """Read these partitions of all topics, from their positions, up to one chunk."""
+        start = {tp: offset for tp, offset in positions.items() if tp.partition in turn}
         try:
-            await self.reader.seek(at)
-            heard, to = await self.reader.stride({tp: ends[tp] for tp in at}, self.stride, hear)
+            await self.reader.seek(start)
+            ends = {tp: log_ends[tp] for tp in start}
+            records, end = await self.reader.read_chunk(ends, self.chunk_size, decode_record)
         except OffsetOutOfRangeError as e:
-            self._break(dict.fromkeys(at.keys() & self.cursors.keys(), f"the log lacks what the cursor needs: {e}"))
-            return Stride([], at, {}, ends)
-        return Stride(heard, at, to, ends)
+            why = f"the log lacks what the cursor needs: {e}"
+            self._break(dict.fromkeys(start.keys() & self.cursors.keys(), why))
+            return Chunk([], start, {}, log_ends)
+        return Chunk(records, start, end, log_ends)
 
     async def close(self) -> None:
-        """Lets go of what was read ahead."""
+        """Discard what was read ahead."""
         ahead, self.ahead = self.ahead, None
         if ahead is not None:
             await cancel_and_wait(ahead)
 
-    def _turn(self, lag: Mapping[TopicPartition, int]) -> set[int]:
-        """The next partition that is behind, and those after it as long as all together are few."""
-        numbers = sorted({tp.partition for tp in lag})
+    def _next_partitions(self, lags: Mapping[TopicPartition, int]) -> set[int]:
+        """Return the next partition that is behind, and those after it as long as they have few events together."""
+        numbers = sorted({tp.partition for tp in lags})
         turn, events = set[int](), 0
         for number in sorted(numbers, key=lambda n: (n <= self.last_caught_up, n)):
-            events += sum(n for tp, n in lag.items() if tp.partition == number)
-            if turn and events > FEW:
+            events += sum(n for tp, n in lags.items() if tp.partition == number)
+            if turn and events > SHARED_CHUNK:
                 break
             turn.add(number)
             self.last_caught_up = number
         return turn
 
-    async def _step(self, heard: Sequence[Message | Undecodable], ranges: OffsetRanges) -> None:
-        """From where the reader stood to where it stands, in one transaction with what lies between."""
-        messages = [h for h in heard if isinstance(h, Message)]
-        if unreadable := [h for h in heard if isinstance(h, Undecodable)]:
-            for each in unreadable:
-                metrics.UNREADABLE.labels(self.service, each.place.topic).inc()
-            await self.store.quarantine(unreadable)
-        await self._process(messages, ranges)
-        self.cursors = {tp: ranges[tp][1] if tp in ranges else at for tp, at in self.cursors.items()}
-
-    async def _process(self, messages: Sequence[Message], ranges: OffsetRanges) -> None:
+    async def _handle(self, records: Sequence[Message | Undecodable], ranges: OffsetRanges) -> None:
+        """Handle records and move the cursors from where the reader was to where it is, in one transaction."""
+        messages = [each for each in records if isinstance(each, Message)]
+        if undecodable := [each for each in records if isinstance(each, Undecodable)]:
+            for each in undecodable:
+                metrics.UNDECODABLE.labels(self.service, each.position.topic).inc()
+            await self.store.add_undecodable(undecodable)
         with metrics.TRANSACTION_SECONDS.labels(self.service).time():
             async with self.writing:
-                done = await process(
-                    self.store, messages, ranges, self.clock, self.projection, faults_in_a_row=self.faults_in_a_row
+                effects = await process(self.store, messages, ranges, self.clock, self.projection, self.breaker)
+        self.cursors = {tp: ranges[tp][1] if tp in ranges else cursor for tp, cursor in self.cursors.items()}
+        observe_batch(self.service, messages, effects)
+        for parked in effects.parked:
+            if parked.reason != "early":
+                log.error(
+                    "event parked",
+                    service=self.service,
+                    event_id=f"{parked.source}/{parked.subject}/{parked.sequence}",
+                    type=parked.type,
+                    reason=parked.reason,
+                    error=parked.fault.error,
+                    where=parked.fault.where,
                 )
-        self.faults_in_a_row = done.faults_in_a_row
-        metrics.observe_batch(self.service, messages, done)
-        for fault in done.faults:
-            log.error("parked", **msgspec.structs.asdict(fault))
-        self.stranded |= any(after.parked and stranded(after) for _, after in done.changes)
+        self.draining |= any(head.reason == "ready" for head in effects.heads.values())
 
-    async def _fetch_stranded(self) -> bool:
-        """Brings parked events of which only the place was kept, when it is their turn; says whether any came."""
-        waiting = await self.store.stranded({tp.partition for tp in self.owned}, STRANDED)
-        records = await self.store.read(waiting)
-        offsets: dict[TopicPartition, list[int]] = {}
-        for place in (place for record in records.values() for place in stranded(record)):
-            offsets.setdefault(TopicPartition(place.topic, place.partition), []).append(place.offset)
-        found: list[Message] = []
-        for tp, wanted in offsets.items():
-            try:
-                heard = map(hear, await self.reader.pick(tp, sorted(wanted)))
-                found += [m for m in heard if isinstance(m, Message) and _awaited(records, m)]
-            except OffsetOutOfRangeError:
-                continue
-        if len(found) < sum(map(len, offsets.values())):
-            places = [f"{tp.topic}/{tp.partition}@{at}" for tp, wanted in offsets.items() for at in wanted]
-            log.error("parked_event_gone", found=len(found), places=places)
-        if found:
-            await self._process(sorted(found, key=lambda m: (m.envelope.subject, m.envelope.sequence)), {})
-        return bool(found)
+    async def _drain(self) -> bool:
+        """Handle parked events that are ready; return whether more may be."""
+        async with self.writing:
+            return await drain(self.store, self.partitions, self.clock, self.projection, self.breaker) > 0
 
 
-def _awaited(records: Known, m: Message) -> bool:
-    """Whether it is what was parked at this place: of a topic that was made anew it is something else."""
-    record = records.get(m.envelope.subject)
-    parked = record.parked.get(m.envelope.source) if record else None
-    return parked is not None and parked.envelopes.get(m.envelope.sequence) == m.place
-
-
-def hear(record: Any) -> Message | Undecodable:
-    """What one record of the log says, or why nobody can read it."""
-    place = LogPosition(record.topic, record.partition, record.offset)
+def decode_record(record: Any) -> Message | Undecodable:
+    """Return the event in a record of a topic, or why there is none from the topic's producer."""
+    position = LogPosition(record.topic, record.partition, record.offset)
     try:
         if record.key is None or record.value is None:
             raise DecodeError("no key" if record.key is None else "no value")
-        return Message(decode(record.value), record.value, place)
-    except DecodeError as why:
-        return Undecodable(place, record.value, str(why))
+        envelope = decode(record.value)
+        if envelope.source != record.topic.rpartition(".")[2]:
+            raise DecodeError(f"an event of {envelope.source} in the topic of another producer")
+        return Message(envelope, record.value, position)
+    except DecodeError as e:
+        return Undecodable(position, record.value, str(e))
 
 
-def _place(heard: Message | Undecodable) -> TopicPartition:
-    assert heard.place is not None
-    return TopicPartition(heard.place.topic, heard.place.partition)
+def _partition(record: Message | Undecodable) -> TopicPartition:
+    assert record.position is not None
+    return TopicPartition(record.position.topic, record.position.partition)
 
 
-def _lags(stands: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
-    """How many events lie between, of those partitions that have any."""
-    return {tp: end - stands[tp] for tp, end in ends.items() if stands.get(tp, end) < end}
+def _lags(positions: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+    """Return how many events are behind each position, where any are."""
+    return {tp: end - positions[tp] for tp, end in ends.items() if positions.get(tp, end) < end}

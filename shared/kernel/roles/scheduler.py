@@ -1,7 +1,7 @@
-"""The clock's calls on what is due, and what else must be done for the partitions a worker owns."""
+"""The scheduler: ticks for subjects that are due, and the periodic jobs of a service."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 import structlog
 
@@ -9,64 +9,62 @@ from base.clock import Clock
 from contracts.commands import Tick
 from kernel.commands import CommandMetadata, Result, execute_many
 from kernel.errors import Transient
-from kernel.store import Store
+from kernel.service import PeriodicJob
+from kernel.store import Store, due_query
 from observability import metrics
 
-TICKS = 200  # subjects called on in one transaction
-
-PeriodicJob = Callable[[frozenset[int]], Awaitable[int]]  # for these partitions; how much was done
+TICKS = 200  # subjects in one transaction
 
 log = structlog.get_logger(__name__)
 
 
 class Scheduler:
-    """Calls on subjects whose time has come, the longest overdue first."""
+    """Sends a Tick to subjects that are due, the longest overdue first, and runs periodic jobs."""
 
     def __init__(
-        self, service: str, store: Store, clock: Clock, writing: asyncio.Lock, duties: Sequence[PeriodicJob] = ()
+        self, service: str, store: Store, clock: Clock, writing: asyncio.Lock, jobs: Sequence[PeriodicJob] = ()
     ) -> None:
-        self.service, self.store, self.clock, self.writing, self.duties = service, store, clock, writing, duties
-        self.silent: set[str] = set()  # said nothing when called, or met a bug: they shall not block the rest
+        self.service, self.store, self.clock, self.writing, self.jobs = service, store, clock, writing, jobs
+        self.unresponsive: set[str] = set()  # emitted nothing for a tick, or raised: they must not block the rest
 
     async def once(self, partitions: frozenset[int]) -> bool:
-        """One round; says whether more may be due."""
+        """Run one round for these partitions; return whether more may be due. Raise Transient."""
         now = self.clock().at
-        found = await self.store.due(partitions, now, TICKS + len(self.silent))
-        due = [subject for subject in found if subject not in self.silent][:TICKS]
-        await self._call(due, Tick(now))
+        found = await self.store.find_subjects(due_query(partitions, now, TICKS + len(self.unresponsive)))
+        due = [subject for subject in found if subject not in self.unresponsive][:TICKS]
+        await self._tick(due, Tick(now))
         done = len(due)
-        for duty in self.duties:
+        for job in self.jobs:
             async with self.writing:
                 try:
-                    done += await duty(partitions)
+                    done += await job(partitions)
                 except Transient:
                     raise
                 except Exception:
-                    log.exception("duty")
-                    metrics.TICK_FAULTS.labels(self.service).inc()
+                    log.exception("periodic job failed", service=self.service, job=type(job).__name__)
+                    metrics.SCHEDULER_FAULTS.labels(self.service).inc()
         return done >= TICKS
 
-    def forget(self) -> None:
-        """Those that were silent are called on again."""
-        self.silent.clear()
+    def retry_unresponsive(self) -> None:
+        """Send ticks to the unresponsive subjects again."""
+        self.unresponsive.clear()
 
-    async def _call(self, due: Sequence[str], tick: Tick) -> None:
+    async def _tick(self, due: Sequence[str], tick: Tick) -> None:
         if not due:
             return
         try:
             async with self.writing:
-                outcomes = await execute_many(
-                    self.store, dict.fromkeys(due, tick), self.clock, CommandMetadata(actor="clock:")
-                )
+                metadata = CommandMetadata(actor="clock:")
+                outcomes = await execute_many(self.store, dict.fromkeys(due, tick), self.clock, metadata)
         except Transient:
             raise
         except Exception:
-            if len(due) > 1:  # one subject's fault is not everybody's
-                await self._call(due[: len(due) // 2], tick)
-                await self._call(due[len(due) // 2 :], tick)
+            if len(due) > 1:  # find the subject that raises; the others are not affected
+                await self._tick(due[: len(due) // 2], tick)
+                await self._tick(due[len(due) // 2 :], tick)
                 return
-            log.exception("tick", subject=due[0])
-            metrics.TICK_FAULTS.labels(self.service).inc()
-            self.silent.add(due[0])
+            log.exception("tick failed", service=self.service, subject=due[0])
+            metrics.SCHEDULER_FAULTS.labels(self.service).inc()
+            self.unresponsive.add(due[0])
         else:
-            self.silent |= {s for s, done in outcomes.items() if not (isinstance(done, Result) and done.events)}
+            self.unresponsive |= {s for s, out in outcomes.items() if not (isinstance(out, Result) and out.events)}

@@ -1,7 +1,6 @@
-"""A worker does everything for the partitions that its group gives it: consumes, relays, calls on what is due."""
+"""A worker does everything for the partitions assigned to it: consumes, publishes, runs the scheduler and jobs."""
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from itertools import groupby
 from typing import Any
@@ -10,31 +9,37 @@ import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from base.backoff import backoff
 from base.clock import Clock, machine_now
 from base.tasks import cancel_and_wait
-from kernel.errors import CircuitOpen, Fenced, NewerRules, Transient
+from kernel.errors import CircuitOpen, Fenced, Transient
 from kernel.kafka.consumer_group import ConsumerGroup
 from kernel.kafka.log_reader import LogReader
 from kernel.kafka.relay import LIMIT, Relay, TopicIds
 from kernel.roles.consumer import Consumer
-from kernel.roles.scheduler import PeriodicJob, Scheduler
+from kernel.roles.scheduler import Scheduler
+from kernel.service import PeriodicJob
 from kernel.store import Projection
 from kernel.stores.mongodb import MongoStore
 from observability import metrics
-from recovery.completion import until_complete
-from recovery.replay import Carrier
+from observability.health import ReadinessReason
 
-LINGER = 0.1  # seconds in which events gather: a transaction is paid per batch, not per event (docs/performance.md)
-SWEEP = 5.0  # seconds after which a cursor that stands still is compared with the end of the log
+LINGER = 0.1  # seconds in which events gather: a transaction costs per batch, not per event (docs/performance.md)
+SWEEP = 5.0  # seconds after which a cursor that has not moved is compared with the end of the log
 BATCH = 5_000  # live events in one transaction
-CLOCKS_APART = 5.0  # seconds between this machine's clock and the database's
-FENCED_ALARM = 20  # times in a row without progress
+CLOCK_SKEW_LIMIT = 5.0  # seconds between this machine's clock and the database's
+FENCED_LIMIT = 20  # batches fenced in a row
+ASSIGNMENT_ATTEMPTS = 8
+TRANSIENT = (Transient, KafkaError, OSError, TimeoutError)
+
+Step = Callable[[], Awaitable[float]]  # of a loop; returns the seconds until the next one
+Gate = Callable[["Worker", asyncio.Event], Awaitable[None]]  # must return before the worker starts, or `stop` is set
 
 log = structlog.get_logger(__name__)
 
 
 class Worker:
-    """One member of a service's group; `duties` are what else must be done for the partitions it owns."""
+    """One member of a service's consumer group. `gates` and `loops` are what recovery and `run` add."""
 
     def __init__(
         self,
@@ -46,107 +51,110 @@ class Worker:
         clock: Clock,
         *,
         projection: Projection | None = None,
-        duties: Sequence[PeriodicJob] = (),
+        jobs: Sequence[PeriodicJob] = (),
+        gates: Sequence[Gate] = (),
+        loops: Mapping[str, Callable[["Worker"], Step]] | None = None,
         linger: float = LINGER,
         client_id: str = "",
     ) -> None:
-        self.service, self.store, self.relay, self.clock, self.linger = service, store, relay, clock, linger
-        self.reader = LogReader(bootstrap, f"{client_id or service}-log")
-        self.topic_ids = TopicIds(bootstrap, f"{client_id or service}-ids")
-        self.writing = asyncio.Lock()  # one of the loops at a time: else their transactions only make each other anew
+        client_id = client_id or service
+        self.service, self.topics, self.store, self.relay = service, tuple(topics), store, relay
+        self.clock, self.linger, self.gates = clock, linger, gates
+        self.reader = LogReader(bootstrap, f"{client_id}-log")
+        self.topic_ids = TopicIds(bootstrap, f"{client_id}-ids")
+        self.writing = asyncio.Lock()  # one loop writes at a time: concurrent transactions would only conflict
         self.consumer = Consumer(
-            service, topics, store, self.reader, clock, self.writing, self.topic_ids.of, projection
+            service, topics, store, self.reader, clock, self.writing, self.topic_ids.read, projection
         )
-        self.timer = Scheduler(service, store, clock, self.writing, duties)
-        self.orders = Carrier(store, relay, self.reader, self.topic_ids)
-        self.live = ConsumerGroup(
+        self.scheduler = Scheduler(service, store, clock, self.writing, jobs)
+        self.group = ConsumerGroup(
             service,
             topics,
             bootstrap,
-            client_id or service,
+            client_id,
             resume=self._resume,
             revoked=self.consumer.revoked,
             deliver=self._deliver,
         )
+        self.loops: dict[str, Step] = {
+            "consume": self._consume,
+            "publish": self._publish,
+            "scheduler": self._schedule,
+            "sweep": self._sweep,
+            "clock": self._check_clock,
+            **{name: loop(self) for name, loop in (loops or {}).items()},
+        }
         self.arrived: asyncio.Queue[Any] = asyncio.Queue(2 * BATCH)
-        self.ends: Mapping[TopicPartition, int] = {}  # of the log, as the last sweep found them
+        self.ends: Mapping[TopicPartition, int] = {}  # of the log, at the last sweep
         self.assigned = False
-        self.fenced_in_a_row = 0
-        self.paused = ""  # why nothing is consumed until somebody acts and this process is started anew
-        self.troubles: dict[str, str] = {}  # loop -> what it waits out
-        self.incomplete = ""  # why the store is not whole after a restore
-        self.clocks_apart = 0.0
-
-    @property
-    def partitions(self) -> frozenset[int]:
-        """The numbers of the partitions that this worker owns."""
-        return frozenset(tp.partition for tp in self.consumer.owned)
+        self.fenced = 0  # batches in a row
+        self.paused = ""  # why nothing is consumed until the process is restarted
+        self.retrying: dict[str, str] = {}  # loop -> the transient error that it retries
+        self.incomplete = ""  # why a gate is closed
+        self.clock_skew = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Works until `stop` is set or something ends it for good. Raises what ended it."""
-        metrics.PARTITIONS.labels(self.service).set(0)  # until it has some: a series that is not there rings no alarm
+        """Work until `stop` is set. Raise what ended the worker."""
+        metrics.PARTITIONS.labels(self.service).set(0)  # until some are assigned: alerts need the series
         try:
-            await until_complete(self.store, self.live.topics, self.reader, self.clock, self._say_incomplete, stop)
+            for gate in self.gates:
+                await gate(self, stop)
         except BaseException:
             await self.reader.stop()
             raise
         if stop.is_set():
             await self.reader.stop()
             return
-        loops = {
-            "consume": self._consume,
-            "relay": self._relay,
-            "timer": self._timer,
-            "sweep": self._sweep,
-            "orders": self._orders,
-            "observe": self._observe,
-        }
         tasks: list[asyncio.Task[Any]] = [
-            asyncio.create_task(self._forever(name, step), name=name) for name, step in loops.items()
+            asyncio.create_task(self._forever(name, step), name=name) for name, step in self.loops.items()
         ]
         tasks.append(asyncio.create_task(stop.wait(), name="stop"))
-        tasks.append(asyncio.create_task(self._live(), name="live"))
+        tasks.append(asyncio.create_task(self._join(), name="group"))
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
-            await self.live.stop()
+            await self.group.stop()
             await cancel_and_wait(*tasks)
             await self.consumer.close()
             await self.reader.stop()
             await asyncio.to_thread(self.relay.close)
             await asyncio.to_thread(self.topic_ids.close)
 
-    async def ready(self) -> list[str]:
-        """Why this worker is not ready; empty when it is."""
-        reasons = [] if self.assigned else ["no partitions assigned yet"]
-        reasons += [self.incomplete] if self.incomplete else []
-        reasons += [f"paused: {self.paused}"] if self.paused else []
+    async def ready(self) -> list[ReadinessReason]:
+        """Return why this worker is not ready; empty if it is."""
+        reasons = [] if self.assigned else [ReadinessReason("no_partitions", "no partitions assigned yet")]
+        if self.incomplete:
+            reasons.append(ReadinessReason("restore_incomplete", self.incomplete))
+        if self.paused:
+            reasons.append(ReadinessReason("paused", f"paused: {self.paused}"))
         by_topic = groupby(sorted(self.consumer.broken.items()), key=lambda each: each[0].topic)
         for (tp, why), *more in (list(broken) for _, broken in by_topic):
-            reasons.append(f"log broken: {tp.topic}/{tp.partition}{f' and {len(more)} more' if more else ''}: {why}")
-        reasons += [f"{name}: {why}" for name, why in self.troubles.items()]
-        if self.clocks_apart > CLOCKS_APART:
-            reasons.append(f"this machine's clock and the database's are {self.clocks_apart:.1f} s apart")
+            others = f" and {len(more)} more" if more else ""
+            text = f"log broken: {tp.topic}/{tp.partition}{others}: {why}"
+            reasons.append(ReadinessReason("log_broken", text, tp.topic, tp.partition))
+        reasons += [ReadinessReason("retrying", f"{name}: {error}") for name, error in self.retrying.items()]
+        if self.fenced >= FENCED_LIMIT:
+            reasons.append(ReadinessReason("fenced", f"{self.fenced} batches fenced in a row"))
+        if self.clock_skew > CLOCK_SKEW_LIMIT:
+            text = f"this machine's clock and the database's differ by {self.clock_skew:.1f} s"
+            reasons.append(ReadinessReason("clock_skew", text))
         return reasons
 
-    def _say_incomplete(self, why: str) -> None:
-        self.incomplete = why
-
-    # What the group tells us
+    # Consumer group
 
     async def _resume(self, owned: set[TopicPartition]) -> Mapping[TopicPartition, int]:
-        for attempt in range(1, 8):
+        for attempt in range(1, ASSIGNMENT_ATTEMPTS):
             try:
                 live_from = await self.consumer.resume(owned)
                 break
             except (Transient, KafkaError, OSError) as e:
-                log.warning("assignment_waits", trouble=repr(e))
-                await asyncio.sleep(_backoff(attempt))
+                log.warning("assignment retried", service=self.service, attempt=attempt, error=repr(e))
+                await asyncio.sleep(backoff(attempt))
         else:
             live_from = await self.consumer.resume(owned)
-        self._forget()
+        self._drop_arrived()
         self.assigned = True
         self._wake()
         return live_from
@@ -154,20 +162,20 @@ class Worker:
     async def _deliver(self, event: Any) -> None:
         await self.arrived.put(event)
 
-    async def _live(self) -> None:
-        """Joins the group, which may take as long as Kafka is away, and stays in it. Raises what ended that."""
-        joining = asyncio.create_task(self.live.start())
+    async def _join(self) -> None:
+        """Join the group, which may take as long as Kafka is down, and stay in it. Raise what ended that."""
+        joining = asyncio.create_task(self.group.start())
         try:
-            while not self.live.crashed:  # faust offers no event for it
+            while not self.group.crashed:  # faust has no event for it
                 await asyncio.sleep(0.2)
                 if joining.done():
                     joining.result()
         finally:
             await cancel_and_wait(joining)
-        raise self.live.crashed
+        raise self.group.crashed
 
-    def _forget(self) -> None:
-        """What came live before may lie at the same places of a log that is no more; what counts is in the log."""
+    def _drop_arrived(self) -> None:
+        """Drop live events: their offsets may belong to a log that no longer exists. The log has those that count."""
         while not self.arrived.empty():
             self.arrived.get_nowait()
 
@@ -175,32 +183,32 @@ class Worker:
         if self.arrived.empty():
             self.arrived.put_nowait(None)
 
-    # The loops
+    # Loops
 
-    async def _forever(self, name: str, step: Callable[[], Awaitable[float]]) -> None:
-        """Runs one loop; passing troubles are waited out in place, everything else ends the process."""
+    async def _forever(self, name: str, step: Step) -> None:
+        """Run one loop. Transient errors are retried with back-off; any other error ends the process."""
         attempt = 0
         while True:
             try:
                 pause = await step()
                 attempt = 0
-                self.troubles.pop(name, None)
-            except (Transient, KafkaError, OSError, TimeoutError) as e:
+                self.retrying.pop(name, None)
+            except TRANSIENT as e:
                 attempt += 1
-                pause = _backoff(attempt)
+                pause = backoff(attempt)
                 if attempt > 2:
-                    self.troubles[name] = repr(e)
-                metrics.TROUBLES.labels(self.service, name).inc()
-                log.warning("trouble", loop=name, attempt=attempt, trouble=repr(e))
+                    self.retrying[name] = repr(e)
+                metrics.TRANSIENT_ERRORS.labels(self.service, name).inc()
+                log.warning("transient error", service=self.service, loop=name, attempt=attempt, error=repr(e))
             await asyncio.sleep(pause)
 
-    async def _relay(self) -> float:
-        relayed = await self.relay.once(self.partitions, self.writing)
-        metrics.EVENTS_RELAYED.labels(self.service).inc(relayed)
-        return 0 if relayed >= LIMIT else self.linger
+    async def _publish(self) -> float:
+        published = await self.relay.publish(self.consumer.partitions, self.writing)
+        metrics.EVENTS_PUBLISHED.labels(self.service).inc(published)
+        return 0 if published >= LIMIT else self.linger
 
-    async def _timer(self) -> float:
-        return 0 if await self.timer.once(self.partitions) else self.linger
+    async def _schedule(self) -> float:
+        return 0 if await self.scheduler.once(self.consumer.partitions) else self.linger
 
     async def _sweep(self) -> float:
         before = self.consumer.cursors
@@ -208,23 +216,18 @@ class Worker:
         broken = self.consumer.broken.keys()
         self.ends = await self.consumer.sweep(before)
         if broken - self.consumer.broken.keys():
-            self._forget()
+            self._drop_arrived()
         stored = await self.store.cursors(before.keys())
-        if any(stored[tp] < at for tp, at in before.items()):
-            self.consumer.unsure = True  # set back by an order: a quiet partition would not hear of it
+        if any(stored[tp] < cursor for tp, cursor in before.items()):
+            self.consumer.unsure = True  # the cursors were reset: no event of a quiet partition would reveal it
         self._wake()
-        self.timer.forget()
+        self.scheduler.retry_unresponsive()
         return 0
 
-    async def _orders(self) -> float:
-        """Beside everything else: to say again all that was ever said takes its time."""
-        return 0 if await self.orders.once(self.live.topics) else SWEEP
-
-    async def _observe(self) -> float:
-        """What waits, and how far the clocks are apart; asks nothing of Kafka: it may be Kafka that is away."""
-        self.clocks_apart = abs((await self.store.machine_time() - machine_now()).total_seconds())
-        metrics.CLOCKS_APART.labels(self.service).set(self.clocks_apart)
-        await metrics.observe_worker(self.service, self.store, self.consumer.cursors, self.ends, self.clock().at)
+    async def _check_clock(self) -> float:
+        """Compare this machine's clock with the database's."""
+        self.clock_skew = abs((await self.store.machine_time() - machine_now()).total_seconds())
+        metrics.CLOCK_SKEW.labels(self.service).set(self.clock_skew)
         return SWEEP
 
     async def _consume(self) -> float:
@@ -236,31 +239,25 @@ class Worker:
         events += [self.arrived.get_nowait() for _ in range(min(BATCH, self.arrived.qsize()))]
         events = [event for event in events if event is not None]
         try:
-            if await self.consumer.take([event.message for event in events]):
+            if await self.consumer.step([event.message for event in events]):
                 self._wake()
-            self.fenced_in_a_row = 0
-            metrics.FENCED_IN_A_ROW.labels(self.service).set(0)
-            self.troubles.pop("fenced", None)
-        except (CircuitOpen, NewerRules) as e:
-            self.paused = repr(e)
+            self._count_fenced(0)
+        except CircuitOpen as e:
+            self.paused = str(e)
             metrics.PAUSED.labels(self.service).set(1)
-            log.error("paused", why=self.paused)
+            log.error("consumer paused: deploy a version without the fault", service=self.service, fault=self.paused)
         except Fenced:
-            self.fenced_in_a_row += 1
             metrics.FENCED.labels(self.service).inc()
-            metrics.FENCED_IN_A_ROW.labels(self.service).set(self.fenced_in_a_row)
-            if self.fenced_in_a_row >= FENCED_ALARM:
-                self.troubles["fenced"] = f"{self.fenced_in_a_row} times without progress"
+            self._count_fenced(self.fenced + 1)
             self._wake()
             return self.linger
         except BaseException:
             self._wake()
             raise
         for event in events:
-            event.ack()  # for whoever watches the group's lag; our cursors do not depend on it
+            event.ack()  # for those who watch the group's lag; our cursors do not depend on it
         return 0
 
-
-def _backoff(attempt: int) -> float:
-    """Exponential with full jitter: 0.1 to 30 s."""
-    return random.uniform(0.1, min(30.0, 0.1 * 2**attempt))
+    def _count_fenced(self, n: int) -> None:
+        self.fenced = n
+        metrics.FENCED_CONSECUTIVE.labels(self.service).set(n)

@@ -1,132 +1,244 @@
-"""Records in memory, as atomic as the real ones."""
+"""A store in memory, as atomic as the real one."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from datetime import datetime
+from operator import ge, gt, le, lt, ne
 from typing import Any
 
 from msgspec.structs import replace
 
 from contracts.subjects import kind_of, partition_of
-from kernel.errors import Fenced, UniqueViolation
-from kernel.record import LogPosition, Record, Undecodable, stranded
+from kernel.errors import Fenced, Transient, UniqueViolation
+from kernel.query import Condition, Query
+from kernel.record import LogPosition, Parked, Reason, Record, Undecodable
 from kernel.rules import Rules
-from kernel.store import Change, Known, OffsetRanges, Pending, Projection, TopicPartition, unique_values
+from kernel.store import (
+    Effects,
+    OffsetRanges,
+    Pending,
+    Projection,
+    Snapshot,
+    Source,
+    TopicPartition,
+    project,
+    stored,
+    unique_values,
+)
 
 
 class MemoryStore:
-    """What MongoStore promises, without a database."""
+    """Keeps what MongoStore keeps, without a database."""
 
     def __init__(self, service: str, rules: Mapping[str, Rules], unique: Collection[str] = ()) -> None:
         self.service, self.rules, self.unique = service, rules, tuple(unique)
-        self.kept: dict[str, Record] = {}
-        self.emitted: dict[str, list[bytes]] = {}  # by subject, everything it ever emitted
-        self.relayed: dict[str, int] = {}
+        self.records: dict[str, Record] = {}
+        self.events: dict[str, list[bytes]] = {}
+        self.published: dict[str, int] = {}
         self.positions: dict[TopicPartition, int] = {}
-        self.unreadable: dict[LogPosition, Undecodable] = {}
-        self.held: dict[tuple[str, str], str] = {}  # (unique field, value) -> subject
-        self.writing = asyncio.Lock()
+        self.undecodable: dict[LogPosition, Undecodable] = {}
+        self.by_unique: dict[tuple[str, Any], str] = {}
+        self.parked = MemoryParked()
+        self.lock = asyncio.Lock()
 
-    async def read(self, subjects: Collection[str]) -> Known:
-        """The records; one never stored comes fresh."""
-        return {s: self.kept.get(s) or Record(subject=s, state=self.rules[kind_of(s)].State()) for s in subjects}
+    async def read(self, subjects: Collection[str]) -> Mapping[str, Record]:
+        return {s: self.records.get(s) or Record(subject=s, state=self.rules[kind_of(s)].State()) for s in subjects}
 
-    async def swap(self, before: Record, after: Record) -> bool:
-        """Stores one record if it is still as it was read."""
-        await asyncio.sleep(0)  # a real one lets others go first, too
-        async with self.writing:
-            kept = self.kept.get(after.subject)
-            if (kept.version if kept else 0) != after.version - 1:
-                return False
+    async def swap(self, before: Record, after: Record) -> Record | None:
+        await asyncio.sleep(0)  # as a real one, let others go first
+        async with self.lock:
+            current = self.records.get(after.subject)
+            if (current.version if current else 0) != before.version:
+                return None
             self._check_unique([after])
-            self._keep(after)
-            return True
+            return self._keep(before, after)
 
     async def transact(
         self,
         subjects: Collection[str],
-        change: Change,
+        change: Callable[[Snapshot], Effects],
         ranges: OffsetRanges | None = None,
         projection: Projection | None = None,
-    ) -> None:
-        """All or nothing."""
+        *,
+        parked: int = 0,
+    ) -> Effects:
         await asyncio.sleep(0)
-        async with self.writing:
-            if any(self.positions.get(tp, 0) != first for tp, (first, _) in (ranges or {}).items()):
+        async with self.lock:
+            if any(self.positions.get(tp, 0) != start for tp, (start, _) in (ranges or {}).items()):
                 raise Fenced
-            changed = change(await self.read(subjects))
-            self._check_unique([after for _, after in changed])
-            if projection and changed:
-                await projection(changed, None)
-            self.positions.update({tp: after for tp, (_, after) in (ranges or {}).items()})
-            for _, record in changed:
-                self._keep(record)
+            effects = change(Snapshot(await self.read(subjects), {}, self.parked.first(subjects, parked)))
+            self._check_unique([after for _, after in effects.changes])
+            await project(projection, effects, None, (Transient,))
+            self.positions |= {tp: end for tp, (_, end) in (ranges or {}).items()}
+            self.parked.write(effects)
+            return replace(effects, changes=[(before, self._keep(before, after)) for before, after in effects.changes])
 
-    async def holders(self, field: str, values: Collection[Any]) -> dict[Any, str]:
-        """The subjects that hold these values of a unique field."""
-        return {value: self.held[field, value] for value in values if (field, value) in self.held}
+    async def find(self, query: Query) -> list[Record]:
+        found = [record for record in self.records.values() if _matches(query, record)]
+        found.sort(key=lambda record: query.sort_key(record.indexed, record.subject))
+        return found[: query.limit or None]
 
-    async def holder(self, field: str, value: Any) -> str | None:
-        """The subject that holds this value of a unique field."""
-        return self.held.get((field, value))
+    async def find_subjects(self, query: Query) -> list[str]:
+        return [record.subject for record in await self.find(query)]
 
-    async def cursors(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        """The next offset of each partition."""
-        return {tp: self.positions.setdefault(tp, 0) for tp in tps}
+    async def count(self, query: Query) -> int:
+        return sum(_matches(query, record) for record in self.records.values())
 
-    async def due(self, partitions: Collection[int], now: datetime, limit: int) -> list[str]:
-        """Subjects whose time has come."""
-        found = [
-            (r.indexed["due"], r.subject)
-            for r in self.kept.values()
-            if r.indexed.get("due") and r.indexed["due"] <= now and partition_of(r.subject) in partitions
-        ]
-        return [subject for _, subject in sorted(found)[:limit]]
+    async def count_by(self, field: str, query: Query) -> dict[Any, int]:
+        return Counter(r.indexed[field] for r in self.records.values() if _matches(query, r) and field in r.indexed)
 
-    async def waiting(self, partitions: Collection[int], limit: int) -> list[Pending]:
-        """Records with events that nobody was sent."""
-        return [
-            Pending(s, partition_of(s), self.relayed.get(s, 0), each[self.relayed.get(s, 0) :])
-            for s, each in self.emitted.items()
-            if len(each) > self.relayed.get(s, 0) and partition_of(s) in partitions
-        ][:limit]
+    async def distinct(self, field: str, query: Query) -> set[Any]:
+        return set(await self.count_by(field, query))
 
-    async def mark_relayed(self, relayed: Mapping[str, int]) -> None:
-        """Raises what was sent."""
-        for subject, n in relayed.items():
-            self.relayed[subject] = max(self.relayed.get(subject, 0), n)
+    async def find_by_unique(self, field: str, values: Collection[Any]) -> dict[Any, str]:
+        return {value: self.by_unique[field, value] for value in values if (field, value) in self.by_unique}
 
-    async def stranded(self, partitions: Collection[int], limit: int) -> list[str]:
-        """Subjects whose next parked event only the log has."""
-        return [s for s, r in self.kept.items() if partition_of(s) in partitions and stranded(r)][:limit]
+    async def history(self, subject: str) -> list[bytes]:
+        return list(self.events.get(subject, ()))
 
-    async def quarantine(self, unread: Sequence[Undecodable]) -> None:
-        """Keeps what nobody can read."""
-        for each in unread:
-            self.unreadable.setdefault(each.place, each)
+    async def cursors(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        return {tp: self.positions.setdefault(tp, 0) for tp in partitions}
 
-    def find(self, predicate: Callable[[Mapping[str, Any]], bool]) -> list[Record]:
-        """The records whose `indexed` fulfils this, in the order of their subjects."""
-        return [self.kept[s] for s in sorted(self.kept) if predicate(self.kept[s].indexed)]
+    async def pending(self, partitions: Collection[int], limit: int) -> list[Pending]:
+        found = []
+        for subject, events in self.events.items():
+            published, partition = self.published.get(subject, 0), partition_of(subject)
+            if len(events) > published and partition in partitions:
+                found.append(Pending(subject, partition, published, events[published : published + limit]))
+        return found[:limit]
 
-    def _keep(self, record: Record) -> None:
-        self.emitted.setdefault(record.subject, []).extend(record.emitted)
-        if old := self.kept.get(record.subject):
-            for place in self._places(old):
-                self.held.pop(place, None)
-        self.held.update({place: record.subject for place in self._places(record)})
-        self.kept[record.subject] = replace(record, emitted=())
+    async def mark_published(self, published: Mapping[str, int]) -> None:
+        self.published |= {subject: max(n, self.published.get(subject, 0)) for subject, n in published.items()}
+
+    async def add_undecodable(self, found: Sequence[Undecodable]) -> None:
+        for each in found:
+            self.undecodable.setdefault(each.position, each)
+
+    def _keep(self, before: Record, after: Record) -> Record:
+        self.events.setdefault(after.subject, []).extend(after.new_events)
+        if old := self.records.get(after.subject):
+            for key in self._unique_keys(old):
+                self.by_unique.pop(key, None)
+        self.by_unique.update({key: after.subject for key in self._unique_keys(after)})
+        self.records[after.subject] = kept = stored(before, after)
+        return kept
 
     def _check_unique(self, records: Collection[Record]) -> None:
-        own: dict[tuple[str, str], str] = {}
+        owners: dict[tuple[str, Any], str] = {}
         for record in records:
-            for place in self._places(record):
-                if own.setdefault(place, self.held.get(place, record.subject)) != record.subject:
-                    raise UniqueViolation(place[0], record.subject)
+            for key in self._unique_keys(record):
+                if owners.setdefault(key, self.by_unique.get(key, record.subject)) != record.subject:
+                    raise UniqueViolation(key[0], record.subject)
 
-    def _places(self, record: Record) -> Iterator[tuple[str, str]]:
-        for answer in record.answered:
-            yield "answered", answer.key
+    def _unique_keys(self, record: Record) -> Iterator[tuple[str, Any]]:
+        for response in record.stored_responses:
+            yield "idempotency_key", response.key
         for field in self.unique:
             for value in unique_values(record, field):
                 yield field, value
+
+
+class MemoryParked:
+    """Parked events in memory."""
+
+    def __init__(self) -> None:
+        self.by_source: dict[Source, dict[int, Parked]] = {}
+
+    async def any(self, partitions: Collection[int]) -> bool:
+        return any(partition_of(subject) in partitions for subject, _ in self.by_source)
+
+    def first(self, subjects: Collection[str], limit: int) -> dict[Source, Sequence[Parked]]:
+        """Return the first parked events of these subjects, `limit` of each source."""
+        if not self.by_source or not limit:
+            return {}
+        wanted = set(subjects)
+        return {
+            source: [_head(events), *[each for _, each in sorted(events.items())][1:limit]]
+            for source, events in self.by_source.items()
+            if source[0] in wanted
+        }
+
+    def write(self, effects: Effects) -> None:
+        """Apply what a transaction does to parked events."""
+        for each in effects.parked:
+            self.by_source.setdefault((each.subject, each.source), {}).setdefault(each.sequence, each)
+        for source, last in effects.unparked.items():
+            self.by_source[source] = {n: each for n, each in self.by_source.get(source, {}).items() if n > last}
+            if not self.by_source[source]:
+                del self.by_source[source]
+        for source, head in effects.heads.items():
+            self.by_source[source][head.sequence] = head
+
+    async def ready(self, partitions: Collection[int], limit: int) -> list[Source]:
+        found = [s for s, events in self.by_source.items() if _head(events).reason == "ready"]
+        return [source for source in found if partition_of(source[0]) in partitions][:limit]
+
+    async def events(self, source: Source, limit: int) -> list[Parked]:
+        return [each for _, each in sorted(self.by_source.get(source, {}).items())][:limit]
+
+    async def heads(self, reasons: Collection[Reason], subject: str = "") -> list[Parked]:
+        found = [_head(events) for events in self.by_source.values()]
+        wanted = (each for each in found if each.reason in reasons and subject in ("", each.subject))
+        return sorted(wanted, key=lambda each: each.since)
+
+    async def release(
+        self,
+        reasons: Collection[Reason],
+        *,
+        partitions: Collection[int] | None = None,
+        types: Collection[str] | None = None,
+        sources: Collection[Source] | None = None,
+    ) -> int:
+        released = 0
+        for source, events in self.by_source.items():
+            head = _head(events)
+            wanted = head.reason in reasons and (sources is None or source in sources)
+            wanted = wanted and (partitions is None or partition_of(head.subject) in partitions)
+            if wanted and (types is None or head.type in types):
+                events[head.sequence] = replace(head, reason="ready")
+                released += 1
+        return released
+
+
+def _head(events: Mapping[int, Parked]) -> Parked:
+    return replace(events[min(events)], behind=len(events) - 1)
+
+
+_COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {"ne": ne, "lt": lt, "lte": le, "gt": gt, "gte": ge}
+
+
+def _matches(query: Query, record: Record) -> bool:
+    if query.kind and kind_of(record.subject) != query.kind:
+        return False
+    if not all(_fulfils(condition, _field(record, field)) for field, condition in query.conditions()):
+        return False
+    if any(field not in record.indexed for field in query.order):
+        return False
+    key = query.sort_key(record.indexed, record.subject)
+    return (query.after is None or key > query.after) and (query.before is None or key < query.before)
+
+
+def _field(record: Record, field: str) -> Any:
+    if field == "subject":
+        return record.subject
+    return partition_of(record.subject) if field == "partition" else record.indexed.get(field)
+
+
+def _fulfils(condition: Condition, value: Any) -> bool:
+    operator, wanted = condition.operator, condition.value
+    if operator == "ne":
+        return bool(value != wanted)
+    if value is None:
+        return False
+    match operator:
+        case "eq":
+            return wanted in value if isinstance(value, list | tuple) else bool(value == wanted)
+        case "in":
+            return any(each in wanted for each in value) if isinstance(value, list | tuple) else value in wanted
+        case "exists":
+            return True
+        case "within":
+            return bool(value == wanted or value.startswith(f"{wanted}/"))
+        case "prefix":
+            return bool(value.startswith(wanted))
+    return _COMPARE[operator](value, wanted)

@@ -1,46 +1,62 @@
-"""The operator's door to a service's dead letters: only the service itself writes its store.
+"""The operators' API for the dead letters of a service: only the service itself writes its store.
 
-Mounted in every service's API under `/v1/dead-letters`.
+Part of every service's API, under `/v1/dead-letters`.
 """
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 
-from base.clock import Clock
-from contracts.envelope import encode
-from kernel.store import Projection, Store
-from recovery.dead_letters import ALONE, DeadLetters, Group, Letter, groups
+from contracts.envelope import UnknownEvent, encode
+from kernel.record import Fault
+from kernel.service import Runtime
+from recovery.dead_letters import (
+    ONE_OPERATOR_LIMIT,
+    DeadLetters,
+    Group,
+    Kind,
+    Letter,
+    LetterOutcome,
+    OutcomeCode,
+    group,
+)
 from security.auth import Principal
-from web.app import Body, Page, Paging, allow, paged
+from web.app import Body
+from web.authorization import allow
+from web.dependencies import runtime
+from web.pagination import Page, Paging, paged
 
-AT_ONCE = 200  # letters in one request
+BATCH_LIMIT = 200  # letters in one request
+
+router = APIRouter(prefix="/v1/dead-letters", tags=["operators"])
 
 
 class Letters(BaseModel):
-    """Letters of one fingerprint."""
+    """The letters with one fingerprint."""
 
-    fingerprint: str = Field(description="The same for all that are mended the same way: fault, place, type of event.")
-    kind: Literal["parked", "unreadable"]
-    source: str = Field(description="The service that said it; of the unreadable the topic.")
-    type: str = Field(description="The type of event; empty where it cannot be told.")
+    fingerprint: str = Field(description="The same for all letters with the same cause: reason, fault, type of event.")
+    kind: Kind
+    reason: str = Field(description="Why they are parked, or undecodable.")
+    source: str = Field(description="The service that emitted them; of undecodable bytes the topic.")
+    type: str = Field(description="The type of event; empty if unknown.")
     fault: str = Field(description="Of the oldest of them.")
     where: str = Field(description="The place in the code.")
     letters: int
-    behind: int = Field(description="Events that wait behind them, in order.")
+    behind: int = Field(description="Parked events that follow them, in order.")
     since: datetime
     example: str = Field(description="The id of the oldest.")
 
 
 class DeadLetter(BaseModel):
-    """One event that waits for a person."""
+    """An event that blocks those behind it, or bytes that hold no event."""
 
     id: str
-    kind: Literal["parked", "unreadable"]
+    kind: Kind
     fingerprint: str
+    reason: str
     source: str
     subject: str
     sequence: int
@@ -49,95 +65,113 @@ class DeadLetter(BaseModel):
     where: str
     since: datetime
     behind: int
-    bytes: int = Field(description="Length; 0 where only its place in the log is kept.")
+    bytes: int = Field(description="Length; 0 if the event is missing.")
     event: dict[str, Any] | None = Field(
-        description="The event, as far as it is one of ours: what else its bytes may hold is not shown."
+        description="The event, if this version can decode it: other content of the bytes is not shown."
     )
 
 
 class Retry(Body):
-    """Which letters to try again, in this order."""
+    """Which letters to retry, in this order."""
 
-    letters: list[str] = Field(min_length=1, max_length=AT_ONCE, description="Ids.")
-    reason: str = Field(default="", max_length=500, description="What was mended.")
-    dry_run: bool = Field(default=False, description="Only say what would become of them.")
+    letters: list[str] = Field(min_length=1, max_length=BATCH_LIMIT, description="Ids.")
+    reason: str = Field(default="", max_length=500, description="What was fixed.")
+    dry_run: bool = Field(default=False, description="Only return what would become of them.")
 
 
 class Discard(Body):
-    """Which letters to give up for good."""
+    """Which letters to discard for good."""
 
-    letters: list[str] = Field(min_length=1, max_length=AT_ONCE, description="Ids.")
-    reason: str = Field(min_length=3, max_length=500, description="Why; it stays on record with who said it.")
-    dry_run: bool = Field(default=False, description="Only say what would become of what waits behind them.")
+    letters: list[str] = Field(min_length=1, max_length=BATCH_LIMIT, description="Ids.")
+    reason: str = Field(min_length=3, max_length=500, description="Why; recorded with the operator.")
+    dry_run: bool = Field(default=False, description="Only return what would become of the events behind them.")
 
 
 class Outcome(BaseModel):
     """What became of one letter, or would."""
 
     id: str
-    outcome: Literal["drained", "faulty", "discarded", "gone"]
+    outcome: OutcomeCode
     drained: int = Field(description="Events handled.")
-    fault: str = Field(description="Where it stopped again, why.")
+    fault: str = Field(description="The fault at which it stopped again.")
 
 
 class Outcomes(BaseModel):
-    """What became of each."""
+    """What became of each letter."""
 
     dry_run: bool
     outcomes: list[Outcome]
 
 
-def router(store: Store, clock: Clock, projection: Projection | None = None) -> APIRouter:
-    """The routes; `projection` is what else moves with this service's records."""
-    api = APIRouter(prefix="/v1/dead-letters", tags=["operators"])
-    dead = DeadLetters(store, clock, projection)
-
-    @api.get("")
-    async def dead_letter_groups(principal: Annotated[Principal, allow("operator", "auditor")]) -> list[Letters]:
-        """What waits for a person, by fingerprint, the largest group first."""
-        return [_group(each) for each in groups(await dead.all())]
-
-    @api.get("/letters")
-    async def dead_letters(
-        principal: Annotated[Principal, allow("operator", "auditor")],
-        paging: Annotated[Paging, paged()],
-        fingerprint: Annotated[str, Query(max_length=40)] = "",
-        subject: Annotated[str, Query(max_length=200)] = "",
-    ) -> Page[DeadLetter]:
-        """The letters themselves, oldest first."""
-        found = await dead.all(subject, fingerprint)
-        if paging.after:
-            found = [each for each in found if _place(each) > (str(paging.after[0]), str(paging.after[-1]))]
-        return paging.page(
-            [_letter(each) for each in found[: paging.limit + 1]],
-            after=lambda each: (each.since.isoformat(), each.id),
-        )
-
-    @api.post("/retry")
-    async def retry_dead_letters(body: Retry, principal: Annotated[Principal, allow("operator")]) -> Outcomes:
-        """Tries letters again, and in order what waits behind them; those that are none any more are `gone`."""
-        done = await dead.act("retry", body.letters, principal.actor, body.reason, dry_run=body.dry_run)
-        return Outcomes(dry_run=body.dry_run, outcomes=[Outcome(**msgspec.structs.asdict(each)) for each in done])
-
-    @api.post("/discard", description=f"Above {ALONE:,} letters of one fingerprint it takes two persons.")
-    async def discard_dead_letters(body: Discard, principal: Annotated[Principal, allow("operator")]) -> Outcomes:
-        """Gives letters up for good, on record with reason and name, and tries what waits behind them."""
-        done = await dead.act("discard", body.letters, principal.actor, body.reason, dry_run=body.dry_run)
-        return Outcomes(dry_run=body.dry_run, outcomes=[Outcome(**msgspec.structs.asdict(each)) for each in done])
-
-    return api
+async def _dead_letters(running: Annotated[Runtime[Any], Depends(runtime)]) -> DeadLetters:
+    return DeadLetters(running.store, running.clock, running.projection)
 
 
-def _place(each: Letter) -> tuple[str, str]:
-    return each.since.isoformat(), each.id
+Letterbox = Annotated[DeadLetters, Depends(_dead_letters)]
 
 
-def _group(each: Group) -> Letters:
-    return Letters(**msgspec.structs.asdict(each))
+@router.get("")
+async def dead_letter_groups(
+    principal: Annotated[Principal, allow("operator", "auditor")], dead_letters: Letterbox
+) -> list[Letters]:
+    """Return the dead letters by fingerprint, the largest group first."""
+    return [_letters(each) for each in group(await dead_letters.letters())]
 
 
-def _letter(each: Letter) -> DeadLetter:
-    told = {name: value for name, value in msgspec.structs.asdict(each).items() if name != "raw"}
+@router.get("/letters")
+async def list_dead_letters(
+    principal: Annotated[Principal, allow("operator", "auditor")],
+    dead_letters: Letterbox,
+    paging: Annotated[Paging, paged()],
+    fingerprint: Annotated[str, Query(max_length=40)] = "",
+    subject: Annotated[str, Query(max_length=200)] = "",
+) -> Page[DeadLetter]:
+    """Return single dead letters, the oldest first."""
+    found = await dead_letters.letters(subject, fingerprint)
+    if paging.after:
+        after = str(paging.after[0]), str(paging.after[-1])
+        found = [each for each in found if (each.since.isoformat(), each.id) > after]
+    return paging.page(
+        [_dead_letter(each) for each in found[: paging.limit + 1]],
+        after=lambda each: (each.since.isoformat(), each.id),
+    )
+
+
+@router.post("/retry")
+async def retry_dead_letters(
+    body: Retry, principal: Annotated[Principal, allow("operator")], dead_letters: Letterbox
+) -> Outcomes:
+    """Retry letters, and in order the events behind them; an id that is no dead letter any more is `gone`."""
+    done = await dead_letters.act("retry", body.letters, principal.actor, body.reason, dry_run=body.dry_run)
+    return Outcomes(dry_run=body.dry_run, outcomes=[_outcome(each) for each in done])
+
+
+@router.post("/discard", description=f"Above {ONE_OPERATOR_LIMIT:,} letters of one fingerprint needs two persons.")
+async def discard_dead_letters(
+    body: Discard, principal: Annotated[Principal, allow("operator")], dead_letters: Letterbox
+) -> Outcomes:
+    """Discard letters for good, recorded with reason and operator, and handle the events behind them."""
+    done = await dead_letters.act("discard", body.letters, principal.actor, body.reason, dry_run=body.dry_run)
+    return Outcomes(dry_run=body.dry_run, outcomes=[_outcome(each) for each in done])
+
+
+def _text(fault: Fault) -> str:
+    return f"{fault.error}: {fault.message}" if fault.error else ""
+
+
+def _letters(each: Group) -> Letters:
+    values = {**msgspec.structs.asdict(each), "fault": _text(each.fault), "where": each.fault.where}
+    return Letters(**values)
+
+
+def _dead_letter(each: Letter) -> DeadLetter:
+    values = {name: value for name, value in msgspec.structs.asdict(each).items() if name != "raw"}
+    values |= {"fault": _text(each.fault), "where": each.fault.where}
     envelope = each.envelope
-    event = msgspec.json.decode(encode(envelope)) if envelope is not None else None
-    return DeadLetter(**told, bytes=len(each.raw or b""), event=event)
+    known = envelope is not None and not isinstance(envelope.event, UnknownEvent)
+    event = msgspec.json.decode(encode(envelope)) if envelope is not None and known else None
+    return DeadLetter(**values, bytes=len(each.raw or b""), event=event)
+
+
+def _outcome(each: LetterOutcome) -> Outcome:
+    return Outcome(id=each.id, outcome=each.outcome, drained=each.drained, fault=_text(each.fault))

@@ -1,1 +1,1 @@
-"""Trouble made on purpose, drawn from a seed, and a check that nothing was lost and nothing counted twice."""
+"""Faults drawn from a seed and injected under load, and the verification that nothing is lost or counted twice."""

@@ -1,4 +1,4 @@
-"""What goes wrong, drawn from a seed before it begins: which process or which way, how, and when the next begins."""
+"""The schedule of faults, drawn from a seed: target, kind, and pause until the next; and their injection."""
 
 import asyncio
 import os
@@ -9,107 +9,111 @@ from random import Random
 
 import msgspec
 
-from peyvand.chaos.proxy import Link
-from peyvand.local_cluster.process_monitor import answers
+from peyvand.chaos.proxy import FaultyProxy
+from peyvand.local_cluster.process_monitor import responds_ok
 from peyvand.local_cluster.processes import alive, listening
-from peyvand.local_cluster.topology import SERVICES, State, read_state, role_name
-from peyvand.local_cluster.workspace import Home
+from peyvand.local_cluster.topology import SERVICES, ClusterState, read_state, role_name
+from peyvand.local_cluster.workspace import Workspace
 
-PARTS = ("mongod", "kafka")
-LINKS = ("kafka", "mongod", "door")  # the ways to the parts, and of the people to the country
-ACTS = ("kill", "end", "freeze", "freeze long")
-FROZEN = {"freeze": 3.0, "freeze long": 14.0}  # seconds; a worker's session ends after 10
-HELD = {"hold": 3.0, "hold long": 14.0}
-LINK_ACTS = (*HELD, "slow", "reset", "half open")
-SLOW, DELAY = 4.0, (0.05, 0.5)  # seconds that a way is slow, and how slow
-RECOVERS = 120.0  # seconds that everybody has to be back, though other faults come meanwhile
+SERVERS = ("mongod", "kafka")
+PROXIED = ("kafka", "mongod", "gateway")  # processes with a proxy before them
+PROCESS_FAULTS = ("kill", "end", "freeze", "freeze long")
+FREEZE_SECONDS = {"freeze": 3.0, "freeze long": 14.0}  # seconds; the session of a worker in its group expires after 10
+BLACKHOLE_SECONDS = {"blackhole": 3.0, "blackhole long": 14.0}
+NETWORK_FAULTS = (*BLACKHOLE_SECONDS, "slow", "reset", "half open")
+SLOW_SECONDS, DELAY = 4.0, (0.05, 0.5)  # duration of a slow network, and the range of its delay
+RECOVERY_TIMEOUT = 120.0  # seconds until all processes are ready again, during which other faults go on
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """One fault of the schedule: of a process, or of the way to one ("to mongod")."""
+    """One fault: of a process, or of the network to one (target "to mongod")."""
 
     target: str
-    act: str
-    peace: float  # seconds until the next one may begin, whether or not this one is over
-    delay: float = 0.0  # of a slow way
+    kind: str
+    pause: float  # seconds until the next fault may begin, whether or not this one is over
+    delay: float = 0.0  # of a slow network
 
     @property
-    def link(self) -> str:
-        """The way it befalls, if it does."""
+    def network_to(self) -> str:
+        """Return the process to which the network is faulty; empty for a fault of a process."""
         return self.target.removeprefix("to ") if self.target.startswith("to ") else ""
 
 
 def schedule(seed: int, faults: int, workers: int) -> list[Fault]:
-    """The faults of this seed, always the same: every act on every target, mixed, and so on anew."""
-    chance = Random(f"storm/{seed}")
+    """Return the faults of this seed: every kind on every target in random order, repeated until there are enough."""
+    chance = Random(f"chaos/{seed}")
     roles = [role_name(s, "worker", n) for s in SERVICES for n in range(1, workers + 1)]
-    names = [*roles, *(f"{s}-api" for s in SERVICES), *PARTS]
-    every = [(name, act) for name in names for act in ACTS]
-    every += [(f"to {name}", act) for name in LINKS for act in LINK_ACTS]
-    found: list[Fault] = []
-    while len(found) < faults:
-        chance.shuffle(every)
-        for target, act in every:
-            delay = round(chance.uniform(*DELAY), 2) if act == "slow" else 0.0
-            found.append(Fault(target, act, round(chance.uniform(1.0, 3.5), 2), delay))
-    return found[:faults]
+    names = [*roles, *(f"{s}-api" for s in SERVICES), *SERVERS]
+    kinds = [(name, kind) for name in names for kind in PROCESS_FAULTS]
+    kinds += [(f"to {name}", kind) for name in PROXIED for kind in NETWORK_FAULTS]
+    drawn: list[Fault] = []
+    while len(drawn) < faults:
+        chance.shuffle(kinds)
+        for target, kind in kinds:
+            delay = round(chance.uniform(*DELAY), 2) if kind == "slow" else 0.0
+            drawn.append(Fault(target, kind, round(chance.uniform(1.0, 3.5), 2), delay))
+    return drawn[:faults]
 
 
-def state(home: Home) -> State:
-    """Who runs now."""
-    found = read_state(home)
-    assert found is not None
-    return found
+def current_state(workspace: Workspace) -> ClusterState:
+    """Return the state of the running platform."""
+    state = read_state(workspace)
+    assert state is not None
+    return state
 
 
-async def befall(home: Home, links: Mapping[str, Link], fault: Fault) -> str:
-    """Lets it happen, and waits until everybody is back; says how that went, or raises NotBack."""
+async def inject(workspace: Workspace, proxies: Mapping[str, FaultyProxy], fault: Fault) -> str:
+    """Inject a fault and wait until all processes are ready; return how long that took. Raise NotRecovered."""
     loop = asyncio.get_running_loop()
     began = loop.time()
-    if fault.link:
-        link, everybody = links[fault.link], list(state(home).processes)
-        if fault.act in HELD:
-            await link.hold(HELD[fault.act])
-        elif fault.act == "slow":
-            await link.slow(SLOW, fault.delay)
-        elif fault.act == "reset":
-            link.reset()
-        else:
-            link.forget()
-        for name in everybody if fault.link != "door" else ():
-            await _back(home, name)
+    if fault.network_to:
+        names = list(current_state(workspace).processes) if fault.network_to != "gateway" else []
+        await _inject_network(proxies[fault.network_to], fault)
+        for name in names:
+            await _wait_ready(workspace, name)
     else:
-        await _back(home, fault.target)
-        pid = state(home).processes[fault.target].who.pid
-        await _strike(pid, fault.act)
-        await _back(home, fault.target, than=0 if fault.act in FROZEN else pid)
-    return f"back after {loop.time() - began:.1f} s"
+        await _wait_ready(workspace, fault.target)
+        pid = current_state(workspace).processes[fault.target].identity.pid
+        await _signal(pid, fault.kind)
+        await _wait_ready(workspace, fault.target, other_than=0 if fault.kind in FREEZE_SECONDS else pid)
+    return f"recovered after {loop.time() - began:.1f} s"
 
 
-class NotBack(Exception):
-    """A process that is not ready again in time."""
+class NotRecovered(Exception):
+    """A process is not ready again in time."""
 
 
-async def _strike(pid: int, act: str) -> None:
+async def _inject_network(proxy: FaultyProxy, fault: Fault) -> None:
+    if fault.kind in BLACKHOLE_SECONDS:
+        await proxy.blackhole(BLACKHOLE_SECONDS[fault.kind])
+    elif fault.kind == "slow":
+        await proxy.slow(SLOW_SECONDS, fault.delay)
+    elif fault.kind == "reset":
+        proxy.reset()
+    else:
+        proxy.half_open()
+
+
+async def _signal(pid: int, kind: str) -> None:
     with suppress(ProcessLookupError):
-        if act in FROZEN:
+        if kind in FREEZE_SECONDS:
             os.kill(pid, signal.SIGSTOP)
             try:
-                await asyncio.sleep(FROZEN[act])
+                await asyncio.sleep(FREEZE_SECONDS[kind])
             finally:
                 os.kill(pid, signal.SIGCONT)
         else:
-            os.kill(pid, signal.SIGKILL if act == "kill" else signal.SIGTERM)
+            os.kill(pid, signal.SIGKILL if kind == "kill" else signal.SIGTERM)
 
 
-async def _back(home: Home, name: str, than: int = 0) -> None:
-    """Until it is ready, as another process `than` that one. Raises NotBack."""
-    over = asyncio.get_running_loop().time() + RECOVERS
+async def _wait_ready(workspace: Workspace, name: str, other_than: int = 0) -> None:
+    """Wait until a process is ready, with another process id than `other_than`. Raise NotRecovered."""
+    deadline = asyncio.get_running_loop().time() + RECOVERY_TIMEOUT
     while True:
-        each = state(home).processes[name]
-        there = each.who.pid != than and alive(each.who)
-        if there and (listening(each.port) if name in PARTS else await answers(each.port, "/readyz")):
+        each = current_state(workspace).processes[name]
+        running = each.identity.pid != other_than and alive(each.identity)
+        if running and (listening(each.port) if name in SERVERS else await responds_ok(each.port, "/readyz")):
             return
-        if asyncio.get_running_loop().time() > over:
-            raise NotBack(f"{name} is not ready {RECOVERS:.0f} s later")
+        if asyncio.get_running_loop().time() > deadline:
+            raise NotRecovered(f"{name} is not ready after {RECOVERY_TIMEOUT:.0f} s")
         await asyncio.sleep(0.2)

@@ -1,4 +1,4 @@
-"""People who register, screeners who decide, managers who connect, and a history of what each was told."""
+"""Load during the faults: registrations, decisions and connections, with a history of every response."""
 
 import asyncio
 import json
@@ -9,7 +9,7 @@ from typing import Any
 
 import aiohttp
 
-from peyvand.simulation.client import PlatformClient, Refusal
+from peyvand.simulation.client import PlatformClient, RequestRefused
 from peyvand.simulation.people import application, person
 from peyvand.simulation.plan import ROUND
 from peyvand.simulation.scenario import CONSENT, capacity
@@ -17,26 +17,18 @@ from programme.reference import counties, job_fields
 
 FIRST_SERIAL = 100_000
 CLIENTS = 4
-PATIENCE = 8.0  # seconds for an answer: whatever takes longer is unknown
+TIMEOUT = 8.0  # seconds for a response; the outcome of a slower one is unknown
 PACE = 0.15  # seconds between two registrations of one client
 
 
-class Impatient(PlatformClient):
-    """A client that takes no answer for an unknown one soon."""
-
-    async def __aenter__(self) -> "Impatient":
-        self.http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE))
-        return self
-
-
 class Load:
-    """All who ask; `ok` are acknowledged applications by key, `unknown` the keys nobody answered for.
+    """All clients. `ok` are acknowledged applications by key, `unknown` the keys without a response.
 
-    `acts` are what officers were told is done: the subject, and what their service then tells of it.
+    `acts` are the acknowledged acts of officers: the subject, and the type of the event that follows.
     """
 
-    def __init__(self, country: PlatformClient, provinces: list[str], seed: int, history: Path) -> None:
-        self.country, self.provinces, self.seed = country, provinces, seed
+    def __init__(self, platform: PlatformClient, provinces: list[str], seed: int, history: Path) -> None:
+        self.platform, self.provinces, self.seed = platform, provinces, seed
         self.ok: dict[str, str] = {}
         self.unknown: dict[str, tuple[str, dict[str, Any]]] = {}
         self.refused: list[str] = []
@@ -44,11 +36,11 @@ class Load:
         self.serial = 0
         self.history = history.open("w")
 
-    def _note(self, what: str, key: str, more: str = "") -> None:
-        self.history.write(json.dumps([what, key, more]) + "\n")
+    def _record(self, outcome: str, key: str, detail: str = "") -> None:
+        self.history.write(json.dumps([outcome, key, detail]) + "\n")
 
-    async def blow(self, over: asyncio.Event) -> None:
-        """Goes on until it is over; what was under way ends by itself."""
+    async def run(self, over: asyncio.Event) -> None:
+        """Send requests until `over` is set; finish those under way."""
         await asyncio.gather(*(self._clients(n, over) for n in range(CLIENTS)), self._officers(over))
 
     async def _clients(self, number: int, over: asyncio.Event) -> None:
@@ -56,10 +48,10 @@ class Load:
         while not over.is_set():
             self.serial += 1
             province = chance.choice(self.provinces)
-            places = [c for c in counties().values() if c.province == province]
-            row = person(FIRST_SERIAL + self.serial, chance, places, fields, CONSENT)
+            in_province = [c for c in counties().values() if c.province == province]
+            row = person(FIRST_SERIAL + self.serial, chance, in_province, fields, CONSENT)
             await self._apply(
-                f"storm-{self.seed}-{self.serial:07d}",
+                f"chaos-{self.seed}-{self.serial:07d}",
                 province,
                 application(row),
             )
@@ -67,26 +59,26 @@ class Load:
 
     async def _apply(self, key: str, province: str, body: dict[str, Any]) -> None:
         path = f"/registration/v1/rounds/{ROUND}/applications"
-        self._note("invoke", key)
-        self.unknown[key] = (province, body)  # until somebody says otherwise
+        self._record("invoke", key)
+        self.unknown[key] = (province, body)  # until there is a response
         try:
-            made = await self.country.ask("POST", path, "registrar", province, json=body, key=key)
-        except Refusal as no:
-            if no.status < 500 and no.status != 429:
+            created = await self.platform.request("POST", path, "registrar", province, json=body, key=key)
+        except RequestRefused as e:
+            if e.status < 500 and e.status != 429:
                 del self.unknown[key]
-                self.refused.append(f"{key}: {no}")
-                self._note("fail", key, str(no))
+                self.refused.append(f"{key}: {e}")
+                self._record("fail", key, str(e))
                 return
-            self._note("unknown", key, str(no))
+            self._record("unknown", key, str(e))
         except (aiohttp.ClientError, TimeoutError, ValueError) as e:
-            self._note("unknown", key, repr(e))
+            self._record("unknown", key, repr(e))
         else:
             del self.unknown[key]
-            self.ok[key] = made["id"]
-            self._note("ok", key, made["id"])
+            self.ok[key] = created["id"]
+            self._record("ok", key, created["id"])
 
-    async def ask_again(self) -> None:
-        """Once more, under the same keys, for those that nobody answered for."""
+    async def retry_unknown(self) -> None:
+        """Send the requests without a response again, under the same keys."""
         for key, (province, body) in list(self.unknown.items()):
             await self._apply(key, province, body)
         self.history.close()
@@ -95,21 +87,21 @@ class Load:
         chance = Random(f"{self.seed}/officers")
         while not over.is_set():
             province = chance.choice(self.provinces)
-            with suppress(Refusal, aiohttp.ClientError, TimeoutError, ValueError):  # they look again in a moment
+            with suppress(RequestRefused, aiohttp.ClientError, TimeoutError, ValueError):  # they try again in a moment
                 await chance.choice((self._decide, self._identify, self._connect))(province, chance)
             await asyncio.sleep(PACE)
 
-    async def _act(self, what: str, who: str, path: str, role: str, province: str, body: dict[str, Any]) -> None:
-        """One list of an officer; what was acknowledged is kept."""
-        done = await self.country.ask("POST", path, role, province, json=body)
-        for each in done["items"]:
+    async def _act(self, event: str, field: str, path: str, role: str, province: str, body: dict[str, Any]) -> None:
+        """Send one list of an officer; remember what was acknowledged."""
+        response = await self.platform.request("POST", path, role, province, json=body)
+        for each in response["items"]:
             if not each.get("code"):
-                self.acts.add((each[who], what))
-                self._note("act", each[who], what)
+                self.acts.add((each[field], event))
+                self._record("act", each[field], event)
 
     async def _decide(self, province: str, chance: Random) -> None:
         path = f"/screening/v1/cases?province={province}&state=open&limit=20"
-        cases = (await self.country.ask("GET", path, "screener", province))["items"]
+        cases = (await self.platform.request("GET", path, "screener", province))["items"]
         decisions = [{"id": c["id"], "outcome": "approved", "reasons": ["meets_conditions"]} for c in cases]
         if decisions:
             path, body = "/screening/v1/cases/decisions", {"decisions": decisions}
@@ -117,7 +109,7 @@ class Load:
 
     async def _identify(self, province: str, chance: Random) -> None:
         path = f"/screening/v1/cases?province={province}&state=awaiting_capacity&limit=20"
-        cases = (await self.country.ask("GET", path, "screener", province))["items"]
+        cases = (await self.platform.request("GET", path, "screener", province))["items"]
         if cases:
             path, body = (
                 "/screening/v1/applicants/capacities",
@@ -127,10 +119,10 @@ class Load:
 
     async def _connect(self, province: str, chance: Random) -> None:
         path = f"/market/v1/producers?province={province}&state=ready&limit=20"
-        ready = (await self.country.ask("GET", path, "manager", province))["items"]
-        made = [
+        ready = (await self.platform.request("GET", path, "manager", province))["items"]
+        connections = [
             {"producer": p["id"], "channel": "direct", "counterparty_kind": "consumer", "evidence": "E2"} for p in ready
         ]
-        if made:
+        if connections:
             path = "/market/v1/connections/batch"
-            await self._act("producer.connected", "producer", path, "manager", province, {"connections": made})
+            await self._act("producer.connected", "producer", path, "manager", province, {"connections": connections})

@@ -1,4 +1,4 @@
-"""A bad network on purpose: a TCP proxy between clients and a part, that delays, resets, and lets nothing through."""
+"""A TCP proxy between clients and a server that injects network faults: delay, blackhole, reset, half-open."""
 
 import asyncio
 import socket
@@ -12,58 +12,58 @@ CHUNK = 64 << 10
 
 
 class Connection:
-    """One client and the part, and what flows between them."""
+    """One client's connection through the proxy."""
 
-    def __init__(self, link: "Link", reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.link, self.reader, self.writer = link, reader, writer
-        self.part: asyncio.StreamWriter | None = None
-        self.dead = False  # nothing comes through any more, and nobody says so
+    def __init__(self, proxy: "FaultyProxy", reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.proxy, self.reader, self.writer = proxy, reader, writer
+        self.upstream: asyncio.StreamWriter | None = None
+        self.half_open = False  # drops all data without closing
 
     async def serve(self) -> None:
-        """Until either side closes."""
+        """Forward data until either side closes."""
         try:
-            await self.link.open.wait()
-            from_part, self.part = await asyncio.open_connection("127.0.0.1", self.link.target())
-            there = asyncio.create_task(self._pump(self.reader, self.part))
-            back = asyncio.create_task(self._pump(from_part, self.writer))
-            _, left = await asyncio.wait({there, back}, return_when=asyncio.FIRST_COMPLETED)
+            await self.proxy.open.wait()
+            from_server, self.upstream = await asyncio.open_connection("127.0.0.1", self.proxy.target())
+            requests = asyncio.create_task(self._forward(self.reader, self.upstream))
+            responses = asyncio.create_task(self._forward(from_server, self.writer))
+            _, left = await asyncio.wait({requests, responses}, return_when=asyncio.FIRST_COMPLETED)
             await cancel_and_wait(*left)
         except OSError:
-            pass  # the part is away: the client hears it as the end of its connection
+            pass  # the server is down: the client sees its connection closed
         finally:
-            self.reset() if self.part is None else self.close()
+            self.reset() if self.upstream is None else self.close()
 
-    async def _pump(self, source: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
+    async def _forward(self, source: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await source.read(CHUNK):
-                if self.link.delay:
-                    await asyncio.sleep(self.link.delay)
-                await self.link.open.wait()
-                if self.dead:
+                if self.proxy.delay:
+                    await asyncio.sleep(self.proxy.delay)
+                await self.proxy.open.wait()
+                if self.half_open:
                     await asyncio.Event().wait()
                 to.write(data)
                 await to.drain()
 
     def reset(self) -> None:
-        """Ends it as a broken network does."""
-        at_once = struct.pack("ii", 1, 0)
-        for each in filter(None, (self.writer, self.part)):
+        """Reset the connection, as a broken network does."""
+        linger = struct.pack("ii", 1, 0)
+        for each in filter(None, (self.writer, self.upstream)):
             with suppress(OSError):
-                each.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+                each.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             each.transport.abort()
 
     def close(self) -> None:
-        """Ends it in peace."""
-        for each in filter(None, (self.writer, self.part)):
+        """Close the connection in order."""
+        for each in filter(None, (self.writer, self.upstream)):
             each.close()
 
 
-class Link:
-    """The way to one part; `target` says at which port the part is now."""
+class FaultyProxy:
+    """The proxy before one server; `target` returns the server's present port."""
 
     def __init__(self, name: str, target: Callable[[], int]) -> None:
         self.name, self.target = name, target
-        self.delay = 0.0  # seconds that each piece of data takes longer
+        self.delay = 0.0  # seconds added to each chunk
         self.open = asyncio.Event()
         self.open.set()
         self.connections: set[Connection] = set()
@@ -71,12 +71,12 @@ class Link:
         self.port = 0
 
     async def start(self) -> None:
-        """Takes connections from now on, at `port`."""
+        """Accept connections at `port` from now on."""
         self.server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.port = self.server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """Lets everybody go."""
+        """Stop accepting connections and reset all."""
         if self.server:
             self.server.close()
         self.reset()
@@ -89,18 +89,18 @@ class Link:
         finally:
             self.connections.discard(connection)
 
-    # What goes wrong
+    # Faults
 
     async def slow(self, seconds: float, delay: float) -> None:
-        """Every piece of data takes longer for a while."""
+        """Delay every chunk for a while."""
         self.delay = delay
         try:
             await asyncio.sleep(seconds)
         finally:
             self.delay = 0.0
 
-    async def hold(self, seconds: float) -> None:
-        """A black hole: nothing comes through for a while, and nothing is refused."""
+    async def blackhole(self, seconds: float) -> None:
+        """Let no data and no new connection through for a while, without an error."""
         self.open.clear()
         try:
             await asyncio.sleep(seconds)
@@ -108,11 +108,11 @@ class Link:
             self.open.set()
 
     def reset(self) -> None:
-        """Every connection is reset."""
+        """Reset every connection."""
         for each in list(self.connections):
             each.reset()
 
-    def forget(self) -> None:
-        """Every connection stays half open for ever: nobody hears from it again. New ones work."""
+    def half_open(self) -> None:
+        """Leave every connection half open: no more data, and no end. New connections work."""
         for each in self.connections:
-            each.dead = True
+            each.half_open = True

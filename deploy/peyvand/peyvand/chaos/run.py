@@ -1,4 +1,4 @@
-"""`peyvand storm`: a country of its own, load, faults, rest, and the check; 0 where nothing was lost or doubled."""
+"""`peyvand chaos`: a platform of its own, load, faults, quiescence, and the verification; 0 if nothing differs."""
 
 import asyncio
 import os
@@ -13,171 +13,179 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 from pymongo import AsyncMongoClient
 from rich.console import Console
 
 from base.clock import hold_clock, set_clock
 from peyvand.chaos import check
-from peyvand.chaos.faults import LINKS, PARTS, Fault, NotBack, befall, schedule, state
-from peyvand.chaos.load import Impatient, Load
-from peyvand.chaos.proxy import Link
+from peyvand.chaos.faults import PROXIED, SERVERS, Fault, NotRecovered, current_state, inject, schedule
+from peyvand.chaos.load import TIMEOUT, Load
+from peyvand.chaos.proxy import FaultyProxy
 from peyvand.local_cluster.processes import alive, start
 from peyvand.local_cluster.topology import inherited, read_state
-from peyvand.local_cluster.workspace import Home, here
+from peyvand.local_cluster.workspace import Workspace, current_workspace
 from peyvand.simulation import plan, run
-from peyvand.simulation.quiescence import Unrest, Watch
+from peyvand.simulation.client import PlatformClient
+from peyvand.simulation.quiescence import NotQuiescent, QuiescenceProbe
 from peyvand.simulation.scenario import Round, instant
 
 WORKERS = 2
-TOGETHER = 4  # faults at once
+CONCURRENT_FAULTS = 4
 PROVINCES = ("IR-20", "IR-23", "IR-07", "IR-10")
-UP_WITHIN, DOWN_WITHIN, RESTS_WITHIN = 120.0, 60.0, 180.0  # seconds
+START_TIMEOUT, STOP_TIMEOUT, QUIESCENCE_TIMEOUT = 120.0, 60.0, 180.0  # seconds
 
 
-def storm(seed: int, faults: int, seconds: float) -> int:
-    """Runs it and prints a line a fault; keeps the folder where something differs."""
-    folder = Path(tempfile.mkdtemp(prefix="peyvand-storm-"))
-    home = Home(here().parts, folder / "run")
-    wrong = ["it did not end"]
+def run_chaos(seed: int, faults: int, seconds: float) -> int:
+    """Run it and print a line per fault; keep the folder if something differs. Return the exit code."""
+    folder = Path(tempfile.mkdtemp(prefix="peyvand-chaos-"))
+    workspace = Workspace(current_workspace().installation, folder / "run")
+    differences = ["it was interrupted"]
     try:
-        wrong = asyncio.run(_country(home, folder, seed, faults, seconds))
+        differences = asyncio.run(_run_platform(workspace, folder, seed, faults, seconds))
     finally:
-        for each in wrong[:20]:
+        for each in differences[:20]:
             print(f"differs: {each}")
-        if wrong:
+        if differences:
             print(f"kept: {folder}")
         else:
             shutil.rmtree(folder, ignore_errors=True)
-    return int(bool(wrong))
+    return int(bool(differences))
 
 
-async def _country(home: Home, folder: Path, seed: int, faults: int, seconds: float) -> list[str]:
-    """A country whose parts are reached, and whose door is, by ways that can go wrong."""
-    links = {name: Link(name, partial(_port, home, name)) for name in LINKS}
-    for each in links.values():
+async def _run_platform(workspace: Workspace, folder: Path, seed: int, faults: int, seconds: float) -> list[str]:
+    """Run a platform with a faulty proxy before Kafka, MongoDB and the gateway; return the differences."""
+    proxies = {name: FaultyProxy(name, partial(_port, workspace, name)) for name in PROXIED}
+    for each in proxies.values():
         await each.start()
     environment = inherited(os.environ) | {
-        "PEYVAND_RUN": str(home.run),
+        "PEYVAND_RUN": str(workspace.run),
         "PEYVAND_PORTS": "any",
         "PEYVAND_WORKERS": str(WORKERS),
-        "PEYVAND_LINKS": ",".join(f"{name}:{links[name].port}" for name in PARTS),
+        "PEYVAND_PROXY_PORTS": ",".join(f"{name}:{proxies[name].port}" for name in SERVERS),
     }
     command = [sys.executable, "-m", "peyvand", "up"]
-    supervisor = start(command, folder / "supervisor.log", environment, if_we_die=signal.SIGTERM)
+    supervisor = start(command, folder / "supervisor.log", environment, parent_death_signal=signal.SIGTERM)
     try:
-        return await _storm(home, links, seed, faults, seconds)
+        return await _run_faults(workspace, proxies, seed, faults, seconds)
     finally:
-        await asyncio.to_thread(_end, home, supervisor)
-        for each in links.values():
+        await asyncio.to_thread(_stop, workspace, supervisor)
+        for each in proxies.values():
             await each.stop()
 
 
-def _port(home: Home, name: str) -> int:
-    return state(home).ports[name]
+def _port(workspace: Workspace, name: str) -> int:
+    return current_state(workspace).ports[name]
 
 
-def _end(home: Home, supervisor: "subprocess.Popen[bytes]") -> None:
-    found = read_state(home)
-    for each in found.processes.values() if found else ():  # a frozen one would not hear it
-        if alive(each.who):
+def _stop(workspace: Workspace, supervisor: "subprocess.Popen[bytes]") -> None:
+    state = read_state(workspace)
+    for each in state.processes.values() if state else ():  # a frozen process does not handle SIGTERM
+        if alive(each.identity):
             with suppress(ProcessLookupError):
-                os.kill(each.who.pid, signal.SIGCONT)
+                os.kill(each.identity.pid, signal.SIGCONT)
     supervisor.terminate()
     try:
-        supervisor.wait(DOWN_WITHIN)
+        supervisor.wait(STOP_TIMEOUT)
     except subprocess.TimeoutExpired:
-        supervisor.terminate()  # asked twice it ends at once
-        supervisor.wait(DOWN_WITHIN)
+        supervisor.terminate()  # the second signal kills everything
+        supervisor.wait(STOP_TIMEOUT)
 
 
-async def _storm(home: Home, links: dict[str, Link], seed: int, faults: int, seconds: float) -> list[str]:
-    until = monotonic() + UP_WITHIN
-    while not ((found := read_state(home)) and found.ready):
-        if monotonic() > until:
-            return ["the country did not come up"]
+async def _run_faults(
+    workspace: Workspace, proxies: dict[str, FaultyProxy], seed: int, faults: int, seconds: float
+) -> list[str]:
+    """Wait for the platform, put it under load, inject the faults, and verify; return the differences."""
+    deadline = monotonic() + START_TIMEOUT
+    while not ((found := read_state(workspace)) and found.ready):
+        if monotonic() > deadline:
+            return ["the platform did not start"]
         await asyncio.sleep(0.2)
-    at = state(home)
-    set_clock(home.clock, instant(0), running=True)
-    client: AsyncMongoClient[dict[str, object]] = AsyncMongoClient(at.mongo, tz_aware=True)
-    watch = Watch(client, at.kafka)
+    state = current_state(workspace)
+    set_clock(workspace.clock, instant(0), running=True)
+    client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(state.mongo, tz_aware=True)
+    probe = QuiescenceProbe(client, state.kafka)
     try:
-        async with Impatient(f"http://127.0.0.1:{links['door'].port}") as country:
-            await Round(country, plan.draw(seed, 1.0, frozenset(PROVINCES)), seed).open()
-            load, over = Load(country, list(PROVINCES), seed, home.run / "history.jsonl"), asyncio.Event()
-            blowing = asyncio.create_task(load.blow(over))
-            wrong = await _befall_all(home, links, schedule(seed, faults, WORKERS), seconds, load)
+        async with PlatformClient(f"http://127.0.0.1:{proxies['gateway'].port}", TIMEOUT) as platform:
+            await Round(platform, plan.draw(seed, 1.0, frozenset(PROVINCES)), seed).open()
+            load, over = Load(platform, list(PROVINCES), seed, workspace.run / "history.jsonl"), asyncio.Event()
+            running = asyncio.create_task(load.run(over))
+            differences = await _inject_all(workspace, proxies, schedule(seed, faults, WORKERS), seconds, load)
             over.set()
-            await blowing
-            await load.ask_again()
+            await running
+            await load.retry_unknown()
             try:
-                await watch.rest(hold_clock(home.clock), RESTS_WITHIN)
-            except Unrest as moving:
-                return [*wrong, str(moving)]
-            where = run.Where(at.public_url, at.kafka, at.mongo, home.clock, home.run / "simulation.json")
-            return wrong + await _prove(where, country, client, load)
+                await probe.wait(hold_clock(workspace.clock), QUIESCENCE_TIMEOUT)
+            except NotQuiescent as e:
+                return [*differences, str(e)]
+            progress = workspace.run / "simulation.json"
+            target = run.Target(state.public_url, state.kafka, state.mongo, workspace.clock, progress)
+            return differences + await _verify(target, platform, client, load)
     finally:
-        await watch.stop()
+        await probe.stop()
         await client.close()
 
 
-async def _befall_all(
-    home: Home, links: Mapping[str, Link], faults: Sequence[Fault], seconds: float, load: Load
+async def _inject_all(
+    workspace: Workspace, proxies: Mapping[str, FaultyProxy], faults: Sequence[Fault], seconds: float, load: Load
 ) -> list[str]:
-    """One after the other, up to TOGETHER at once, never two on one target; says who was not back in time."""
-    wrong, over = list[str](), monotonic() + seconds
-    slots, targets = asyncio.Semaphore(TOGETHER), defaultdict[str, asyncio.Lock](asyncio.Lock)
-    befell = Counter[tuple[str, str]]()
+    """Inject the faults, several at a time but never two on one target; return those without recovery in time."""
+    failures, deadline = list[str](), monotonic() + seconds
+    slots, targets = asyncio.Semaphore(CONCURRENT_FAULTS), defaultdict[str, asyncio.Lock](asyncio.Lock)
+    injected = Counter[tuple[str, str]]()
 
-    async def one(n: int, fault: Fault) -> None:
+    async def inject_one(n: int, fault: Fault) -> None:
         try:
             async with targets[fault.target]:
-                how = await befall(home, links, fault)
-        except NotBack as e:
-            how = f"NOT BACK: {e}"
-            wrong.append(f"fault {n}, {fault.act} {fault.target}: {e}")
+                outcome = await inject(workspace, proxies, fault)
+        except NotRecovered as e:
+            outcome = f"NOT RECOVERED: {e}"
+            failures.append(f"fault {n}, {fault.kind} {fault.target}: {e}")
         finally:
             slots.release()
-        befell[_kind(fault), fault.act] += 1
-        print(f"{n:>4} {fault.act:<12} {fault.target:<24} {how}; {len(load.ok)} acknowledged", flush=True)
+        injected[_kind_of_target(fault), fault.kind] += 1
+        print(f"{n:>4} {fault.kind:<14} {fault.target:<24} {outcome}; {len(load.ok)} acknowledged", flush=True)
 
-    async with asyncio.TaskGroup() as together:
+    async with asyncio.TaskGroup() as group:
         for n, fault in enumerate(faults, 1):
             await slots.acquire()
-            if monotonic() > over:
+            if monotonic() > deadline:
                 print(f"the time is over after {n - 1} of {len(faults)} faults", flush=True)
                 break
-            together.create_task(one(n, fault))
-            await asyncio.sleep(fault.peace)
-    kinds = sorted({kind for kind, _ in befell})
-    for kind in kinds:
-        acts = ", ".join(f"{act} {n}" for (k, act), n in sorted(befell.items()) if k == kind)
-        print(f"{kind:<12} {acts}", flush=True)
-    return wrong
+            group.create_task(inject_one(n, fault))
+            await asyncio.sleep(fault.pause)
+    for target in sorted({target for target, _ in injected}):
+        counts = ", ".join(f"{kind} {n}" for (t, kind), n in sorted(injected.items()) if t == target)
+        print(f"{target:<12} {counts}", flush=True)
+    return failures
 
 
-def _kind(fault: Fault) -> str:
-    """What a target is: worker, api, mongod, kafka, or the way to one."""
+def _kind_of_target(fault: Fault) -> str:
+    """Return worker, api, mongod, kafka, or the network to one of them."""
     kinds = [kind for kind in ("worker", "api") if f"-{kind}" in fault.target]
     return kinds[0] if kinds else fault.target
 
 
-async def _prove(
-    where: run.Where, country: Impatient, client: "AsyncMongoClient[dict[str, object]]", load: Load
+async def _verify(
+    target: run.Target, platform: PlatformClient, client: AsyncMongoClient[dict[str, Any]], load: Load
 ) -> list[str]:
-    facts = await asyncio.to_thread(check.counted, where.mongo)
-    kept, log = await asyncio.to_thread(check.emitted, where.mongo), await asyncio.to_thread(check.logged, where.kafka)
-    lost, doubled = check.lost(load.ok.values(), facts) + check.untold(load.acts, kept), check.twice(kept)
+    """Compare acknowledged requests, stored events, log and ranking; print a summary, return the differences."""
+    counted = await asyncio.to_thread(check.counted, target.mongo)
+    stored = await asyncio.to_thread(check.stored_events, target.mongo)
+    log = await asyncio.to_thread(check.logged, target.kafka)
+    lost = check.lost(load.ok.values(), counted) + check.missing_acts(load.acts, stored)
+    doubled = check.duplicates(stored)
     doubled += [] if len(set(load.ok.values())) == len(load.ok) else ["one application for two persons"]
-    strangers = len(set(facts) - set(load.ok.values()))
-    wrong = [f"lost: {each}" for each in lost] + [f"twice: {each}" for each in doubled]
-    wrong += [f"refused: {each}" for each in load.refused]
-    if strangers > len(load.unknown):
-        wrong.append(f"{strangers} are counted that nobody acknowledged, and {len(load.unknown)} are unknown")
-    wrong += check.holes(log, kept)
-    differs = await run.prove(where, country, client, set(load.ok.values()), Console())
-    wrong += ["recount and ranking differ"] if differs else []
-    same = "recount differs from ranking" if differs else "recount = ranking"
+    unacknowledged = len(set(counted) - set(load.ok.values()))
+    differences = [f"lost: {each}" for each in lost] + [f"twice: {each}" for each in doubled]
+    differences += [f"refused: {each}" for each in load.refused]
+    if unacknowledged > len(load.unknown):
+        differences.append(f"{unacknowledged} are counted without acknowledgement, and {len(load.unknown)} are unknown")
+    differences += check.log_defects(log, stored)
+    differs = await run.prove(target, platform, client, set(load.ok.values()), Console())
+    differences += ["recount and ranking differ"] if differs else []
+    comparison = "recount differs from ranking" if differs else "recount = ranking"
     print(f"{len(load.acts)} acts of officers acknowledged, {len(load.unknown)} applications unknown", flush=True)
-    print(f"{len(load.ok)} acknowledged, {len(lost)} lost, {len(doubled)} twice, {same}", flush=True)
-    return wrong
+    print(f"{len(load.ok)} acknowledged, {len(lost)} lost, {len(doubled)} twice, {comparison}", flush=True)
+    return differences

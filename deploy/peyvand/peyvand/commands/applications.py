@@ -1,4 +1,4 @@
-"""Applications from a file: checked row by row here for a rehearsal, or sent to be registered, all rows or none."""
+"""`peyvand import applications`: check a file row by row (--dry-run), or register all its rows or none."""
 
 import csv
 import hashlib
@@ -7,16 +7,18 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from time import sleep
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
+import typer
 
-from contracts import codes
-from contracts.commands import Refused
-from peyvand.api_client import UNKNOWN, Client, Refusal
-from peyvand.commands.quotas import contents, rows_refused
-from peyvand.endpoints import Trouble
-from programme import calendar, messages, numbers, policies, reference
+from base.backoff import backoff
+from peyvand.commands.output import GROUP, Csv, Json, Round, Url, print_result, signed_in_client, spinner
+from peyvand.commands.quotas import read_file, with_refused_rows
+from peyvand.endpoints import CommandError
+
+if TYPE_CHECKING:
+    from peyvand.api_client import ApiClient
 
 COLUMNS = (
     "national_id",
@@ -31,105 +33,152 @@ COLUMNS = (
     "work_mode",
     "consent",
 )
-ALSO = {"consent_version": "consent"}
-PATIENCE = 600.0  # seconds for a whole province's file
+ALIASES = {"consent_version": "consent"}
+TIMEOUT = 600.0  # seconds for a whole province's file
 ATTEMPTS = 5  # the same file under the same key is never registered twice
+BACKOFF, BACKOFF_LIMIT = 1.0, 30.0  # seconds between attempts
 
 
 class RowFault(msgspec.Struct, frozen=True):
-    """What is wrong with one row; the value itself is not repeated, it may be somebody's."""
+    """A fault of one row. The value is left out: it may be personal data."""
 
-    row: int  # as a spreadsheet counts: the header is row 1
+    row: int  # as in a spreadsheet: the header is row 1
     field: str
     code: str
     detail: str
     detail_fa: str
 
 
-class Rehearsal(msgspec.Struct, frozen=True):
-    """What a check of the file alone can tell; who is registered already only the country knows."""
+class FileCheck(msgspec.Struct, frozen=True):
+    """The result of checking a file alone; only the platform knows who is registered already."""
 
     rows: int
     faults: tuple[RowFault, ...]
 
 
-def rehearse(content: bytes, today: date) -> Rehearsal:
-    """Checks every row as of this day, and sends nothing. Raises Trouble where it is no such table."""
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command."""
+    group = typer.Typer(help="Import files, all rows or none.", **GROUP)
+    group.command("applications")(import_command)
+    app.add_typer(group, name="import")
+
+
+def import_command(
+    file: Csv,
+    round_id: Round,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the rows here and send nothing.")] = False,
+    province: Annotated[str, typer.Option(help="Import as the manager of this province.")] = "",
+    as_json: Json = False,
+    url: Url = "",
+) -> int:
+    """Register the applicants of a file: every row valid, else none. Giving the file again registers no one twice."""
+    from peyvand.terminal.rendering import file_check_lines, import_lines
+
+    if dry_run:
+        checked = check_file(read_file(file), _today())
+        print_result(checked, as_json, file_check_lines)
+        return 1 if checked.faults else 0
+    client = signed_in_client(url, "manager" if province else "ministry_admin", province=province)
+    with spinner(f"registering the rows of {file.name}", as_json) as show:
+        result = register_file(client, file, round_id, show)
+    print_result(result, as_json, import_lines)
+    return 1 if result.get("refused") else 0
+
+
+def check_file(content: bytes, today: date) -> FileCheck:
+    """Check every row as of this day; send nothing. Raise CommandError if the file is no such table."""
     try:
         reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
         header = reader.fieldnames or ()
-        reader.fieldnames = header = [ALSO.get(name.strip(), name.strip()) for name in header]
+        reader.fieldnames = header = [ALIASES.get(name.strip(), name.strip()) for name in header]
         if sorted(header) != sorted(COLUMNS):
-            odd = sorted(set(COLUMNS).symmetric_difference(header)) or ["a column that stands twice"]
-            raise Trouble(f"missing or too many: {', '.join(odd)}", f"the header is {','.join(COLUMNS)}")
+            wrong = sorted(set(COLUMNS).symmetric_difference(header)) or ["a column that occurs twice"]
+            raise CommandError(
+                f"missing or unexpected columns: {', '.join(wrong)}", f"the header is {','.join(COLUMNS)}"
+            )
         rows, faults, seen = 0, list[RowFault](), dict[str, int]()
-        for n, row in enumerate(reader, start=2):
+        for number, row in enumerate(reader, start=2):
             rows += 1
-            faults += _faults(n, row, seen, today)
+            faults += _faults(number, row, seen, today)
     except UnicodeDecodeError as e:
-        raise Trouble("the file is not UTF-8", "save it as CSV UTF-8") from e
+        raise CommandError("the file is not UTF-8", "save it as CSV UTF-8") from e
     except csv.Error as e:
-        raise Trouble(f"the file is no CSV: {e}", "save it as CSV UTF-8, fields parted by commas") from e
-    return Rehearsal(rows, tuple(faults))
+        raise CommandError(f"the file is no CSV: {e}", "save it as CSV UTF-8, fields separated by commas") from e
+    return FileCheck(rows, tuple(faults))
 
 
-def register(client: Client, file: Path, round_id: str, waiting: Callable[[str], None] = lambda _: None) -> Any:
-    """Registers the file's rows, again where the answer was lost; what the country says of them. Raises Trouble."""
-    content = contents(file)
+def register_file(client: "ApiClient", file: Path, round_id: str, show: Callable[[str], None] = lambda _: None) -> Any:
+    """Register the file's rows, repeating the request if its response is lost; return the response.
+
+    Raise CommandError with the refused rows.
+    """
+    from peyvand.api_client import OUTCOME_UNKNOWN, ApiError
+
+    content = read_file(file)
     key = hashlib.sha256(f"{round_id}\0".encode() + content).hexdigest()  # the same file is the same request
-    for attempt in range(1, ATTEMPTS + 1):
+    path = f"/registration/v1/rounds/{round_id}/applications/import"
+    for attempt in range(ATTEMPTS):
         try:
-            return client.post(
-                f"/registration/v1/rounds/{round_id}/applications/import",
-                content,
-                "text/csv",
-                key=key,
-                patience=PATIENCE,
-            ).json()
-        except Refusal as e:
-            if e.status not in {*UNKNOWN, 503} or attempt == ATTEMPTS:
-                raise rows_refused(e) from e
-            waiting(f"{e.what}; trying again ({attempt} of {ATTEMPTS - 1})")
-            sleep(2**attempt)
+            return client.post(path, content, "text/csv", key=key, timeout=TIMEOUT).json()
+        except ApiError as e:
+            if e.status not in {*OUTCOME_UNKNOWN, 503} or attempt == ATTEMPTS - 1:
+                raise with_refused_rows(e) from e
+            show(f"{e.message}; trying again ({attempt + 1} of {ATTEMPTS - 1})")
+            sleep(backoff(attempt + 1, BACKOFF, BACKOFF_LIMIT))
     raise AssertionError("the last attempt returns or raises")
 
 
-def _faults(n: int, row: dict[str, Any], seen: dict[str, int], today: date) -> list[RowFault]:
-    found = []
+def _faults(number: int, row: dict[str, Any], seen: dict[str, int], today: date) -> list[RowFault]:
+    from contracts.commands import Refused
+    from programme import messages
+
+    faults = []
     for name in COLUMNS:
         try:
-            said = str(row.get(name) or "").strip()
-            if not said:
+            text = str(row.get(name) or "").strip()
+            if not text:
                 raise Refused("consent_missing" if name == "consent" else "missing_field", field=name)
-            meaning = _meaning(name, said, row, today)
-            if name == "national_id" and seen.setdefault(str(meaning), n) != n:
-                raise Refused("named_twice", field=name, row=seen[str(meaning)])
+            value = _parse(name, text, row, today)
+            if name == "national_id" and seen.setdefault(str(value), number) != number:
+                raise Refused("named_twice", field=name, row=seen[str(value)])
         except Refused as e:
-            said_fa, said_en = (messages.message_text(e.code, lang, **e.details) for lang in ("fa", "en"))
-            found.append(RowFault(n, e.field or name, e.code, said_en, said_fa))
-    return found
+            detail_fa, detail = (messages.message_text(e.code, lang, **e.details) for lang in ("fa", "en"))
+            faults.append(RowFault(number, e.field or name, e.code, detail, detail_fa))
+    return faults
 
 
-def _meaning(name: str, said: str, row: dict[str, Any], today: date) -> object:
+def _parse(name: str, text: str, row: dict[str, Any], today: date) -> object:
+    from contracts import codes
+    from contracts.commands import Refused
+    from programme import calendar, numbers, policies, reference
+
     match name:
         case "national_id":
-            return numbers.national_id(said)
+            return numbers.national_id(text)
         case "mobile":
-            return numbers.mobile(said)
+            return numbers.mobile(text)
         case "birth_date":
-            if (born := calendar.parse_date(said, name)) > today:
+            if (born := calendar.parse_date(text, name)) > today:
                 raise Refused("birth_date_future", field=name)
             if calendar.age_on(born, today) < (least := policies.policy(policies.CURRENT).minimum_age):
                 raise Refused("underage", field=name, minimum=least)
             return born
         case "province":
-            return reference.province(said)
+            return reference.province(text)
         case "county":
-            return reference.county_in(said, str(row.get("province") or "").strip())
+            return reference.county_in(text, str(row.get("province") or "").strip())
         case "field":
-            return reference.job_field(said)
-        case "sex" if said not in codes.SEXES:
+            return reference.job_field(text)
+        case "sex" if text not in codes.SEXES:
             raise Refused("code_unknown", field=name)
-        case "work_mode" if said not in codes.WORK_MODES:
+        case "work_mode" if text not in codes.WORK_MODES:
             raise Refused("code_unknown", field=name)
-    return said
+    return text
+
+
+def _today() -> date:
+    from base.clock import file_clock
+    from peyvand.local_cluster.workspace import current_workspace
+    from programme.calendar import tehran_day
+
+    return tehran_day(file_clock(current_workspace().clock)().at)

@@ -1,4 +1,4 @@
-"""Brings a cluster to what the code says: topics, database users, indexes. Doing it again changes nothing."""
+"""`peyvand apply`: create or update topics, database users and indexes as the code declares them. Idempotent."""
 
 import asyncio
 import importlib
@@ -14,43 +14,45 @@ from pymongo.errors import OperationFailure
 
 from contracts.topics import TOPICS
 from peyvand.local_cluster.topology import DATABASES, READER, SERVICES, as_user, read_state
-from peyvand.local_cluster.workspace import Home, Secrets, development_secrets, here
+from peyvand.local_cluster.workspace import Secrets, Workspace, current_workspace, development_secrets
 
-NOT_ALLOWED = (13, 31)  # codes of MongoDB
+NOT_AUTHORIZED = (13, 31)  # error codes of MongoDB
 
 
-class NotAllowed(Exception):
-    """On this cluster others make the users."""
+class NotAuthorized(Exception):
+    """The database users of this cluster are managed elsewhere."""
 
 
 class Unalterable(Exception):
-    """Something differs that nobody may change in place."""
+    """Something differs that cannot be changed in place."""
 
 
 def topics(bootstrap: str, *, diff: bool = False) -> list[str]:
-    """Makes the topics of `contracts.topics` and mends their settings; returns what differed. Raises Unalterable."""
-    # Loading it takes a while, which whoever wants no topics need not wait for.
+    """Create the topics of `contracts.topics` and correct their settings; return the differences. Raise Unalterable."""
+    # Imported here: it takes a while, and only this function needs it.
     from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 
     client = KafkaAdminClient(bootstrap_servers=bootstrap)
     try:
-        there = set(client.list_topics())
-        known = [topic for topic in TOPICS if topic.name in there]
+        existing = set(client.list_topics())
+        known = [topic for topic in TOPICS if topic.name in existing]
         counts = {each["name"]: len(each["partitions"]) for each in client.describe_topics([t.name for t in known])}
         if wrong := [topic.name for topic in known if counts[topic.name] != topic.partitions]:
-            raise Unalterable(f"the partition count is for ever, and these have another: {', '.join(wrong)}")
-        asked = [ConfigResource(ConfigResourceType.TOPIC, topic.name, dict.fromkeys(_names(topic))) for topic in known]
-        settings = client.describe_configs(asked, config_filter="all") if asked else {}
+            raise Unalterable(f"a partition count cannot be changed, and these topics have another: {', '.join(wrong)}")
+        resources = [
+            ConfigResource(ConfigResourceType.TOPIC, topic.name, dict.fromkeys(_names(topic))) for topic in known
+        ]
+        settings = client.describe_configs(resources, config_filter="all") if resources else {}
         found = {topic.name: _settings(settings, topic.name) for topic in known}
         differing = {
             topic.name: {name: value for name, value in topic.settings if found[topic.name].get(name) != value}
             for topic in known
         }
-        missing = [topic for topic in TOPICS if topic.name not in there]
+        missing = [topic for topic in TOPICS if topic.name not in existing]
         if not diff:
             if missing:
                 replicas = min(3, len(client.describe_cluster()["brokers"]))
-                made = {
+                new = {
                     topic.name: {
                         "num_partitions": topic.partitions,
                         "replication_factor": replicas,
@@ -58,10 +60,10 @@ def topics(bootstrap: str, *, diff: bool = False) -> list[str]:
                     }
                     for topic in missing
                 }
-                client.create_topics(made, wait_for_metadata=True)
+                client.create_topics(new, wait_for_metadata=True)
             if any(differing.values()):
-                mended = [ConfigResource(ConfigResourceType.TOPIC, n, each) for n, each in differing.items() if each]
-                client.alter_configs(mended)
+                altered = [ConfigResource(ConfigResourceType.TOPIC, n, each) for n, each in differing.items() if each]
+                client.alter_configs(altered)
     finally:
         client.close()
     return [f"topic {topic.name} is missing" for topic in missing] + [
@@ -80,21 +82,21 @@ def _settings(described: Mapping[str, Any], topic: str) -> dict[str, str]:
 
 
 def users(url: str, secrets: Secrets, *, diff: bool = False) -> list[str]:
-    """Makes a user per service that may write its own databases only, and one that may only read; says what differed.
+    """Create a user per service that may write its own databases only, and a read-only one; return the differences.
 
-    Raises NotAllowed where `url` names one who may make no users.
+    Raise NotAuthorized if the user in `url` may not manage users.
     """
     wanted: dict[str, tuple[str, list[dict[str, str]]]] = {
         service: (secrets.mongo_services[service], [{"role": "readWrite", "db": name} for name in DATABASES[service]])
         for service in SERVICES
     }
-    everything = [{"role": "read", "db": name} for each in DATABASES.values() for name in each]
-    wanted[READER] = secrets.mongo_reader, everything
+    read_all = [{"role": "read", "db": name} for each in DATABASES.values() for name in each]
+    wanted[READER] = secrets.mongo_reader, read_all
     try:
         return _users(url, wanted, diff)
     except OperationFailure as e:
-        if e.code in NOT_ALLOWED:
-            raise NotAllowed(e.details and e.details.get("errmsg")) from e
+        if e.code in NOT_AUTHORIZED:
+            raise NotAuthorized(e.details and e.details.get("errmsg")) from e
         raise
 
 
@@ -118,61 +120,63 @@ def _sorted(roles: Iterable[Mapping[str, str]]) -> list[tuple[str, str]]:
 
 
 async def indexes(url: str, *, diff: bool = False) -> list[str]:
-    """Lets each service prepare its database; returns what differed.
+    """Create the indexes of each service; return the differences.
 
-    With `diff` each prepares a database that is thrown away, and the two are compared.
+    With `diff` they are created in a temporary database, and the two databases are compared.
     """
     different: list[str] = []
     async with AsyncMongoClient[dict[str, Any]](url, w="majority", journal=True) as client:
         for service in SERVICES:
-            prepare = importlib.import_module(f"{service}.main").prepare
+            declaration = importlib.import_module(f"{service}.service").service
             before = await _indexes(client, service)
             name = f"peyvand_diff_{uuid4().hex[:12]}" if diff else service
             try:
-                await prepare(client[name])
+                await declaration.create_indexes(client[name])
                 after = await _indexes(client, name)
             finally:
                 if diff:
                     await client.drop_database(name)
             different += [f"index {service}.{each} is missing" for each in sorted(after.keys() - before.keys())]
             if diff:
-                different += [f"index {service}.{each} is not ours" for each in sorted(before.keys() - after.keys())]
+                different += [
+                    f"index {service}.{each} is not declared" for each in sorted(before.keys() - after.keys())
+                ]
             changed = sorted(each for each in after.keys() & before.keys() if after[each] != before[each])
-            different += [f"index {service}.{each} is another" for each in changed]
+            different += [f"index {service}.{each} differs" for each in changed]
     return different
 
 
 async def _indexes(client: AsyncMongoClient[dict[str, Any]], database: str) -> dict[str, str]:
-    """collection.index -> what it is, of one database."""
+    """Return collection.index -> definition, of one database."""
     found: dict[str, str] = {}
     for collection in await client[database].list_collection_names(filter={"type": "collection"}):
-        for name, what in (await client[database][collection].index_information()).items():
+        for name, definition in (await client[database][collection].index_information()).items():
             if name != "_id_":
-                found[f"{collection}.{name}"] = json.dumps(what, sort_keys=True, default=str)
+                found[f"{collection}.{name}"] = json.dumps(definition, sort_keys=True, default=str)
     return found
 
 
 def apply(diff: bool = False) -> int:
-    """`peyvand apply`: brings KAFKA_BOOTSTRAP and MONGO_URL, else what runs in this folder, to what the code says.
+    """Apply the declarations to KAFKA_BOOTSTRAP and MONGO_URL, else to the platform that runs in this folder.
 
-    Returns the exit code: 1 where `diff` finds something, or something cannot be altered; 2 where there is no cluster.
+    Return the exit code: 1 if `diff` finds something, or something cannot be altered; 2 if there is no cluster.
     """
-    home = here()
+    workspace = current_workspace()
     try:
-        kafka, mongo = _cluster(home)
-    except LookupError as why:
-        print(why, file=sys.stderr)
+        kafka, mongo = _cluster(workspace)
+    except LookupError as e:
+        print(e, file=sys.stderr)
         return 2
-    secrets = development_secrets(home, SERVICES)
+    secrets = development_secrets(workspace, SERVICES)
     try:
         different = topics(kafka, diff=diff)
         try:
             different += users(mongo, secrets, diff=diff)
-        except NotAllowed as why:
-            print(f"the users of this MongoDB are made by others: {why}")
+        except NotAuthorized as e:
+            print(f"the users of this MongoDB are managed elsewhere: {e}")
         different += asyncio.run(indexes(mongo, diff=diff))
-    except Unalterable as why:
-        print(why, file=sys.stderr)
+    except Unalterable as e:
+        print(e, file=sys.stderr)
         return 1
     for each in different:
         print(each if diff else f"{each}: done")
@@ -180,19 +184,19 @@ def apply(diff: bool = False) -> int:
     return 1 if diff and different else 0
 
 
-def _cluster(home: Home) -> tuple[str, str]:
+def _cluster(workspace: Workspace) -> tuple[str, str]:
     kafka, mongo = os.environ.get("KAFKA_BOOTSTRAP"), os.environ.get("MONGO_URL")
-    state = read_state(home)
+    state = read_state(workspace)
     if not (kafka and mongo):
         if state is None or not state.processes:
-            raise LookupError("no country runs in this folder: `make up`, or set KAFKA_BOOTSTRAP and MONGO_URL")
-        admin = as_user(state.mongo, "admin", development_secrets(home, SERVICES).mongo_admin)
+            raise LookupError("no platform runs in this folder: `make up`, or set KAFKA_BOOTSTRAP and MONGO_URL")
+        admin = as_user(state.mongo, "admin", development_secrets(workspace, SERVICES).mongo_admin)
         kafka, mongo = kafka or state.kafka, mongo or admin
     return kafka, mongo
 
 
 def main() -> int:
-    """`python -m peyvand.commands.apply`: create the indexes only; the supervisor has made the rest."""
+    """Create the indexes only, for the supervisor, which creates the rest itself."""
     for each in asyncio.run(indexes(os.environ["PEYVAND_MONGO"])):
         print(f"{each}: done")
     return 0

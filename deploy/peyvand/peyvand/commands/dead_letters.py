@@ -1,122 +1,213 @@
-"""What an operator does about dead letters, through the door of the service that holds them."""
+"""`peyvand dead-letters`: list, retry and discard parked events and undecodable records, through each service's API."""
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
+import typer
 
-from peyvand.api_client import Client
-from peyvand.endpoints import Trouble
+from peyvand.commands.output import GROUP, DryRun, Json, Url, print_result, signed_in_client
+from peyvand.endpoints import CommandError
 from peyvand.local_cluster.topology import SERVICES, prefix
-from peyvand.terminal.progress_bars import Advance
+from peyvand.terminal.progress_bars import Progress, progress_bars
 
-AT_ONCE = 200  # letters in one request
+if TYPE_CHECKING:
+    from peyvand.api_client import ApiClient
+
+BATCH = 200  # letters in one request
 PAGE = 200
+ADVANCED = ("drained", "discarded", "gone")  # outcomes after which a letter no longer waits
+FINGERPRINT_LENGTH = 12
+
+Service = Annotated[str, typer.Option(help="Only of this service.")]
+Selector = Annotated[str, typer.Argument(help="A fingerprint, a subject, or a letter's id.")]
 
 
-class Found(msgspec.Struct, frozen=True):
-    """Letters and the service that holds each."""
+class ServiceLetters(msgspec.Struct, frozen=True):
+    """Letters and the service that holds them."""
 
     service: str
     letters: tuple[Mapping[str, Any], ...]
 
 
-class Mended(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of letters, or would: `drained` counts events, the others letters."""
+class ActionResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of a retry or discard, or of its dry run: `drained` counts events, the others count letters."""
 
     action: str
     dry_run: bool
     letters: int
     drained: int
-    left: int = 0  # letters that meet a fault still, or another behind them
-    gone: int = 0  # that were no dead letters any more
+    left: int = 0  # letters that still meet a fault, or another one behind them
+    gone: int = 0  # letters that were no dead letters any more
     faults: tuple[str, ...] = ()
 
     @property
-    def done(self) -> bool:
-        """Nothing of it waits for a person any more."""
+    def complete(self) -> bool:
+        """Whether nothing of it is left."""
         return not self.left
 
 
-def door(service: str) -> str:
-    """Where a service's dead letters are."""
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the command."""
+    group = typer.Typer(help="Events that an operator must decide on: faults, and undecodable records.", **GROUP)
+    verbs = (("list", list_command), ("show", show_command), ("retry", retry_command), ("discard", discard_command))
+    for name, verb in verbs:
+        group.command(name)(verb)
+    app.add_typer(group, name="dead-letters")
+
+
+def list_command(service: Service = "", as_json: Json = False, url: Url = "") -> int:
+    """List groups by fault, place in the code and type of event; exit code 1 if there are any."""
+    from peyvand.terminal.rendering import dead_letter_groups
+
+    found = groups(_operator(url), service)
+    print_result(found, as_json, dead_letter_groups)
+    return 1 if found else 0
+
+
+def show_command(selector: Selector, service: Service = "", as_json: Json = False, url: Url = "") -> None:
+    """Show the event, the cause, and the command that resolves it."""
+    from peyvand.terminal.rendering import dead_letters
+
+    print_result(find(_operator(url), selector, service), as_json, dead_letters)
+
+
+def retry_command(
+    selector: Selector,
+    reason: Annotated[str, typer.Option(help="What was fixed; it stays on record.")] = "",
+    dry_run: DryRun = False,
+    service: Service = "",
+    as_json: Json = False,
+    url: Url = "",
+) -> int:
+    """Retry letters in order, once the rules are fixed: dry run first, then those that would be handled."""
+    return _run("retry", selector, reason, dry_run, service, as_json, _operator(url))
+
+
+def discard_command(
+    selector: Selector,
+    reason: Annotated[str, typer.Option(help="Why; it stays on record.")],
+    who: Annotated[str, typer.Option(help="Who decides (pseudonymous id); PEYVAND_TOKEN names them if set.")] = "",
+    dry_run: DryRun = False,
+    service: Service = "",
+    as_json: Json = False,
+    url: Url = "",
+) -> int:
+    """Discard letters for good, on record with reason and name, and retry the events that wait behind them."""
+    if not who and not os.environ.get("PEYVAND_TOKEN"):
+        raise CommandError(
+            "it is not known who discards these letters", "give --who, or set PEYVAND_TOKEN to an operator's token"
+        )
+    return _run("discard", selector, reason, dry_run, service, as_json, _operator(url, who))
+
+
+def _run(
+    action: str, selector: str, reason: str, dry_run: bool, service: str, as_json: bool, client: "ApiClient"
+) -> int:
+    from peyvand.terminal.rendering import action_lines
+
+    held_back = 0
+    with progress_bars(as_json) as progress:
+        found = find(client, selector, service)
+        result, movable = act(client, action, found, reason, progress, dry_run=True)
+        if not dry_run and movable:
+            held_back = result.letters - sum(len(each.letters) for each in movable)
+            result, _ = act(client, action, movable, reason, progress, dry_run=False)
+    print_result(result, as_json, action_lines)
+    if held_back and not as_json:
+        print(f"{held_back:,} letters were not touched: they would meet their fault again")
+    return 0 if result.complete and not held_back and (dry_run or movable) else 1
+
+
+def api_path(service: str) -> str:
+    """Return the path of a service's dead letters."""
     return f"{prefix(service)}/v1/dead-letters"
 
 
-def groups(client: Client, service: str = "") -> list[dict[str, Any]]:
-    """What waits for a person, by fingerprint, of all services or one."""
-    return [{"service": each, **group} for each in _services(service) for group in client.get(door(each))]
+def groups(client: "ApiClient", service: str = "") -> list[dict[str, Any]]:
+    """Return the groups by fingerprint, of all services or one. Raise CommandError."""
+    return [{"service": each, **group} for each in _services(service) for group in client.get(api_path(each))]
 
 
-def find(client: Client, which: str, service: str = "") -> list[Found]:
-    """The letters of a fingerprint, of a subject, or the one of this id. Raises Trouble where there are none."""
+def find(client: "ApiClient", selector: str, service: str = "") -> list[ServiceLetters]:
+    """Return the letters of a fingerprint or a subject, or the one with this id. Raise CommandError if none match."""
     found = []
     for each in _services(service):
-        if letters := tuple(_letters(client, each, which)):
-            found.append(Found(each, letters))
+        if letters := tuple(_letters(client, each, selector)):
+            found.append(ServiceLetters(each, letters))
     if not found:
-        raise Trouble(
-            f"no dead letter is called {which}",
+        raise CommandError(
+            f"no dead letter matches {selector}",
             "give a fingerprint, a subject or an id, as `peyvand dead-letters list` and `show` print them",
         )
     return found
 
 
 def act(
-    client: Client, action: str, found: Sequence[Found], reason: str, advance: Advance, *, dry_run: bool
-) -> tuple[Mended, list[Found]]:
-    """Retries or discards; gives also those letters that get on by it. Raises Trouble."""
+    client: "ApiClient",
+    action: str,
+    found: Sequence[ServiceLetters],
+    reason: str,
+    progress: Progress,
+    *,
+    dry_run: bool,
+) -> tuple[ActionResult, list[ServiceLetters]]:
+    """Retry or discard; return the result, and the letters that advance by it. Raise CommandError."""
     outcomes: list[dict[str, Any]] = []
-    moving: list[Found] = []
+    movable: list[ServiceLetters] = []
     total = sum(len(each.letters) for each in found)
     for each in found:
         moved = []
-        for start in range(0, len(each.letters), AT_ONCE):
-            batch = each.letters[start : start + AT_ONCE]
+        for start in range(0, len(each.letters), BATCH):
+            batch = each.letters[start : start + BATCH]
             body = {"letters": [letter["id"] for letter in batch], "reason": reason, "dry_run": dry_run}
-            answer = client.post(f"{door(each.service)}/{action}", json.dumps(body).encode(), "application/json").json()
-            outcomes += answer["outcomes"]
-            gets_on = {o["id"] for o in answer["outcomes"] if o["drained"] or o["outcome"] != "faulty"}
-            moved += [letter for letter in batch if letter["id"] in gets_on]
-            advance(f"{action}{' (rehearsed)' if dry_run else ''}", len(batch), total)
+            path = f"{api_path(each.service)}/{action}"
+            response = client.post(path, json.dumps(body).encode(), "application/json").json()
+            outcomes += response["outcomes"]
+            advanced = {o["id"] for o in response["outcomes"] if o["drained"] or o["outcome"] in ADVANCED}
+            moved += [letter for letter in batch if letter["id"] in advanced]
+            progress(f"{action}{' (dry run)' if dry_run else ''}", len(batch), total)
         if moved:
-            moving.append(Found(each.service, tuple(moved)))
-    return (
-        Mended(
-            action=action,
-            dry_run=dry_run,
-            letters=total,
-            drained=sum(o["drained"] for o in outcomes),
-            left=sum(bool(o["fault"]) for o in outcomes),
-            gone=sum(o["outcome"] == "gone" for o in outcomes),
-            faults=tuple(sorted({o["fault"] for o in outcomes if o["fault"]}))[:10],
-        ),
-        moving,
+            movable.append(ServiceLetters(each.service, tuple(moved)))
+    result = ActionResult(
+        action=action,
+        dry_run=dry_run,
+        letters=total,
+        drained=sum(o["drained"] for o in outcomes),
+        left=sum(bool(o["fault"]) for o in outcomes),
+        gone=sum(o["outcome"] == "gone" for o in outcomes),
+        faults=tuple(sorted({o["fault"] for o in outcomes if o["fault"]}))[:10],
     )
+    return result, movable
 
 
 def _services(service: str) -> tuple[str, ...]:
     if service and service not in SERVICES:
-        raise Trouble(f"there is no service {service}", f"one of {', '.join(SERVICES)}")
+        raise CommandError(f"there is no service {service}", f"one of {', '.join(SERVICES)}")
     return (service,) if service else SERVICES
 
 
-def _letters(client: Client, service: str, which: str) -> Iterator[Mapping[str, Any]]:
-    is_print = len(which) == 12 and all(c in "0123456789abcdef" for c in which)
-    is_place = "@" in which
-    is_event = not is_place and which.count("/") >= 2 and which.rpartition("/")[2].isdigit()
-    asked = {"fingerprint": which} if is_print else {}
+def _letters(client: "ApiClient", service: str, selector: str) -> Iterator[Mapping[str, Any]]:
+    is_fingerprint = len(selector) == FINGERPRINT_LENGTH and all(c in "0123456789abcdef" for c in selector)
+    is_position = "@" in selector
+    is_event = not is_position and selector.count("/") >= 2 and selector.rpartition("/")[2].isdigit()
+    query = {"fingerprint": selector} if is_fingerprint else {}
     if is_event:
-        asked = {"subject": which.partition("/")[2].rpartition("/")[0]}
-    elif not is_print and not is_place:
-        asked = {"subject": which}
+        query = {"subject": selector.partition("/")[2].rpartition("/")[0]}
+    elif not is_fingerprint and not is_position:
+        query = {"subject": selector}
     after = None
     while True:
-        page = client.get(f"{door(service)}/letters", limit=PAGE, after=after, **asked)
+        page = client.get(f"{api_path(service)}/letters", limit=PAGE, after=after, **query)
         for each in page["items"]:
-            if not (is_place or is_event) or each["id"] == which:
+            if not (is_position or is_event) or each["id"] == selector:
                 yield each
         after = page["next"]
         if after is None:
             return
+
+
+def _operator(url: str, who: str = "") -> "ApiClient":
+    return signed_in_client(url, "operator", sub=who)

@@ -1,22 +1,66 @@
-"""What the country says: its topics read with kafka-python, live or from the beginning, one line an event."""
+"""`peyvand events`: the platform's topics, read with kafka-python, live or from the beginning, one line an event."""
 
+import json
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+import typer
 
-from contracts.envelope import DecodeError, Envelope, decode
+from contracts.envelope import DecodeError, Envelope, decode, type_of
 from contracts.subjects import PARTITIONS, partition_of
 from contracts.topics import TOPICS
-from peyvand.endpoints import Trouble
+from peyvand.commands.output import GROUP, Json, Url, to_json
+from peyvand.endpoints import CommandError, find_endpoints
 from programme.calendar import TEHRAN, jalali_text, tehran_day
 
 POLL = 0.5  # seconds
-CONNECT = 10.0  # seconds for a broker to answer
+CONNECT_TIMEOUT = 10.0  # seconds
 
 
-class Heard(msgspec.Struct, frozen=True):
-    """One record of the log: an event, or why it is none, and where it lies."""
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the command."""
+    group = typer.Typer(help="The events of the platform, from Kafka.", **GROUP)
+    group.command("tail")(tail_command)
+    group.command("show")(show_command)
+    app.add_typer(group, name="events")
+
+
+def tail_command(
+    start: Annotated[str, typer.Option("--from", help="beginning or end of the log.")] = "end",
+    service: Annotated[str, typer.Option(help="Only events of this service.")] = "",
+    subject: Annotated[str, typer.Option(help="Only about this subject, such as ledger:1404/IR-20.")] = "",
+    limit: Annotated[int, typer.Option(min=0, help="Stop after so many; 0 for never.")] = 0,
+    follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Go on as the log grows.")] = True,
+    as_json: Json = False,
+    url: Url = "",
+) -> None:
+    """Show events as they come, one a line, until Ctrl-C."""
+    if start not in ("beginning", "end"):
+        raise typer.BadParameter("beginning or end", param_hint="--from")
+    tail(
+        find_endpoints(url).require_kafka(),
+        lambda entry: print(to_json(cloud_event(entry)) if as_json else line(entry), flush=True),
+        beginning=start == "beginning",
+        follow=follow,
+        service=service,
+        subject=subject,
+        limit=limit,
+    )
+
+
+def show_command(
+    event: Annotated[str, typer.Argument(help="service/subject/sequence, as tail shows them.")],
+    as_json: Json = False,
+    url: Url = "",
+) -> None:
+    """Show one event whole, and its position in the log."""
+    found = cloud_event(find(find_endpoints(url).require_kafka(), event))
+    print(to_json(found) if as_json else json.dumps(found, ensure_ascii=False, indent=2))
+
+
+class LogEntry(msgspec.Struct, frozen=True):
+    """One record of the log with its position: an event, or why it is none."""
 
     topic: str
     partition: int
@@ -26,16 +70,19 @@ class Heard(msgspec.Struct, frozen=True):
     fault: str = ""
 
 
-class Log:
-    """All topics of the country, or one service's, or one subject's partition of them. Raises Trouble."""
+class EventLog:
+    """All topics of the platform, or one service's, or one subject's partition of them."""
 
     def __init__(self, bootstrap: str, service: str = "", subject: str = "") -> None:
+        """Connect. Raise CommandError."""
         from kafka import KafkaConsumer, TopicPartition
         from kafka.errors import KafkaError
 
         topics = [topic.name for topic in TOPICS if not service or topic.producer == service]
         if not topics:
-            raise Trouble(f"no service {service!r} speaks", f"one of {', '.join(t.producer for t in TOPICS)}")
+            raise CommandError(
+                f"no service {service!r} publishes events", f"one of {', '.join(t.producer for t in TOPICS)}"
+            )
         partitions = [partition_of(subject)] if subject else range(PARTITIONS)
         self.subject = subject
         self.partitions = [TopicPartition(topic, p) for topic in topics for p in partitions]
@@ -44,38 +91,40 @@ class Log:
                 bootstrap_servers=bootstrap,
                 enable_auto_commit=False,
                 auto_offset_reset="none",
-                bootstrap_timeout_ms=int(CONNECT * 1000),
+                bootstrap_timeout_ms=int(CONNECT_TIMEOUT * 1000),
             )
             self.consumer.assign(self.partitions)
         except (KafkaError, OSError, ValueError) as e:
-            raise Trouble(f"Kafka at {bootstrap} does not answer: {e}", "is the country up? `peyvand status`") from e
+            raise CommandError(
+                f"Kafka at {bootstrap} does not answer: {e}", "is the platform up? `peyvand status`"
+            ) from e
 
     def close(self) -> None:
-        """Closes the connection."""
+        """Close the connection."""
         self.consumer.close()
 
-    def begins(self) -> dict[Any, int]:
-        """The offset of the first event that the log still has, by topic and partition. Raises Trouble."""
-        return self._asked("beginning_offsets")
+    def beginning_offsets(self) -> dict[Any, int]:
+        """Return the first offset that the log still has, by topic and partition. Raise CommandError."""
+        return self._offsets("beginning_offsets")
 
-    def ends(self) -> dict[Any, int]:
-        """The offset of the next event to come, by topic and partition. Raises Trouble."""
-        return self._asked("end_offsets")
+    def end_offsets(self) -> dict[Any, int]:
+        """Return the offset of the next record, by topic and partition. Raise CommandError."""
+        return self._offsets("end_offsets")
 
-    def _asked(self, what: str) -> dict[Any, int]:
+    def _offsets(self, method: str) -> dict[Any, int]:
         from kafka.errors import KafkaError
 
         try:
             if absent := {tp.topic for tp in self.partitions} - self.consumer.topics():
-                raise Trouble(f"Kafka has no topic {', '.join(sorted(absent))}", "`peyvand apply` makes it")
-            found: dict[Any, int] = getattr(self.consumer, what)(self.partitions)
-        except (KafkaError, OSError, KeyError) as e:  # KeyError: a topic went away meanwhile
-            raise Trouble(f"Kafka does not say where the log begins and ends: {e!r}", "try again") from e
-        return found
+                raise CommandError(f"Kafka has no topic {', '.join(sorted(absent))}", "`peyvand apply` creates it")
+            offsets: dict[Any, int] = getattr(self.consumer, method)(self.partitions)
+        except (KafkaError, OSError, KeyError) as e:  # KeyError: a topic was deleted meanwhile
+            raise CommandError(f"Kafka does not return the offsets of the log: {e!r}", "try again") from e
+        return offsets
 
-    def heard(self, *, beginning: bool, follow: bool) -> Iterator[Heard]:
-        """From the beginning or the end of the log; on as it grows, or only to where it ends now."""
-        ends = self.ends()
+    def entries(self, *, beginning: bool, follow: bool) -> Iterator[LogEntry]:
+        """Yield records from the beginning or the end of the log; go on as it grows, or stop at its present end."""
+        ends = self.end_offsets()
         if beginning:
             self.consumer.seek_to_beginning(*self.partitions)
         else:
@@ -85,49 +134,51 @@ class Log:
             for records in self.consumer.poll(timeout_ms=int(POLL * 1000)).values():
                 for record in records:
                     if not self.subject or record.key == self.subject.encode():
-                        yield _heard(record)
+                        yield _entry(record)
 
 
-def find(bootstrap: str, event_id: str) -> Heard:
-    """The event of this id, such as `screening/0199…/2`. Raises Trouble where the log has none."""
+def find(bootstrap: str, event_id: str) -> LogEntry:
+    """Return the event of this id, such as `screening/0199…/2`. Raise CommandError if the log has none."""
     service, _, rest = event_id.partition("/")
     subject, _, number = rest.rpartition("/")
     if not (service and subject and number.isdigit()):
-        raise Trouble(f"{event_id} is no event id", "it is service/subject/sequence, as `peyvand events tail` shows")
-    log = Log(bootstrap, service, subject)
+        raise CommandError(
+            f"{event_id} is no event id", "it is service/subject/sequence, as `peyvand events tail` shows"
+        )
+    log = EventLog(bootstrap, service, subject)
     try:
-        for each in log.heard(beginning=True, follow=False):
-            if each.envelope is not None and each.envelope.sequence == int(number):
-                return each
+        for entry in log.entries(beginning=True, follow=False):
+            if entry.envelope is not None and entry.envelope.sequence == int(number):
+                return entry
     finally:
         log.close()
-    raise Trouble(f"the log has no event {event_id}", "is it unsent still? `peyvand status` tells")
+    raise CommandError(f"the log has no event {event_id}", "is it still pending? `peyvand status` shows it")
 
 
-def line(each: Heard) -> str:
-    """One event on one line: when (Tehran), who, what, where, about whom, as which, and what it says."""
-    if each.envelope is None:
-        return f"{each.topic}/{each.partition}@{each.offset}  unreadable: {each.fault}"
-    e = each.envelope
+def line(entry: LogEntry) -> str:
+    """Return an event on one line: time (Tehran), source, type, place, subject and sequence, data."""
+    if entry.envelope is None:
+        return f"{entry.topic}/{entry.partition}@{entry.offset}  undecodable: {entry.fault}"
+    e = entry.envelope
     at = f"{jalali_text(tehran_day(e.time))} {e.time.astimezone(TEHRAN):%H:%M:%S}"
-    where = "/".join(filter(None, (e.context.province, e.context.county))) or "-"
-    told = " ".join(f"{name}={_short(value)}" for name, value in msgspec.structs.asdict(e.event).items())
-    what = e.event.TYPE.removeprefix(f"ir.peyvand.{e.source}.").removesuffix(".v1")
-    return f"{at}  {e.source:<12}  {what:<24}  {where:<10}  {e.subject}/{e.sequence}  {told}".rstrip()
+    place = "/".join(filter(None, (e.context.province, e.context.county))) or "-"
+    data = " ".join(f"{name}={_short(value)}" for name, value in msgspec.structs.asdict(e.event).items())
+    kind = type_of(e.event).removeprefix(f"ir.peyvand.{e.source}.").removesuffix(".v1")
+    return f"{at}  {e.source:<12}  {kind:<24}  {place:<10}  {e.subject}/{e.sequence}  {data}".rstrip()
 
 
-def cloud_event(each: Heard) -> dict[str, Any]:
-    """The event as its bytes say, with where the log holds it."""
-    place = {"topic": each.topic, "partition": each.partition, "offset": each.offset}
-    if each.envelope is None:
-        return {**place, "unreadable": each.fault}
-    told: dict[str, Any] = msgspec.json.decode(each.raw)
-    return {**place, "event": told}
+def cloud_event(entry: LogEntry) -> dict[str, Any]:
+    """Return the event as JSON, with its position in the log."""
+    position = {"topic": entry.topic, "partition": entry.partition, "offset": entry.offset}
+    if entry.envelope is None:
+        return {**position, "undecodable": entry.fault}
+    event: dict[str, Any] = msgspec.json.decode(entry.raw)
+    return {**position, "event": event}
 
 
 def tail(
     bootstrap: str,
-    show: Callable[[Heard], None],
+    show: Callable[[LogEntry], None],
     *,
     beginning: bool,
     follow: bool,
@@ -135,11 +186,11 @@ def tail(
     subject: str = "",
     limit: int = 0,
 ) -> int:
-    """Shows event after event until the limit, the end or Ctrl-C; returns how many. Raises Trouble."""
-    log, shown = Log(bootstrap, service, subject), 0
+    """Show event after event until the limit, the end or Ctrl-C; return how many. Raise CommandError."""
+    log, shown = EventLog(bootstrap, service, subject), 0
     try:
-        for each in log.heard(beginning=beginning, follow=follow):
-            show(each)
+        for entry in log.entries(beginning=beginning, follow=follow):
+            show(entry)
             shown += 1
             if shown == limit:
                 break
@@ -150,12 +201,12 @@ def tail(
     return shown
 
 
-def _heard(record: Any) -> Heard:
+def _entry(record: Any) -> LogEntry:
     raw = record.value or b""
     try:
-        return Heard(record.topic, record.partition, record.offset, raw, decode(raw))
+        return LogEntry(record.topic, record.partition, record.offset, raw, decode(raw))
     except DecodeError as e:
-        return Heard(record.topic, record.partition, record.offset, raw, None, str(e))
+        return LogEntry(record.topic, record.partition, record.offset, raw, None, str(e))
 
 
 def _short(value: Any) -> str:

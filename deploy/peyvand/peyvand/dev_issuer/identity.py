@@ -1,4 +1,4 @@
-"""Who somebody says they are in development: a role, and the province, county or lead enterprise that it needs."""
+"""A chosen identity of development: roles, and the province, county or lead enterprise that they are bound to."""
 
 from collections.abc import Mapping
 from hashlib import blake2b
@@ -9,7 +9,7 @@ from programme.reference import counties, provinces
 
 
 class Role(msgspec.Struct, frozen=True):
-    """A role of the programme, in both languages, and what it is bound to."""
+    """A role of the programme in both languages, and the kind of scope that it is bound to."""
 
     fa: str
     en: str
@@ -31,11 +31,11 @@ ROLES: Mapping[str, Role] = {
     "applicant": Role("متقاضی", "Applicant"),
     "service": Role("سرویس", "Service"),
 }
-LONGEST = 100  # characters of a name or an id
+MAX_LENGTH = 100  # characters of a name or an id
 
 
-class Claimant(msgspec.Struct, frozen=True):
-    """The claims about a person or script, as the access token carries them."""
+class DevIdentity(msgspec.Struct, frozen=True):
+    """The claims of an access token about a person or script."""
 
     sub: str
     roles: tuple[str, ...]
@@ -45,57 +45,62 @@ class Claimant(msgspec.Struct, frozen=True):
     name: str = ""
 
 
-class Unfit(ValueError):
-    """What was said does not fit together; `field` is where, the sentences say why."""
+class InvalidIdentity(ValueError):
+    """The form holds no valid identity: the field, and the reason in both languages."""
 
     def __init__(self, field: str, persian: str, english: str) -> None:
         super().__init__(english)
         self.field, self.persian, self.english = field, persian, english
 
 
-def claimant(given: Mapping[str, str]) -> Claimant:
-    """Who `given` describes: role (several parted by spaces), province, county, lead, sub, name. Raises Unfit."""
-    roles = tuple(dict.fromkeys(given.get("role", "").split()))
+def dev_identity(form: Mapping[str, str]) -> DevIdentity:
+    """Return the identity in role (several separated by spaces), province, county, lead, sub and name.
+
+    Raise InvalidIdentity.
+    """
+    roles = tuple(dict.fromkeys(form.get("role", "").split()))
     if not roles:
-        raise Unfit("role", "نقش خود را انتخاب کنید.", "Choose a role.")
+        raise InvalidIdentity("role", "نقش خود را انتخاب کنید.", "Choose a role.")
     if unknown := [role for role in roles if role not in ROLES]:
         known = ", ".join(ROLES)
-        raise Unfit("role", "این نقش شناخته نیست.", f"There is no role {unknown[0]!r}; the roles are {known}.")
+        raise InvalidIdentity(
+            "role", "این نقش شناخته نیست.", f"There is no role {unknown[0]!r}; the roles are {known}."
+        )
     bound = {ROLES[role].bound_to for role in roles}
-    county = given.get("county", "").strip() if "county" in bound else ""
-    province = given.get("province", "").strip() if bound & {"province", "county"} else ""
+    county = form.get("county", "").strip() if "county" in bound else ""
+    province = form.get("province", "").strip() if bound & {"province", "county"} else ""
     if county:
         province = province or _province_of(county)
     if bound & {"province", "county"}:
         _check_province(province)
     if "county" in bound:
         _check_county(county, province)
-    lead = given.get("lead", "").strip()[:LONGEST] if "lead" in bound else ""
+    lead = form.get("lead", "").strip()[:MAX_LENGTH] if "lead" in bound else ""
     if "lead" in bound and not lead:
-        raise Unfit("lead", "شناسهٔ پیشران را بنویسید.", "Give the id of the lead enterprise.")
-    name = " ".join(given.get("name", "").split())[:LONGEST] or ROLES[roles[0]].fa
-    sub = given.get("sub", "").strip()
-    if len(sub) > LONGEST or not sub.isprintable() or ":" in sub:
-        raise Unfit("sub", "این شناسه پذیرفته نیست.", "sub must be short, printable and without a colon.")
-    sub = sub or pseudonym(" ".join(roles), province, county, lead, given.get("name", ""))
-    return Claimant(sub, roles, province, county, lead, name)
+        raise InvalidIdentity("lead", "شناسهٔ پیشران را بنویسید.", "Give the id of the lead enterprise.")
+    name = " ".join(form.get("name", "").split())[:MAX_LENGTH] or ROLES[roles[0]].fa
+    sub = form.get("sub", "").strip()
+    if len(sub) > MAX_LENGTH or not sub.isprintable() or ":" in sub:
+        raise InvalidIdentity("sub", "این شناسه پذیرفته نیست.", "sub must be short, printable and without a colon.")
+    sub = sub or pseudonym(" ".join(roles), province, county, lead, form.get("name", ""))
+    return DevIdentity(sub, roles, province, county, lead, name)
 
 
 def pseudonym(*parts: str) -> str:
-    """The same id for the same answers, so that one person stays one person: `of-2f9c41d7`."""
+    """Return an id that is the same for the same form, such as `of-2f9c41d7`."""
     return "of-" + blake2b("/".join(parts).encode(), digest_size=4).hexdigest()
 
 
 def _province_of(county: str) -> str:
-    found = counties().get(county)
-    return found.province if found else ""
+    known = counties().get(county)
+    return known.province if known else ""
 
 
 def _check_province(code: str) -> None:
     if not code:
-        raise Unfit("province", "استان را انتخاب کنید.", "This role needs a province, such as IR-20.")
+        raise InvalidIdentity("province", "استان را انتخاب کنید.", "This role needs a province, such as IR-20.")
     if code not in provinces():
-        raise Unfit(
+        raise InvalidIdentity(
             "province",
             "این کد استان در فهرست امروز نیست.",
             f"{code!r} is no province code of today (ISO 3166-2:IR since 2020: IR-00 to IR-30).",
@@ -104,8 +109,8 @@ def _check_province(code: str) -> None:
 
 def _check_county(code: str, province: str) -> None:
     if not code:
-        raise Unfit("county", "شهرستان را انتخاب کنید.", "This role needs a county, such as 2001.")
+        raise InvalidIdentity("county", "شهرستان را انتخاب کنید.", "This role needs a county, such as 2001.")
     if code not in counties():
-        raise Unfit("county", "این کد شهرستان شناخته نیست.", f"There is no county {code!r}.")
+        raise InvalidIdentity("county", "این کد شهرستان شناخته نیست.", f"There is no county {code!r}.")
     if counties()[code].province != province:
-        raise Unfit("county", "این شهرستان در آن استان نیست.", f"County {code} is not in {province}.")
+        raise InvalidIdentity("county", "این شهرستان در آن استان نیست.", f"County {code} is not in {province}.")

@@ -1,6 +1,6 @@
-"""The development issuer: anybody may say who they are, so that everything else can walk the real path of OIDC.
+"""The development issuer: OpenID Connect without authentication. It starts in development only.
 
-Authorization code with PKCE for people, client credentials for scripts. It starts in development only.
+Authorization code with PKCE for people, client credentials for scripts.
 """
 
 import base64
@@ -19,21 +19,21 @@ from aiohttp import web
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from peyvand.dev_issuer.identity import Claimant, Unfit, claimant
-from peyvand.gateway.settings import DoorSettings
+from peyvand.dev_issuer.identity import DevIdentity, InvalidIdentity, dev_identity
+from peyvand.gateway.settings import GatewaySettings
 
 ALGORITHM = "ES256"
-CLIENT = "peyvand"  # the one public client; PKCE stands in for its secret
+CLIENT = "peyvand"  # the one public client; it has PKCE instead of a secret
 TOKEN_SECONDS = 3_600
 CODE_SECONDS = 60
-CODES_KEPT = 1_000  # at once; the oldest go first
+MAX_CODES = 1_000  # unused ones at a time; the oldest are dropped first
 VERIFIER_LENGTHS = range(43, 129)  # RFC 7636
 UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-NEVER_KEPT = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
 class OAuthError(Exception):
-    """An error of RFC 6749, as the client is told it."""
+    """An error of RFC 6749."""
 
     def __init__(self, code: str, description: str) -> None:
         super().__init__(description)
@@ -41,18 +41,18 @@ class OAuthError(Exception):
 
 
 class Grant(msgspec.Struct, frozen=True):
-    """What one authorization code stands for, until it is used or its minute is over."""
+    """The grant of one authorization code, until it is used or expires."""
 
-    claimant: Claimant
+    identity: DevIdentity
     redirect_uri: str
     challenge: str
     nonce: str
     openid: bool
-    until: float
+    expires: float
 
 
-class Request(msgspec.Struct, frozen=True):
-    """An authorization request whose client and way back are known to be ours."""
+class AuthorizationRequest(msgspec.Struct, frozen=True):
+    """An authorization request with a valid client and redirect URI."""
 
     redirect_uri: str
     state: str
@@ -62,32 +62,33 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Issuer:
-    """Signs what people and scripts say about themselves. Raises ValueError outside development."""
+    """Issues tokens with the identity that was asked for."""
 
-    def __init__(self, settings: DoorSettings) -> None:
+    def __init__(self, settings: GatewaySettings) -> None:
+        """Create or read the signing key. Raise ValueError outside development."""
         if settings.environment != "development":
             raise ValueError(
-                "the development issuer gives a token to anybody who asks; it starts only where "
-                "PEYVAND_ENVIRONMENT=development. In production point PEYVAND_ISSUER at the ministry's own"
+                "the development issuer gives a token to everyone; it starts only with "
+                "PEYVAND_ENVIRONMENT=development. In production set PEYVAND_ISSUER to the ministry's issuer"
             )
         self.settings = settings
         self.key = signing_key(settings.issuer_key)
         self.public = {"keys": [{**self.key.as_dict(private=False), "use": "sig", "alg": ALGORITHM}]}
-        _write_whole(settings.jwks, json.dumps(self.public).encode(), 0o644)
+        _replace_file(settings.jwks, json.dumps(self.public).encode(), 0o644)
         self.codes: dict[str, Grant] = {}
 
     def application(self) -> web.Application:
-        """To be mounted at the issuer's path."""
+        """Return the application to mount at the issuer's path."""
         app = web.Application()
         app.router.add_get("/.well-known/openid-configuration", self._configuration)
         app.router.add_get("/jwks", self._jwks)
-        app.router.add_get("/authorize", self._ask)
-        app.router.add_post("/authorize", self._answer)
+        app.router.add_get("/authorize", self._show_form)
+        app.router.add_post("/authorize", self._submit_form)
         app.router.add_post("/token", self._token)
         return app
 
-    def token(self, who: Claimant) -> str:
-        """An access token (RFC 9068) for one hour."""
+    def token(self, identity: DevIdentity) -> str:
+        """Return an access token (RFC 9068), valid for one hour."""
         now = int(time.time())
         claims = {
             "iss": self.settings.issuer,
@@ -97,7 +98,7 @@ class Issuer:
             "nbf": now,
             "exp": now + TOKEN_SECONDS,
             "jti": secrets.token_urlsafe(12),
-            **msgspec.to_builtins(who),
+            **msgspec.to_builtins(identity),
         }
         return self._sign(claims, "at+jwt")
 
@@ -105,13 +106,13 @@ class Issuer:
         return jwt.encode({"alg": ALGORITHM, "kid": self.key.kid, "typ": kind}, dict(claims), self.key, [ALGORITHM])
 
     async def _configuration(self, request: web.Request) -> web.Response:
-        here = self.settings.issuer
+        issuer = self.settings.issuer
         return web.json_response(
             {
-                "issuer": here,
-                "authorization_endpoint": f"{here}/authorize",
-                "token_endpoint": f"{here}/token",
-                "jwks_uri": f"{here}/jwks",
+                "issuer": issuer,
+                "authorization_endpoint": f"{issuer}/authorize",
+                "token_endpoint": f"{issuer}/token",
+                "jwks_uri": f"{issuer}/jwks",
                 "response_types_supported": ["code"],
                 "response_modes_supported": ["query"],
                 "grant_types_supported": ["authorization_code", "client_credentials"],
@@ -129,50 +130,50 @@ class Issuer:
     async def _jwks(self, request: web.Request) -> web.Response:
         return web.json_response(self.public, content_type="application/jwk-set+json")
 
-    # People: who are you, and back with a code
+    # Authorization code
 
-    async def _ask(self, request: web.Request) -> web.StreamResponse:
+    async def _show_form(self, request: web.Request) -> web.StreamResponse:
         from peyvand.dev_issuer.sign_in_page import sign_in_page
 
         try:
-            asked = self._request(request.query)
+            authorization = self._request(request.query)
         except OAuthError as e:
             return self._refuse(request.query, e)
-        return sign_in_page(request.query, _language(request), asked.redirect_uri)
+        return sign_in_page(request.query, _language(request), authorization.redirect_uri)
 
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
+    async def _submit_form(self, request: web.Request) -> web.StreamResponse:
         from peyvand.dev_issuer.sign_in_page import sign_in_page
 
         form = {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
         try:
-            asked = self._request(form)
+            authorization = self._request(form)
         except OAuthError as e:
             return self._refuse(form, e)
         try:
-            who = claimant(form)
-        except Unfit as e:
-            return sign_in_page(form, _language(request), asked.redirect_uri, fault=e)
+            identity = dev_identity(form)
+        except InvalidIdentity as e:
+            return sign_in_page(form, _language(request), authorization.redirect_uri, error=e)
         code = secrets.token_urlsafe(32)
-        self._forget(time.monotonic())
+        self._drop_expired(time.monotonic())
         self.codes[code] = Grant(
-            who,
-            asked.redirect_uri,
-            asked.challenge,
-            asked.nonce,
-            "openid" in asked.scope.split(),
+            identity,
+            authorization.redirect_uri,
+            authorization.challenge,
+            authorization.nonce,
+            "openid" in authorization.scope.split(),
             time.monotonic() + CODE_SECONDS,
         )
-        return self._back(asked.redirect_uri, code=code, state=asked.state)
+        return self._redirect(authorization.redirect_uri, code=code, state=authorization.state)
 
-    def _request(self, given: Mapping[str, str]) -> Request:
-        """The request, checked. Raises OAuthError."""
-        self._way_back(given)
+    def _request(self, given: Mapping[str, str]) -> AuthorizationRequest:
+        """Return the validated request. Raise OAuthError."""
+        self._redirect_uri(given)
         if given.get("response_type") != "code":
             raise OAuthError("unsupported_response_type", "response_type must be code")
         challenge = given.get("code_challenge", "")
         if given.get("code_challenge_method") != "S256" or len(challenge) != 43 or not UNRESERVED.issuperset(challenge):
             raise OAuthError("invalid_request", "PKCE is required: code_challenge with code_challenge_method S256")
-        return Request(
+        return AuthorizationRequest(
             given["redirect_uri"],
             given.get("state", ""),
             challenge,
@@ -180,31 +181,31 @@ class Issuer:
             given.get("scope", ""),
         )
 
-    def _way_back(self, given: Mapping[str, str]) -> str:
-        """The address to send somebody back to: on the public address only. Raises OAuthError."""
-        redirect_uri, home = given.get("redirect_uri", ""), urlsplit(self.settings.public_url)
+    def _redirect_uri(self, given: Mapping[str, str]) -> str:
+        """Return the redirect URI, which must be on the public address. Raise OAuthError."""
+        redirect_uri, public = given.get("redirect_uri", ""), urlsplit(self.settings.public_url)
         if given.get("client_id") != CLIENT:
             raise OAuthError("invalid_client", f"client_id must be {CLIENT}")
         if not redirect_uri.isascii() or not redirect_uri.isprintable() or "\\" in redirect_uri:
             raise OAuthError("invalid_request", "redirect_uri must be a plain address")
-        there = urlsplit(redirect_uri)
-        if (there.scheme, there.netloc) != (home.scheme, home.netloc) or there.fragment or not there.path:
+        target = urlsplit(redirect_uri)
+        if (target.scheme, target.netloc) != (public.scheme, public.netloc) or target.fragment or not target.path:
             raise OAuthError("invalid_request", f"redirect_uri must be on {self.settings.public_url}")
         return redirect_uri
 
     def _refuse(self, given: Mapping[str, str], e: OAuthError) -> web.StreamResponse:
-        """Back to the client with the error, unless the way back itself is what is wrong."""
+        """Redirect to the client with the error, unless the redirect URI itself is invalid."""
         try:
-            way_back = self._way_back(given)
-        except OAuthError as unknown:
-            return web.Response(status=400, text=f"{unknown.code}: {unknown.description}\n", headers=NEVER_KEPT)
-        return self._back(way_back, error=e.code, error_description=e.description, state=given.get("state", ""))
+            redirect_uri = self._redirect_uri(given)
+        except OAuthError as invalid:
+            return web.Response(status=400, text=f"{invalid.code}: {invalid.description}\n", headers=NO_STORE)
+        return self._redirect(redirect_uri, error=e.code, error_description=e.description, state=given.get("state", ""))
 
-    def _back(self, redirect_uri: str, **parameters: str) -> web.Response:
+    def _redirect(self, redirect_uri: str, **parameters: str) -> web.Response:
         parts = urlsplit(redirect_uri)
-        said = urlencode({**{k: v for k, v in parameters.items() if v}, "iss": self.settings.issuer})
-        location = urlunsplit(parts._replace(query="&".join(filter(None, (parts.query, said)))))
-        return web.Response(status=303, headers={"Location": location, **NEVER_KEPT})
+        query = urlencode({**{k: v for k, v in parameters.items() if v}, "iss": self.settings.issuer})
+        location = urlunsplit(parts._replace(query="&".join(filter(None, (parts.query, query)))))
+        return web.Response(status=303, headers={"Location": location, **NO_STORE})
 
     # Tokens
 
@@ -213,66 +214,66 @@ class Issuer:
         try:
             match form.get("grant_type"):
                 case "authorization_code":
-                    answer = self._of_code(form)
+                    tokens = self._redeem_code(form)
                 case "client_credentials":
-                    answer = {"access_token": self.token(claimant(form))}
+                    tokens = {"access_token": self.token(dev_identity(form))}
                 case _:
                     raise OAuthError("unsupported_grant_type", "authorization_code or client_credentials")
-        except Unfit as e:
+        except InvalidIdentity as e:
             return _oauth_error(OAuthError("invalid_request", e.english))
         except OAuthError as e:
             return _oauth_error(e)
-        return web.json_response({**answer, "token_type": "Bearer", "expires_in": TOKEN_SECONDS}, headers=NEVER_KEPT)
+        return web.json_response({**tokens, "token_type": "Bearer", "expires_in": TOKEN_SECONDS}, headers=NO_STORE)
 
-    def _of_code(self, form: Mapping[str, str]) -> dict[str, str]:
-        grant = self.codes.pop(form.get("code", ""), None)  # whatever follows, a code is used once
+    def _redeem_code(self, form: Mapping[str, str]) -> dict[str, str]:
+        grant = self.codes.pop(form.get("code", ""), None)  # a code is used once, whatever the outcome
         verifier = form.get("code_verifier", "")
-        if grant is None or grant.until < time.monotonic():
+        if grant is None or grant.expires < time.monotonic():
             raise OAuthError("invalid_grant", "the code is unknown, used or older than a minute; sign in again")
         if form.get("client_id") != CLIENT:
             raise OAuthError("invalid_client", f"client_id must be {CLIENT}")
         if form.get("redirect_uri") != grant.redirect_uri:
-            raise OAuthError("invalid_grant", "redirect_uri is not the one that the code was made for")
+            raise OAuthError("invalid_grant", "redirect_uri is not the one that the code was issued for")
         if len(verifier) not in VERIFIER_LENGTHS or not UNRESERVED.issuperset(verifier):
             raise OAuthError("invalid_grant", "code_verifier must have 43 to 128 characters of RFC 7636")
         if not hmac.compare_digest(challenge_of(verifier), grant.challenge):
-            raise OAuthError("invalid_grant", "code_verifier does not fit the code_challenge")
-        answer = {"access_token": self.token(grant.claimant)}
+            raise OAuthError("invalid_grant", "code_verifier does not match the code_challenge")
+        tokens = {"access_token": self.token(grant.identity)}
         if grant.openid:
-            answer["id_token"] = self._id_token(grant)
-        return answer
+            tokens["id_token"] = self._id_token(grant)
+        return tokens
 
     def _id_token(self, grant: Grant) -> str:
         now = int(time.time())
-        claims = {"iss": self.settings.issuer, "aud": CLIENT, "sub": grant.claimant.sub, "iat": now}
+        claims = {"iss": self.settings.issuer, "aud": CLIENT, "sub": grant.identity.sub, "iat": now}
         nonce = {"nonce": grant.nonce} if grant.nonce else {}
-        return self._sign({**claims, "exp": now + TOKEN_SECONDS, "name": grant.claimant.name, **nonce}, "JWT")
+        return self._sign({**claims, "exp": now + TOKEN_SECONDS, "name": grant.identity.name, **nonce}, "JWT")
 
-    def _forget(self, now: float) -> None:
-        over = [code for code, grant in self.codes.items() if grant.until < now]
-        for code in over or list(self.codes)[: max(0, len(self.codes) - CODES_KEPT + 1)]:
+    def _drop_expired(self, now: float) -> None:
+        expired = [code for code, grant in self.codes.items() if grant.expires < now]
+        for code in expired or list(self.codes)[: max(0, len(self.codes) - MAX_CODES + 1)]:
             del self.codes[code]
 
 
 def challenge_of(verifier: str) -> str:
-    """The S256 challenge of a PKCE verifier."""
+    """Return the S256 challenge of a PKCE verifier."""
     return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
 
 
 def signing_key(path: Path) -> ECKey:
-    """The key kept in this file; made once, readable by its owner only."""
+    """Return the key in this file; create it the first time, readable by its owner only."""
     try:
-        kept = path.read_bytes()
+        content = path.read_bytes()
     except FileNotFoundError:
-        made = ECKey.generate_key("P-256", auto_kid=True)
-        _write_whole(path, json.dumps(made.as_dict(private=True)).encode(), 0o600)
-        kept = path.read_bytes()
-    key = ECKey.import_key(json.loads(kept))
+        created = ECKey.generate_key("P-256", auto_kid=True)
+        _replace_file(path, json.dumps(created.as_dict(private=True)).encode(), 0o600)
+        content = path.read_bytes()
+    key = ECKey.import_key(json.loads(content))
     key.ensure_kid()
     return key
 
 
-def _write_whole(path: Path, content: bytes, mode: int) -> None:
+def _replace_file(path: Path, content: bytes, mode: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_suffix(f".{os.getpid()}.new")
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
@@ -281,13 +282,13 @@ def _write_whole(path: Path, content: bytes, mode: int) -> None:
 
 
 def _language(request: web.Request) -> str:
-    asked = request.query.get("lang") or request.query.get("ui_locales") or request.cookies.get("peyvand_lang")
-    return "en" if asked == "en" else "fa"
+    lang = request.query.get("lang") or request.query.get("ui_locales") or request.cookies.get("peyvand_lang")
+    return "en" if lang == "en" else "fa"
 
 
 def _oauth_error(e: OAuthError) -> web.Response:
     return web.json_response(
         {"error": e.code, "error_description": e.description},
         status=401 if e.code == "invalid_client" else 400,
-        headers=NEVER_KEPT,
+        headers=NO_STORE,
     )

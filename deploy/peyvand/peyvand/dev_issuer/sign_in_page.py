@@ -7,7 +7,7 @@ from urllib.parse import urlencode, urlsplit
 from aiohttp import web
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, Template, select_autoescape
 
-from peyvand.dev_issuer.identity import ROLES, Unfit
+from peyvand.dev_issuer.identity import ROLES, InvalidIdentity
 from programme.reference import counties, provinces
 
 CARRIED = (
@@ -21,13 +21,15 @@ CARRIED = (
     "scope",
 )
 POLICY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'"
-PRESELECTED = "IR-20"  # the province of the story that the simulation tells
+PRESELECTED = "IR-20"  # the leader of the simulated round
 
 
-def sign_in_page(given: Mapping[str, str], lang: str, redirect_uri: str, fault: Unfit | None = None) -> web.Response:
-    """The role picker; what the client asked for is carried along in the form."""
+def sign_in_page(
+    given: Mapping[str, str], lang: str, redirect_uri: str, error: InvalidIdentity | None = None
+) -> web.Response:
+    """Return the role picker; the parameters of the authorization request are hidden fields of its form."""
     carried = {name: given[name] for name in CARRIED if given.get(name)}
-    here = urlsplit(redirect_uri).path
+    path = urlsplit(redirect_uri).path
     page = _template().render(
         lang=lang,
         t=lambda fa, en: fa if lang == "fa" else en,
@@ -37,12 +39,12 @@ def sign_in_page(given: Mapping[str, str], lang: str, redirect_uri: str, fault: 
         roles=ROLES,
         provinces=provinces().values(),
         counties=_counties_by_province(),
-        chosen={"province": PRESELECTED, "role": _likely_role(here), "county": "", "lead": "", "name": "", **given},
-        fault=fault,
-        sentence="" if fault is None else fault.persian if lang == "fa" else fault.english,
+        chosen={"province": PRESELECTED, "role": _likely_role(path), "county": "", "lead": "", "name": "", **given},
+        error=error,
+        message="" if error is None else error.persian if lang == "fa" else error.english,
     )
     return web.Response(
-        status=200 if fault is None else 422,
+        status=200 if error is None else 422,
         text=page,
         content_type="text/html",
         charset="utf-8",
@@ -56,15 +58,15 @@ def sign_in_page(given: Mapping[str, str], lang: str, redirect_uri: str, fault: 
     )
 
 
-def _likely_role(way_back: str) -> str:
-    return {"screening": "screener", "market": "manager"}.get(way_back.strip("/").partition("/")[0], "registrar")
+def _likely_role(path: str) -> str:
+    return {"screening": "screener", "market": "manager"}.get(path.strip("/").partition("/")[0], "registrar")
 
 
 def _counties_by_province() -> dict[str, list[tuple[str, str]]]:
-    found: dict[str, list[tuple[str, str]]] = {}
+    by_province: dict[str, list[tuple[str, str]]] = {}
     for county in counties().values():
-        found.setdefault(county.province, []).append((county.code, county.name_fa))
-    return found
+        by_province.setdefault(county.province, []).append((county.code, county.name_fa))
+    return by_province
 
 
 @cache

@@ -1,16 +1,16 @@
-"""What the front door says for itself when no service answers: a problem for programs, a short page for people."""
+"""Responses of the gateway itself when no service answers: a problem for programs, a short page for people."""
 
 from dataclasses import dataclass
 from html import escape
 
 from aiohttp import hdrs, web
 
-RETRY_AFTER = "3"  # seconds; a service that was killed is back in that time
+RETRY_AFTER = "3"  # seconds in which a killed service is restarted
 
 
 @dataclass(frozen=True)
-class Sentence:
-    """One reason in both languages: what happened, and what to do."""
+class Message:
+    """An error in both languages: what happened, and what to do."""
 
     title_fa: str
     title_en: str
@@ -18,45 +18,45 @@ class Sentence:
     detail_en: str
 
 
-SENTENCES = {
-    "malformed_request": Sentence(
+MESSAGES = {
+    "malformed_request": Message(
         "این درخواست خوانده نمی‌شود",
         "This request cannot be read",
         "نشانی درخواست باید با / شروع شود.",
         "The target of a request must begin with /.",
     ),
-    "body_too_large": Sentence(
+    "body_too_large": Message(
         "این فایل بزرگ‌تر از اندازهٔ مجاز است",
         "This is larger than we accept",
         "چیزی ثبت نشد. لطفاً فایل را در چند بخش بفرستید.",
         "Nothing was stored. Please send it in several parts.",
     ),
-    "service_away": Sentence(
+    "service_away": Message(
         "این بخش چند لحظه در دسترس نیست",
-        "This part is away for a moment",
+        "This part is not available at the moment",
         "درخواست شما به سامانه نرسید و چیزی ثبت نشد. چند لحظه دیگر دوباره بفرستید.",
         "Your request did not reach it and nothing was stored. Please send it again in a moment.",
     ),
-    "service_broke_off": Sentence(
+    "service_broke_off": Message(
         "پاسخ نیمه‌کاره ماند",
-        "The answer broke off",
+        "The response was interrupted",
         "نمی‌دانیم درخواست شما ثبت شد یا نه. همان را دوباره بفرستید؛ با همان کلید، دو بار ثبت نمی‌شود.",
         "It may have been stored. Send the same again: with the same Idempotency-Key it is never stored twice.",
     ),
-    "service_silent": Sentence(
+    "service_silent": Message(
         "پاسخی نرسید",
-        "No answer came",
+        "The service did not answer in time",
         "نمی‌دانیم درخواست شما ثبت شد یا نه. همان را دوباره بفرستید؛ با همان کلید، دو بار ثبت نمی‌شود.",
         "It may have been stored. Send the same again: with the same Idempotency-Key it is never stored twice.",
     ),
 }
 
 
-def refusal(request: web.Request, status: int, code: str, *, service: str = "") -> web.Response:
-    """The front door's own answer; `application/problem+json` unless a person's browser asks for a page."""
+def error_response(request: web.Request, status: int, code: str, *, service: str = "") -> web.Response:
+    """Return the gateway's own response: `application/problem+json`, or a page if a browser asks for one."""
     from peyvand.gateway.reverse_proxy import request_id
 
-    said, reference = SENTENCES[code], request_id(request)
+    message, reference = MESSAGES[code], request_id(request)
     headers = {"Cache-Control": "no-store", "X-Request-ID": reference, "X-Content-Type-Options": "nosniff"}
     if status >= 502:
         headers[hdrs.RETRY_AFTER] = RETRY_AFTER
@@ -65,19 +65,19 @@ def refusal(request: web.Request, status: int, code: str, *, service: str = "") 
     if _wants_page(request):
         return web.Response(
             status=status,
-            text=_page(said, reference, english=_wants_english(request)),
+            text=_page(message, reference, english=_wants_english(request)),
             content_type="text/html",
             charset="utf-8",
             headers={**headers, "Content-Security-Policy": "default-src 'self'; img-src 'self' data:"},
         )
     problem = {
         "type": f"urn:peyvand:problem:{code}",
-        "title": said.title_en,
-        "title_fa": said.title_fa,
+        "title": message.title_en,
+        "title_fa": message.title_fa,
         "status": status,
         "code": code,
-        "detail": said.detail_en,
-        "detail_fa": said.detail_fa,
+        "detail": message.detail_en,
+        "detail_fa": message.detail_fa,
         "instance": reference,
         **({"service": service} if service else {}),
     }
@@ -89,15 +89,15 @@ def _wants_page(request: web.Request) -> bool:
 
 
 def _wants_english(request: web.Request) -> bool:
-    asked = request.query.get("lang") or request.cookies.get("peyvand_lang") or "fa"
-    return asked == "en"
+    language = request.query.get("lang") or request.cookies.get("peyvand_lang") or "fa"
+    return language == "en"
 
 
-def _page(said: Sentence, reference: str, *, english: bool) -> str:
+def _page(message: Message, reference: str, *, english: bool) -> str:
     language, direction = ("en", "ltr") if english else ("fa", "rtl")
     bootstrap = "bootstrap.min.css" if english else "bootstrap.rtl.min.css"
-    title, detail = (said.title_en, said.detail_en) if english else (said.title_fa, said.detail_fa)
-    again, code = ("Try again", "Reference") if english else ("دوباره", "کد پیگیری خطا")
+    title, detail = (message.title_en, message.detail_en) if english else (message.title_fa, message.detail_fa)
+    retry, label = ("Try again", "Reference") if english else ("دوباره", "کد پیگیری خطا")
     name = "Peyvand" if english else "پیوند"
     return f"""<!doctype html>
 <html lang="{language}" dir="{direction}">
@@ -112,8 +112,8 @@ def _page(said: Sentence, reference: str, *, english: bool) -> str:
 <main id="main" class="container page">
   <h1>{title}</h1>
   <p class="lead mt-2">{detail}</p>
-  <p><a class="btn btn-primary" href="">{again}</a></p>
-  <p class="xs muted">{code}: <span class="code">{escape(reference)}</span></p>
+  <p><a class="btn btn-primary" href="">{retry}</a></p>
+  <p class="xs muted">{label}: <span class="code">{escape(reference)}</span></p>
 </main>
 </body>
 </html>

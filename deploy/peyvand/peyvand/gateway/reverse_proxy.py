@@ -1,4 +1,4 @@
-"""How a request goes through the front door to one service and its answer comes back, both as they flow."""
+"""Forward a request to the service that its path names, and stream the response back."""
 
 from collections.abc import AsyncIterator, Mapping
 from urllib.parse import urlsplit
@@ -9,7 +9,7 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from peyvand.gateway.error_pages import refusal
+from peyvand.gateway.error_pages import error_response
 
 HOP_BY_HOP = frozenset(
     {
@@ -25,17 +25,17 @@ HOP_BY_HOP = frozenset(
     }
 )
 NOT_FROM_OUTSIDE = frozenset({"forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "expect"})
-WHOLE = 256 << 10  # bytes up to which a body of known length is read and passed on in one piece
-SILENCE = 300.0  # seconds without a byte after which a service is given up
+BUFFERED = 256 << 10  # bytes up to which a body of known length is forwarded in one piece
+READ_TIMEOUT = 300.0  # seconds without a byte from a service
 REQUEST_ID = web.RequestKey("request_id", str)
-IDLE = 3.0  # seconds a connection is kept: less than the services keep it, so that no request meets a closed one
+KEEPALIVE = 3.0  # seconds; shorter than that of the services, so that no request meets a closed connection
 
 
 def connect() -> aiohttp.ClientSession:
-    """The pool of connections to the services: nothing decoded, nothing followed, no cookie kept."""
+    """Return the connection pool to the services: no decompression, no redirects, no cookies."""
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE),
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=SILENCE),
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=READ_TIMEOUT),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         skip_auto_headers=(hdrs.USER_AGENT, hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE),
@@ -43,23 +43,23 @@ def connect() -> aiohttp.ClientSession:
 
 
 class _Body:
-    """A body of unknown or great length as it flows, and whether it ran over the limit."""
+    """A streamed request body of unknown or great length, and whether it exceeded the limit."""
 
     def __init__(self, request: web.Request, limit: int) -> None:
         self.request, self.limit, self.too_large = request, limit, False
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        passed = 0
+        received = 0
         async for chunk in self.request.content.iter_any():
-            passed += len(chunk)
-            if passed > self.limit:
+            received += len(chunk)
+            if received > self.limit:
                 self.too_large = True
                 raise ValueError(f"a body of more than {self.limit} bytes")
             yield chunk
 
 
-class Forwarder:
-    """Passes requests to the service that their prefix names."""
+class ReverseProxy:
+    """Forwards requests to the service that their path prefix names."""
 
     def __init__(self, upstreams: Mapping[str, str], public_url: str, body_limit: int) -> None:
         self.upstreams, self.body_limit = upstreams, body_limit
@@ -67,20 +67,20 @@ class Forwarder:
         self.session: aiohttp.ClientSession | None = None
 
     def service_of(self, path: str) -> str:
-        """`/registration/...` -> registration; what no other service claims is reporting's."""
+        """Return the service of a path: registration for `/registration/...`, reporting for paths of no other."""
         first = path.lstrip("/").partition("/")[0]
         return first if first in self.upstreams and first != "reporting" else "reporting"
 
     async def forward(self, request: web.Request) -> web.StreamResponse:
-        """The service's answer, or why there is none: 400, 413, 502 (it may have acted), 503 (it did not), 504."""
+        """Return the service's response, or an error: 400, 413, 502 (it may have acted), 503 (it has not), 504."""
         assert self.session is not None
         raw_path = request.raw_path
         if not raw_path.startswith("/"):
-            return refusal(request, 400, "malformed_request")
+            return error_response(request, 400, "malformed_request")
         if (request.content_length or 0) > self.body_limit:
-            return refusal(request, 413, "body_too_large")
+            return error_response(request, 413, "body_too_large")
         service = self.service_of(request.path)
-        answer: web.StreamResponse | None = None
+        response: web.StreamResponse | None = None
         body = _Body(request, self.body_limit)
         try:
             async with self.session.request(
@@ -89,30 +89,34 @@ class Forwarder:
                 headers=self._request_headers(request),
                 data=await _content(request, body),
                 allow_redirects=False,
-            ) as got:
-                answer = web.StreamResponse(status=got.status, reason=got.reason, headers=_passed_on(got.headers))
-                await self._pass_back(request, got, answer)
-                return answer
+            ) as upstream:
+                response = web.StreamResponse(
+                    status=upstream.status, reason=upstream.reason, headers=_end_to_end(upstream.headers)
+                )
+                await self._stream_back(request, upstream, response)
+                return response
         except aiohttp.ClientConnectorError:
-            return refusal(request, 503, "service_away", service=service)
+            return error_response(request, 503, "service_away", service=service)
         except (TimeoutError, aiohttp.ClientError, ConnectionError) as e:
-            if answer is not None and answer.prepared:
-                raise  # half an answer is out: only a broken connection says that the rest is missing
+            if response is not None and response.prepared:
+                raise  # half the response is sent: only a broken connection shows that the rest is missing
             if body.too_large:
-                return refusal(request, 413, "body_too_large")
+                return error_response(request, 413, "body_too_large")
             if isinstance(e, aiohttp.ServerTimeoutError):
-                return refusal(request, 504, "service_silent", service=service)
-            return refusal(request, 502, "service_broke_off", service=service)
+                return error_response(request, 504, "service_silent", service=service)
+            return error_response(request, 502, "service_broke_off", service=service)
 
-    async def _pass_back(self, request: web.Request, got: aiohttp.ClientResponse, answer: web.StreamResponse) -> None:
-        await answer.prepare(request)
+    async def _stream_back(
+        self, request: web.Request, upstream: aiohttp.ClientResponse, response: web.StreamResponse
+    ) -> None:
+        await response.prepare(request)
         if request.method != hdrs.METH_HEAD:
-            async for chunk in got.content.iter_any():
-                await answer.write(chunk)
-        await answer.write_eof()
+            async for chunk in upstream.content.iter_any():
+                await response.write(chunk)
+        await response.write_eof()
 
     def _request_headers(self, request: web.Request) -> CIMultiDict[str]:
-        headers = _passed_on(request.headers, NOT_FROM_OUTSIDE)
+        headers = _end_to_end(request.headers, NOT_FROM_OUTSIDE)
         headers["X-Forwarded-For"] = request.remote or ""
         headers["X-Forwarded-Proto"] = self.scheme
         headers["X-Forwarded-Host"] = request.headers.get(hdrs.HOST, "")
@@ -123,20 +127,20 @@ class Forwarder:
 async def _content(request: web.Request, body: _Body) -> bytes | AsyncIterator[bytes] | None:
     if not request.body_exists:
         return None
-    if request.content_length is not None and request.content_length <= WHOLE:
+    if request.content_length is not None and request.content_length <= BUFFERED:
         return await request.content.read(-1)
     return body.chunks()
 
 
 def request_id(request: web.Request) -> str:
-    """The id that this request came with, else one made here, once."""
+    """Return the request's id: as sent by the client, else generated once."""
     known = request.headers.get("X-Request-ID") or request.get(REQUEST_ID)
     if not known:
         known = request[REQUEST_ID] = uuid4().hex
     return known
 
 
-def _passed_on(headers: CIMultiDictProxy[str], also_not: frozenset[str] = frozenset()) -> CIMultiDict[str]:
+def _end_to_end(headers: CIMultiDictProxy[str], dropped: frozenset[str] = frozenset()) -> CIMultiDict[str]:
     named = {name.strip().lower() for value in headers.getall(hdrs.CONNECTION, ()) for name in value.split(",")}
-    gone = HOP_BY_HOP | named | also_not
-    return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in gone)
+    dropped |= HOP_BY_HOP | named
+    return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in dropped)

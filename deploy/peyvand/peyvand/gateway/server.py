@@ -1,6 +1,6 @@
-"""The one address of the country in development: routes by prefix to the four services, and holds the issuer.
+"""The gateway of development: route by path prefix to the four services, and serve the development issuer.
 
-In production an ingress does this, and the issuer is the ministry's own.
+In production an ingress routes, and the issuer is the ministry's own.
 """
 
 import asyncio
@@ -14,43 +14,44 @@ from pydantic import ValidationError
 
 from observability.logging import configure_logging
 from peyvand.dev_issuer.issuer import Issuer
-from peyvand.gateway.reverse_proxy import Forwarder, connect
-from peyvand.gateway.settings import DoorSettings
+from peyvand.gateway.reverse_proxy import ReverseProxy, connect
+from peyvand.gateway.settings import GatewaySettings
 
 HEADER_LIMIT = 16 << 10  # bytes of one header field; an access token in a cookie takes about one kilobyte
-ASKED_WITHIN = 2.0  # seconds a service has to say that it is ready
-DRAIN = 5.0  # seconds that open answers have when the door closes; live streams would last for ever
+READY_TIMEOUT = 2.0  # seconds for a service to answer whether it is ready
+SHUTDOWN_TIMEOUT = 5.0  # seconds for open responses at shutdown; live streams have no end of their own
 
-FORWARDER = web.AppKey("forwarder", Forwarder)
-NEEDED = web.AppKey("needed", tuple[str, ...])
+PROXY = web.AppKey("proxy", ReverseProxy)
+REQUIRED = web.AppKey("required", tuple[str, ...])  # services that must be ready
 
 
-def application(settings: DoorSettings) -> web.Application:
-    """The door with its issuer. Raises ValueError outside development."""
+def application(settings: GatewaySettings) -> web.Application:
+    """Return the gateway with its issuer. Raise ValueError outside development."""
     issuer = Issuer(settings)
     upstreams = settings.upstreams()
-    forwarder = Forwarder({**upstreams, **settings.besides()}, settings.public_url, settings.body_limit)
+    all_upstreams = {**upstreams, **settings.optional_upstreams()}
+    proxy = ReverseProxy(all_upstreams, settings.public_url, settings.body_limit)
     app = web.Application()
-    app[FORWARDER], app[NEEDED] = forwarder, tuple(upstreams)
+    app[PROXY], app[REQUIRED] = proxy, tuple(upstreams)
     app.cleanup_ctx.append(_pool)
     app.router.add_get("/healthz", _alive)
     app.router.add_get("/readyz", _ready)
-    app.router.add_route("*", "/metrics", _nothing_here)  # each process has its own port for whoever watches it
+    app.router.add_route("*", "/metrics", _not_found)  # Prometheus scrapes each process at its own port
     app.add_subapp("/issuer", issuer.application())
-    app.router.add_route("*", "/{path:(?s:.*)}", forwarder.forward)  # a line feed too: what it is, a service says
+    app.router.add_route("*", "/{path:(?s:.*)}", proxy.forward)  # (?s): paths with a line feed as well
     return app
 
 
-async def serve(settings: DoorSettings) -> None:
-    """Serves until SIGTERM or SIGINT."""
+async def serve(settings: GatewaySettings) -> None:
+    """Serve until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     for sign in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sign, stop.set)
     runner = web.AppRunner(
         application(settings),
         access_log=None,
-        handler_cancellation=True,  # who hangs up on a stream lets the service know
-        shutdown_timeout=DRAIN,
+        handler_cancellation=True,  # closes the upstream connection when the client leaves a stream
+        shutdown_timeout=SHUTDOWN_TIMEOUT,
         max_line_size=HEADER_LIMIT,
         max_field_size=HEADER_LIMIT,
         auto_decompress=False,
@@ -64,24 +65,24 @@ async def serve(settings: DoorSettings) -> None:
 
 
 def main() -> int:
-    """`python -m peyvand.gateway.server`."""
+    """Run `python -m peyvand.gateway.server`; return the exit code."""
     try:
-        settings = DoorSettings()  # type: ignore[call-arg]
-        configure_logging("door", "door", settings.log_level)
+        settings = GatewaySettings()  # type: ignore[call-arg]
+        configure_logging("gateway", "gateway", settings.log_level)
         asyncio.run(serve(settings))
     except ValidationError as e:
         names = ", ".join(f"PEYVAND_{'_'.join(map(str, each['loc'])).upper()}" for each in e.errors())
-        print(f"the front door cannot start: set or correct {names}", file=sys.stderr)
+        print(f"the gateway cannot start: set or correct {names}", file=sys.stderr)
         return 2
     except (OSError, ValueError) as e:
-        print(f"the front door cannot start: {e}", file=sys.stderr)
+        print(f"the gateway cannot start: {e}", file=sys.stderr)
         return 1
     return 0
 
 
 async def _pool(app: web.Application) -> AsyncIterator[None]:
     async with connect() as session:
-        app[FORWARDER].session = session
+        app[PROXY].session = session
         yield
 
 
@@ -89,26 +90,30 @@ async def _alive(request: web.Request) -> web.Response:
     return web.json_response({"status": "ok"})
 
 
-async def _nothing_here(request: web.Request) -> web.Response:
+async def _not_found(request: web.Request) -> web.Response:
     raise web.HTTPNotFound
 
 
 async def _ready(request: web.Request) -> web.Response:
-    """Ready when all four services are: 200, else 503 and why not."""
-    forwarder = request.app[FORWARDER]
-    names = request.app[NEEDED]
-    answers = await asyncio.gather(*(_why_not(forwarder, name) for name in names))
-    reasons = [f"{name}: {why}" for name, why in zip(names, answers, strict=True) if why]
+    """Answer 200 if all four services are ready, else 503 with the reasons (see `observability.health`)."""
+    proxy, names = request.app[PROXY], request.app[REQUIRED]
+    errors = await asyncio.gather(*(_readiness_error(proxy, name) for name in names))
+    reasons = [
+        {"code": "service_not_ready", "text": f"{name}: {error}"}
+        for name, error in zip(names, errors, strict=True)
+        if error
+    ]
     return web.json_response({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
 
 
-async def _why_not(forwarder: Forwarder, name: str) -> str:
-    assert forwarder.session is not None
+async def _readiness_error(proxy: ReverseProxy, name: str) -> str:
+    """Return why a service is not ready; empty if it is."""
+    assert proxy.session is not None
     try:
-        async with forwarder.session.get(
-            f"{forwarder.upstreams[name]}/readyz", timeout=aiohttp.ClientTimeout(total=ASKED_WITHIN)
-        ) as got:
-            return "" if got.status == 200 else f"not ready ({got.status})"
+        async with proxy.session.get(
+            f"{proxy.upstreams[name]}/readyz", timeout=aiohttp.ClientTimeout(total=READY_TIMEOUT)
+        ) as response:
+            return "" if response.status == 200 else f"not ready ({response.status})"
     except (aiohttp.ClientError, TimeoutError) as e:
         return str(e) or "no answer"
 

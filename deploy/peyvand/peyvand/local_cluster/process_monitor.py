@@ -1,4 +1,4 @@
-"""Keeps one process alive: waits until it is ready, starts it again when it dies, ends it when asked."""
+"""Monitor one process: wait until it is ready, restart it when it dies, stop it when asked to."""
 
 import asyncio
 import contextlib
@@ -10,22 +10,24 @@ from pathlib import Path
 
 import msgspec
 
+from base.backoff import backoff
 from peyvand.local_cluster.processes import kill
 from peyvand.terminal.checklist import Checklist
 
-LOOK = 0.1  # seconds between two looks at a process
-PATIENCE = 120.0  # seconds for the first readiness, on a slow machine that installs nothing any more
-STEADY = 30.0  # seconds alive after which a death is a new story
-TRIES = 3  # deaths in a row before the first readiness, after which it is not tried again
-TAIL = 1_500  # characters of the log that tell why
+POLL = 0.1  # seconds
+START_TIMEOUT = 120.0  # seconds until the first readiness, on a slow machine
+STABLE_AFTER = 30.0  # seconds of life after which a death counts as the first again
+START_ATTEMPTS = 3  # deaths in a row before the first readiness, after which the start has failed
+RESTART_BASE, RESTART_LIMIT = 0.5, 15.0  # seconds before a restart
+LOG_TAIL = 1_500  # characters of the log in an error
 
 
-class Failed(Exception):
-    """A part of the country cannot be brought up; says what its log says."""
+class StartFailed(Exception):
+    """A process of the platform cannot be started; the message has the end of its log."""
 
 
-class Part(msgspec.Struct, frozen=True):
-    """What there is to be kept."""
+class MonitoredProcess(msgspec.Struct, frozen=True):
+    """How to start a process, and how to find out whether it is ready."""
 
     name: str
     begin: Callable[[], "subprocess.Popen[bytes]"]
@@ -33,96 +35,96 @@ class Part(msgspec.Struct, frozen=True):
     log: Path
 
 
-class Keeper:
-    """One part and its present process."""
+class ProcessMonitor:
+    """Monitors one process through all its restarts."""
 
-    def __init__(self, part: Part, say: Checklist) -> None:
-        self.part, self.say = part, say
+    def __init__(self, monitored: MonitoredProcess, checklist: Checklist) -> None:
+        self.monitored, self.checklist = monitored, checklist
         self.process: subprocess.Popen[bytes] | None = None
         self.deaths = 0
-        self.once_up = False
-        self.keeping: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
 
-    async def up(self) -> None:
-        """Starts it and returns when it is ready for the first time; keeps it from then on. Raises Failed."""
-        over = time.monotonic() + PATIENCE
-        while not await self._try(over):
-            if self.deaths >= TRIES:
-                raise Failed(f"{self.part.name} ended {self.deaths} times: {self._last_words()}")
-            if time.monotonic() > over:
-                raise Failed(f"{self.part.name} is not ready after {PATIENCE:.0f} s: {self._last_words()}")
-            await asyncio.sleep(backoff(self.deaths))
-        self.once_up = True
-        self.keeping = asyncio.create_task(self._keep())
+    async def start(self) -> None:
+        """Start the process; return when it is ready for the first time. Restart it from then on. Raise StartFailed."""
+        deadline = time.monotonic() + START_TIMEOUT
+        while not await self._try(deadline):
+            if self.deaths >= START_ATTEMPTS:
+                raise StartFailed(f"{self.monitored.name} ended {self.deaths} times: {self._end_of_log()}")
+            if time.monotonic() > deadline:
+                raise StartFailed(
+                    f"{self.monitored.name} is not ready after {START_TIMEOUT:.0f} s: {self._end_of_log()}"
+                )
+            await asyncio.sleep(restart_pause(self.deaths))
+        self.task = asyncio.create_task(self._monitor())
 
-    async def _try(self, over: float = float("inf")) -> bool:
-        """One start; whether it became ready."""
-        self.process, began = self.part.begin(), time.monotonic()
-        while self.process.poll() is None and time.monotonic() < over:
-            if await self.part.ready():
+    async def _try(self, deadline: float = float("inf")) -> bool:
+        """Start the process once; return whether it became ready."""
+        self.process, began = self.monitored.begin(), time.monotonic()
+        while self.process.poll() is None and time.monotonic() < deadline:
+            if await self.monitored.ready():
                 return True
-            await asyncio.sleep(LOOK)
-        self._count(time.monotonic() - began)
+            await asyncio.sleep(POLL)
+        self._count_death(time.monotonic() - began)
         return False
 
-    async def _keep(self) -> None:
+    async def _monitor(self) -> None:
         began = time.monotonic()
         while True:
-            while self.process and self.process.poll() is None:  # noqa: ASYNC110  a process tells no other way
-                await asyncio.sleep(LOOK)
-            self._count(time.monotonic() - began)
-            pause = backoff(self.deaths)
-            self.say.cross(f"{self.part.name} died", f"{self._how()}; starting again in {pause:.1f} s")
+            while self.process and self.process.poll() is None:  # noqa: ASYNC110  the end of a process is only polled
+                await asyncio.sleep(POLL)
+            self._count_death(time.monotonic() - began)
+            pause = restart_pause(self.deaths)
+            self.checklist.cross(f"{self.monitored.name} died", f"{self._cause()}; restarting in {pause:.1f} s")
             await asyncio.sleep(pause)
             began = time.monotonic()
             if await self._try():
-                self.say.tick(f"{self.part.name} is back", time.monotonic() - began)
+                self.checklist.tick(f"{self.monitored.name} is back", time.monotonic() - began)
 
-    def _count(self, lived: float) -> None:
-        self.deaths = 1 if lived > STEADY else self.deaths + 1
+    def _count_death(self, lifetime: float) -> None:
+        self.deaths = 1 if lifetime > STABLE_AFTER else self.deaths + 1
 
-    def _how(self) -> str:
+    def _cause(self) -> str:
         code = self.process.poll() if self.process else None
-        return "never began" if code is None else f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+        return "never started" if code is None else f"exit code {code}" if code >= 0 else signal.Signals(-code).name
 
-    def _last_words(self) -> str:
+    def _end_of_log(self) -> str:
         with contextlib.suppress(OSError):
-            return self.part.log.read_text(errors="replace")[-TAIL:].strip() or "it said nothing"
-        return "it said nothing"
+            return self.monitored.log.read_text(errors="replace")[-LOG_TAIL:].strip() or "its log is empty"
+        return "it has no log"
 
-    def no_more(self) -> None:
-        """From now on a death is no surprise."""
-        if self.keeping:
-            self.keeping.cancel()
+    def stop_monitoring(self) -> None:
+        """Do not restart the process any more."""
+        if self.task:
+            self.task.cancel()
 
     async def stop(self, grace: float) -> None:
-        """Asks it to end; no longer asks after `grace` seconds. Returns when it is gone."""
-        self.no_more()
+        """Send SIGTERM, and SIGKILL after `grace` seconds; return when the process is gone."""
+        self.stop_monitoring()
         process = self.process
         if process is None:
             return
-        over = time.monotonic() + grace
+        deadline = time.monotonic() + grace
         if process.poll() is None:
             process.terminate()
         while process.poll() is None:
-            if time.monotonic() > over:
+            if time.monotonic() > deadline:
                 kill(process)
-            await asyncio.sleep(LOOK / 2)
+            await asyncio.sleep(POLL / 2)
 
     def kill(self) -> None:
-        """Ends it at once."""
-        self.no_more()
+        """Kill the process at once."""
+        self.stop_monitoring()
         if self.process:
             kill(self.process)
 
 
-def backoff(deaths: int) -> float:
-    """Seconds before a process that has died so often is started again: 0.5 to 15."""
-    return float(min(0.5 * 2 ** max(deaths - 1, 0), 15.0))
+def restart_pause(deaths: int) -> float:
+    """Return the seconds before a process that died so many times in a row is restarted."""
+    return backoff(max(deaths - 1, 0), RESTART_BASE, RESTART_LIMIT)
 
 
-async def answers(port: int, path: str) -> bool:
-    """Whether somebody answers 200 at this address of the loopback within two seconds."""
+async def responds_ok(port: int, path: str) -> bool:
+    """Return whether this path on the loopback answers 200 within two seconds."""
     try:
         async with asyncio.timeout(2):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)

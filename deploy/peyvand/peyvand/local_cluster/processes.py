@@ -1,4 +1,4 @@
-"""Processes of the operating system: told apart for sure, started so that none is forgotten, ended for certain."""
+"""Operating system processes: identified reliably, recorded before they run, and ended for certain."""
 
 import ctypes
 import os
@@ -12,15 +12,15 @@ from pathlib import Path
 
 import msgspec
 
-POLL = 0.05  # seconds between two looks at something that tells no other way
+POLL = 0.05  # seconds
 PR_SET_PDEATHSIG = 1
 
-# A child waits to be told to go until its pid is written down: one that nobody recorded ends by itself.
+# The child runs only after its pid is recorded; if the parent dies before, its input closes and it ends.
 _WAIT_THEN_RUN = 'read -r go && exec "$@" </dev/null'
 
 
-class Identity(msgspec.Struct, frozen=True):
-    """One process for sure: process ids come again, but not with the same start in the same boot."""
+class ProcessIdentity(msgspec.Struct, frozen=True):
+    """Identifies one process for certain: a pid may be reused, but not with the same start in the same boot."""
 
     pid: int
     started: int  # clock ticks after boot
@@ -28,42 +28,42 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 def boot_id() -> str:
-    """This boot of the machine."""
+    """Return the id of the machine's present boot."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
-def identify(pid: int) -> Identity | None:
-    """Who has this process id now; None where nobody has, or only its ashes."""
+def identify(pid: int) -> ProcessIdentity | None:
+    """Return the identity of the process with this id; None if there is none, or only a zombie."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = stat[stat.rindex(b")") + 2 :].split()  # the name before it may hold anything
-    return None if fields[0] in b"ZX" else Identity(pid, int(fields[19]), boot_id())
+    return None if fields[0] in b"ZX" else ProcessIdentity(pid, int(fields[19]), boot_id())
 
 
-def alive(who: Identity) -> bool:
-    """Whether exactly this process still runs."""
-    return identify(who.pid) == who
+def alive(identity: ProcessIdentity) -> bool:
+    """Return whether exactly this process still runs."""
+    return identify(identity.pid) == identity
 
 
-def end(left: Collection[Identity], grace: float = 5.0) -> None:
-    """Ends processes that need not be our children: asked first, and after `grace` seconds no longer asked."""
-    for sign, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
-        for who in left:
-            if alive(who):
-                os.kill(who.pid, signal.SIGCONT)
-                os.kill(who.pid, sign)
-        wait_until(lambda: not any(map(alive, left)), patience)
-        if not any(map(alive, left)):
+def end(processes: Collection[ProcessIdentity], grace: float = 5.0) -> None:
+    """End processes, children or not: SIGTERM, and SIGKILL after `grace` seconds."""
+    for sign, timeout in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
+        for identity in processes:
+            if alive(identity):
+                os.kill(identity.pid, signal.SIGCONT)
+                os.kill(identity.pid, sign)
+        wait_until(lambda: not any(map(alive, processes)), timeout)
+        if not any(map(alive, processes)):
             return
 
 
-def wait_until(true: Callable[[], bool], seconds: float) -> bool:
-    """Looks until it is so, or the time is over; returns whether it is so."""
-    over = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > over:
+def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    """Poll until the condition holds or the time is over; return whether it holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
             return False
         time.sleep(POLL)
     return True
@@ -73,15 +73,15 @@ def start(
     command: Sequence[str],
     log: Path | None,
     environment: Mapping[str, str],
-    record: Callable[[Identity], None] = lambda _: None,
+    record: Callable[[ProcessIdentity], None] = lambda _: None,
     *,
     folder: Path | None = None,
-    if_we_die: signal.Signals | None = None,
+    parent_death_signal: signal.Signals | None = None,
 ) -> "subprocess.Popen[bytes]":
-    """Starts a process in a session of its own, so that the terminal's Ctrl-C is ours alone to pass on.
+    """Start a process in a session of its own, so that the terminal's Ctrl-C does not reach it.
 
-    It runs only once `record` has returned. Without a `log` it writes where we write. `if_we_die`: what the
-    kernel sends it when the calling thread is gone, for tests.
+    It runs only after `record` has returned. Without a `log` it inherits standard output and error. The kernel sends
+    it `parent_death_signal` when the calling thread ends (for tests).
     """
     with log.open("ab") if log else nullcontext() as out:
         process = subprocess.Popen(
@@ -92,28 +92,28 @@ def start(
             env=dict(environment),
             cwd=folder,
             start_new_session=True,
-            preexec_fn=(lambda: _when_parent_dies(if_we_die)) if if_we_die else None,
+            preexec_fn=(lambda: _set_parent_death_signal(parent_death_signal)) if parent_death_signal else None,
         )
     assert process.stdin is not None
     try:
-        if who := identify(process.pid):
-            record(who)
+        if identity := identify(process.pid):
+            record(identity)
     except BaseException:
         process.stdin.close()
         process.wait()
         raise
-    with suppress(BrokenPipeError):  # it is gone already; whoever waits for it sees that
+    with suppress(BrokenPipeError):  # it has ended already, as its exit code shows
         process.stdin.write(b"go\n")
         process.stdin.close()
     return process
 
 
-def _when_parent_dies(sign: signal.Signals) -> None:
+def _set_parent_death_signal(sign: signal.Signals) -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, sign)
 
 
 def stop(process: "subprocess.Popen[bytes]", grace: float) -> None:
-    """SIGTERM, and SIGKILL to all that is left of it after `grace` seconds. Returns when it is gone."""
+    """Send SIGTERM, and SIGKILL to its process group after `grace` seconds; return when it is gone."""
     if process.poll() is None:
         process.terminate()
         try:
@@ -124,24 +124,24 @@ def stop(process: "subprocess.Popen[bytes]", grace: float) -> None:
 
 
 def kill(process: "subprocess.Popen[bytes]") -> None:
-    """SIGKILL to the process and to what it started."""
+    """Send SIGKILL to the process and to those that it started."""
     if process.poll() is None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
 
 
 def listening(port: int) -> bool:
-    """Whether somebody accepts connections at this port of the loopback."""
+    """Return whether a process accepts connections on this port of the loopback."""
     with socket.socket() as s:
         s.settimeout(1)
         return s.connect_ex(("127.0.0.1", port)) == 0
 
 
-def free_ports(wanted: Mapping[str, int | None]) -> dict[str, int]:
-    """A free port of the loopback for each name, the wanted one where it is free; all different."""
+def free_ports(preferred: Mapping[str, int | None]) -> dict[str, int]:
+    """Return a free port of the loopback for each name, the preferred one if it is free; all different."""
     with ExitStack() as held:
         ports: dict[str, int] = {}
-        for name, port in wanted.items():
+        for name, port in preferred.items():
             sock = held.enter_context(socket.socket())
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

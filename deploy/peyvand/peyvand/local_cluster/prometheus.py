@@ -1,32 +1,32 @@
-"""What Prometheus needs to watch the embedded country: its processes at the ports they have this time."""
+"""A Prometheus configuration for the local platform: its processes at the ports of this run."""
 
 from pathlib import Path
 
 import msgspec
 
-from peyvand.local_cluster.topology import SERVICES, State
-from peyvand.local_cluster.workspace import ROOT, Home, write
+from peyvand.local_cluster.topology import SERVICES, ClusterState
+from peyvand.local_cluster.workspace import ROOT, Workspace, replace_file
 
 INTERVAL = "5s"
 
 
-def configuration(state: State, rules: Path = ROOT / "deploy" / "prometheus" / "alerts.yaml") -> bytes:
-    """A whole configuration (JSON, which is YAML too): one target a process of ours, and the alerts."""
+def configuration(state: ClusterState, rules: Path = ROOT / "deploy" / "prometheus" / "alerts.yaml") -> bytes:
+    """Return a configuration (JSON, which is YAML too): one target per process of a service, and the alerts."""
     targets = [
         {"targets": [f"127.0.0.1:{port}"], "labels": {"process": name}}
         for name, port in sorted(state.ports.items())
         if name.rpartition("-")[0] in SERVICES
     ]
-    told = {
+    content = {
         "global": {"scrape_interval": INTERVAL, "evaluation_interval": "15s"},
         "rule_files": [str(rules)],
         "scrape_configs": [{"job_name": "peyvand", "static_configs": targets}],
     }
-    return msgspec.json.format(msgspec.json.encode(told))
+    return msgspec.json.format(msgspec.json.encode(content))
 
 
-def write_configuration(home: Home, state: State) -> Path:
-    """Writes run/prometheus.yaml: `prometheus --config.file` takes it as it is. Returns where it is."""
-    path = home.run / "prometheus.yaml"
-    write(path, configuration(state))
+def write_configuration(workspace: Workspace, state: ClusterState) -> Path:
+    """Write run/prometheus.yaml, for `prometheus --config.file`; return its path."""
+    path = workspace.run / "prometheus.yaml"
+    replace_file(path, configuration(state))
     return path

@@ -1,47 +1,48 @@
-"""The MongoDB that a backup is written into: the one that is named, the one that runs, else the embedded one alone."""
+"""The MongoDB that a backup is restored into: MONGO_URL, else the running one, else the embedded one, started alone."""
 
 import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from peyvand.endpoints import Trouble
+from peyvand.endpoints import CommandError
 from peyvand.local_cluster.processes import alive, free_ports, start, stop, wait_until
-from peyvand.local_cluster.servers import Missing, Mongod
+from peyvand.local_cluster.servers import Mongod, NotInstalled
 from peyvand.local_cluster.topology import SERVICES, as_user, read_state
-from peyvand.local_cluster.workspace import Busy, development_secrets, here
+from peyvand.local_cluster.workspace import WorkspaceLocked, current_workspace, development_secrets
 
-UP_WITHIN, DOWN_WITHIN = 60.0, 15.0  # seconds
+START_TIMEOUT, STOP_TIMEOUT = 60.0, 15.0  # seconds
 
 
 @contextmanager
-def stores() -> Iterator[str]:
-    """Its address, for a user who may write all stores. Raises Trouble."""
-    if named := os.environ.get("MONGO_URL"):
-        yield named
+def restore_target() -> Iterator[str]:
+    """Yield its URL, with a user that may write all stores. Raise CommandError."""
+    if url := os.environ.get("MONGO_URL"):
+        yield url
         return
-    home = here()
-    state = read_state(home)
+    workspace = current_workspace()
+    state = read_state(workspace)
     if state is not None and alive(state.supervisor):
-        # what the services have written meanwhile makes the stores anything but empty, and that is said
-        yield as_user(state.mongo, "admin", development_secrets(home, SERVICES).mongo_admin)
+        # The services have written to these stores, so that the restore refuses them as not empty.
+        yield as_user(state.mongo, "admin", development_secrets(workspace, SERVICES).mongo_admin)
         return
     try:
-        with home.taken():
-            home.make()
+        with workspace.locked():
+            workspace.create()
             port = free_ports({"mongod": None})["mongod"]
-            mongod = Mongod(home, home.data / "mongod", port, development_secrets(home, SERVICES).mongo_admin)
+            password = development_secrets(workspace, SERVICES).mongo_admin
+            mongod = Mongod(workspace, workspace.data / "mongod", port, password)
             mongod.prepare()
-            log = home.logs / "mongod-restore.log"
-            process = start(mongod.command(), log, os.environ, if_we_die=signal.SIGTERM)
+            log = workspace.logs / "mongod-restore.log"
+            process = start(mongod.command(), log, os.environ, parent_death_signal=signal.SIGTERM)
             try:
-                wait_until(lambda: process.poll() is not None or mongod.ready(), UP_WITHIN)
+                wait_until(lambda: process.poll() is not None or mongod.ready(), START_TIMEOUT)
                 if process.poll() is not None or not mongod.ready():
-                    raise Trouble("MongoDB does not come up", f"see {log}")
+                    raise CommandError("MongoDB does not start", f"see {log}")
                 yield mongod.url()
             finally:
-                stop(process, DOWN_WITHIN)
-    except Busy as e:
-        raise Trouble(str(e), "end it first: Ctrl-C where it runs") from e
-    except Missing as e:
-        raise Trouble(str(e)) from e
+                stop(process, STOP_TIMEOUT)
+    except WorkspaceLocked as e:
+        raise CommandError(str(e), "end it first: Ctrl-C where it runs") from e
+    except NotInstalled as e:
+        raise CommandError(str(e)) from e

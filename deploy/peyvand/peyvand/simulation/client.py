@@ -1,20 +1,24 @@
-"""The public APIs as an officer's client sees them: one address, a token per role, retries under the same key."""
+"""An asynchronous client of the public APIs for load: a token per role and province, retries under the same key."""
 
 import asyncio
-import random
 from collections.abc import AsyncIterator, Mapping
 from time import monotonic
 from typing import Any
 
 import aiohttp
 
-AT_ONCE = 12  # requests under way
+from base.backoff import backoff
+
+CONCURRENCY = 12  # requests at a time
 ATTEMPTS = 8
+BACKOFF, BACKOFF_LIMIT = 0.2, 25.0  # seconds between attempts
+TIMEOUT = 120.0  # seconds for a response
 PAGE = 200
+RETRIED = (429, 502, 503, 504)
 
 
-class Refusal(Exception):
-    """The country refused a request; the problem says why."""
+class RequestRefused(Exception):
+    """The platform refused a request: its status and problem."""
 
     def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
         super().__init__(f"{status} {problem.get('code', '')}: {problem.get('detail', '')} {problem.get('errors', '')}")
@@ -22,75 +26,75 @@ class Refusal(Exception):
 
 
 class PlatformClient:
-    """Asks as whom it is told to; counts what it asked."""
+    """Sends requests with the role and province that each call names. Use it as an async context manager."""
 
-    def __init__(self, base: str) -> None:
-        self.base, self.asked = base.rstrip("/"), 0
+    def __init__(self, base: str, timeout: float = TIMEOUT) -> None:
+        self.base, self.timeout, self.requests = base.rstrip("/"), timeout, 0
         self.tokens: dict[tuple[str, str], tuple[str, float]] = {}
-        self.gate = asyncio.Semaphore(AT_ONCE)
+        self.slots = asyncio.Semaphore(CONCURRENCY)
 
     async def __aenter__(self) -> "PlatformClient":
-        self.http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=120))
+        self.http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=self.timeout))
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.http.close()
 
     async def token(self, role: str, province: str) -> str:
-        """An access token for this role and province, asked for once an hour."""
+        """Return an access token for this role and province, requested once an hour. Raise RequestRefused."""
         known = self.tokens.get((role, province))
         if known and known[1] > monotonic():
             return known[0]
         form = {"grant_type": "client_credentials", "role": role, "sub": f"{role}-{province or 'nation'}"}
         form |= {"province": province} if province else {}
-        async with self.http.post(f"{self.base}/issuer/token", data=form) as answer:
-            found = await answer.json(content_type=None)
-            if answer.status != 200:
-                raise Refusal(answer.status, found)
-        self.tokens[role, province] = found["access_token"], monotonic() + found["expires_in"] - 60
-        return str(found["access_token"])
+        async with self.http.post(f"{self.base}/issuer/token", data=form) as response:
+            tokens = await response.json(content_type=None)
+            if response.status != 200:
+                raise RequestRefused(response.status, tokens)
+        self.tokens[role, province] = tokens["access_token"], monotonic() + tokens["expires_in"] - 60
+        return str(tokens["access_token"])
 
-    async def ask(
+    async def request(
         self, method: str, path: str, role: str, province: str = "", *, json: Any = None, csv: str = "", key: str = ""
     ) -> Any:
-        """The JSON answer. Troubles that pass are tried again under the same key. Raises Refusal."""
+        """Return the JSON of a response. Retry transient errors under the same key. Raise RequestRefused."""
         headers = {"Authorization": f"Bearer {await self.token(role, province)}"} if role else {}
         headers |= {"Idempotency-Key": key} if key else {}
-        headers |= {"Cache-Control": "no-cache"} if method == "GET" else {}  # what is stored now, not a second ago
+        headers |= {"Cache-Control": "no-cache"} if method == "GET" else {}  # the present state, not that of a cache
         headers |= {"Content-Type": "text/csv; charset=utf-8"} if csv else {}
         data = csv.encode() if csv else None
         for attempt in range(ATTEMPTS):
-            pause = random.uniform(0.1, 0.2 * 2**attempt)
+            pause = backoff(attempt, BACKOFF, BACKOFF_LIMIT)
             try:
                 async with (
-                    self.gate,
-                    self.http.request(method, self.base + path, json=json, data=data, headers=headers) as answer,
+                    self.slots,
+                    self.http.request(method, self.base + path, json=json, data=data, headers=headers) as response,
                 ):
-                    self.asked += 1
-                    if answer.status < 400:
-                        return await answer.json(content_type=None)
-                    if answer.status not in (429, 502, 503, 504) or attempt == ATTEMPTS - 1:
-                        raise Refusal(answer.status, await _problem(answer))
-                    pause = max(pause, float(answer.headers.get("Retry-After", 0)))
+                    self.requests += 1
+                    if response.status < 400:
+                        return await response.json(content_type=None)
+                    if response.status not in RETRIED or attempt == ATTEMPTS - 1:
+                        raise RequestRefused(response.status, await _problem(response))
+                    pause = max(pause, float(response.headers.get("Retry-After", 0)))
             except (aiohttp.ClientConnectionError, TimeoutError):
                 if attempt == ATTEMPTS - 1:
                     raise
             await asyncio.sleep(pause)
-        raise AssertionError("unreachable")
+        raise AssertionError("the last attempt returns or raises")
 
     async def text(self, path: str) -> str:
-        """What stands at a public address. Raises Refusal."""
-        async with self.http.get(self.base + path, headers={"Cache-Control": "no-cache"}) as answer:
-            if answer.status >= 400:
-                raise Refusal(answer.status, await _problem(answer))
-            return await answer.text()
+        """Return the text at a public path. Raise RequestRefused."""
+        async with self.http.get(self.base + path, headers={"Cache-Control": "no-cache"}) as response:
+            if response.status >= 400:
+                raise RequestRefused(response.status, await _problem(response))
+            return await response.text()
 
-    async def pages(self, path: str, role: str, province: str) -> AsyncIterator[dict[str, Any]]:
-        """All items of a listing, page after page."""
-        after, joint = "", "&" if "?" in path else "?"
+    async def items(self, path: str, role: str, province: str) -> AsyncIterator[dict[str, Any]]:
+        """Yield all items of a listing, page after page. Raise RequestRefused."""
+        after, separator = "", "&" if "?" in path else "?"
         while True:
-            page = await self.ask(
-                "GET", f"{path}{joint}limit={PAGE}{'&after=' + after if after else ''}", role, province
+            page = await self.request(
+                "GET", f"{path}{separator}limit={PAGE}{'&after=' + after if after else ''}", role, province
             )
             for item in page["items"]:
                 yield item
@@ -99,9 +103,9 @@ class PlatformClient:
                 return
 
 
-async def _problem(answer: aiohttp.ClientResponse) -> Mapping[str, Any]:
+async def _problem(response: aiohttp.ClientResponse) -> Mapping[str, Any]:
     try:
-        found: Mapping[str, Any] = await answer.json(content_type=None)
-        return found
+        problem: Mapping[str, Any] = await response.json(content_type=None)
+        return problem
     except ValueError:
-        return {"detail": (await answer.text())[:200]}
+        return {"detail": (await response.text())[:200]}

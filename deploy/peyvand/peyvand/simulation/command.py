@@ -1,26 +1,33 @@
-"""`peyvand simulate`: the country of this clone, or one that is named, through a national round."""
+"""`peyvand simulate`: a national round on the platform of this clone, or on one that is named."""
 
 import asyncio
 from collections.abc import Collection
 
 from rich.console import Console
 
-from peyvand.endpoints import Trouble, addresses
-from peyvand.local_cluster.workspace import here
+from peyvand.endpoints import CommandError, find_endpoints
+from peyvand.local_cluster.workspace import current_workspace
 from peyvand.simulation import run
 
 
 def simulate(scale: float, seed: int, only: Collection[str], url: str, keep_moving: bool) -> int:
-    """Simulates a round and proves it; returns 0 where nothing differs. Raises Trouble."""
-    place, home = addresses(url), here()
-    mark = home.run / "simulation.json"
-    where = run.Where(place.public_url, place.needs_kafka(), place.needs_mongo(), home.clock, mark)
-    if not where.clock.parent.is_dir():
-        raise Trouble("the country's clock is not here", "simulate from the clone that runs it: the clock is a file")
-    round_ = run.simulate(
-        where, seed=seed, scale=scale, only=frozenset(only), keep_moving=keep_moving, console=Console()
+    """Simulate a round and verify it; return 0 if nothing differs. Raise CommandError."""
+    endpoints, workspace = find_endpoints(url), current_workspace()
+    target = run.Target(
+        url=endpoints.public_url,
+        kafka=endpoints.require_kafka(),
+        mongo=endpoints.require_mongo(),
+        clock=workspace.clock,
+        progress=workspace.run / "simulation.json",
+    )
+    if not target.clock.parent.is_dir():
+        raise CommandError(
+            "the platform's clock is not here", "simulate from the clone that runs it: the clock is a file"
+        )
+    simulation = run.simulate(
+        target, seed=seed, scale=scale, only=frozenset(only), keep_moving=keep_moving, console=Console()
     )
     try:
-        return asyncio.run(round_)
-    except run.Refusal as refusal:
-        raise Trouble(str(refusal)) from refusal
+        return asyncio.run(simulation)
+    except run.StoreNotEmpty as e:
+        raise CommandError(str(e)) from e

@@ -13,7 +13,7 @@ WORK_MODES = ("independent", "supported", "workshop")
 
 
 def national_id(serial: int) -> str:
-    """The synthetic national ID with this serial number (1 to 999,998: the next one repeats a digit)."""
+    """Return the synthetic national ID with this serial number, 1 to 999,998: that of 999,999 has ten equal digits."""
     if not 1 <= serial <= 999_998:
         raise ValueError(f"a serial number has six digits and is not zero: {serial}")
     first = f"999{serial:06d}"
@@ -22,7 +22,7 @@ def national_id(serial: int) -> str:
 
 
 def person(serial: int, chance: Random, counties: list[County], fields: list[JobField], consent: str) -> dict[str, str]:
-    """One application as a row of a file (`peyvand.commands.applications.COLUMNS`); every draw comes from `chance`."""
+    """Return an application as a row of a file (`peyvand.commands.applications.COLUMNS`), drawn from `chance`."""
     female = chance.random() < 0.72
     county = chance.choice(counties)
     return {
@@ -41,5 +41,5 @@ def person(serial: int, chance: Random, counties: list[County], fields: list[Job
 
 
 def application(row: Mapping[str, str]) -> dict[str, Any]:
-    """The same application as the body of a request."""
+    """Return the same application as the body of a request."""
     return {**row, "consent": {"version": row["consent"], "given": True}}

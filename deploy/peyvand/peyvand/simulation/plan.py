@@ -1,4 +1,4 @@
-"""What shall happen in the round, drawn from a seed before it begins; nothing here knows how a province is ranked."""
+"""The plan of a round, drawn from a seed before it begins, independent of how provinces are ranked."""
 
 import csv
 from collections.abc import Mapping
@@ -13,17 +13,17 @@ from programme.reference import provinces
 ROUND = "1404"
 FIRST_DAY = date(2025, 9, 27)  # Saturday 1404-07-05
 DAYS = (0, 6, 12, 18, 24, 30, 38, 46, 54, 62, 70, 80, 90, 100, 110, 120, 130, 145, 160, 175, 190, 205, 220, 235)
-OPEN_DAYS = 365  # the intake windows: late comers register while others sell already
-INTAKE = (0.30, 0.22, 0.16, 0.12, 0.10, 0.10)  # of the registrations, in the first six steps: opening days are busiest
-CONNECTING = range(4, 14)  # steps in which producers are connected: the last leaves 90 days and more behind it
-QUOTA = (1_200, 2_700)  # seats of a province whose quota is not known (known ones: 1,000 to 2,500)
+OPEN_DAYS = 365  # the intake windows: some register while others sell already
+INTAKE = (0.30, 0.22, 0.16, 0.12, 0.10, 0.10)  # shares of the registrations in the first six steps
+CONNECTING = range(4, 14)  # steps in which producers are connected; at least 90 days follow the last one
+QUOTA = (1_200, 2_700)  # seats of a province with an unknown quota (known ones: 1,000 to 2,500)
 OVERSUBSCRIPTION = (2.0, 2.3)  # registrations a seat, where both are known
-LEADER = "IR-20"  # its council was told that it leads in all three stages: drawn so, the ranking does not know it
+LEADER = "IR-20"  # published as the leader in all three stages, and drawn so; the ranking does not use it
 
 
 @dataclass(frozen=True)
 class Course:
-    """How one province's round goes: counts at this scale, and shares of what comes before."""
+    """The course of one province's round: counts at this scale, and shares of the stage before."""
 
     province: str
     quota: int
@@ -42,13 +42,13 @@ class Course:
 
 @cache
 def known_figures() -> dict[str, dict[str, str]]:
-    """The figures that provinces have made public, by province."""
+    """Return the published figures by province."""
     text = files("peyvand").joinpath("data/known_figures.csv").read_text("utf-8")
     return {row["province_code"]: row for row in csv.DictReader(text.splitlines())}
 
 
 def draw(seed: int, scale: float, only: frozenset[str] = frozenset()) -> dict[str, Course]:
-    """The course of every province; known figures where they are known, else plausible draws. `scale` 1 is the nation.
+    """Return the course of every province: known figures, else plausible draws, at `scale` of the real size.
 
     The leader's figures are taken whole at any scale.
     """
@@ -56,7 +56,7 @@ def draw(seed: int, scale: float, only: frozenset[str] = frozenset()) -> dict[st
 
 
 def _course(code: str, seed: int, scale: float) -> Course:
-    chance = Random(f"{seed}/{code}")  # a stream of its own: one province's draws never move another's
+    chance = Random(f"{seed}/{code}")  # a generator of its own: the draws of one province do not depend on others
     known = known_figures().get(code, {})
     quota_drawn, ratio = chance.randint(*QUOTA) // 50 * 50, chance.uniform(*OVERSUBSCRIPTION)
     quota = int(known.get("quota") or 0) or quota_drawn
@@ -104,27 +104,27 @@ def _shares(chance: Random) -> dict[str, float]:
 
 
 def _split(total: int, shares: tuple[float, ...]) -> list[int]:
-    """`total` in whole parts of these shares, nothing lost."""
-    parts, given, wanted = [], 0, 0.0
+    """Split `total` into integers in proportion to the shares."""
+    parts, assigned, target = [], 0, 0.0
     for share in shares:
-        wanted += share * total
-        parts.append(round(wanted) - given)
-        given += parts[-1]
-    parts[-1] += total - given
+        target += share * total
+        parts.append(round(target) - assigned)
+        assigned += parts[-1]
+    parts[-1] += total - assigned
     return parts
 
 
 def day_of(step: int) -> date:
-    """The day on which a step happens."""
+    """Return the day of a step."""
     return FIRST_DAY + timedelta(days=DAYS[step])
 
 
 def connections_in(course: Course, step: int) -> Mapping[str, int]:
-    """How many producers are connected in this step, by what becomes of it: connected, ended, claimed."""
+    """Return how many connections begin in this step, by outcome: connected, ended, claimed."""
     if step not in CONNECTING:
         return {}
     at, shares = step - CONNECTING.start, (1 / len(CONNECTING),) * len(CONNECTING)
     return {
-        fate: _split(total, shares)[at]
-        for fate, total in (("connected", course.connected), ("ended", course.ended), ("claimed", course.claimed))
+        outcome: _split(total, shares)[at]
+        for outcome, total in (("connected", course.connected), ("ended", course.ended), ("claimed", course.claimed))
     }

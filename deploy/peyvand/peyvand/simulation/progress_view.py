@@ -1,4 +1,4 @@
-"""What a person sees of a round that is being simulated: the provinces' bars and ranks, or one line a step."""
+"""The progress of a simulated round: a live table of the provinces on a large terminal, else one line a step."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,17 +11,17 @@ from programme.reference import provinces
 
 BAR = 24  # characters
 STAGES = ("registered", "screened", "admitted", "identified", "connected")
-SHADES = " ░▒▓█"  # from registered only to connected
+SHADES = " ░▒▓█"  # the more stages reached, the darker
 
 
-class Screen:
-    """Shows a table that moves where there is a terminal for it, else a line for every step."""
+class ProgressView:
+    """Shows a live table if the terminal is large enough, else a line for every step."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
         self.live = Live(console=console, auto_refresh=False) if console.is_terminal and console.height > 36 else None
 
-    def __enter__(self) -> "Screen":
+    def __enter__(self) -> "ProgressView":
         if self.live:
             self.live.start()
         return self
@@ -31,7 +31,7 @@ class Screen:
             self.live.stop()
 
     def show(self, title: str, rows: Sequence[Mapping[str, Any]], totals: Mapping[str, int], pace: str) -> None:
-        """One step: the rows in the order of their ranks, each with its counts by stage, and the country's totals."""
+        """Show a step: rows in the order of their ranks, each with its counts by stage, and the national totals."""
         line = f"{title}  " + "  ".join(f"{name} {totals.get(name, 0):,}" for name in STAGES) + f"  {pace}"
         if not self.live:
             leaders = " ".join(f"{row['rank']}.{name_of(row['province'])}" for row in rows[:3] if row["rank"])
@@ -51,14 +51,14 @@ class Screen:
 
 
 def bar(counts: Mapping[str, int]) -> str:
-    """How far a province's registered have come, as shares of a bar."""
+    """Return how far a province's registered applicants have come, as shares of a bar."""
     registered = counts.get("registered", 0)
     if not registered:
         return ""
-    reached = [min(BAR, round(BAR * counts.get(stage, 0) / registered)) for stage in STAGES]
-    return "".join(SHADES[max(0, sum(n > at for n in reached) - 1)] for at in range(BAR))
+    widths = [min(BAR, round(BAR * counts.get(stage, 0) / registered)) for stage in STAGES]
+    return "".join(SHADES[max(0, sum(n > at for n in widths) - 1)] for at in range(BAR))
 
 
 def name_of(code: str) -> str:
-    """A province's English name: terminals mix directions badly."""
+    """Return a province's English name: terminals render mixed directions badly."""
     return provinces()[code].name_en

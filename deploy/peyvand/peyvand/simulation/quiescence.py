@@ -1,4 +1,7 @@
-"""Whether the country has come to rest: nothing unsent, every cursor at its end, nothing due, nobody between seats."""
+"""Whether the platform is quiescent: nothing pending, parked or due, every cursor at the end of its log.
+
+Read from the stores and the log, not from the services.
+"""
 
 import asyncio
 from collections.abc import Mapping
@@ -12,56 +15,59 @@ from pymongo import AsyncMongoClient
 from contracts.subjects import PARTITIONS
 from contracts.topics import TOPICS, topics_consumed_by
 from kernel.kafka.log_reader import LogReader
+from peyvand.local_cluster.topology import SERVICES
 
-SERVICES = ("registration", "screening", "market", "reporting")
 POLL = 0.1  # seconds
+ALL_PARTITIONS = {"partition": {"$in": list(range(PARTITIONS))}}  # without it an index is scanned from end to end
 
 
-class Unrest(Exception):
-    """The country did not come to rest in time; says what still moves."""
+class NotQuiescent(Exception):
+    """The platform did not become quiescent in time; the message has what is still under way."""
 
 
-class Watch:
-    """Looks at the services' own stores and at the log, never at what the services say of themselves."""
+class QuiescenceProbe:
+    """Watches the stores and the log of a platform."""
 
     def __init__(self, client: AsyncMongoClient[dict[str, Any]], kafka: str) -> None:
         self.client, self.log = client, LogReader(kafka, "peyvand-watch")
 
     async def stop(self) -> None:
-        """Closes its connection to the log."""
+        """Close the connection to the log."""
         await self.log.stop()
 
-    async def rest(self, now: datetime, within: float) -> None:
-        """Waits until nothing moves. Raises Unrest."""
-        until = monotonic() + within
-        while moving := await self.moving(now):
-            if monotonic() > until:
-                raise Unrest(f"after {within:.0f} s: {moving}")
+    async def wait(self, now: datetime, within: float) -> None:
+        """Return when the platform is quiescent at this programme time. Raise NotQuiescent after `within` seconds."""
+        deadline = monotonic() + within
+        while activity := await self.activity(now):
+            if monotonic() > deadline:
+                raise NotQuiescent(f"after {within:.0f} s: {activity}")
             await asyncio.sleep(POLL)
 
-    async def moving(self, now: datetime) -> dict[str, Any]:
-        """What still moves at this programme time; empty at rest."""
+    async def activity(self, now: datetime) -> dict[str, Any]:
+        """Return what is under way at this programme time; empty if the platform is quiescent."""
         ends = await self._ends()
         behind = {s: n for s in SERVICES if (n := await self._behind(s, ends))}
         if behind:
             return {"behind": behind}
         for service in SERVICES:
-            for name, query in self._unrest(service, now).items():
-                found = await self.client[service].records.find_one(query, {"_id": 1})
+            for name, (collection, query) in self._work(service, now).items():
+                found = await self.client[service][collection].find_one(query, {"_id": 1})
                 if found:
                     return {service: name, "subject": found["_id"]}
         return {} if ends == await self._ends() else {"log": "grows"}
 
-    def _unrest(self, service: str, now: datetime) -> Mapping[str, Mapping[str, Any]]:
-        everywhere = {"partition": {"$in": list(range(PARTITIONS))}}  # else the indexes are read from end to end
-        wanted: dict[str, Mapping[str, Any]] = {
-            "unsent": everywhere | {"unrelayed_since": {"$exists": True}},
-            "due": everywhere | {"indexed.due": {"$lte": now}},
+    def _work(self, service: str, now: datetime) -> Mapping[str, tuple[str, Mapping[str, Any]]]:
+        """Return name -> (collection, query) of each kind of work that may wait."""
+        work: dict[str, tuple[str, Mapping[str, Any]]] = {
+            "pending": ("records", ALL_PARTITIONS | {"pending_since": {"$exists": True}}),
+            "due": ("records", ALL_PARTITIONS | {"indexed.due": {"$lte": now}}),
+            "parked and ready": ("parked", ALL_PARTITIONS | {"head": True, "reason": "ready"}),
         }
         if service == "registration":
-            wanted["between seats"] = {"indexed.seating": {"$in": ["awaiting", "releasing"]}}
-            wanted["identity to be checked"] = everywhere | {"indexed.check_due": {"$lte": now}}
-        return wanted
+            seating = {"indexed.seating": {"$in": ["awaiting", "releasing"]}}
+            work["seat to be allocated"] = ("records", seating)
+            work["identity to be checked"] = ("records", ALL_PARTITIONS | {"indexed.check_due": {"$lte": now}})
+        return work
 
     async def _behind(self, service: str, ends: Mapping[TopicPartition, int]) -> int:
         topics = topics_consumed_by(service)

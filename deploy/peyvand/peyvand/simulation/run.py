@@ -1,4 +1,4 @@
-"""Simulates a national round, proves at the end that nothing was lost, and keeps the country moving."""
+"""Simulate a national round, prove at the end that nothing was lost, and keep sending live events."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -11,23 +11,23 @@ from pymongo import AsyncMongoClient, MongoClient
 from rich.console import Console
 
 from base.clock import hold_clock, set_clock
-from peyvand.local_cluster.workspace import write
+from peyvand.local_cluster.topology import SERVICES
+from peyvand.local_cluster.workspace import replace_file
 from peyvand.simulation import plan
 from peyvand.simulation.client import PlatformClient
-from peyvand.simulation.progress_view import Screen
-from peyvand.simulation.quiescence import SERVICES, Watch
+from peyvand.simulation.progress_view import ProgressView
+from peyvand.simulation.quiescence import QuiescenceProbe
 from peyvand.simulation.scenario import Round, instant
 from peyvand.simulation.trickle import trickle
 from peyvand.verify import recount
 from programme.calendar import jalali_text
 from programme.reference import holidays, provinces
 
-RESTS_WITHIN = 120.0  # seconds for a step to be counted everywhere
-SEED, SCALE = 1404, 1 / 25
+QUIESCENCE_TIMEOUT = 120.0  # seconds for a step to be counted everywhere
 
 
-class Mark(msgspec.Struct, frozen=True):
-    """What this run folder's stores hold of a simulation."""
+class Progress(msgspec.Struct, frozen=True):
+    """The simulation in the stores of this run folder."""
 
     seed: int
     scale: float
@@ -36,74 +36,75 @@ class Mark(msgspec.Struct, frozen=True):
 
     @property
     def finished(self) -> bool:
-        """Whether the round was carried out to its end."""
+        """Return whether the round was carried out to its end."""
         return self.steps == len(plan.DAYS)
 
 
-class Where(msgspec.Struct, frozen=True):
-    """Where the country is."""
+class Target(msgspec.Struct, frozen=True):
+    """The platform to simulate on, and the files of the simulation."""
 
     url: str
     kafka: str
     mongo: str  # may read every service's database
     clock: Path
-    mark: Path
+    progress: Path
 
 
-class Refusal(Exception):
-    """The simulation must not run here; says what to do."""
+class StoreNotEmpty(Exception):
+    """The stores hold data that is not simulated; the message has what to do."""
 
 
 async def simulate(
-    where: Where, *, seed: int, scale: float, only: frozenset[str], keep_moving: bool, console: Console
+    target: Target, *, seed: int, scale: float, only: frozenset[str], keep_moving: bool, console: Console
 ) -> int:
-    """Runs the round, or shows that it has run; returns the exit code of the promise at its end."""
-    client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(where.mongo, tz_aware=True)
-    watch = Watch(client, where.kafka)
+    """Run the round, or verify the finished one; return the exit code. Raise StoreNotEmpty."""
+    client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(target.mongo, tz_aware=True)
+    probe = QuiescenceProbe(client, target.kafka)
     try:
-        async with PlatformClient(where.url) as country:
-            mark = await _mark(where, client)
-            if mark is None:
-                acknowledged = await _carry_out(
-                    where, country, watch, plan.draw(seed, scale, only), seed, scale, console
+        async with PlatformClient(target.url) as platform:
+            progress = await _progress(target, client)
+            if progress is None:
+                courses = plan.draw(seed, scale, only)
+                acknowledged = await _carry_out(target, platform, probe, courses, seed, scale, console)
+                exit_code = await prove(target, platform, client, acknowledged, console)
+            elif progress.finished:
+                console.print(
+                    f"The round of seed {progress.seed} at scale {progress.scale:g} is in the stores already."
                 )
-                wrong = await prove(where, country, client, acknowledged, console)
-            elif mark.finished:
-                console.print(f"The round of seed {mark.seed} at scale {mark.scale:g} is in the stores already.")
-                stands = hold_clock(where.clock)  # while it is looked at
-                await watch.rest(stands, RESTS_WITHIN)
-                wrong = await prove(where, country, client, None, console)
+                now = hold_clock(target.clock)  # during the verification
+                await probe.wait(now, QUIESCENCE_TIMEOUT)
+                exit_code = await prove(target, platform, client, None, console)
             else:
                 console.print(
-                    f"A round was interrupted at step {mark.steps} of {len(plan.DAYS)}; "
-                    "`make clean` and `make run` start anew. The country stays up."
+                    f"A round was interrupted at step {progress.steps} of {len(plan.DAYS)}; "
+                    "`make clean` and `make run` start from the beginning. The platform stays up."
                 )
-                wrong = 1
+                exit_code = 1
             if keep_moving:
-                await trickle(where.clock, country, console)
-            return wrong
+                await trickle(target.clock, platform, console)
+            return exit_code
     finally:
-        await watch.stop()
+        await probe.stop()
         await client.close()
 
 
-async def _mark(where: Where, client: AsyncMongoClient[dict[str, Any]]) -> Mark | None:
-    """What was simulated here. Raises Refusal where the stores hold something else."""
-    if where.mark.exists():
-        return msgspec.json.decode(where.mark.read_bytes(), type=Mark)
+async def _progress(target: Target, client: AsyncMongoClient[dict[str, Any]]) -> Progress | None:
+    """Return the progress of an earlier simulation. Raise StoreNotEmpty if the stores hold other data."""
+    if target.progress.exists():
+        return msgspec.json.decode(target.progress.read_bytes(), type=Progress)
     for service in SERVICES:
         if await client[service].records.find_one({}, {"_id": 1}):
-            raise Refusal(
-                f"{service}'s store is not empty and not marked as simulated: nothing is simulated into it. "
+            raise StoreNotEmpty(
+                f"{service}'s store is not empty and holds no simulation: nothing is simulated into it. "
                 "Use another MONGO_URL, or `make clean` for an embedded one."
             )
     return None
 
 
 async def _carry_out(
-    where: Where,
-    country: PlatformClient,
-    watch: Watch,
+    target: Target,
+    platform: PlatformClient,
+    probe: QuiescenceProbe,
     courses: Mapping[str, plan.Course],
     seed: int,
     scale: float,
@@ -115,42 +116,44 @@ async def _carry_out(
         f"{sum(c.quota for c in courses.values()):,} seats, {len(plan.DAYS)} steps over {plan.DAYS[-1]} days",
         soft_wrap=True,
     )
-    round_, began = Round(country, courses, seed), monotonic()
-    with Screen(console) as screen:
+    round_, began = Round(platform, courses, seed), monotonic()
+    with ProgressView(console) as view:
         for step in range(len(plan.DAYS)):
-            set_clock(where.clock, instant(step))
-            write(where.mark, msgspec.json.encode(Mark(seed, scale, step)))
+            set_clock(target.clock, instant(step))
+            replace_file(target.progress, msgspec.json.encode(Progress(seed, scale, step)))
             if step == 0:
                 await round_.open()
-                await watch.rest(instant(step), RESTS_WITHIN)
-            await watch.rest(instant(step), RESTS_WITHIN)  # what the jump of the clock made due
+                await probe.wait(instant(step), QUIESCENCE_TIMEOUT)
+            await probe.wait(instant(step), QUIESCENCE_TIMEOUT)  # subjects that the jump of the clock made due
             await round_.step(step)
-            await watch.rest(instant(step), RESTS_WITHIN)
-            table = await country.ask("GET", "/v1/ranking?table=composite", "")
+            await probe.wait(instant(step), QUIESCENCE_TIMEOUT)
+            table = await platform.request("GET", "/v1/ranking?table=composite", "")
             events = table["events"]
-            screen.show(
+            view.show(
                 jalali_text(plan.day_of(step)),
                 [_row(each) for each in table["rows"]],
                 _totals(table["rows"]),
                 f"{events:,} events, {events / (monotonic() - began):,.0f}/s, {monotonic() - began:.0f} s",
             )
-    write(where.mark, msgspec.json.encode(Mark(seed, scale, len(plan.DAYS), len(round_.acknowledged))))
+    finished = Progress(seed, scale, len(plan.DAYS), len(round_.acknowledged))
+    replace_file(target.progress, msgspec.json.encode(finished))
     return round_.acknowledged
 
 
 async def prove(
-    where: Where,
-    country: PlatformClient,
+    target: Target,
+    platform: PlatformClient,
     client: AsyncMongoClient[dict[str, Any]],
     acknowledged: set[str] | None,
     console: Console,
 ) -> int:
-    """Compares what was acknowledged, what the owners emitted and what reporting says; prints the closing line."""
+    """Compare acknowledged applications, emitted events and the ranking; print a summary and return the exit code."""
     lost = [] if acknowledged is None else await _uncounted(client, acknowledged)
-    differences = await asyncio.to_thread(_differences, where, [await _table(country, t) for t in recount.TABLES])
-    table = await _table(country, "composite")
-    csv = where.mark.with_name("ranking.csv")
-    csv.write_text(await country.text("/v1/ranking.csv?table=composite"), "utf-8")
+    tables = [await _table(platform, name) for name in recount.TABLES]
+    differences = await asyncio.to_thread(_differences, target, tables)
+    table = await _table(platform, "composite")
+    csv = target.progress.with_name("ranking.csv")
+    csv.write_text(await platform.text("/v1/ranking.csv?table=composite"), "utf-8")
     ranked = sum(row["rank"] is not None for row in table["rows"])
     for each in differences[:20]:
         console.print(f"[red]differs[/red] {each}")
@@ -160,42 +163,42 @@ async def prove(
     return int(bool(lost or differences))
 
 
-async def _table(country: PlatformClient, table: str) -> dict[str, Any]:
-    found: dict[str, Any] = await country.ask("GET", f"/v1/ranking?table={table}", "")
-    return found
+async def _table(platform: PlatformClient, name: str) -> dict[str, Any]:
+    table: dict[str, Any] = await platform.request("GET", f"/v1/ranking?table={name}", "")
+    return table
 
 
 async def _uncounted(client: AsyncMongoClient[dict[str, Any]], acknowledged: set[str]) -> list[str]:
-    """Applications that were acknowledged and are no fact in reporting."""
-    facts = {d["_id"] async for d in client.reporting.records.find({"kind": "applicant"}, {"_id": 1})}
-    return sorted(acknowledged - facts)
+    """Return the acknowledged applications that reporting does not have."""
+    counted = {d["_id"] async for d in client.reporting.records.find({"kind": "applicant"}, {"_id": 1})}
+    return sorted(acknowledged - counted)
 
 
-def _differences(where: Where, said: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Where the ranking differs from the independent recount: ranks of the four tables, and every figure."""
-    client: MongoClient[dict[str, Any]] = MongoClient(where.mongo, tz_aware=True)
+def _differences(target: Target, tables: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return where the ranking differs from the independent recount: ranks of the four tables, and every figure."""
+    client: MongoClient[dict[str, Any]] = MongoClient(target.mongo, tz_aware=True)
     try:
-        told = recount.read_events(client)
+        events = recount.read_events(client)
     finally:
         client.close()
     calendar = recount.Calendar(each.day for each in holidays())
-    today = calendar.day(said[0]["as_of"])
-    counts = recount.count(told, calendar, today, plan.ROUND)
-    wanted = recount.tables(counts, list(provinces()))
-    found = []
-    for table, answer in zip(recount.TABLES, said, strict=True):
-        ranks = {row["province"]: row["rank"] for row in answer["rows"]}
-        for rank, province in wanted[table]:
+    today = calendar.day(tables[0]["as_of"])
+    counts = recount.count(events, calendar, today, plan.ROUND)
+    expected = recount.tables(counts, list(provinces()))
+    differences = []
+    for name, table in zip(recount.TABLES, tables, strict=True):
+        ranks = {row["province"]: row["rank"] for row in table["rows"]}
+        for rank, province in expected[name]:
             if ranks.get(province) != rank:
-                found.append(f"table {table}, {province}: ranked {ranks.get(province)}, recounted {rank}")
-    for row in said[0]["rows"]:
+                differences.append(f"table {name}, {province}: ranked {ranks.get(province)}, recounted {rank}")
+    for row in tables[0]["rows"]:
         own = counts.get(row["province"], recount.Count())
         for name in FIGURES:
             if row["counts"][name] != getattr(own, FIGURES[name]):
-                found.append(
+                differences.append(
                     f"{row['province']} {name}: {row['counts'][name]}, recounted {getattr(own, FIGURES[name])}"
                 )
-    return found
+    return differences
 
 
 FIGURES = {

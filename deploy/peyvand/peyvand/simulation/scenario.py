@@ -1,4 +1,4 @@
-"""Carries a plan out, step by step: what registrars, screeners, managers and lead enterprises do on that day."""
+"""Carry a plan out step by step: the requests of registrars, screeners, managers and lead enterprises."""
 
 import asyncio
 import csv
@@ -19,32 +19,34 @@ from programme.calendar import TEHRAN
 from programme.policies import CURRENT
 from programme.reference import counties, job_fields, provinces
 
-NINE = time(9, 0)  # the working day begins
+WORKDAY_BEGINS = time(9, 0)
 LATE_AFTER = 4  # steps after which a late cohort is decided: past ten working days
 IDENTIFIED_LATE_AFTER = 4  # steps after which a late cohort's capacity is identified: past twenty working days
 EARLY_LEAVERS, LATE_LEAVERS = 1, 12  # steps in which people withdraw
 ENDS_AFTER = 3  # steps after which a connection that does not last is over
-LIST = 500  # decisions, identifications and connections in one request
+BATCH = 500  # decisions, identifications and connections in one request
 CONSENT = "1404-1"
 
 
 def instant(step: int) -> datetime:
-    """When a step happens: nine in the morning in Tehran."""
-    return datetime.combine(plan.day_of(step), NINE, TEHRAN).astimezone(UTC)
+    """Return the instant of a step: nine in the morning in Tehran."""
+    return datetime.combine(plan.day_of(step), WORKDAY_BEGINS, TEHRAN).astimezone(UTC)
 
 
 class Round:
-    """One simulated round; `acknowledged` is every application that the country said it has."""
+    """One simulated round; `acknowledged` are the ids of all applications that were accepted."""
 
-    def __init__(self, country: PlatformClient, courses: Mapping[str, Course], seed: int) -> None:
-        self.country, self.courses, self.seed = country, courses, seed
+    def __init__(self, platform: PlatformClient, courses: Mapping[str, Course], seed: int) -> None:
+        self.platform, self.courses, self.seed = platform, courses, seed
         self.acknowledged: set[str] = set()
-        self.connections: dict[str, list[tuple[int, str]]] = defaultdict(list)  # province -> (step, those that end)
+        self.connections: dict[str, list[tuple[int, str]]] = defaultdict(
+            list
+        )  # province -> (step of its end, connection)
         self.leads: dict[str, str] = {}
         self.serial = 0
 
     async def open(self) -> None:
-        """The ministry opens the round and notifies the quotas; every province gets a lead enterprise."""
+        """Open the round, set the quotas, and register a lead enterprise in every province."""
         window = {
             "opens": (instant(0) - timedelta(hours=9)).isoformat(),
             "closes": (instant(0) + timedelta(days=OPEN_DAYS)).isoformat(),
@@ -55,20 +57,22 @@ class Round:
             "windows": [{"province": code, **window} for code in self.courses],
             "policy": CURRENT,
         }
-        await self.country.ask("PUT", f"/registration/v1/rounds/{ROUND}", "ministry_admin", json=body, key="sim-round")
+        await self.platform.request(
+            "PUT", f"/registration/v1/rounds/{ROUND}", "ministry_admin", json=body, key="sim-round"
+        )
         rows = "".join(f"{c.province},{provinces()[c.province].name_fa},{c.quota}\n" for c in self.courses.values())
-        await self.country.ask(
+        await self.platform.request(
             "POST",
             f"/registration/v1/rounds/{ROUND}/quotas/import",
             "ministry_admin",
             csv="province,name_fa,quota\n" + rows,
             key="sim-quotas",
         )
-        await asyncio.gather(*map(self._enlist, self.courses))
+        await asyncio.gather(*map(self._register_lead, self.courses))
 
     async def step(self, step: int) -> None:
-        """Everything that happens in the country on this day."""
-        people = self._applications(step)  # drawn in one order, whatever the network does
+        """Send all requests of this day."""
+        people = self._applications(step)  # drawn in one order, independent of response times
         await asyncio.gather(*(self._province(step, c, people.get(c.province, [])) for c in self.courses.values()))
 
     async def _province(self, step: int, course: Course, people: Sequence[dict[str, str]]) -> None:
@@ -78,7 +82,7 @@ class Round:
         await self._end(step, course)
         await self._withdraw(step, course, await self._register(step, course, people))
 
-    async def _enlist(self, province: str) -> None:
+    async def _register_lead(self, province: str) -> None:
         chance = Random(f"{self.seed}/lead/{province}")
         body = {
             "name": f"پیشران نمونهٔ {provinces()[province].name_fa}",
@@ -86,7 +90,7 @@ class Round:
             "fields": sorted(chance.sample(sorted(job_fields()), 6)),
             "province": province,
         }
-        lead = await self.country.ask(
+        lead = await self.platform.request(
             "POST", "/market/v1/leads", "manager", province, json=body, key=f"sim-lead-{province}"
         )
         self.leads[province] = lead["id"]
@@ -98,15 +102,16 @@ class Round:
         fields = list(job_fields().values())
         for course in self.courses.values():
             chance = Random(f"{self.seed}/people/{course.province}/{step}")
-            places = [c for c in counties().values() if c.province == course.province]
+            in_province = [c for c in counties().values() if c.province == course.province]
             drawn[course.province] = [
-                person(self.serial + n + 1, chance, places, fields, CONSENT) for n in range(course.registrations[step])
+                person(self.serial + n + 1, chance, in_province, fields, CONSENT)
+                for n in range(course.registrations[step])
             ]
             self.serial += course.registrations[step]
         return drawn
 
     async def _register(self, step: int, course: Course, people: Sequence[dict[str, str]]) -> Sequence[tuple[str, str]]:
-        """Registers some one by one and the others from a file; returns (national ID, application) of the former."""
+        """Register some one by one, the others from a file; return (national ID, application) of the former."""
         if not people:
             return []
         singly = round(len(people) * course.by_api)
@@ -115,7 +120,7 @@ class Round:
         writer = csv.DictWriter(table, COLUMNS)
         writer.writeheader()
         writer.writerows(people[singly:])
-        done = await self.country.ask(
+        result = await self.platform.request(
             "POST",
             f"/registration/v1/rounds/{ROUND}/applications/import",
             "registrar",
@@ -123,13 +128,13 @@ class Round:
             csv=table.getvalue(),
             key=f"sim-{self.seed}-{course.province}-{step}",
         )
-        if done["refused"]:
-            raise RuntimeError(f"{course.province}: rows were refused: {done['refused'][:3]}")
-        self.acknowledged |= {each["id"] for each in done["applications"]}
+        if result["refused"]:
+            raise RuntimeError(f"{course.province}: rows were refused: {result['refused'][:3]}")
+        self.acknowledged |= {each["id"] for each in result["applications"]}
         return registered
 
     async def _apply(self, province: str, row: Mapping[str, str]) -> tuple[str, str]:
-        made = await self.country.ask(
+        created = await self.platform.request(
             "POST",
             f"/registration/v1/rounds/{ROUND}/applications",
             "registrar",
@@ -137,13 +142,13 @@ class Round:
             json=application(row),
             key=f"sim-{row['national_id']}",
         )
-        self.acknowledged.add(made["id"])
-        return row["national_id"], made["id"]
+        self.acknowledged.add(created["id"])
+        return row["national_id"], created["id"]
 
     async def _withdraw(self, step: int, course: Course, registered: Sequence[tuple[str, str]]) -> None:
-        """Some leave before anybody decided, some later while they hold a seat: that seat goes to the first in line.
+        """Withdraw some before a decision, and some later while they hold a seat, which goes to the first in line.
 
-        Who leaves is drawn from what the draws alone determine, never from the order of the network.
+        The choice depends on the seed alone, not on the order of responses.
         """
         if step == EARLY_LEAVERS:
             known = sorted(registered)
@@ -154,16 +159,16 @@ class Round:
             leaving = waiting[: round(course.quota * course.withdrawn / 2)]
         else:
             return
-        await asyncio.gather(*(self._leave(course.province, application) for application in leaving))
+        await asyncio.gather(*(self._withdraw_one(course.province, application) for application in leaving))
 
-    async def _leave(self, province: str, application: str) -> None:
+    async def _withdraw_one(self, province: str, application: str) -> None:
         path = f"/registration/v1/applications/{application}/withdrawal"
-        await self.country.ask(
+        await self.platform.request(
             "POST", path, "registrar", province, json={"reason": "own_request"}, key=f"sim-withdraw-{application}"
         )
 
     async def _screen(self, step: int, course: Course) -> None:
-        """A cohort's larger part is decided a step after it registered, a part after its due day, the rest stays."""
+        """Decide the larger part of a cohort a step after it registered, a part after its due day, the rest never."""
         if not 0 < step <= len(INTAKE) + LATE_AFTER:
             return
         cohorts = await self._open(f"/screening/v1/cases?province={course.province}&state=open", "screener", course)
@@ -185,7 +190,7 @@ class Round:
                 }
                 for n, case in enumerate(cases[:take])
             ]
-        await self._lists("/screening/v1/cases/decisions", "decisions", decisions, "screener", course)
+        await self._send_batches("/screening/v1/cases/decisions", "decisions", decisions, "screener", course)
 
     async def _identify(self, step: int, course: Course) -> None:
         if not 2 <= step <= 16:
@@ -199,65 +204,67 @@ class Round:
             )
             whole = len(cases) if age == 1 else len(cases) / max(0.01, 1 - course.identified_in_time)
             capacities += [capacity(case, chance) for case in cases[: round(whole * share)]]
-        await self._lists("/screening/v1/applicants/capacities", "capacities", capacities, "screener", course)
+        await self._send_batches("/screening/v1/applicants/capacities", "capacities", capacities, "screener", course)
 
     async def _open(self, path: str, role: str, course: Course) -> dict[int, list[str]]:
-        """Open cases by the step in which they began, each cohort in the order of its applicants' ids."""
+        """Return open cases by the step in which they began, each cohort in the order of its applicants' ids."""
         began: dict[int, list[str]] = defaultdict(list)
         days = {plan.day_of(n).isoformat(): n for n in range(len(DAYS))}
-        async for case in self.country.pages(path, role, course.province):
+        async for case in self.platform.items(path, role, course.province):
             began[days[case["since"][:10]]].append(case["id"])
         return {cohort: sorted(began[cohort]) for cohort in sorted(began)}
 
     async def _connect(self, step: int, course: Course) -> None:
-        wanted = plan.connections_in(course, step)
-        if not sum(wanted.values()):
+        counts = plan.connections_in(course, step)
+        if not sum(counts.values()):
             return
         path = f"/market/v1/producers?province={course.province}&state=ready"
-        ready = sorted([each["id"] async for each in self.country.pages(path, "manager", course.province)])
+        ready = sorted([each["id"] async for each in self.platform.items(path, "manager", course.province)])
         chance, body = Random(f"{self.seed}/market/{course.province}/{step}"), []
-        fates = [fate for fate in ("connected", "ended", "claimed") for _ in range(wanted[fate])]
-        for fate, producer in zip(fates, ready, strict=False):
+        outcomes = [outcome for outcome in ("connected", "ended", "claimed") for _ in range(counts[outcome])]
+        for outcome, producer in zip(outcomes, ready, strict=False):
             channel = chance.choices(list(CHANNELS), (50, 8, 8, 8, 8, 5, 5, 5, 1, 2))[0]
             body.append(
                 {
                     "producer": producer,
                     "channel": channel,
                     "counterparty_kind": chance.choice(list(COUNTERPARTY_KINDS)),
-                    "evidence": chance.choice(["E0", "E1"]) if fate == "claimed" else "E2",
+                    "evidence": chance.choice(["E0", "E1"]) if outcome == "claimed" else "E2",
                 }
             )
-        made = await self._lists("/market/v1/connections/batch", "connections", body, "manager", course)
+        connections = await self._send_batches("/market/v1/connections/batch", "connections", body, "manager", course)
         self.connections[course.province] += [
             (step + ENDS_AFTER, item["connection"])
-            for fate, item in zip(fates, made, strict=False)
-            if fate == "ended" and "connection" in item
+            for outcome, item in zip(outcomes, connections, strict=False)
+            if outcome == "ended" and "connection" in item
         ]
 
     async def _end(self, step: int, course: Course) -> None:
-        over = [connection for at, connection in self.connections[course.province] if at == step]
-        await asyncio.gather(*(self._over(course.province, connection) for connection in over))
+        ending = [connection for at, connection in self.connections[course.province] if at == step]
+        await asyncio.gather(*(self._end_connection(course.province, connection) for connection in ending))
 
-    async def _over(self, province: str, connection: str) -> None:
+    async def _end_connection(self, province: str, connection: str) -> None:
         path = f"/market/v1/connections/{connection}/end"
-        await self.country.ask("POST", path, "manager", province, json={"reason": "price"}, key=f"sim-end-{connection}")
+        await self.platform.request(
+            "POST", path, "manager", province, json={"reason": "price"}, key=f"sim-end-{connection}"
+        )
 
-    async def _lists(
+    async def _send_batches(
         self, path: str, name: str, items: Sequence[dict[str, Any]], role: str, course: Course
     ) -> list[dict[str, Any]]:
-        done: list[dict[str, Any]] = []
-        for first in range(0, len(items), LIST):
-            answer = await self.country.ask(
-                "POST", path, role, course.province, json={name: items[first : first + LIST]}
+        results: list[dict[str, Any]] = []
+        for first in range(0, len(items), BATCH):
+            response = await self.platform.request(
+                "POST", path, role, course.province, json={name: items[first : first + BATCH]}
             )
-            done += answer["items"]
-        if wrong := [each for each in done if each.get("code")]:
-            raise RuntimeError(f"{course.province}: {path} refused {len(wrong)}, the first: {wrong[0]}")
-        return done
+            results += response["items"]
+        if refused := [each for each in results if each.get("code")]:
+            raise RuntimeError(f"{course.province}: {path} refused {len(refused)}, the first: {refused[0]}")
+        return results
 
 
 def capacity(case: str, chance: Random) -> dict[str, Any]:
-    """What an applicant can make, drawn."""
+    """Return a drawn capacity: what an applicant can produce."""
     return {
         "id": case,
         "product_group": "handicrafts",

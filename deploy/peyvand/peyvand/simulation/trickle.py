@@ -1,4 +1,4 @@
-"""After the round: a trickle of live events, so that the table keeps moving until somebody stops it."""
+"""After the round: a trickle of live events, so that the ranking keeps changing until the simulation is stopped."""
 
 import asyncio
 from pathlib import Path
@@ -10,43 +10,43 @@ from rich.console import Console
 
 from base.clock import file_clock, set_clock
 from contracts.codes import CHANNELS, COUNTERPARTY_KINDS
-from peyvand.simulation.client import PlatformClient, Refusal
+from peyvand.simulation.client import PlatformClient, RequestRefused
 from peyvand.simulation.people import application, person
 from peyvand.simulation.plan import ROUND
 from peyvand.simulation.scenario import CONSENT, capacity
 from programme.reference import counties, job_fields, provinces
 
 PACE = 0.5  # seconds between two acts
-AWAY = 5.0  # seconds to wait where the front door does not answer
-SPOKEN = 60.0  # seconds between two lines of what is going on
-FIRST_SERIAL, SERIALS = 500_000, 499_000  # people of the trickle: apart from the round's own
+UNREACHABLE_PAUSE = 5.0  # seconds to wait if the gateway does not answer
+REPORT_INTERVAL = 60.0  # seconds between two lines of progress
+FIRST_SERIAL, SERIALS = 500_000, 499_000  # of the trickle's applicants: apart from those of the round
 
 
-async def trickle(clock: Path, country: PlatformClient, console: Console) -> None:
-    """Registers, screens, identifies and connects, one act at a time, in provinces drawn by chance."""
+async def trickle(clock: Path, platform: PlatformClient, console: Console) -> None:
+    """Register, screen, identify and connect, one request at a time, in random provinces."""
     set_clock(clock, file_clock(clock)().at, running=True)
     console.print("A trickle of live events goes on. Ctrl-C stops everything.")
-    chance, spoken, done = Random(), monotonic(), 0
+    chance, reported, done = Random(), monotonic(), 0
     while True:
         province = chance.choices(list(provinces()), [8 if code == "IR-20" else 3 for code in provinces()])[0]
         act = chance.choices((_register, _decide, _identify, _connect), (5, 4, 3, 3))[0]
         try:
-            done += await act(country, province, chance)
-        except Refusal as refusal:  # somebody else was faster, or a service is away for a moment
+            done += await act(platform, province, chance)
+        except RequestRefused as refusal:  # another request was faster, or a service is unavailable for a moment
             if refusal.status not in (404, 409, 422) and refusal.status < 500:
                 raise
         except (aiohttp.ClientConnectionError, TimeoutError):
-            await asyncio.sleep(AWAY)
-        if monotonic() - spoken > SPOKEN:
-            spoken = monotonic()
-            console.print(f"{done} acts of the trickle so far", highlight=False)
+            await asyncio.sleep(UNREACHABLE_PAUSE)
+        if monotonic() - reported > REPORT_INTERVAL:
+            reported = monotonic()
+            console.print(f"{done} live events so far", highlight=False)
         await asyncio.sleep(chance.uniform(0.5, 1.5) * PACE)
 
 
-async def _register(country: PlatformClient, province: str, chance: Random) -> int:
-    places = [c for c in counties().values() if c.province == province]
-    row = person(FIRST_SERIAL + chance.randrange(SERIALS), chance, places, list(job_fields().values()), CONSENT)
-    await country.ask(
+async def _register(platform: PlatformClient, province: str, chance: Random) -> int:
+    in_province = [c for c in counties().values() if c.province == province]
+    row = person(FIRST_SERIAL + chance.randrange(SERIALS), chance, in_province, list(job_fields().values()), CONSENT)
+    await platform.request(
         "POST",
         f"/registration/v1/rounds/{ROUND}/applications",
         "registrar",
@@ -56,8 +56,8 @@ async def _register(country: PlatformClient, province: str, chance: Random) -> i
     return 1
 
 
-async def _decide(country: PlatformClient, province: str, chance: Random) -> int:
-    cases = await country.ask(
+async def _decide(platform: PlatformClient, province: str, chance: Random) -> int:
+    cases = await platform.request(
         "GET", f"/screening/v1/cases?province={province}&state=open&limit=3", "screener", province
     )
     for case in cases["items"][:1]:
@@ -66,23 +66,23 @@ async def _decide(country: PlatformClient, province: str, chance: Random) -> int
             "outcome": "approved" if approved else "rejected",
             "reasons": ["meets_conditions" if approved else "insured"],
         }
-        await country.ask("POST", f"/screening/v1/cases/{case['id']}/decision", "screener", province, json=body)
+        await platform.request("POST", f"/screening/v1/cases/{case['id']}/decision", "screener", province, json=body)
     return len(cases["items"][:1])
 
 
-async def _identify(country: PlatformClient, province: str, chance: Random) -> int:
+async def _identify(platform: PlatformClient, province: str, chance: Random) -> int:
     path = f"/screening/v1/cases?province={province}&state=awaiting_capacity&limit=3"
-    cases = await country.ask("GET", path, "screener", province)
+    cases = await platform.request("GET", path, "screener", province)
     for case in cases["items"][:1]:
         body = capacity(case["id"], chance)
         path = f"/screening/v1/applicants/{body.pop('id')}/capacity"
-        await country.ask("POST", path, "screener", province, json=body)
+        await platform.request("POST", path, "screener", province, json=body)
     return len(cases["items"][:1])
 
 
-async def _connect(country: PlatformClient, province: str, chance: Random) -> int:
+async def _connect(platform: PlatformClient, province: str, chance: Random) -> int:
     path = f"/market/v1/producers?province={province}&state=ready&limit=3"
-    producers = await country.ask("GET", path, "manager", province)
+    producers = await platform.request("GET", path, "manager", province)
     for producer in producers["items"][:1]:
         body = {
             "channel": chance.choice(list(CHANNELS)),
@@ -90,5 +90,5 @@ async def _connect(country: PlatformClient, province: str, chance: Random) -> in
             "evidence": chance.choice(["E0", "E1", "E2", "E2"]),
         }
         path = f"/market/v1/producers/{producer['id']}/connections"
-        await country.ask("POST", path, "manager", province, json=body)
+        await platform.request("POST", path, "manager", province, json=body)
     return len(producers["items"][:1])

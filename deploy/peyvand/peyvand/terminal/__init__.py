@@ -1,1 +1,1 @@
-"""What the command line prints: tables, progress bars, checklists."""
+"""Output of the command line: tables, progress bars, checklists."""

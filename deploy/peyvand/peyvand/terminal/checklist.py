@@ -1,4 +1,4 @@
-"""What a person sees while the country starts and runs: ticks and seconds on a terminal, plain lines elsewhere."""
+"""Progress of starting and running the platform: ticks and seconds on a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Iterator
@@ -10,43 +10,43 @@ from rich.text import Text
 
 
 class Checklist:
-    """Lines that stay, and below them, on a terminal, what is being waited for."""
+    """Lines that stay, and below them, on a terminal, the steps under way."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False, soft_wrap=True)
         self.waiting: dict[str, float] = {}
         self.status: Status | None = None
 
-    def tick(self, what: str, seconds: float | None = None, note: str = "") -> None:
-        """Something is done."""
-        self._line("✓", "green", what, f"{seconds:5.1f} s" if seconds is not None else "", note)
+    def tick(self, step: str, seconds: float | None = None, note: str = "") -> None:
+        """Print a step that is done."""
+        self._line("✓", "green", step, f"{seconds:5.1f} s" if seconds is not None else "", note)
 
-    def cross(self, what: str, note: str = "") -> None:
-        """Something failed."""
-        self._line("✗", "red", what, "", note)
+    def cross(self, step: str, note: str = "") -> None:
+        """Print a step that failed."""
+        self._line("✗", "red", step, "", note)
 
-    def note(self, what: str) -> None:
-        """Something happened that somebody may want to know."""
-        self._line("·", "yellow", what, "", "")
+    def note(self, text: str) -> None:
+        """Print a remark."""
+        self._line("·", "yellow", text, "", "")
 
     def plain(self, text: str = "") -> None:
-        """A line as it is."""
+        """Print a line as it is."""
         self.console.print(Text(text))
 
     @contextmanager
-    def step(self, what: str, note: str = "") -> Iterator[None]:
-        """A tick and the seconds when it is done."""
-        self.waiting[what] = began = time.monotonic()
+    def step(self, name: str, note: str = "") -> Iterator[None]:
+        """Show a step while it is under way, then tick it with its duration."""
+        self.waiting[name] = began = time.monotonic()
         self._show()
         try:
             yield
-            self.tick(what, time.monotonic() - began, note)
+            self.tick(name, time.monotonic() - began, note)
         finally:
-            del self.waiting[what]
+            del self.waiting[name]
             self._show()
 
-    def _line(self, sign: str, style: str, what: str, seconds: str, note: str) -> None:
-        line = Text.assemble("  ", (sign, style), f" {what:<24}", (f"{seconds:>8}", "dim"), "  ", (note, "dim"))
+    def _line(self, sign: str, style: str, step: str, seconds: str, note: str) -> None:
+        line = Text.assemble("  ", (sign, style), f" {step:<24}", (f"{seconds:>8}", "dim"), "  ", (note, "dim"))
         line.rstrip()
         self.console.print(line)
 

@@ -1,28 +1,33 @@
-"""Bars of long work on a terminal; silence where nobody looks."""
+"""Progress bars of long work; nothing is shown where standard error is no terminal."""
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-Advance = Callable[[str, int, int], None]  # what, how much more is done, out of how much
+Progress = Callable[[str, int, int], None]  # name of the work, how many more are done, out of how many
 
 
 @contextmanager
-def bars(quiet: bool = False) -> Iterator[Advance]:
-    """A bar for each piece of work that is named."""
-    if quiet or not sys.stderr.isatty():
+def progress_bars(hidden: bool = False) -> Iterator[Progress]:
+    """Yield a function that reports progress and shows one bar per name."""
+    if hidden or not sys.stderr.isatty():
         yield lambda *_: None
         return
+    from rich import progress
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    columns = (
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeElapsedColumn(),
+    )
+    with progress.Progress(*columns, console=Console(stderr=True)) as shown:
         tasks = {}
 
-        def advance(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = progress.add_task(what, total=max(total, 1))
-            progress.update(tasks[what], advance=done, total=max(total, 1))
+        def report(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = shown.add_task(name, total=max(total, 1))
+            shown.update(tasks[name], advance=done, total=max(total, 1))
 
-        yield advance
+        yield report

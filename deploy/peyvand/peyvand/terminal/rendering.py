@@ -1,4 +1,4 @@
-"""The command line's words and tables."""
+"""Tables and lines of the command line, from the results of its verbs."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,8 +10,8 @@ from rich.text import Text
 from programme.reference import provinces
 
 if TYPE_CHECKING:
-    from peyvand.commands.applications import Rehearsal
-    from peyvand.commands.dead_letters import Found, Mended
+    from peyvand.commands.applications import FileCheck
+    from peyvand.commands.dead_letters import ActionResult, ServiceLetters
     from peyvand.commands.status import Status
 
 FAULTS_SHOWN = 50
@@ -20,25 +20,25 @@ COUNTS = ("quota", "registered", "screened", "admitted", "identified", "connecte
 
 
 def status_tables(found: "Status") -> list[Any]:
-    """What waits in each service, what each process says, and the verdict."""
-    names = ("unsent", "oldest s", "lag", "moves", "early", "oldest s", "faulty", "oldest s", "unreadable", "overdue s")
+    """Return the tables of services and processes, the required actions, and the verdict."""
+    names = ("pending", "oldest s", "lag", "moves", "early", "oldest s", "dead", "oldest s", "undecodable", "overdue s")
     services = _table("service", *names)
     for s in found.services:
         services.add_row(
             s.service,
-            f"{s.unsent:,}",
-            f"{s.unsent_oldest_seconds:,.1f}",
+            f"{s.pending:,}",
+            f"{s.pending_oldest_seconds:,.1f}",
             f"{s.lag:,}",
-            "[red]no[/red]" if s.stuck else "yes" if s.moved else "-",
-            f"{s.parked_early:,}",
-            f"{s.parked_early_oldest_seconds:,.1f}",
-            f"{s.parked_faulty:,}",
-            f"{s.parked_faulty_oldest_seconds:,.1f}",
-            f"{s.unreadable:,}",
+            "[red]no[/red]" if s.stuck else "yes" if s.consumed else "-",
+            f"{s.early:,}",
+            f"{s.early_oldest_seconds:,.1f}",
+            f"{s.dead_letters:,}",
+            f"{s.dead_letters_oldest_seconds:,.1f}",
+            f"{s.undecodable:,}",
             f"{s.overdue_oldest_seconds:,.1f}",
         )
-    columns = ("process", "pid", "port", "ready", "restarts", "p50 s", "p95 s", "why not")
-    processes = _table(*columns, left=("process", "why not"))
+    columns = ("process", "pid", "port", "ready", "restarts", "p50 s", "p95 s", "reasons")
+    processes = _table(*columns, left=("process", "reasons"))
     for p in found.processes:
         processes.add_row(
             p.name,
@@ -46,27 +46,26 @@ def status_tables(found: "Status") -> list[Any]:
             str(p.port or "-"),
             "yes" if p.ready else "[red]no[/red]",
             str(p.restarts),
-            _seconds(p.half_handled_within),
-            _seconds(p.handled_within),
-            "; ".join(p.why),
+            _seconds(p.handled_p50),
+            _seconds(p.handled_p95),
+            "; ".join(each.text for each in p.reasons),
         )
     shown: list[Any] = [found.public_url]
     shown += [services] if found.services else []
     shown += [processes] if found.processes else []
-    half, most = found.event_to_ranking
-    if most is not None:
-        shown.append(f"event to ranking: p50 {_seconds(half)} s, p95 {_seconds(most)} s")
-    shown += [f"[red]not asked[/red] {each}" for each in found.troubles]
-    for need in found.needs:
-        line = Text(f"{need.where}: {need.why}\n  {need.command}   (deploy/runbooks/{need.runbook})")
-        shown.append(line)
-    return [*shown, "all is well" if found.well else "[red]something needs a person[/red]: see docs/operations.md"]
+    p50, p95 = found.event_to_ranking
+    if p95 is not None:
+        shown.append(f"event to ranking: p50 {_seconds(p50)} s, p95 {_seconds(p95)} s")
+    shown += [f"[red]not checked[/red] {each}" for each in found.errors]
+    for each in found.actions:
+        shown.append(Text(f"{each.where}: {each.why}\n  {each.command}   (deploy/runbooks/{each.runbook})"))
+    return [*shown, "all is well" if found.healthy else "[red]action is required[/red]: see docs/operations.md"]
 
 
 def dead_letter_groups(found: Sequence[Mapping[str, Any]]) -> list[Any]:
-    """One row a group: where, what, how many, since when, and whose fault in which place of the code."""
+    """Return a table with one row a group: service, cause, place in the code, how many, since when."""
     if not found:
-        return ["nothing waits for a person"]
+        return ["there are no dead letters"]
     table = _table(
         "service", "fingerprint", "letters", "behind", "since", "source", "type", "cause",
         left=("service", "fingerprint", "since", "source", "type", "cause"),
@@ -74,14 +73,14 @@ def dead_letter_groups(found: Sequence[Mapping[str, Any]]) -> list[Any]:
     for each in found:
         kind = str(each["type"]).removeprefix("ir.peyvand.") or "-"
         where = f" in {each['where']}" if each["where"] else ""
-        cause = f"{'unreadable: ' if each['kind'] == 'unreadable' else ''}{each['fault']}{where}"
+        cause = f"{'undecodable: ' if each['kind'] == 'undecodable' else ''}{each['fault']}{where}"
         row = (each["service"], each["fingerprint"], f"{each['letters']:,}", f"{each['behind']:,}", _since(each))
         table.add_row(*row, each["source"], kind, Text(cause))
     return [table, "next: `peyvand dead-letters show FINGERPRINT`"]
 
 
-def dead_letters(found: Sequence["Found"]) -> list[Any]:
-    """Each letter with its event and its cause, and what mends them all."""
+def dead_letters(found: Sequence["ServiceLetters"]) -> list[Any]:
+    """Return each letter with its event and its cause, and the commands that resolve them."""
     lines: list[Any] = []
     for service in found:
         for each in service.letters[:LETTERS_SHOWN]:
@@ -97,28 +96,27 @@ def dead_letters(found: Sequence["Found"]) -> list[Any]:
             lines.append(
                 f"... and {len(service.letters) - LETTERS_SHOWN:,} more at {service.service}; --json shows all"
             )
-    prints = sorted({str(each["fingerprint"]) for service in found for each in service.letters})
-    for fingerprint in prints:
-        lines.append(f"mended in the code and deployed?  peyvand dead-letters retry {fingerprint} --dry-run")
+    for fingerprint in sorted({str(each["fingerprint"]) for service in found for each in service.letters}):
+        lines.append(f"fixed in the code and deployed?  peyvand dead-letters retry {fingerprint} --dry-run")
         lines.append(f"never to be handled?  peyvand dead-letters discard {fingerprint} --reason '...' --who ID")
     return [Text(line) if isinstance(line, str) else line for line in lines]
 
 
-def mended_lines(done: "Mended") -> list[Any]:
-    """What became of letters, or would."""
-    would = "would be " if done.dry_run else ""
-    verb = "discarded" if done.action == "discard" else "retried"
-    lines = [f"{done.letters:,} letters {would}{verb}, {done.drained:,} events {would}handled"]
-    if done.gone:
-        lines.append(f"{done.gone:,} were no dead letters any more")
-    if done.left:
-        lines.append(f"{done.left:,} {'would meet' if done.dry_run else 'meet'} a fault still:")
-        lines += [f"  {each}" for each in done.faults]
+def action_lines(result: "ActionResult") -> list[Any]:
+    """Return the result of a retry or discard, or of its dry run."""
+    would = "would be " if result.dry_run else ""
+    verb = "discarded" if result.action == "discard" else "retried"
+    lines = [f"{result.letters:,} letters {would}{verb}, {result.drained:,} events {would}handled"]
+    if result.gone:
+        lines.append(f"{result.gone:,} were no dead letters any more")
+    if result.left:
+        lines.append(f"{result.left:,} {'would still meet' if result.dry_run else 'still meet'} a fault:")
+        lines += [f"  {each}" for each in result.faults]
     return [Text(line) for line in lines]
 
 
 def quota_table(items: Sequence[Mapping[str, Any]]) -> list[Any]:
-    """One row a province."""
+    """Return a table with one row a province."""
     names = ("quota", "available", "held", "admitted", "waiting")
     table = _table("province", "name", *names, left=("province", "name"))
     known = provinces()
@@ -130,7 +128,7 @@ def quota_table(items: Sequence[Mapping[str, Any]]) -> list[Any]:
 
 
 def ranking_table(found: Mapping[str, Any]) -> list[Any]:
-    """One row a province, in the order of the ranks, with what the ranks are made of."""
+    """Return a table with one row a province, in the order of the ranks, with the counts behind them."""
     table = _table("rank", "province", "name", "index", *COUNTS, left=("province", "name"))
     known = provinces()
     for row in found["rows"]:
@@ -145,24 +143,24 @@ def ranking_table(found: Mapping[str, Any]) -> list[Any]:
     return [table, f"as of {found.get('as_of', '-')}, {found.get('events', 0):,} events"]
 
 
-def rehearsal_lines(checked: "Rehearsal") -> list[Any]:
-    """The faults row by row, then how many there are; the values themselves are not repeated."""
+def file_check_lines(checked: "FileCheck") -> list[Any]:
+    """Return the faults row by row, then their number; the values themselves are not repeated."""
     faults = checked.faults
     lines = [f"row {each.row}, {each.field}: {each.detail} · {each.detail_fa}" for each in faults[:FAULTS_SHOWN]]
     if len(faults) > FAULTS_SHOWN:
         lines.append(f"... and {len(faults) - FAULTS_SHOWN:,} more; --json shows all")
     rows = len({each.row for each in faults})
-    last = f"{checked.rows:,} rows, {rows:,} with a fault; nothing was sent"
-    return [*lines, last if faults else f"{checked.rows:,} rows, none with a fault; nothing was sent"]
+    summary = f"{checked.rows:,} rows, {rows:,} with a fault; nothing was sent"
+    return [*lines, summary if faults else f"{checked.rows:,} rows, none with a fault; nothing was sent"]
 
 
-def import_lines(done: Mapping[str, Any]) -> list[Any]:
-    """The rows that were refused, then what became of all of them; nobody's tracking code is shown."""
-    refused = done.get("refused", [])
+def import_lines(result: Mapping[str, Any]) -> list[Any]:
+    """Return the refused rows, then the totals; no tracking code is shown."""
+    refused = result.get("refused", [])
     lines = [f"row {each['row']}, {each['field']}: {each['detail']}" for each in refused[:FAULTS_SHOWN]]
     if len(refused) > FAULTS_SHOWN:
         lines.append(f"... and {len(refused) - FAULTS_SHOWN:,} more; --json shows all")
-    counts = ", ".join(f"{done.get(name, 0):,} {name}" for name in ("rows", "registered", "repeated"))
+    counts = ", ".join(f"{result.get(name, 0):,} {name}" for name in ("rows", "registered", "repeated"))
     return [*lines, f"{counts}, {len(refused):,} refused"]
 
 
@@ -184,5 +182,5 @@ def _decimal(value: Any) -> str:
 def _table(*columns: str, left: Iterable[str] = ("service",)) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
-        table.add_column(name, justify="left" if name in left else "right", no_wrap=name != "why not")
+        table.add_column(name, justify="left" if name in left else "right", no_wrap=name != "reasons")
     return table

@@ -1,7 +1,7 @@
-"""An independent recount: the figures and the four tables, from nothing but what the owners' records emitted.
+"""An independent recount of the figures and the four tables, from the events in the owners' records alone.
 
-It shares no code with the services: its own calendar, its own reading of the events, its own formula. What it says and
-what reporting says must be the same; where they differ, one of the two is wrong.
+It shares no code with the services: its own calendar, interpretation of events and formula. Its results and those of
+reporting must be equal; where they differ, one of the two is wrong.
 """
 
 import json
@@ -47,107 +47,114 @@ class Count:
 
 
 class Calendar:
-    """Days in Tehran, and which of them are worked."""
+    """Days in Tehran, and working days."""
 
     def __init__(self, holidays: Iterable[date]) -> None:
         self.zone, self.holidays = ZoneInfo("Asia/Tehran"), frozenset(holidays)
-        self.worked: list[int] = []  # ordinals, in order
+        self.working_days: list[int] = []  # ordinals, in order
 
     def day(self, instant: str) -> date:
-        """The day in Tehran on which this instant falls."""
+        """Return the day in Tehran of an instant."""
         return datetime.fromisoformat(instant).astimezone(self.zone).date()
 
     def between(self, first: date, last: date) -> int:
-        """Working days after one day, up to another."""
-        if not self.worked:
+        """Return the number of working days after the first day, up to and including the last."""
+        if not self.working_days:
             days = (date(2019, 1, 1) + timedelta(days=n) for n in range(6_000))
-            self.worked = [d.toordinal() for d in days if d.weekday() != FRIDAY and d not in self.holidays]
-        return max(0, bisect_right(self.worked, last.toordinal()) - bisect_right(self.worked, first.toordinal()))
+            self.working_days = [d.toordinal() for d in days if d.weekday() != FRIDAY and d not in self.holidays]
+        return max(
+            0, bisect_right(self.working_days, last.toordinal()) - bisect_right(self.working_days, first.toordinal())
+        )
 
 
 def read_events(client: Any) -> dict[str, list[Event]]:
-    """Everything the owners ever emitted, by subject; `client` is a pymongo MongoClient that may read all three."""
-    told: dict[str, list[Event]] = defaultdict(list)
+    """Return all events of the owners, by subject; `client` is a pymongo MongoClient that may read all three stores.
+
+    Raise ValueError if sequences are not dense.
+    """
+    by_subject: dict[str, list[Event]] = defaultdict(list)
     for owner in OWNERS:
-        for record in client[owner].records.find({}, {"emitted": 1}):
-            events = [json.loads(raw) for raw in record.get("emitted", ())]
+        for record in client[owner].records.find({}, {"events": 1}):
+            events = [json.loads(raw) for raw in record.get("events", ())]
             if [e["sequence"] for e in events] != list(range(1, len(events) + 1)):
-                raise ValueError(f"{owner}: the sequences of {record['_id']} have holes")
-            told[record["_id"]] += events
-    return told
+                raise ValueError(f"{owner}: the sequences of {record['_id']} are not dense")
+            by_subject[record["_id"]] += events
+    return by_subject
 
 
-def count(told: Mapping[str, Sequence[Event]], calendar: Calendar, today: date, round_: str) -> dict[str, Count]:
-    """The figures of every province that has a quota or an applicant, as of the end of a day in Tehran."""
+def count(by_subject: Mapping[str, Sequence[Event]], calendar: Calendar, today: date, round_: str) -> dict[str, Count]:
+    """Return the figures of each province with a quota or an applicant, as of the end of a day in Tehran."""
     counts: dict[str, Count] = defaultdict(Count)
-    for subject, events in told.items():
+    for subject, events in by_subject.items():
         if subject.startswith(f"ledger:{round_}/"):
             quotas = [e for e in events if e["type"].endswith(".quota.set.v1")]
             counts[subject.rpartition("/")[2]].Q = quotas[-1]["data"]["quota"] if quotas else 0
         elif ":" not in subject and any(e.get("round") == round_ for e in events):
-            _person(counts, events, calendar, today)
+            _count_applicant(counts, events, calendar, today)
     return counts
 
 
-def _person(counts: dict[str, Count], events: Sequence[Event], calendar: Calendar, today: date) -> None:
+def _count_applicant(counts: dict[str, Count], events: Sequence[Event], calendar: Calendar, today: date) -> None:
     number = max(e["data"].get("application", 1) for e in events if e["source"] == "registration")
-    mine = [e for e in events if e["data"].get("application", 1) == number]
-    said: dict[str, list[Event]] = defaultdict(list)
-    for e in mine:
-        said[e["type"].split(".", 3)[3].removesuffix(".v1")].append(e)
-    home = [e for e in events if e["source"] == "registration"][-1]["province"]
-    place = counts[home]
+    current = [e for e in events if e["data"].get("application", 1) == number]
+    by_type: dict[str, list[Event]] = defaultdict(list)
+    for e in current:
+        by_type[e["type"].split(".", 3)[3].removesuffix(".v1")].append(e)
+    province = [e for e in events if e["source"] == "registration"][-1]["province"]
+    figures = counts[province]
 
-    registered = (said["applicant.registered"] or said["applicant.reactivated"])[0]
-    decided, left = said["case.decided"], said["applicant.withdrawn"]
-    stays = not left or (bool(decided) and _when(decided[0]) <= _when(left[0]))
-    answers = [e["data"]["result"] for e in said["applicant.identity_checked"] if e["data"]["result"] != "unavailable"]
-    due = [date.fromisoformat(e["data"]["due"]) for e in said["case.opened"]]
-    if stays:
-        place.R += 1
-        place.verified += bool(answers) and answers[-1] == "match"
-        place.S += bool(decided)
-        place.in_time += bool(decided) and calendar.day(decided[0]["time"]) <= due[0]
-        place.due += bool(decided) or (bool(due) and due[0] < today)
+    registered = (by_type["applicant.registered"] or by_type["applicant.reactivated"])[0]
+    decided, withdrawn = by_type["case.decided"], by_type["applicant.withdrawn"]
+    counts_as_registered = not withdrawn or (bool(decided) and _when(decided[0]) <= _when(withdrawn[0]))
+    results = [
+        e["data"]["result"] for e in by_type["applicant.identity_checked"] if e["data"]["result"] != "unavailable"
+    ]
+    due = [date.fromisoformat(e["data"]["due"]) for e in by_type["case.opened"]]
+    if counts_as_registered:
+        figures.R += 1
+        figures.verified += bool(results) and results[-1] == "match"
+        figures.S += bool(decided)
+        figures.in_time += bool(decided) and calendar.day(decided[0]["time"]) <= due[0]
+        figures.due += bool(decided) or (bool(due) and due[0] < today)
 
-    if not said["applicant.admitted"] or said["applicant.seat_released"]:
+    if not by_type["applicant.admitted"] or by_type["applicant.seat_released"]:
         return
-    place.Ad += 1
-    identified = said["capacity.identified"]
-    wanted = [date.fromisoformat(e["data"]["due"]) for e in said["capacity.requested"]]
-    place.C += bool(identified)
-    place.identified_in_time += bool(identified) and calendar.day(identified[0]["time"]) <= wanted[0]
-    place.identified_due += bool(identified) or (bool(wanted) and wanted[0] < today)
-    _sales(place, said, calendar, today, bool(identified), calendar.day(registered["time"]))
+    figures.Ad += 1
+    identified = by_type["capacity.identified"]
+    capacity_due = [date.fromisoformat(e["data"]["due"]) for e in by_type["capacity.requested"]]
+    figures.C += bool(identified)
+    figures.identified_in_time += bool(identified) and calendar.day(identified[0]["time"]) <= capacity_due[0]
+    figures.identified_due += bool(identified) or (bool(capacity_due) and capacity_due[0] < today)
+    _count_sales(figures, by_type, calendar, today, bool(identified), calendar.day(registered["time"]))
 
 
-def _sales(
-    place: Count,
-    said: Mapping[str, Sequence[Event]],
+def _count_sales(
+    figures: Count,
+    by_type: Mapping[str, Sequence[Event]],
     calendar: Calendar,
     today: date,
     identified: bool,
     registered: date,
 ) -> None:
     grades: dict[str, list[tuple[date, str]]] = defaultdict(list)
-    for e in (*said["producer.connected"], *said["connection.evidenced"]):
+    for e in (*by_type["producer.connected"], *by_type["connection.evidenced"]):
         grade = e["data"]["evidence"] if "evidence" in e["data"] else e["data"]["to"]
         grades[e["data"]["connection"]].append((calendar.day(e["time"]), grade))
-    ended = {e["data"]["connection"] for e in said["connection.ended"]}
-    lasting = {e["data"]["connection"] for e in said["connection.sustained"]}
+    ended = {e["data"]["connection"] for e in by_type["connection.ended"]}
+    sustained = {e["data"]["connection"] for e in by_type["connection.sustained"]}
     proven = {
         name: min(d for d, g in each if g >= "E2") for name, each in grades.items() if any(g >= "E2" for _, g in each)
     }
     if proven:
         first = min(proven.values())
-        place.sustainable += first + timedelta(days=SUSTAINED_AFTER) <= today
-        place.end_to_end.append(calendar.between(registered, first))
+        figures.sustainable += first + timedelta(days=SUSTAINED_AFTER) <= today
+        figures.end_to_end.append(calendar.between(registered, first))
     if identified:
         running = grades.keys() - ended
-        place.claims += len(running)
-        place.confirmed += len(running & proven.keys())
-        place.M += bool(running & proven.keys())
-        place.U += bool(running & proven.keys() & lasting)
+        figures.claims += len(running)
+        figures.confirmed += len(running & proven.keys())
+        figures.M += bool(running & proven.keys())
+        figures.U += bool(running & proven.keys() & sustained)
 
 
 def _when(event: Event) -> datetime:
@@ -155,18 +162,18 @@ def _when(event: Event) -> datetime:
 
 
 def tables(counts: Mapping[str, Count], provinces: Sequence[str]) -> dict[str, list[tuple[int | None, str]]]:
-    """The four tables as (rank, province), unranked last; ties share a rank (1, 2, 2, 4)."""
-    found = {}
+    """Return the four tables as (rank, province), unranked last; ties share a rank (1, 2, 2, 4)."""
+    by_table = {}
     for table in TABLES:
         keys = {p: _key(counts.get(p, Count()), table) for p in provinces if counts.get(p, Count()).Q > 0}
         order = sorted(keys, key=lambda p: (tuple(-v for v in keys[p]), p))
         ranked: list[tuple[int | None, str]] = [(1 + sum(keys[other] > keys[p] for other in keys), p) for p in order]
-        found[table] = ranked + [(None, p) for p in provinces if p not in keys]
-    return found
+        by_table[table] = ranked + [(None, p) for p in provinces if p not in keys]
+    return by_table
 
 
 def _key(c: Count, table: str) -> tuple[Fraction, ...]:
-    """What decides, then what breaks ties, all "larger is better"."""
+    """Return the sort key: the value of the table, then the tie-breakers; larger is better."""
     part = _part
     M1, M2, M3 = part(c.M, c.Q), part(c.M, c.C), part(c.U, c.sustainable)
     S1 = _w(35) * _capped(part(c.R, c.Q)) + _w(40) * part(c.S, c.R) + _w(25) * part(c.in_time, c.due)

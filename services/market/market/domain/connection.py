@@ -1,4 +1,4 @@
-"""A connection of a producer to a market: a claim, as good as its evidence, sustained by the clock or ended."""
+"""A connection of a producer to a market: declared with evidence, sustained after a period, or ended."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -12,14 +12,14 @@ from contracts.envelope import Envelope
 from contracts.events import ConnectionEnded, ConnectionEvidenced, ConnectionSustained, Event, ProducerConnected
 from programme.policies import policy
 
-COUNTED = "E2"  # from here on the ranking counts a connection
+COUNTED = "E2"  # from this step on the ranking counts a connection
 SUSTAINED = "E4"
-SHOWABLE = ("E0", "E1", "E2", "E3")  # what somebody may show; E4 only time can
+SHOWABLE = ("E0", "E1", "E2", "E3")  # steps that a caller may show; E4 is reached by time alone
 HIGHEST: Mapping[str, str] = {"manager": "E2", "labour_expert": "E2", "lead": "E2", "service": "E3"}  # by role
 
 
 class Connection(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One channel that a producer sells through, since when, with what evidence."""
+    """One channel through which a producer sells, since when, with which evidence."""
 
     application: int
     channel: str
@@ -29,11 +29,11 @@ class Connection(msgspec.Struct, frozen=True, omit_defaults=True):
     offer: str = ""
     counted: datetime | None = None  # when it was first evidenced at E2 or above
     sustained: bool = False
-    ended: str = ""  # why
+    ended: str = ""  # the reason
 
 
 class Connect(msgspec.Struct, frozen=True):
-    """Somebody declares a connection and shows what there is to show; `lead` where the lead enterprise itself asks."""
+    """Declare a connection with its evidence; `lead` is set where the lead enterprise itself is the caller."""
 
     channel: str
     counterparty_kind: str
@@ -44,7 +44,7 @@ class Connect(msgspec.Struct, frozen=True):
 
 
 class RaiseEvidence(msgspec.Struct, frozen=True):
-    """Better evidence is shown."""
+    """Show better evidence of a connection."""
 
     connection: str
     to: str
@@ -53,7 +53,7 @@ class RaiseEvidence(msgspec.Struct, frozen=True):
 
 
 class End(msgspec.Struct, frozen=True):
-    """The connection is over."""
+    """End a connection."""
 
     connection: str
     reason: str
@@ -61,7 +61,7 @@ class End(msgspec.Struct, frozen=True):
 
 
 def check(command: Connect) -> None:
-    """Whether this can be declared at all. Raises Refused."""
+    """Check codes and evidence of a declaration. Raise Refused."""
     if command.channel not in CHANNELS:
         raise Refused("code_unknown", "channel")
     if command.counterparty_kind not in COUNTERPARTY_KINDS:
@@ -70,7 +70,7 @@ def check(command: Connect) -> None:
 
 
 def check_evidence(evidence: str, role: str, field: str) -> None:
-    """Whether this role may show this evidence. Raises Refused."""
+    """Check that the role may show this evidence. Raise Refused."""
     if evidence not in SHOWABLE:
         raise Refused("evidence_not_allowed", field)
     if evidence > HIGHEST.get(role, "E0"):
@@ -78,8 +78,8 @@ def check_evidence(evidence: str, role: str, field: str) -> None:
 
 
 def raise_evidence(name: str, connection: Connection, command: RaiseEvidence) -> Event:
-    """Only upwards, and only while it lasts. Raises Refused."""
-    _check_lasts(connection)
+    """Raise the evidence of a connection that has not ended. Raise Refused."""
+    _check_not_ended(connection)
     check_evidence(command.to, command.role, "to")
     if command.to <= connection.evidence:
         raise Refused("evidence_not_higher", "to", evidence=connection.evidence)
@@ -89,22 +89,22 @@ def raise_evidence(name: str, connection: Connection, command: RaiseEvidence) ->
 
 
 def end(name: str, connection: Connection, command: End) -> Event:
-    """Ends it for one of the reasons. Raises Refused."""
-    _check_lasts(connection)
+    """End a connection for one of the reasons. Raise Refused."""
+    _check_not_ended(connection)
     if command.reason not in END_REASONS:
         raise Refused("reason_unknown", "reason")
     return ConnectionEnded(application=connection.application, connection=name, reason=command.reason)
 
 
 def sustained_at(connection: Connection, version: str) -> datetime | None:
-    """When it will have lasted long enough, where that is still to be told."""
+    """Return when the connection becomes sustained; None if it does not count, is sustained already or has ended."""
     if connection.counted is None or connection.sustained or connection.ended:
         return None
     return connection.counted + timedelta(days=policy(version).sustained_days)
 
 
 def evolve(connection: Connection | None, envelope: Envelope) -> Connection | None:
-    """The connection after one event about it; none before it was declared."""
+    """Return the connection after one event about it; None before it is declared."""
     match envelope.event, connection:
         case ProducerConnected() as event, _:
             return Connection(
@@ -126,6 +126,6 @@ def evolve(connection: Connection | None, envelope: Envelope) -> Connection | No
     return connection
 
 
-def _check_lasts(connection: Connection) -> None:
+def _check_not_ended(connection: Connection) -> None:
     if connection.ended:
         raise Refused("connection_ended")

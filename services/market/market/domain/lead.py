@@ -1,6 +1,6 @@
-"""The rules about a lead enterprise: it joins one province, able to train, counsel or buy.
+"""Rules about a lead enterprise: it joins one province and trains, counsels or buys there.
 
-Its name is content that only market holds; no event tells it.
+Its name is stored by market only, as private content; no event contains it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ VERSION = 1
 
 
 class State(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the lead enterprise does, and where."""
+    """The services, job fields and province of a lead enterprise."""
 
     province: str = ""
     services: tuple[str, ...] = ()
@@ -28,7 +28,7 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Enlist(msgspec.Struct, frozen=True):
-    """A lead enterprise joins with its services and the job fields it works in."""
+    """Enlist a lead enterprise with its services and job fields."""
 
     services: tuple[str, ...]
     fields: tuple[str, ...]
@@ -36,7 +36,7 @@ class Enlist(msgspec.Struct, frozen=True):
 
 
 def decide(state: State, command: Enlist | Tick, at: datetime) -> Sequence[Event | EventWithContext]:
-    """Enlisting again changes nothing. Raises Refused."""
+    """Return the event of a first enlistment; a second one has none. Raise Refused."""
     if isinstance(command, Tick) or state.enlisted:
         return []
     if command.province not in provinces():
@@ -55,13 +55,13 @@ def decide(state: State, command: Enlist | Tick, at: datetime) -> Sequence[Event
     return [EventWithContext(enlisted, Context(province=command.province))]
 
 
-def react(state: State, heard: Envelope, at: datetime) -> Sequence[Event]:
-    """Nobody else speaks about lead enterprises."""
+def react(state: State, envelope: Envelope, at: datetime) -> Sequence[Event]:
+    """Return nothing: no other service emits events about lead enterprises."""
     return []
 
 
 def evolve(state: State, envelope: Envelope) -> State:
-    """The state after one event."""
+    """Return the state after one event."""
     match envelope.event:
         case LeadEnlisted() as event:
             return State(
@@ -74,10 +74,10 @@ def evolve(state: State, envelope: Envelope) -> State:
 
 
 def indexed(state: State) -> Mapping[str, Any]:
-    """Where it works."""
+    """Return the area; empty before the enlistment."""
     return {"scope": state.province, "province": state.province} if state.enlisted else {}
 
 
 def context(state: State) -> Context:
-    """Where it works, for the next event about it."""
+    """Return the context of the next event about the lead enterprise."""
     return Context(province=state.province)

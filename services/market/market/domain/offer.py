@@ -1,4 +1,4 @@
-"""An offer of a channel to a producer: made once, answered once."""
+"""An offer of a channel to a producer: made once, accepted or declined once."""
 
 from datetime import datetime
 
@@ -14,25 +14,25 @@ OPEN, ACCEPTED, DECLINED = "open", "accepted", "declined"
 
 
 class Offer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What was offered by whom, and what the producer said."""
+    """A channel offered by a lead enterprise or an officer, and the producer's answer."""
 
     application: int
     channel: str
     made: datetime
     lead: str = ""
     answer: str = OPEN
-    reason: str = ""  # why it was declined
+    reason: str = ""  # for which it was declined
 
 
 class MakeOffer(msgspec.Struct, frozen=True):
-    """A lead enterprise, or an officer for one, offers a channel."""
+    """Offer a channel, as a lead enterprise or on behalf of one."""
 
     channel: str
     lead: str = ""
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """The producer's answer; `lead` where the lead enterprise itself records it."""
+    """Record the producer's answer; `lead` is set where the lead enterprise itself is the caller."""
 
     offer: str
     accepted: bool
@@ -41,13 +41,13 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 def check(command: MakeOffer) -> None:
-    """Whether this can be offered at all. Raises Refused."""
+    """Check the channel of an offer. Raise Refused."""
     if command.channel not in CHANNELS:
         raise Refused("code_unknown", "channel")
 
 
 def answer(name: str, offer: Offer, command: Answer) -> Event:
-    """Accepts or declines an open offer. Raises Refused."""
+    """Accept or decline an open offer. Raise Refused."""
     if offer.answer != OPEN:
         raise Refused("offer_closed")
     if command.accepted:
@@ -58,7 +58,7 @@ def answer(name: str, offer: Offer, command: Answer) -> Event:
 
 
 def evolve(offer: Offer | None, envelope: Envelope) -> Offer | None:
-    """The offer after one event about it; none before it was made."""
+    """Return the offer after one event about it; None before it is made."""
     match envelope.event, offer:
         case OfferMade() as event, _:
             return Offer(application=event.application, channel=event.channel, made=envelope.time, lead=event.lead)

@@ -1,7 +1,7 @@
-"""The rules about an applicant, as market knows them: a producer from the day the capacity is known, never a name.
+"""Rules of market about an applicant: a producer once the capacity is known, no identity.
 
-Registration and screening are heard, in any interleaving. What each last told of the present application stands side
-by side, and what may be done follows from both; whatever concerns an earlier application no longer counts.
+Market consumes registration and screening in any interleaving. The state keeps the latest data of each source side by
+side, and decisions depend on both. Events about an earlier application than the present one are ignored.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,22 +37,22 @@ from market.domain.offer import ACCEPTED, Answer, MakeOffer, Offer
 VERSION = 1
 READY, OFFERED, CONNECTED, SUSTAINED, ENDED = "ready", "offered", "connected", "sustained", "ended"
 STATES = (READY, OFFERED, CONNECTED, SUSTAINED, ENDED)
-OTHERS = ("registration", "screening")
+SOURCES = ("registration", "screening")  # in the order in which their context is preferred
 
 
 class State(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One person in one round: what the others last told, and what market made of it."""
+    """One applicant in one round: the latest data of each source, with offers and connections."""
 
-    told: dict[str, Context] = {}  # by source: where the applicant stands
-    application: int = 0  # the latest that anybody told of
-    gone: bool = False  # withdrawn, or the seat is lost
+    contexts: dict[str, Context] = {}  # the latest context by source
+    application: int = 0  # the latest in any event
+    seat_lost: bool = False  # or the application is withdrawn
     product_group: str = ""
     unit: str = ""
     monthly_band: str = ""
     skill_level: str = ""
     needs: tuple[str, ...] = ()
     readied: datetime | None = None
-    offers: dict[str, Offer] = {}  # by id; of earlier applications too
+    offers: dict[str, Offer] = {}  # by id, those of earlier applications included
     connections: dict[str, Connection] = {}
 
 
@@ -60,7 +60,7 @@ Command = MakeOffer | Answer | Connect | RaiseEvidence | End | Tick
 
 
 def decide(state: State, command: Command, at: datetime) -> Sequence[Event]:
-    """Somebody asks, or the clock does. Raises Refused."""
+    """Return the events that a command or a tick causes. Raise Refused."""
     match command:
         case Tick(now=now):
             return [
@@ -86,52 +86,59 @@ def decide(state: State, command: Command, at: datetime) -> Sequence[Event]:
         case Connect():
             return _connect(state, command)
         case RaiseEvidence():
-            found = _connection(state, command.connection, command.lead)
-            return [connections.raise_evidence(command.connection, found, command)]
+            connection = _connection(state, command.connection, command.lead)
+            return [connections.raise_evidence(command.connection, connection, command)]
         case End():
             return [connections.end(command.connection, _connection(state, command.connection, command.lead), command)]
     return []
 
 
-def react(state: State, heard: Envelope, at: datetime) -> Sequence[Event]:
-    """Known capacity makes a producer; a lost seat, or a newer application, ends what is still connected."""
-    said: list[Event] = [
+def react(state: State, envelope: Envelope, at: datetime) -> Sequence[Event]:
+    """Ready a producer whose capacity is known; end connections with the seat or by a newer application."""
+    events: list[Event] = [
         ConnectionEnded(application=each.application, connection=name, reason="withdrawn")
         for name, each in state.connections.items()
-        if not each.ended and (state.gone or each.application < state.application)
+        if not each.ended and (state.seat_lost or each.application < state.application)
     ]
-    event = heard.event
+    event = envelope.event
     if isinstance(event, CapacityIdentified) and event.application == state.application and not state.readied:
-        said.append(ProducerReadied(application=state.application, product_group=event.product_group))
-    return said
+        events.append(ProducerReadied(application=state.application, product_group=event.product_group))
+    return events
 
 
 def evolve(state: State, envelope: Envelope) -> State:
-    """The state after one event, own or another's."""
+    """Return the state after one event of market, registration or screening."""
     event = envelope.event
     if not isinstance(event, ApplicantEvent):
         return state
-    if envelope.source in OTHERS:
-        state = replace(state, told={**state.told, envelope.source: envelope.context})
+    if envelope.source in SOURCES:
+        state = replace(state, contexts={**state.contexts, envelope.source: envelope.context})
     if event.application > state.application:
         state = State(
-            told=state.told, application=event.application, offers=state.offers, connections=state.connections
+            contexts=state.contexts, application=event.application, offers=state.offers, connections=state.connections
         )
     match event:
         case OfferMade() | OfferAccepted() | OfferDeclined():
-            if offer := offers.evolve(state.offers.get(event.offer), envelope):
-                return replace(state, offers={**state.offers, event.offer: offer})
+            offer = offers.evolve(state.offers.get(event.offer), envelope)
+            if offer is None:
+                return state
+            return replace(state, offers={**state.offers, event.offer: offer})
         case ProducerConnected() | ConnectionEvidenced() | ConnectionSustained() | ConnectionEnded():
-            if connection := connections.evolve(state.connections.get(event.connection), envelope):
-                return replace(state, connections={**state.connections, event.connection: connection})
-    if event.application < state.application:
-        return state
-    match event:
+            connection = connections.evolve(state.connections.get(event.connection), envelope)
+            if connection is None:
+                return state
+            return replace(state, connections={**state.connections, event.connection: connection})
+    return _evolve_application(state, envelope) if event.application == state.application else state
+
+
+def _evolve_application(state: State, envelope: Envelope) -> State:
+    """Return the state after an event about the present application that concerns no offer or connection."""
+    match envelope.event:
         case ApplicantWithdrawn() | ApplicantSeatReleased():
-            return replace(state, gone=True)
+            return replace(state, seat_lost=True)
         case ApplicantAdmitted():
-            return replace(state, gone=False)
-        case CapacityIdentified():
+            return replace(state, seat_lost=False)
+        case CapacityIdentified() as event:
             return replace(
                 state,
                 product_group=event.product_group,
@@ -146,53 +153,53 @@ def evolve(state: State, envelope: Envelope) -> State:
 
 
 def indexed(state: State) -> Mapping[str, Any]:
-    """Where the producer stands, who may see the offers, and when a connection will have lasted long enough."""
-    stands = context(state)
-    found: dict[str, Any] = {
-        "scope": f"{stands.province}/{stands.county}" if stands.county else stands.province,
-        "province": stands.province,
+    """Return area, state and lead enterprises; `due` is the next time at which a connection becomes sustained."""
+    current = context(state)
+    fields: dict[str, Any] = {
+        "scope": f"{current.province}/{current.county}" if current.county else current.province,
+        "province": current.province,
     }
     if stage := stage_of(state):
-        found["state"] = stage
+        fields["state"] = stage
     if leads := sorted({each.lead for each in state.offers.values() if each.lead}):
-        found["leads"] = leads
-    dues = (connections.sustained_at(each, stands.policy) for each in state.connections.values())
-    if due := min((each for each in dues if each), default=None):
-        found["due"] = due
-    return found
+        fields["leads"] = leads
+    times = (connections.sustained_at(each, current.policy) for each in state.connections.values())
+    if due := min((each for each in times if each), default=None):
+        fields["due"] = due
+    return fields
 
 
 def context(state: State) -> Context:
-    """Province, county and field are what registration last said; until it does, screening's copy is a hint."""
-    return next((state.told[source] for source in OTHERS if source in state.told), Context())
+    """Return the latest context from registration; before its first event that of screening."""
+    return next((state.contexts[source] for source in SOURCES if source in state.contexts), Context())
 
 
 def stage_of(state: State) -> str:
-    """How far the present application has come: one of STATES, or nothing before the capacity is known."""
+    """Return the state of the present application: one of STATES; empty before the capacity is known."""
     own = [each for each in state.connections.values() if each.application == state.application]
-    lasting = [each for each in own if not each.ended]
+    active = [each for each in own if not each.ended]
     if not state.readied:
         return ""
-    if state.gone:
+    if state.seat_lost:
         return ENDED
-    if any(each.sustained for each in lasting):
+    if any(each.sustained for each in active):
         return SUSTAINED
-    if lasting:
+    if active:
         return CONNECTED
-    if any(_awaits(state, name) for name in state.offers):
+    if any(_is_pending(state, name) for name in state.offers):
         return OFFERED
     return ENDED if own else READY
 
 
-def _awaits(state: State, name: str) -> bool:
-    """Whether an offer still waits for an answer, or for the connection that was accepted."""
+def _is_pending(state: State, name: str) -> bool:
+    """Return whether an offer of the present application is open, or accepted without a connection yet."""
     offer = state.offers[name]
     used = any(each.offer == name for each in state.connections.values())
     return offer.application == state.application and offer.answer != offers.DECLINED and not used
 
 
 def _check_ready(state: State) -> None:
-    if not state.readied or state.gone:
+    if not state.readied or state.seat_lost:
         raise Refused("not_ready")
 
 
@@ -218,7 +225,7 @@ def _connect(state: State, command: Connect) -> Sequence[Event]:
 
 
 def _offer(state: State, name: str, lead: str) -> Offer:
-    """An offer of the present application; another lead's is as good as none."""
+    """Return an offer of the present application; that of another lead enterprise is unknown. Raise Refused."""
     offer = state.offers.get(name)
     if offer is None or offer.application != state.application or (lead and offer.lead != lead):
         raise Refused("offer_unknown", "offer")
@@ -226,7 +233,7 @@ def _offer(state: State, name: str, lead: str) -> Offer:
 
 
 def _connection(state: State, name: str, lead: str) -> Connection:
-    """A connection; a lead enterprise has only those that come from its own offers."""
+    """Return a connection; a lead enterprise knows only those from its own offers. Raise Refused."""
     found = state.connections.get(name)
     if found is None or (lead and (found.offer not in state.offers or state.offers[found.offer].lead != lead)):
         raise Refused("connection_unknown", "connection")

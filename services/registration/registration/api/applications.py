@@ -1,254 +1,248 @@
-"""Applications for programmes: one by one or from a file, read within the caller's scope, followed by tracking code."""
+"""Applications: registered one by one or from a file, read within the caller's scope, followed by tracking code."""
 
 import asyncio
 from collections.abc import Mapping
 from itertools import islice
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
-from base.ids import typed_code
 from contracts.commands import Refused
 from kernel.commands import CommandMetadata, Result, execute
 from kernel.record import Record
-from kernel.store import Store
+from kernel.store import Store as StorePort
 from programme.messages import message_text
-from registration.api import views
-from registration.api.probes import Probes
+from registration import queries, schemas
+from registration.api.csv_import import RowsInvalid, read_rows
+from registration.api.dependencies import Audit, Guard, Registrations, bounded_intake
 from registration.api.rounds import RoundId
-from registration.api.tables import RowsInvalid, rows
-from registration.domain.applicant import Withdraw
-from registration.domain.application import ANSWERS, Accepted, NotAccepted
-from registration.store.audit import Audit
-from registration.store.office import Desk, Office
-from registration.store.questions import Questions
-from security.auth import Principal, is_visible
-from web.app import Etag, Invalid, Page, Paging, allow, etagged, idempotent, limited, paged, public, raw
-from web.load_shedding import AdmissionControl, bounded
+from registration.domain.applicant import Status, Withdraw
+from registration.domain.application import COLUMNS, Accepted, InvalidApplication
+from registration.registrations import RoundSnapshot
+from security.auth import Principal
+from security.scopes import is_visible, scope_of
+from web.app import raw
+from web.authorization import allow, public
+from web.dependencies import Clock, Store
+from web.idempotency import idempotent
+from web.pagination import Etag, Page, Paging, etagged, paged
+from web.problems import Invalid
+from web.rate_limit import limited
 
 REGISTRARS = ("registrar", "county_operator", "manager", "service")
 IMPORTERS = ("registrar", "manager", "ministry_admin")
 READERS = ("registrar", "county_operator", "manager", "screener")
 LISTERS = (*READERS, "labour_expert", "ministry_admin")
-LEAVERS = ("registrar", "county_operator", "manager")
-FILE = 16 << 20  # bytes
-ROWS = 50_000  # of a file
+WITHDRAWERS = ("registrar", "county_operator", "manager")
+IMPORT_FILE = 16 << 20  # bytes
+IMPORT_ROWS = 50_000
 CHUNK = 500  # rows in one transaction
-Status = Literal[
-    "registered",
-    "screening",
-    "approved",
-    "rejected",
-    "waitlisted",
-    "admitted",
-    "capacity_identified",
-    "withdrawn",
-]
+
 ApplicantId = Annotated[str, Path(pattern=r"^[0-9a-f-]{1,64}$")]
+Metadata = Annotated[CommandMetadata, idempotent()]
+
+router = APIRouter(prefix="/v1", tags=["applications"])
 
 
-def router(office: Office, questions: Questions, audit: Audit, probes: Probes, intake: AdmissionControl) -> APIRouter:
-    """The routes under /registration/v1."""
-    api = APIRouter(prefix="/v1", tags=["applications"])
-    store, clock = office.store, office.clock
-
-    @api.post(
-        "/rounds/{round_id}/applications",
-        status_code=201,
-        dependencies=[limited("applications", per_minute=6_000), bounded(intake)],
-    )
-    async def register(
-        round_id: RoundId,
-        body: views.ApplicationTyped,
-        request: Request,
-        response: Response,
-        principal: Annotated[Principal, allow(*REGISTRARS)],
-        ask: Annotated[CommandMetadata, idempotent()],
-    ) -> views.Registered:
-        """Registers a person; once per person and round in the whole country, again after a withdrawal."""
-        probes.check(request, principal)
-        desk = await office.desk(round_id)
-        try:
-            accepted = desk.accept(body.typed())
-        except NotAccepted as faulty:
-            raise Invalid(faulty.faults) from faulty
-        _within(principal, accepted)
-        try:
-            done = await office.register(desk, accepted, _channel(principal, body.channel), ask)
-        except Refused as refused:
-            if refused.code == "already_registered":
-                probes.told(request, principal)
-            raise
-        response.headers["Location"] = f"/registration/v1/applications/{done.record.subject}"
-        return views.registered(done.record)
-
-    @api.post(
-        "/rounds/{round_id}/applications/import",
-        response_model=views.Imported,
-        max_body_size=FILE,
-        dependencies=[limited("import", per_minute=120), bounded(intake)],
-    )
-    async def import_applications(
-        round_id: RoundId,
-        request: Request,
-        body: Annotated[bytes, raw("text/csv")],
-        principal: Annotated[Principal, allow(*IMPORTERS)],
-        ask: Annotated[CommandMetadata, idempotent(required=True)],
-    ) -> views.Imported | Response:
-        """Registers the people in a file: every row is checked first, and one fault refuses the whole file.
-
-        Then in chunks, each stored whole. The same file under the same key goes on where it stopped: rows that were
-        registered are repeats. Rows of people who are registered already are named in the answer.
-        """
-        desk = await office.desk(round_id)
-        try:
-            accepted = await _accepted(body, desk, principal)
-        except RowsInvalid as invalid:
-            return invalid.response(request)
-        outcomes: dict[int, Result | Refused] = {}
-        left = iter(accepted.items())
-        while chunk := dict(islice(left, CHUNK)):
-            asks = {n: replace(ask, key=f"{ask.key}/{n}") for n in chunk}
-            outcomes |= await office.register_many(desk, chunk, "import", asks)
-        return _imported(outcomes)
-
-    @api.get("/rounds/{round_id}/applications")
-    async def applications(
-        round_id: RoundId,
-        principal: Annotated[Principal, allow(*LISTERS)],
-        paging: Annotated[Paging, paged()],
-        province: Annotated[str, Query(max_length=8, description="Within the caller's own scope.")] = "",
-        status: Annotated[Status | None, Query()] = None,
-    ) -> Page[views.Listed]:
-        """Applicants of a round in the caller's scope, by id; nobody is named."""
-        await office.desk(round_id)
-        after = str(paging.after[0]) if paging.after else ""
-        scope = _narrowed(principal, province)
-        found = (
-            []
-            if scope is None
-            else await questions.applications(round_id, scope, status or "", after, paging.limit + 1)
-        )
-        return paging.page([views.listed(each) for each in found], after=lambda each: (each.id,))
-
-    @api.get("/applications/{applicant}")
-    async def application(
-        applicant: ApplicantId, principal: Annotated[Principal, allow(*READERS)]
-    ) -> views.Application:
-        """One applicant with their identity. That it was read is written down before it is shown."""
-        record = await _own(store, applicant, principal)
-        await audit.read_identity(principal.actor, record.subject, "application", clock().recorded)
-        person = (await office.persons.open([record])).get(record.subject)
-        return views.application(record, person)
-
-    @api.post("/applications/{applicant}/withdrawal")
-    async def withdraw(
-        applicant: ApplicantId,
-        body: views.Withdrawal,
-        principal: Annotated[Principal, allow(*LEAVERS)],
-        ask: Annotated[CommandMetadata, idempotent()],
-    ) -> views.Listed:
-        """The applicant leaves the round; a seat goes to the first on the waiting list."""
-        record = await _own(store, applicant, principal)
-        return views.listed((await execute(store, record.subject, Withdraw(body.reason), clock, ask)).record)
-
-    @api.get("/tracking/{code}", dependencies=[limited("tracking", per_minute=30)])
-    async def tracking(
-        code: Annotated[str, Path(max_length=40, examples=["9H2K4-MZQ7B"])],
-        principal: Annotated[Principal, public()],
-        etag: Annotated[Etag, etagged()],
-    ) -> views.Tracked:
-        """Status and days of the application with this tracking code: never who it is, and nothing can be changed."""
-        record = await tracked(store, code)
-        etag.match(record.version)
-        return views.tracked(record)
-
-    return api
+@router.post(
+    "/rounds/{round_id}/applications",
+    status_code=201,
+    dependencies=[limited("applications", per_minute=6_000), bounded_intake()],
+)
+async def register(
+    round_id: RoundId,
+    body: schemas.ApplicationRequest,
+    request: Request,
+    response: Response,
+    principal: Annotated[Principal, allow(*REGISTRARS)],
+    registrations: Registrations,
+    guard: Guard,
+    metadata: Metadata,
+) -> schemas.Registered:
+    """Register a person: once per person and round nationwide, again after a withdrawal."""
+    guard.check(request, principal)
+    snapshot = await registrations.round_snapshot(round_id)
+    try:
+        accepted = snapshot.accept(body.answers())
+    except InvalidApplication as invalid:
+        raise Invalid(invalid.errors) from invalid
+    _check_scope(principal, accepted)
+    try:
+        done = await registrations.register(snapshot, accepted, _channel(principal, body.channel), metadata)
+    except Refused as refused:
+        if refused.code == "already_registered":
+            guard.record(request, principal)
+        raise
+    response.headers["Location"] = f"/registration/v1/applications/{done.record.subject}"
+    return schemas.registered(done.record)
 
 
-async def tracked(store: Store, code: str) -> Record:
-    """The applicant with this tracking code, however it was typed. Raises Refused: not_found."""
-    typed = typed_code(code)
-    subject = (await store.holders("tracking", [typed])).get(typed) if typed else None
-    if subject is None:
-        raise Refused("not_found")
-    return (await store.read([subject]))[subject]
+@router.post(
+    "/rounds/{round_id}/applications/import",
+    response_model=schemas.Imported,
+    max_body_size=IMPORT_FILE,
+    dependencies=[limited("import", per_minute=120), bounded_intake()],
+)
+async def import_applications(
+    round_id: RoundId,
+    request: Request,
+    body: Annotated[bytes, raw("text/csv")],
+    principal: Annotated[Principal, allow(*IMPORTERS)],
+    registrations: Registrations,
+    metadata: Annotated[CommandMetadata, idempotent(required=True)],
+) -> schemas.Imported | Response:
+    """Register the people in a file; one invalid value in any row refuses the whole file.
+
+    Valid rows are stored in chunks, each in one transaction. The same file under the same key continues where it
+    stopped: registered rows are reported as repeated. People who are already registered are reported as refused rows.
+    """
+    snapshot = await registrations.round_snapshot(round_id)
+    try:
+        accepted = await _accepted(body, snapshot, principal)
+    except RowsInvalid as invalid:
+        return invalid.response(request)
+    outcomes: dict[int, Result | Refused] = {}
+    left = iter(accepted.items())
+    while chunk := dict(islice(left, CHUNK)):
+        own = {row: replace(metadata, idempotency_key=f"{metadata.idempotency_key}/{row}") for row in chunk}
+        outcomes |= await registrations.register_many(snapshot, chunk, "import", own)
+    return _imported(outcomes)
 
 
-async def _own(store: Store, applicant: str, principal: Principal) -> Record:
-    """The applicant, if they are in the caller's scope; a foreign one is missing. Raises Refused: not_found."""
+@router.get("/rounds/{round_id}/applications")
+async def applications(
+    round_id: RoundId,
+    principal: Annotated[Principal, allow(*LISTERS)],
+    store: Store,
+    registrations: Registrations,
+    paging: Annotated[Paging, paged()],
+    province: Annotated[str, Query(max_length=8, description="Within the caller's own scope.")] = "",
+    status: Annotated[Status | None, Query()] = None,
+) -> Page[schemas.Listed]:
+    """Return the applicants of a round in the caller's scope, by id, without identities."""
+    await registrations.round_snapshot(round_id)
+    scope = scope_of(principal, province)
+    if scope is None:
+        return Page(items=[], next=None)
+    after = str(paging.after[0]) if paging.after else ""
+    found = await store.find(queries.applications(round_id, scope, status or "", after, paging.limit + 1))
+    return paging.page([schemas.listed(each) for each in found], after=lambda each: (each.id,))
+
+
+@router.get("/applications/{applicant}")
+async def application(
+    applicant: ApplicantId,
+    principal: Annotated[Principal, allow(*READERS)],
+    store: Store,
+    clock: Clock,
+    registrations: Registrations,
+    audit: Audit,
+) -> schemas.Application:
+    """Return one applicant with their identity. The reading is recorded before the identity is decrypted."""
+    record = await _visible(store, applicant, principal)
+    await audit.read_identity(principal.actor, record.subject, "application", clock().recorded)
+    person = (await registrations.persons.open([record])).get(record.subject)
+    return schemas.application(record, person)
+
+
+@router.post("/applications/{applicant}/withdrawal")
+async def withdraw(
+    applicant: ApplicantId,
+    body: schemas.Withdrawal,
+    principal: Annotated[Principal, allow(*WITHDRAWERS)],
+    store: Store,
+    clock: Clock,
+    metadata: Metadata,
+) -> schemas.Listed:
+    """Withdraw an applicant from the round; their seat goes to the first on the waiting list."""
+    record = await _visible(store, applicant, principal)
+    return schemas.listed((await execute(store, record.subject, Withdraw(body.reason), clock, metadata)).record)
+
+
+@router.get("/tracking/{code}", dependencies=[limited("tracking", per_minute=30)])
+async def tracking(
+    code: Annotated[str, Path(max_length=40, examples=["9H2K4-MZQ7B"])],
+    principal: Annotated[Principal, public()],
+    store: Store,
+    etag: Annotated[Etag, etagged()],
+) -> schemas.Tracked:
+    """Return status and dates of the application with this tracking code, without identity; read only."""
+    record = await queries.find_by_tracking_code(store, code)
+    etag.match(record.version)
+    return schemas.tracked(record)
+
+
+async def _visible(store: StorePort, applicant: str, principal: Principal) -> Record:
+    """Return an applicant in the caller's scope. Raise Refused: not_found, also for one outside the scope."""
     record = (await store.read([applicant]))[applicant]
     if not record.version or not is_visible(record.indexed.get("scope", ""), principal):
         raise Refused("not_found")
     return record
 
 
-def _within(principal: Principal, accepted: Accepted) -> None:
-    """Officers register people of their own province or county. Raises Refused: scope_other."""
-    if not is_visible(f"{accepted.province}/{accepted.county}", principal):
-        raise Refused("scope_other", field="province" if accepted.province != principal.province else "county")
+def _check_scope(principal: Principal, accepted: Accepted) -> None:
+    """Check that officers register people of their own province or county. Raise Refused: scope_other."""
+    place = accepted.context
+    if not is_visible(f"{place.province}/{place.county}", principal):
+        raise Refused("scope_other", field="province" if place.province != principal.province else "county")
 
 
-def _narrowed(principal: Principal, province: str) -> str | None:
-    """The scope to read in; nothing where another province was asked for."""
-    if not province or province == principal.province:
-        return principal.scope
-    return None if principal.province else province
-
-
-def _channel(principal: Principal, told: str | None) -> str:
-    """Where the application was taken up. Raises Refused: code_unknown."""
+def _channel(principal: Principal, requested: str | None) -> str:
+    """Return the intake channel. Raise Refused: code_unknown."""
     allowed = ("api", "web") if "service" in principal.roles else ("desk", "api")
-    if told is not None and told not in allowed:
+    if requested is not None and requested not in allowed:
         raise Refused("code_unknown", field="channel")
-    return told or allowed[0]
+    return requested or allowed[0]
 
 
-async def _accepted(body: bytes, desk: Desk, principal: Principal) -> dict[int, Accepted]:
-    """Every row, checked. Raises Refused, RowsInvalid with every fault of every row."""
+async def _accepted(body: bytes, snapshot: RoundSnapshot, principal: Principal) -> dict[int, Accepted]:
+    """Return the application in each row. Raise Refused, RowsInvalid with every error of every row."""
     accepted: dict[int, Accepted] = {}
-    faults: list[tuple[int, Refused]] = []
-    seen: dict[str, int] = {}
-    for n, row in rows(body, ANSWERS, {"consent_version": "consent"}, ROWS):
-        if n % CHUNK == 0:
-            await asyncio.sleep(0)  # others have their turn
+    errors: list[tuple[int, Refused]] = []
+    first_rows: dict[str, int] = {}  # by national ID
+    for row, cells in read_rows(body, COLUMNS, IMPORT_ROWS):
+        if row % CHUNK == 0:
+            await asyncio.sleep(0)  # let other requests run
         try:
-            one = desk.accept(row)
-            desk.admit(one)
-            _within(principal, one)
-            if (first := seen.setdefault(one.person.national_id, n)) != n:
+            application = snapshot.accept(cells)
+            snapshot.check_intake(application)
+            _check_scope(principal, application)
+            if (first := first_rows.setdefault(application.identity["national_id"], row)) != row:
                 raise Refused("named_twice", field="national_id", row=first)
-            accepted[n] = one
-        except NotAccepted as faulty:
-            faults += [(n, each) for each in faulty.faults]
+            accepted[row] = application
+        except InvalidApplication as invalid:
+            errors += [(row, each) for each in invalid.errors]
         except Refused as refused:
-            faults.append((n, refused))
-    if faults:
-        raise RowsInvalid(faults)
+            errors.append((row, refused))
+    if errors:
+        raise RowsInvalid(errors)
     return accepted
 
 
-def _imported(outcomes: Mapping[int, Result | Refused]) -> views.Imported:
-    done = {n: each for n, each in outcomes.items() if isinstance(each, Result)}
-    repeated = sum(each.repeated for each in done.values())
-    shown = {n: views.registered(each.record) for n, each in done.items()}
-    return views.Imported(
+def _imported(outcomes: Mapping[int, Result | Refused]) -> schemas.Imported:
+    results = {row: each for row, each in outcomes.items() if isinstance(each, Result)}
+    repeated = sum(each.repeated for each in results.values())
+    registered = {row: schemas.registered(each.record) for row, each in results.items()}
+    return schemas.Imported(
         rows=len(outcomes),
-        registered=len(done) - repeated,
+        registered=len(results) - repeated,
         repeated=repeated,
-        applications=[views.ImportedRow(row=n, id=r.id, tracking_code=r.tracking_code) for n, r in shown.items()],
-        refused=[_refused(n, each) for n, each in outcomes.items() if isinstance(each, Refused)],
+        applications=[
+            schemas.ImportedRow(row=row, id=each.id, tracking_code=each.tracking_code)
+            for row, each in registered.items()
+        ],
+        refused=[_refused_row(row, each) for row, each in outcomes.items() if isinstance(each, Refused)],
     )
 
 
-def _refused(n: int, why: Refused) -> views.RefusedRow:
-    return views.RefusedRow(
-        row=n,
-        field=why.field,
-        code=why.code,
-        detail=message_text(why.code, "en", **why.details),
-        detail_fa=message_text(why.code, "fa", **why.details),
+def _refused_row(row: int, refused: Refused) -> schemas.RefusedRow:
+    return schemas.RefusedRow(
+        row=row,
+        field=refused.field,
+        code=refused.code,
+        detail=message_text(refused.code, "en", **refused.details),
+        detail_fa=message_text(refused.code, "fa", **refused.details),
     )

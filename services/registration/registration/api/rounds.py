@@ -1,4 +1,4 @@
-"""Rounds and quotas: opened and notified by the ministry, open for everybody to read."""
+"""Rounds and quotas: set by the ministry, open for everyone to read."""
 
 from typing import Annotated
 
@@ -10,140 +10,157 @@ from contracts.commands import Refused
 from contracts.subjects import ledger_subject, round_subject
 from kernel.commands import CommandMetadata, execute
 from kernel.record import Record
+from kernel.store import Store as StorePort
 from programme import reference, text
 from programme.policies import versions
-from registration.api import views
-from registration.api.tables import RowsInvalid, rows
+from registration import queries, schemas
+from registration.api.csv_import import RowsInvalid, read_rows
+from registration.api.dependencies import Registrations
 from registration.domain import ledger
-from registration.domain import round as rules
+from registration.domain import round as rounds
 from registration.domain.ledger import SetQuota
-from registration.store.office import Office
-from registration.store.questions import Questions
-from registration.store.quotas import QuotasRefused, set_quotas
+from registration.registrations import QuotasRefused
 from security.auth import Principal
-from web.app import Etag, Page, allow, etagged, idempotent, public, raw
+from web.app import raw
+from web.authorization import allow, public
+from web.dependencies import Clock, Store
+from web.idempotency import idempotent
+from web.pagination import Etag, Page, etagged
 
-COLUMNS = ("province", "name_fa", "quota")
+COLUMNS = {name: name for name in ("province", "name_fa", "quota")}
+QUOTA_FILE = 1 << 20  # bytes
+
 RoundId = Annotated[str, Path(pattern=r"^[0-9A-Za-z-]{1,20}$", examples=["1404"])]
+Ministry = Annotated[Principal, allow("ministry_admin")]
+Anyone = Annotated[Principal, public()]
+Metadata = Annotated[CommandMetadata, idempotent()]
+
+router = APIRouter(prefix="/v1/rounds", tags=["rounds"])
 
 
-def router(office: Office, questions: Questions) -> APIRouter:
-    """The routes under /registration/v1/rounds."""
-    api = APIRouter(prefix="/v1/rounds", tags=["rounds"])
-    store, clock = office.store, office.clock
+@router.get("")
+async def rounds_list(principal: Anyone, store: Store) -> Page[schemas.Round]:
+    """Return every round, by name."""
+    return Page(items=[schemas.round_of(each) for each in await store.find(queries.rounds())], next=None)
 
-    async def known(round_id: str) -> Record:
-        record = (await store.read([round_subject(round_id)]))[round_subject(round_id)]
-        if not record.version:
-            raise Refused("round_unknown")
-        return record
 
-    @api.get("")
-    async def rounds_list(principal: Annotated[Principal, public()]) -> Page[views.Round]:
-        """Every round, by name."""
-        return Page(items=[views.round_of(each) for each in await questions.rounds()], next=None)
+@router.get("/{round_id}")
+async def round_one(
+    round_id: RoundId, principal: Anyone, store: Store, etag: Annotated[Etag, etagged()]
+) -> schemas.Round:
+    """Return one round with its job fields and windows."""
+    record = await _round(store, round_id)
+    etag.match(record.version)
+    return schemas.round_of(record)
 
-    @api.get("/{round_id}")
-    async def round_one(
-        round_id: RoundId, principal: Annotated[Principal, public()], etag: Annotated[Etag, etagged()]
-    ) -> views.Round:
-        """One round: its job fields and its windows."""
-        record = await known(round_id)
-        etag.match(record.version)
-        return views.round_of(record)
 
-    @api.put("/{round_id}")
-    async def open_round(
-        round_id: RoundId,
-        body: views.RoundTerms,
-        principal: Annotated[Principal, allow("ministry_admin")],
-        ask: Annotated[CommandMetadata, idempotent()],
-    ) -> views.Round:
-        """Opens a round, or amends one; provinces that are not named have the round's window."""
-        if body.policy not in versions():
-            raise Refused("policy_unknown", field="policy", known=versions())
-        for n, field in enumerate(body.fields):
-            reference.job_field(field, f"fields.{n}")
-        for n, each in enumerate(body.windows):
-            reference.province(each.province, f"windows.{n}.province")
-        command = rules.OpenRound(
-            round=round_id,
-            policy=body.policy,
-            fields=tuple(dict.fromkeys(body.fields)),
-            window=rules.Window(body.opens, body.closes),
-            windows={each.province: rules.Window(each.opens, each.closes) for each in body.windows},
-        )
-        done = await execute(store, round_subject(round_id), command, clock, ask)
-        office.amended(round_id)
-        return views.round_of(done.record)
+@router.put("/{round_id}")
+async def open_round(
+    round_id: RoundId,
+    body: schemas.RoundTerms,
+    principal: Ministry,
+    store: Store,
+    clock: Clock,
+    registrations: Registrations,
+    metadata: Metadata,
+) -> schemas.Round:
+    """Open a round, or amend one; provinces that are not named have the window of the round."""
+    if body.policy not in versions():
+        raise Refused("policy_unknown", field="policy", known=versions())
+    for n, field in enumerate(body.fields):
+        reference.job_field(field, f"fields.{n}")
+    for n, each in enumerate(body.windows):
+        reference.province(each.province, f"windows.{n}.province")
+    command = rounds.OpenRound(
+        round=round_id,
+        policy=body.policy,
+        fields=tuple(dict.fromkeys(body.fields)),
+        window=rounds.Window(body.opens, body.closes),
+        windows={each.province: rounds.Window(each.opens, each.closes) for each in body.windows},
+    )
+    done = await execute(store, round_subject(round_id), command, clock, metadata)
+    registrations.invalidate(round_id)
+    return schemas.round_of(done.record)
 
-    @api.get("/{round_id}/quotas")
-    async def quotas(round_id: RoundId, principal: Annotated[Principal, public()]) -> Page[views.Seats]:
-        """The seats of each province that somebody set a quota for or waits in."""
-        await known(round_id)
-        waiting = await questions.waiting(round_id)
-        found = [views.seats_of(r.state, waiting.get(r.subject, 0)) for r in await questions.ledgers(round_id)]
-        return Page(items=found, next=None)
 
-    @api.post("/{round_id}/quotas/import", response_model=views.QuotasSet, max_body_size=1 << 20)
-    async def import_quotas(
-        round_id: RoundId,
-        request: Request,
-        body: Annotated[bytes, raw("text/csv")],
-        principal: Annotated[Principal, allow("ministry_admin")],
-        ask: Annotated[CommandMetadata, idempotent()],
-    ) -> views.QuotasSet | Response:
-        """Sets the quotas in a file of `province,name_fa,quota`, all or nothing; code and name must agree."""
-        policy = (await known(round_id)).state.policy
-        try:
-            quotas = _quotas(body)
-            commands = {
-                ledger_subject(round_id, p): SetQuota(round=round_id, province=p, policy=policy, quota=quota)
-                for p, (_, quota) in quotas.items()
-            }
-            changed = await set_quotas(store, commands, clock, ask)
-        except RowsInvalid as invalid:
-            return invalid.response(request)
-        except QuotasRefused as refused:
-            faults = refused.refused.items()
-            told = [(quotas[commands[subject].province][0], why) for subject, why in faults]
-            return RowsInvalid(told).response(request)
-        return views.QuotasSet(rows=len(quotas), changed=changed)
+@router.get("/{round_id}/quotas")
+async def quotas(round_id: RoundId, principal: Anyone, store: Store) -> Page[schemas.Seats]:
+    """Return the seats of each province that has a quota or a waiting list."""
+    await _round(store, round_id)
+    waiting = await queries.waiting_by_ledger(store, round_id)
+    ledgers = await store.find(queries.ledgers(round_id))
+    return Page(items=[schemas.seats_of(each.state, waiting.get(each.subject, 0)) for each in ledgers], next=None)
 
-    @api.put("/{round_id}/quotas/{province}")
-    async def set_quota(
-        round_id: RoundId,
-        province: Annotated[str, Path(max_length=8, examples=["IR-20"])],
-        body: views.QuotaTerms,
-        principal: Annotated[Principal, allow("ministry_admin")],
-        ask: Annotated[CommandMetadata, idempotent()],
-    ) -> views.Seats:
-        """Sets one province's quota; never below the seats that are held."""
-        policy = (await known(round_id)).state.policy
-        code = reference.province(province).code
-        command = SetQuota(round=round_id, province=code, policy=policy, quota=body.quota)
-        done = await execute(store, ledger_subject(round_id, code), command, clock, ask)
-        waiting = await questions.waiting(round_id)
-        return views.seats_of(done.record.state, waiting.get(done.record.subject, 0))
 
-    return api
+@router.post("/{round_id}/quotas/import", response_model=schemas.QuotasSet, max_body_size=QUOTA_FILE)
+async def import_quotas(
+    round_id: RoundId,
+    request: Request,
+    body: Annotated[bytes, raw("text/csv")],
+    principal: Ministry,
+    store: Store,
+    registrations: Registrations,
+    metadata: Metadata,
+) -> schemas.QuotasSet | Response:
+    """Set the quotas in a file of `province,name_fa,quota`, all or none; code and name of a province must agree."""
+    policy = (await _round(store, round_id)).state.policy
+    try:
+        rows = _quotas(body)
+        commands = {
+            ledger_subject(round_id, province): SetQuota(round=round_id, province=province, policy=policy, quota=quota)
+            for province, (_, quota) in rows.items()
+        }
+        changed = await registrations.set_quotas(commands, metadata)
+    except RowsInvalid as invalid:
+        return invalid.response(request)
+    except QuotasRefused as e:
+        errors = [(rows[commands[subject].province][0], refused) for subject, refused in e.refused.items()]
+        return RowsInvalid(errors).response(request)
+    return schemas.QuotasSet(rows=len(rows), changed=changed)
+
+
+@router.put("/{round_id}/quotas/{province}")
+async def set_quota(
+    round_id: RoundId,
+    province: Annotated[str, Path(max_length=8, examples=["IR-20"])],
+    body: schemas.QuotaTerms,
+    principal: Ministry,
+    store: Store,
+    clock: Clock,
+    metadata: Metadata,
+) -> schemas.Seats:
+    """Set the quota of one province; it cannot be below the seats that are held."""
+    policy = (await _round(store, round_id)).state.policy
+    code = reference.province(province).code
+    command = SetQuota(round=round_id, province=code, policy=policy, quota=body.quota)
+    done = await execute(store, ledger_subject(round_id, code), command, clock, metadata)
+    waiting = await queries.waiting_by_ledger(store, round_id)
+    return schemas.seats_of(done.record.state, waiting.get(done.record.subject, 0))
+
+
+async def _round(store: StorePort, round_id: str) -> Record:
+    """Return a round. Raise Refused: round_unknown."""
+    record = (await store.read([round_subject(round_id)]))[round_subject(round_id)]
+    if not record.version:
+        raise Refused("round_unknown")
+    return record
 
 
 def _quotas(body: bytes) -> dict[str, tuple[int, int]]:
-    """Line and quota by province. Raises Refused, RowsInvalid with every row whose code and name disagree."""
+    """Return row and quota by province. Raise Refused, RowsInvalid with every invalid row."""
     found: dict[str, tuple[int, int]] = {}
-    faults: list[tuple[int, Refused]] = []
-    for n, row in rows(body, COLUMNS, {}, len(reference.provinces())):
+    errors: list[tuple[int, Refused]] = []
+    for row, cells in read_rows(body, COLUMNS, len(reference.provinces())):
         try:
-            province = reference.province_named(row.get("province", ""), row.get("name_fa", "")).code
+            province = reference.province_named(cells.get("province", ""), cells.get("name_fa", "")).code
             if province in found:
                 raise Refused("named_twice", field="province", row=found[province][0])
-            typed = text.digits(row.get("quota", "")).strip()
+            typed = text.digits(cells.get("quota", "")).strip()
             if not typed.isascii() or not typed.isdigit() or int(typed) > ledger.QUOTA_LIMIT:
                 raise Refused("quota_invalid", field="quota", limit=ledger.QUOTA_LIMIT)
-            found[province] = n, int(typed)
+            found[province] = row, int(typed)
         except Refused as refused:
-            faults.append((n, refused))
-    if faults:
-        raise RowsInvalid(faults)
+            errors.append((row, refused))
+    if errors:
+        raise RowsInvalid(errors)
     return found

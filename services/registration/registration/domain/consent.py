@@ -1,4 +1,4 @@
-"""What an applicant agrees to: texts by version; one that somebody agreed to is never edited."""
+"""The consent texts by version. A published version is never edited; a change is a new version."""
 
 import msgspec
 
@@ -6,10 +6,14 @@ CURRENT = "1404-1"
 
 
 class Text(msgspec.Struct, frozen=True):
-    """One version of the consent, a sentence at a time."""
+    """One version of the consent, as sentences."""
 
     fa: tuple[str, ...]
     en: tuple[str, ...]
+
+    def sentences(self, lang: str) -> tuple[str, ...]:
+        """Return the sentences in `fa` or `en`."""
+        return self.fa if lang == "fa" else self.en
 
 
 TEXTS = {

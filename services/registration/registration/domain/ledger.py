@@ -1,7 +1,7 @@
-"""The seats of one province in one round: quota = available + held + admitted, never negative, never over.
+"""The seats of one province in one round: quota = available + held + admitted, all of them at least 0.
 
-The state is a fold of the ledger's own `quota.set` and of what registration says about the seats of the province's
-applicants; the allocator hands it the latter in the transaction in which they are said.
+The state is a fold of the ledger's own `quota.set` and of registration's events about the seats of the province's
+applicants. The allocator folds the latter into the ledger in the transaction that emits them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,11 +17,11 @@ from contracts.events import ApplicantAdmitted, ApplicantSeatReleased, Applicant
 
 VERSION = 1
 QUOTA_LIMIT = 1_000_000
-HELD = 0  # seats promised and not taken; a promise with a deadline comes later
+HELD = 0  # seats offered and not accepted yet; this release has no offers with a deadline
 
 
 class State(msgspec.Struct, frozen=True):
-    """Seats of one province; `round` is empty until somebody says something about them."""
+    """Seats of one province; `round` is empty before the first event."""
 
     round: str = ""
     province: str = ""
@@ -31,7 +31,7 @@ class State(msgspec.Struct, frozen=True):
 
 
 class SetQuota(msgspec.Struct, frozen=True, kw_only=True):
-    """The quota that a province was notified of."""
+    """Set the quota that the ministry notified the province of."""
 
     round: str
     province: str
@@ -40,7 +40,7 @@ class SetQuota(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def decide(state: State, command: SetQuota, at: datetime) -> Sequence[Event | EventWithContext]:
-    """Raises Refused: quota_invalid, quota_below_admitted."""
+    """Raise Refused: quota_invalid, quota_below_admitted."""
     if not 0 <= command.quota <= QUOTA_LIMIT:
         raise Refused("quota_invalid", field="quota", limit=QUOTA_LIMIT)
     if command.quota < state.admitted + HELD:
@@ -51,27 +51,27 @@ def decide(state: State, command: SetQuota, at: datetime) -> Sequence[Event | Ev
     return [EventWithContext(QuotaSet(quota=command.quota, previous=state.quota), context)]
 
 
-def react(state: State, heard: Envelope, at: datetime) -> Sequence[Event]:
-    """Nobody else speaks about seats."""
+def react(state: State, consumed: Envelope, at: datetime) -> Sequence[Event]:
+    """Emit nothing: no other service has events about ledgers."""
     return ()
 
 
 def evolve(state: State, envelope: Envelope) -> State:
-    """The state after one event: its own, or one about the seat of an applicant of this province."""
+    """Return the state after an event of the ledger, or one about the seat of an applicant of this province."""
     match envelope.event:
         case QuotaSet(quota=quota):
-            return replace(_placed(state, envelope), quota=quota)
+            return replace(_located(state, envelope), quota=quota)
         case ApplicantAdmitted():
-            return replace(_placed(state, envelope), admitted=state.admitted + 1)
+            return replace(_located(state, envelope), admitted=state.admitted + 1)
         case ApplicantSeatReleased():
             return replace(state, admitted=state.admitted - 1)
         case ApplicantWaitlisted():
-            return _placed(state, envelope)
+            return _located(state, envelope)
     return state
 
 
 def indexed(state: State) -> Mapping[str, Any]:
-    """The allocator looks for what is available."""
+    """Return what the allocator and the list of seats query."""
     return {
         "scope": state.province,
         "round": state.round,
@@ -82,18 +82,18 @@ def indexed(state: State) -> Mapping[str, Any]:
 
 
 def context(state: State) -> Context:
-    """Where the seats stand."""
+    """Return the context of the ledger's events."""
     return Context(round=state.round, province=state.province, policy=state.policy)
 
 
 def available(state: State) -> int:
-    """Seats that nobody holds."""
+    """Return how many seats are free."""
     return state.quota - HELD - state.admitted
 
 
-def _placed(state: State, envelope: Envelope) -> State:
-    """An event about an applicant may be the first that is said here: nobody has set a quota yet."""
+def _located(state: State, envelope: Envelope) -> State:
+    """Take round and province from the first event, which is one about an applicant if no quota was set before."""
     if state.round:
         return state
-    said = envelope.context
-    return replace(state, round=said.round, province=said.province, policy=said.policy)
+    source = envelope.context
+    return replace(state, round=source.round, province=source.province, policy=source.policy)

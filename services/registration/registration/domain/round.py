@@ -1,4 +1,4 @@
-"""A round: which job fields it accepts, and when each province takes applications."""
+"""A round: the job fields that it accepts, and the intake window of each province."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -15,14 +15,14 @@ VERSION = 1
 
 
 class Window(msgspec.Struct, frozen=True):
-    """From this instant until before that one."""
+    """From `opens` until before `closes`."""
 
     opens: datetime
     closes: datetime
 
 
 class State(msgspec.Struct, frozen=True):
-    """What is known of a round; `round` is empty until it is opened."""
+    """The state of a round; `round` is empty until it is opened."""
 
     round: str = ""
     policy: str = ""
@@ -32,7 +32,7 @@ class State(msgspec.Struct, frozen=True):
 
 
 class OpenRound(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole of a round as it shall be; opening it again amends it. Provinces not named have the round's window."""
+    """Open a round, or amend one: the complete round as it should be. Other provinces have the window of the round."""
 
     round: str
     policy: str
@@ -42,31 +42,31 @@ class OpenRound(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def decide(state: State, command: OpenRound, at: datetime) -> Sequence[Event | EventWithContext]:
-    """Raises Refused: missing_field, closes_before_opens, window_outside_round, round_exists (under another policy)."""
+    """Raise Refused: missing_field, closes_before_opens, window_outside_round, round_exists (under another policy)."""
     if not command.fields:
         raise Refused("missing_field", field="fields")
     if state.round and state.policy != command.policy:
         raise Refused("round_exists", field="policy")
     _check(command)
-    said: list[Event | EventWithContext] = []
+    events: list[Event | EventWithContext] = []
     if (command.fields, command.window) != (state.fields, state.window):
         opened = RoundOpened(fields=command.fields, opens=command.window.opens, closes=command.window.closes)
-        said.append(EventWithContext(opened, Context(round=command.round, policy=command.policy)))
+        events.append(EventWithContext(opened, Context(round=command.round, policy=command.policy)))
     for province in sorted({*command.windows, *state.windows}):
         wanted = command.windows.get(province, command.window)
         if wanted != state.windows.get(province, command.window):
             context = Context(round=command.round, province=province, policy=command.policy)
-            said.append(EventWithContext(RoundWindowSet(opens=wanted.opens, closes=wanted.closes), context))
-    return said
+            events.append(EventWithContext(RoundWindowSet(opens=wanted.opens, closes=wanted.closes), context))
+    return events
 
 
-def react(state: State, heard: Envelope, at: datetime) -> Sequence[Event]:
-    """Nobody else speaks about rounds."""
+def react(state: State, consumed: Envelope, at: datetime) -> Sequence[Event]:
+    """Emit nothing: no other service has events about rounds."""
     return ()
 
 
 def evolve(state: State, envelope: Envelope) -> State:
-    """The state after one event."""
+    """Return the state after an event."""
     match envelope.event:
         case RoundOpened(fields=fields, opens=opens, closes=closes):
             context = envelope.context
@@ -78,28 +78,28 @@ def evolve(state: State, envelope: Envelope) -> State:
 
 
 def indexed(state: State) -> Mapping[str, Any]:
-    """A round is looked up by its subject."""
+    """Return what the list of rounds queries."""
     return {"round": state.round}
 
 
 def context(state: State) -> Context:
-    """Where a round stands."""
+    """Return the context of the round's events."""
     return Context(round=state.round, policy=state.policy)
 
 
 def window_of(state: State, province: str) -> Window | None:
-    """When a province takes applications; nothing for a round that was never opened."""
+    """Return when a province takes applications; None for a round that was never opened."""
     return state.windows.get(province, state.window)
 
 
 def is_open(state: State, province: str, at: datetime) -> bool:
-    """Whether this province takes applications now."""
+    """Return whether a province takes applications at an instant."""
     window = window_of(state, province)
     return window is not None and window.opens <= at < window.closes
 
 
-def admit(state: State, province: str, field: str, at: datetime) -> None:
-    """Lets an application for this province and job field in. Raises Refused: round_unknown, intake_closed, ..."""
+def check_intake(state: State, province: str, field: str, at: datetime) -> None:
+    """Check that the round takes this application. Raise Refused: round_unknown, intake_closed, field_not_open."""
     if not state.round:
         raise Refused("round_unknown", field="round")
     if not is_open(state, province, at):

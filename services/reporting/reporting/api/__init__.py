@@ -1,1 +1,1 @@
-"""HTTP in and out: figures for programmes and for people."""
+"""The figures for programs: JSON, CSV, and a stream of changes."""

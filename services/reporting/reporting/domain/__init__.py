@@ -1,4 +1,4 @@
-"""Reporting decides nothing: it remembers facts, and ranks."""
+"""The rules of reporting. It decides nothing: it records facts and ranks the provinces."""
 
 from reporting.domain import applicant, ledger, round
 

@@ -1,6 +1,6 @@
-"""The facts about one applicant: what registration, screening and market last told, side by side.
+"""The facts about one applicant, from the events of registration, screening and market.
 
-Every field is written by one source only, so that any interleaving of the sources gives the same end.
+Each field is written by the events of one source only, so that every interleaving of the sources gives the same state.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -32,15 +32,15 @@ from contracts.events import (
     ProducerConnected,
     ProducerReadied,
 )
-from reporting.domain.instants import day_of, newest
+from reporting.domain.time_encoding import day_of, newest
 
 VERSION = 1
 
-# Days are proleptic ordinals of the day in Tehran (`date.toordinal`), 0 where something has not happened.
+# Days are ordinals (`date.toordinal`) of the day in Tehran; 0 means that it has not happened.
 
 
 class Connection(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """One claimed connection: the day on which each grade of evidence was first reached, and its end."""
+    """One claimed connection: the day on which it first reached each grade of evidence, and the day of its end."""
 
     claimed: int
     documented: int = 0  # E1 or above
@@ -51,7 +51,7 @@ class Connection(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Application(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """One application of the person in the round: a reactivation starts another."""
+    """One application of the person in the round; a reactivation starts the next one."""
 
     # registration
     province: str = ""
@@ -59,7 +59,7 @@ class Application(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     field: str = ""
     policy: str = ""
     registered: int = 0
-    answers: tuple[tuple[int, bool], ...] = ()  # (day, verified) wherever the identity registry's answer changed
+    answers: tuple[tuple[int, bool], ...] = ()  # (day, verified) of each change in the identity registry's answer
     admitted: int = 0
     released: int = 0
     withdrawn: int = 0
@@ -77,7 +77,7 @@ class Application(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class State(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """Everything reporting knows of one person in one round; nothing of it is personal."""
+    """What reporting knows about one person in one round. It holds no personal data."""
 
     round: str = ""
     applications: dict[int, Application] = {}  # by their number, from 1
@@ -85,25 +85,25 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 def decide(state: State, command: object, at: datetime) -> Sequence[Event | EventWithContext]:
-    """Nobody asks reporting anything about an applicant."""
+    """Return no events: reporting takes no commands."""
     return ()
 
 
-def react(state: State, heard: Envelope, at: datetime) -> Sequence[Event | EventWithContext]:
-    """Reporting remembers; it says nothing."""
+def react(state: State, envelope: Envelope, at: datetime) -> Sequence[Event | EventWithContext]:
+    """Return no events: reporting emits none."""
     return ()
 
 
 def evolve(state: State, envelope: Envelope) -> State:
-    """The facts after one more event."""
+    """Return the state after one more event."""
     event = envelope.event
     number = getattr(event, "application", 0)
     applications = state.applications
     if number:
-        known = applications.get(number, _NOTHING)
-        told = _tell(known, event, envelope)
-        if told is not known:
-            applications = {**applications, number: told}
+        known = applications.get(number, _EMPTY)
+        changed = _apply(known, event, envelope)
+        if changed is not known:
+            applications = {**applications, number: changed}
     return State(
         round=envelope.context.round or state.round,
         applications=applications,
@@ -112,19 +112,19 @@ def evolve(state: State, envelope: Envelope) -> State:
 
 
 def indexed(state: State) -> Mapping[str, Any]:
-    """The place the present application belongs to."""
+    """Return the round and the scope of the latest application."""
     if not state.applications:
         return {}
-    present = state.applications[max(state.applications)]
-    return {"round": state.round, "scope": f"{present.province}/{present.county}"}
+    latest = state.applications[max(state.applications)]
+    return {"round": state.round, "scope": f"{latest.province}/{latest.county}"}
 
 
 def context(state: State) -> Context:
-    """Reporting emits nothing about applicants."""
+    """Return the context of events about the applicant; reporting emits none."""
     return Context(round=state.round)
 
 
-_NOTHING = Application()
+_EMPTY = Application()
 
 
 def _checked(a: Application, e: ApplicantIdentityChecked, day: int) -> Application:
@@ -143,7 +143,7 @@ def _connected(known: Application, name: str, connection: Connection) -> Applica
 
 
 def _raised(connection: Connection, grade: str, day: int) -> Connection:
-    """Evidence is only ever raised: a grade is reached on the day of the first that is at least as good."""
+    """Record evidence of a grade. A grade counts from the day of the first evidence at or above it."""
     return replace(
         connection,
         documented=connection.documented or (day if grade >= "E1" else 0),
@@ -152,7 +152,7 @@ def _raised(connection: Connection, grade: str, day: int) -> Connection:
     )
 
 
-def _made(a: Application, e: ProducerConnected, day: int) -> Application:
+def _claimed(a: Application, e: ProducerConnected, day: int) -> Application:
     return _connected(a, e.connection, _raised(Connection(claimed=day), e.evidence, day))
 
 
@@ -168,17 +168,17 @@ def _ended(a: Application, e: ConnectionEnded, day: int) -> Application:
     return _connected(a, e.connection, replace(_connection(a, e.connection, day), ended=day))
 
 
-def _placed(known: Application, context: Context) -> Application:
-    """Where the application belongs is what registration last said; what others carry are copies."""
+def _located(known: Application, context: Context) -> Application:
+    """Set province, county, field and policy. Only events of registration do this; other sources carry copies."""
     if known.county == context.county and known.field == context.field and known.province == context.province:
         return known
     return replace(known, province=context.province, county=context.county, field=context.field, policy=context.policy)
 
 
-Telling = Callable[[Application, Any, datetime], Application]  # what is known, the event, when it happened
+Change = Callable[[Application, Any, datetime], Application]  # of an application, by an event, at a time
 
-# The application after an event about it; one that is not here changes nothing. Looked up by type: there are millions.
-_BY_REGISTRATION: Mapping[type[Event], Telling] = {
+# Looked up by type, which is fast enough for millions of events. An event that is not here changes nothing.
+_BY_REGISTRATION: Mapping[type[Event], Change] = {
     ApplicantRegistered: lambda a, e, at: replace(a, registered=day_of(at)),
     ApplicantReactivated: lambda a, e, at: replace(a, registered=day_of(at)),
     ApplicantIdentityChecked: lambda a, e, at: _checked(a, e, day_of(at)),
@@ -186,7 +186,7 @@ _BY_REGISTRATION: Mapping[type[Event], Telling] = {
     ApplicantSeatReleased: lambda a, e, at: replace(a, released=a.released or day_of(at)),
     ApplicantWithdrawn: lambda a, e, at: replace(a, withdrawn=day_of(at), withdrawn_at=at),
 }
-_BY_OTHERS: Mapping[type[Event], Telling] = {
+_BY_OTHERS: Mapping[type[Event], Change] = {
     CaseOpened: lambda a, e, at: replace(a, case_due=e.due.toordinal()),
     CaseBreached: lambda a, e, at: replace(a, case_due=e.due.toordinal()),
     CaseDecided: lambda a, e, at: replace(a, decided=day_of(at), decided_at=at, approved=e.outcome == "approved"),
@@ -194,17 +194,17 @@ _BY_OTHERS: Mapping[type[Event], Telling] = {
     CapacityBreached: lambda a, e, at: replace(a, capacity_due=e.due.toordinal()),
     CapacityIdentified: lambda a, e, at: replace(a, identified=a.identified or day_of(at)),
     ProducerReadied: lambda a, e, at: replace(a, readied=a.readied or day_of(at)),
-    ProducerConnected: lambda a, e, at: _made(a, e, day_of(at)),
+    ProducerConnected: lambda a, e, at: _claimed(a, e, day_of(at)),
     ConnectionEvidenced: lambda a, e, at: _evidenced(a, e, day_of(at)),
     ConnectionSustained: lambda a, e, at: _sustained(a, e, day_of(at)),
     ConnectionEnded: lambda a, e, at: _ended(a, e, day_of(at)),
 }
 
 
-def _tell(known: Application, event: Event, envelope: Envelope) -> Application:
+def _apply(known: Application, event: Event, envelope: Envelope) -> Application:
     kind = type(event)
-    if telling := _BY_OTHERS.get(kind):
-        return telling(known, event, envelope.time)
-    if telling := _BY_REGISTRATION.get(kind):
-        return telling(_placed(known, envelope.context), event, envelope.time)
+    if change := _BY_OTHERS.get(kind):
+        return change(known, event, envelope.time)
+    if change := _BY_REGISTRATION.get(kind):
+        return change(_located(known, envelope.context), event, envelope.time)
     return known

@@ -1,17 +1,18 @@
-"""What an applicant, or a ledger, adds to the national figures: dated deltas, a pure function of the facts.
+"""What an applicant or a ledger contributes to the national figures: dated deltas, a pure function of the facts.
 
-Each indicator is the set of days at whose end the applicant counts for it, as a list of spans [first, end). A span
-gives +1 on its first day and -1 on its end. Sums of deltas up to a day are therefore the figures at the end of it.
-`docs/methodology.md` says the same in words.
+For each indicator, a subject counts at the end of certain days, given as spans [first, end). A span gives +1 on its
+first day and -1 on its end, so the sum of the deltas up to a day is the figure at the end of that day.
+`docs/methodology.md` gives the same rules in words.
 """
 
+from collections.abc import Iterable
 from datetime import date
 from functools import lru_cache
 
 from programme.calendar import working_days_between
 from programme.policies import CURRENT, policy
 from reporting.domain import applicant, ledger
-from reporting.domain.applicant import Application
+from reporting.domain.applicant import Application, Connection
 
 QUOTA = "quota"
 REGISTERED = "registered"  # R
@@ -19,21 +20,21 @@ VERIFIED = "verified"  # of R
 SCREENED = "screened"  # S
 APPROVED = "approved"  # A
 SCREENED_IN_TIME = "screened_in_time"
-SCREENING_DUE = "screening_due"  # decided, or open past the due day
+SCREENING_DUE = "screening_due"  # decided, or open after the due day
 ADMITTED = "admitted"  # Ad
 IDENTIFIED = "identified"  # C
 IDENTIFIED_IN_TIME = "identified_in_time"
-CAPACITY_DUE = "capacity_due"  # identified, or open past the due day
+CAPACITY_DUE = "capacity_due"  # identified, or open after the due day
 READY = "ready"  # K
 CONNECTED = "connected"  # M
 SUSTAINED = "sustained"  # U
-SUSTAINABLE = "sustainable"  # n of U's share: first evidence at E2 or above is old enough
-CLAIMS = "claims"  # connections, not persons: claimed and not ended, of those counted in C
-CLAIMS_DOCUMENTED = "claims_documented"  # of these at E1 or above
-CLAIMS_CONFIRMED = "claims_confirmed"  # of these at E2 or above
-CLAIMS_SOLD = "claims_sold"  # of these at E3 or above
+SUSTAINABLE = "sustainable"  # denominator of U's share: the first evidence at E2 or above is old enough
+CLAIMS = "claims"  # connections, not persons: claimed, not ended, of applicants counted in C
+CLAIMS_DOCUMENTED = "claims_documented"  # claims at E1 or above
+CLAIMS_CONFIRMED = "claims_confirmed"  # claims at E2 or above
+CLAIMS_SOLD = "claims_sold"  # claims at E3 or above
 CLAIMS_SUSTAINED = "claims_sustained"
-TO_DECISION = "to_decision"  # whole working days from ... to ..., as a histogram: "to_decision:7"
+TO_DECISION = "to_decision"  # a histogram of whole working days, one indicator a bar: "to_decision:7"
 TO_CAPACITY = "to_capacity"
 TO_MARKET = "to_market"
 END_TO_END = "end_to_end"
@@ -42,10 +43,11 @@ DURATIONS = (TO_DECISION, TO_CAPACITY, TO_MARKET, END_TO_END)
 EVER = 1 << 30  # later than any day
 Deltas = dict[tuple[str, int, str], int]
 Span = tuple[int, int]
+IndicatorSpan = tuple[str, int, int]  # indicator, first day, end
 
 
 def contributions(state: object) -> Deltas:
-    """(province, day as an ordinal, indicator) -> what this subject adds on that day."""
+    """Return by (province, day as an ordinal, indicator) what a subject adds on that day."""
     match state:
         case applicant.State():
             return _applicant(state)
@@ -68,22 +70,22 @@ def _applicant(state: applicant.State) -> Deltas:
     deltas: Deltas = {}
     applications = state.applications
     if len(applications) == 1:
-        for one in applications.values():
-            _application(deltas, one, EVER)
+        for application in applications.values():
+            _add(deltas, application, EVER)
         return deltas
     end = EVER
     for number in sorted(applications, reverse=True):  # an application counts until the next one starts
-        one = applications[number]
-        _application(deltas, one, end)
-        end = one.registered or end
+        application = applications[number]
+        _add(deltas, application, end)
+        end = application.registered or end
     return deltas
 
 
-def _application(deltas: Deltas, a: Application, end: int) -> None:
+def _add(deltas: Deltas, a: Application, end: int) -> None:
+    """Add the deltas of one application, which counts until `end` at the latest."""
     if not a.registered or not a.province:
-        return  # what others told waits until registration says who this is
-
-    def span(indicator: str, first: int, last: int) -> None:
+        return  # other sources were faster: registration has not announced the application yet
+    for indicator, first, last in _spans(a, end):
         if first < last:
             key = (a.province, first, indicator)
             deltas[key] = deltas.get(key, 0) + 1
@@ -91,79 +93,111 @@ def _application(deltas: Deltas, a: Application, end: int) -> None:
                 key = (a.province, last, indicator)
                 deltas[key] = deltas.get(key, 0) - 1
 
-    dropped = a.withdrawn_at is not None and (a.decided_at is None or a.withdrawn_at < a.decided_at)
-    gone = min(a.withdrawn, end) if dropped else end
-    span(REGISTERED, a.registered, gone)
+
+def _spans(a: Application, end: int) -> list[IndicatorSpan]:
+    """Return the spans of all stages; those that are empty count for nothing."""
+    withdrawn = a.withdrawn_at is not None and (a.decided_at is None or a.withdrawn_at < a.decided_at)
+    until = min(a.withdrawn, end) if withdrawn else end
+    spans = _registration(a, until)
+    spans += _decision(a, until) if a.decided and not withdrawn else _open_case(a, until)
+    if a.admitted:
+        seated, left = max(a.admitted, a.registered), min(a.released or EVER, end)
+        spans += _capacity(a, seated, left)
+        spans += _market(a, seated, left)
+    return spans
+
+
+def _registration(a: Application, until: int) -> list[IndicatorSpan]:
+    """Return when the application is registered, and when its identity is verified."""
+    spans = [(REGISTERED, a.registered, until)]
     for i, (day, verified) in enumerate(a.answers):
         if verified:
             changed = a.answers[i + 1][0] if i + 1 < len(a.answers) else EVER
-            span(VERIFIED, max(day, a.registered), min(changed, gone))
+            spans.append((VERIFIED, max(day, a.registered), min(changed, until)))
+    return spans
 
-    late = a.case_due + 1 if a.case_due else EVER  # the day on which a case that is still open counts against
-    if a.decided and not dropped:
-        decided = max(a.decided, a.registered)
-        span(SCREENED, decided, gone)
-        span(_took(TO_DECISION, a.registered, decided), decided, gone)
-        if a.approved:
-            span(APPROVED, decided, gone)
-        if a.decided < late:
-            span(SCREENED_IN_TIME, decided, gone)
-        span(SCREENING_DUE, max(min(a.decided, late), a.registered), gone)
-    else:
-        span(SCREENING_DUE, max(late, a.registered), gone)
 
-    if not a.admitted:
-        return
-    seated, left = max(a.admitted, a.registered), min(a.released or EVER, end)
-    span(ADMITTED, seated, left)
-    late = a.capacity_due + 1 if a.capacity_due else EVER
+def _open_case(a: Application, until: int) -> list[IndicatorSpan]:
+    """Return when a case without a decision is overdue."""
+    return [(SCREENING_DUE, max(_late(a.case_due), a.registered), until)]
+
+
+def _decision(a: Application, until: int) -> list[IndicatorSpan]:
+    """Return when a decided case is screened, approved, and screened in time."""
+    late, decided = _late(a.case_due), max(a.decided, a.registered)
+    spans = [
+        (SCREENED, decided, until),
+        (_duration(TO_DECISION, a.registered, decided), decided, until),
+        (SCREENING_DUE, max(min(a.decided, late), a.registered), until),
+    ]
+    if a.approved:
+        spans.append((APPROVED, decided, until))
+    if a.decided < late:
+        spans.append((SCREENED_IN_TIME, decided, until))
+    return spans
+
+
+def _capacity(a: Application, seated: int, left: int) -> list[IndicatorSpan]:
+    """Return when a person with a seat is admitted, identified, identified in time, and ready."""
+    spans = [(ADMITTED, seated, left)]
+    late = _late(a.capacity_due)
     if not a.identified:
-        span(CAPACITY_DUE, max(late, seated), left)
-    else:
-        identified = max(a.identified, seated)
-        span(IDENTIFIED, identified, left)
-        span(_took(TO_CAPACITY, seated, identified), identified, left)
-        if a.identified < late:
-            span(IDENTIFIED_IN_TIME, identified, left)
-        span(CAPACITY_DUE, max(min(a.identified, late), seated), left)
-        if a.readied:
-            span(READY, max(a.readied, identified), left)
+        return [*spans, (CAPACITY_DUE, max(late, seated), left)]
+    identified = max(a.identified, seated)
+    spans += [
+        (IDENTIFIED, identified, left),
+        (_duration(TO_CAPACITY, seated, identified), identified, left),
+        (CAPACITY_DUE, max(min(a.identified, late), seated), left),
+    ]
+    if a.identified < late:
+        spans.append((IDENTIFIED_IN_TIME, identified, left))
+    if a.readied:
+        spans.append((READY, max(a.readied, identified), left))
+    return spans
 
+
+def _market(a: Application, seated: int, left: int) -> list[IndicatorSpan]:
+    """Return when a person with a seat is connected and sustained, and when each of their claims counts."""
+    spans: list[IndicatorSpan] = []
+    sustainable = EVER
     first = min((c.confirmed for c in a.connections.values() if c.confirmed), default=0)
-    if not first:
-        sustainable = EVER
-    else:
+    if first:
         sustainable = max(first + _sustained_days(a.policy), seated)
-        span(SUSTAINABLE, sustainable, left)
-        span(_took(END_TO_END, a.registered, first), max(first, seated), left)
+        spans.append((SUSTAINABLE, sustainable, left))
+        spans.append((_duration(END_TO_END, a.registered, first), max(first, seated), left))
     if not (a.identified and a.connections):
-        return
+        return spans
     identified = max(a.identified, seated)
     if first:
-        span(_took(TO_MARKET, a.identified, first), max(first, identified), left)
-    connected, sustained = [], []
-    for c in a.connections.values():
-        last = min(c.ended or EVER, left)
-        span(CLAIMS, max(c.claimed, identified), last)
-        if c.documented:
-            span(CLAIMS_DOCUMENTED, max(c.documented, identified), last)
-        if c.confirmed:
-            span(CLAIMS_CONFIRMED, max(c.confirmed, identified), last)
-            connected.append((max(c.confirmed, identified), last))
-            if c.sustained:
-                since = max(c.sustained, c.confirmed, sustainable, identified)
-                span(CLAIMS_SUSTAINED, since, last)
-                sustained.append((since, last))
-        if c.sold:
-            span(CLAIMS_SOLD, max(c.sold, identified), last)
-    for first_day, last in _union(connected):
-        span(CONNECTED, first_day, last)
-    for first_day, last in _union(sustained):
-        span(SUSTAINED, first_day, last)
+        spans.append((_duration(TO_MARKET, a.identified, first), max(first, identified), left))
+    claims = [span for c in a.connections.values() for span in _claim(c, identified, sustainable, left)]
+    spans += claims
+    spans += [(CONNECTED, *days) for days in _union(_days_of(CLAIMS_CONFIRMED, claims))]
+    spans += [(SUSTAINED, *days) for days in _union(_days_of(CLAIMS_SUSTAINED, claims))]
+    return spans
+
+
+def _claim(c: Connection, identified: int, sustainable: int, left: int) -> list[IndicatorSpan]:
+    """Return when one connection counts, by grade of evidence; not before its producer is identified."""
+    last = min(c.ended or EVER, left)
+    spans = [(CLAIMS, max(c.claimed, identified), last)]
+    if c.documented:
+        spans.append((CLAIMS_DOCUMENTED, max(c.documented, identified), last))
+    if c.confirmed:
+        spans.append((CLAIMS_CONFIRMED, max(c.confirmed, identified), last))
+        if c.sustained:
+            spans.append((CLAIMS_SUSTAINED, max(c.sustained, c.confirmed, sustainable, identified), last))
+    if c.sold:
+        spans.append((CLAIMS_SOLD, max(c.sold, identified), last))
+    return spans
+
+
+def _days_of(indicator: str, spans: Iterable[IndicatorSpan]) -> list[Span]:
+    return [(first, last) for name, first, last in spans if name == indicator]
 
 
 def _union(spans: list[Span]) -> list[Span]:
-    """The days in any of these spans: a producer with two connections counts once."""
+    """Return the days in any of these spans as disjoint spans: a producer with two connections counts once."""
     spans = [each for each in spans if each[0] < each[1]]
     if len(spans) < 2:
         return spans
@@ -176,11 +210,16 @@ def _union(spans: list[Span]) -> list[Span]:
     return joined
 
 
+def _late(due: int) -> int:
+    """Return the day from which an open case counts as overdue: the day after it is due."""
+    return due + 1 if due else EVER
+
+
 @lru_cache(1 << 16)
-def _took(duration: str, first: int, last: int) -> str:
-    """Where a duration counts in its histogram: whole working days, none where sources disagree about their order."""
+def _duration(name: str, first: int, last: int) -> str:
+    """Return the histogram bar of a duration, in whole working days; 0 if sources disagree about the order."""
     days = working_days_between(date.fromordinal(first), date.fromordinal(last)) if first < last else 0
-    return f"{duration}:{days}"
+    return f"{name}:{days}"
 
 
 @lru_cache(64)

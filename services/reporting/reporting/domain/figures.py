@@ -1,4 +1,4 @@
-"""The figures of one round at one moment: sums of dated deltas, scores, four tables, and how the ranks came about."""
+"""The figures of one round at one moment: sums of dated deltas, scores, four tables and past ranks."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
@@ -17,7 +17,7 @@ Days = Mapping[int, Mapping[str, int]]  # day as an ordinal -> indicator -> sum 
 
 
 class Figures:
-    """All that is said about a round at once; every part is computed when first asked for, and once."""
+    """The figures of a round; each part is computed on first use, once."""
 
     def __init__(
         self,
@@ -33,21 +33,21 @@ class Figures:
         self.latencies = sorted(latencies)
         self.day = tehran_day(as_of)
         self._days = days
-        self.kept: dict[tuple[str, ...], bytes] = {}  # what was made of these figures, for the next who asks
+        self.rendered: dict[tuple[str, ...], bytes] = {}  # fragments made of these figures, for later requests
 
     @property
     def edition(self) -> tuple[str, int, str]:
-        """What an answer's version depends on: the same day may end without an event."""
+        """Return what a response's ETag depends on: a day can also end without an event."""
         return (self.round.round, self.version, self.day.isoformat())
 
     @cached_property
     def policy(self) -> Policy:
-        """The policy that the round names."""
+        """Return the policy of the round."""
         return policy(self.round.policy or CURRENT)
 
     @cached_property
     def month_ends(self) -> tuple[date, ...]:
-        """The last days of the months before this one, since the round was announced; the oldest first."""
+        """Return the last days of the five months before this one, since the round was announced; the oldest first."""
         ends: list[date] = []
         first = tehran_day(self.round.opened) if self.round.opened else self.day
         day = self.day
@@ -60,7 +60,7 @@ class Figures:
 
     @cached_property
     def _counts(self) -> dict[date, dict[str, Counts]]:
-        """Each province's figures today and at the month ends."""
+        """Return the figures by day (the month ends and today) and province."""
         moments = [*self.month_ends, self.day]
         ordinals = [day.toordinal() for day in moments]
         by_day: dict[date, dict[str, Counts]] = {day: {} for day in moments}
@@ -71,63 +71,63 @@ class Figures:
 
     @property
     def counts(self) -> dict[str, Counts]:
-        """Each province's figures; 31, always."""
+        """Return today's figures by province, always 31."""
         return self._counts[self.day]
 
     @cached_property
-    def country(self) -> Counts:
-        """Their sum."""
+    def nationwide(self) -> Counts:
+        """Return the sums over the provinces."""
         return total(self.counts.values())
 
     @cached_property
     def scores(self) -> dict[str, Score]:
-        """Each province's scores."""
+        """Return the scores by province."""
         return scores(self.counts, self.policy.formula)
 
     @cached_property
     def tables(self) -> dict[str, Table]:
-        """The four tables."""
+        """Return the four tables by name."""
         return {name: table(self.scores, name) for name in TABLES}
 
     @cached_property
     def ranks(self) -> dict[str, dict[str, int | None]]:
-        """Table -> province -> rank."""
+        """Return the ranks by table and province."""
         return {name: ranks_of(rows) for name, rows in self.tables.items()}
 
     @cached_property
     def past_ranks(self) -> dict[str, dict[str, tuple[int | None, ...]]]:
-        """Table -> province -> its ranks at the month ends, the oldest first, as known today."""
+        """Return the ranks at the month ends by table and province, the oldest first, from what is known today."""
         past: dict[str, dict[str, tuple[int | None, ...]]] = {name: dict.fromkeys(provinces(), ()) for name in TABLES}
         for day in self.month_ends:
-            then = scores(self._counts[day], self.policy.formula)
+            past_scores = scores(self._counts[day], self.policy.formula)
             for name in TABLES:
-                ranks = ranks_of(table(then, name))
+                ranks = ranks_of(table(past_scores, name))
                 past[name] = {code: (*past[name][code], ranks[code]) for code in past[name]}
         return past
 
     def row(self, name: str, province: str) -> Row:
-        """A province's row in a table."""
+        """Return a province's row in a table."""
         return next(row for row in self.tables[name] if row.province == province)
 
     def change(self, name: str, province: str) -> int | None:
-        """How many ranks it has gained since the end of last month; none where either rank is missing."""
+        """Return the ranks gained since the end of last month, or None if either rank is missing."""
         past, now = self.past_ranks[name][province], self.ranks[name][province]
         return past[-1] - now if past and past[-1] is not None and now is not None else None
 
     def latency(self, share: float) -> float | None:
-        """Seconds from an event to its being counted, among the newest: `.5` the median, `.95` the 95th percentile."""
+        """Return a quantile (0.5, 0.95) of the seconds from an event to its tally, over the newest events."""
         if not self.latencies:
             return None
         return self.latencies[min(len(self.latencies) - 1, int(len(self.latencies) * share))] / 1000
 
 
 def ranks_of(rows: Table) -> dict[str, int | None]:
-    """Province -> rank in one table."""
+    """Return the ranks of a table by province."""
     return {row.province: row.rank for row in rows}
 
 
 def sums_at(days: Days, moments: Sequence[int]) -> list[dict[str, int]]:
-    """The sums of all deltas up to and with each of these days, which come in order."""
+    """Return the sums of all deltas up to and including each of these days, which are in ascending order."""
     sums: dict[str, int] = {}
     snapshots: list[dict[str, int]] = []
     ordered = sorted(days)
@@ -141,15 +141,15 @@ def sums_at(days: Days, moments: Sequence[int]) -> list[dict[str, int]]:
     return snapshots
 
 
-def current(known: Iterable[rounds.State], now: datetime) -> rounds.State | None:
-    """The round people mean when they name none: the one that opened last, else the one that opens next."""
+def current_round(known: Iterable[rounds.State], now: datetime) -> rounds.State | None:
+    """Return the default round: the one that opened last, else the one that opens next."""
     dated = sorted((each for each in known if each.opens is not None), key=lambda each: (each.opens, each.round))
     opened = [each for each in dated if each.opens is not None and each.opens <= now]
     return opened[-1] if opened else dated[0] if dated else None
 
 
 def _month_before(day: date) -> date:
-    """The last day of the Jalali month before a day's."""
+    """Return the last day of the Jalali month before the month of a day."""
     first = day
     while month_of(first - timedelta(1)) == month_of(day):
         first -= timedelta(1)

@@ -1,4 +1,4 @@
-"""The indicators of one province as of a day, and the terms of the stage scores made of them, in exact fractions."""
+"""The indicators of one province at the end of a day, and the terms of its stage scores, in exact fractions."""
 
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
@@ -13,7 +13,7 @@ STAGES = ("stage_1", "stage_2", "stage_3")
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """One province's figures as of a day; the names are those of `contributions`."""
+    """One province's figures at the end of a day; the names are those of `contributions`."""
 
     quota: int = 0
     registered: int = 0
@@ -45,7 +45,7 @@ PLAIN = tuple(name for name in Counts.__struct_fields__ if name not in c.DURATIO
 
 
 def counts(sums: Mapping[str, int]) -> Counts:
-    """The figures out of sums of deltas by indicator, histograms (`end_to_end:7`) included."""
+    """Return the figures from the sums of deltas by indicator, histograms (`end_to_end:7`) included."""
     durations: dict[str, dict[int, int]] = {}
     for indicator, n in sums.items():
         name, _, days = indicator.partition(":")
@@ -56,68 +56,68 @@ def counts(sums: Mapping[str, int]) -> Counts:
     return Counts(**plain, **medians)
 
 
-def total(of: Iterable[Counts]) -> Counts:
-    """The country's figures; medians are not sums, and are left out."""
-    each = list(of)
+def total(provinces: Iterable[Counts]) -> Counts:
+    """Return the sums over provinces, without medians: they cannot be summed."""
+    each = list(provinces)
     return Counts(**{name: sum(getattr(one, name) for one in each) for name in PLAIN})
 
 
 def lower_median(histogram: Mapping[int, int]) -> int | None:
-    """The lower median of values with their frequencies; none where there are none."""
-    half, seen = (sum(histogram.values()) + 1) // 2, 0
+    """Return the lower median of a histogram (value -> frequency), or None if it is empty."""
+    half, counted = (sum(histogram.values()) + 1) // 2, 0
     if half <= 0:
         return None
     for value in sorted(histogram):
-        seen += histogram[value]
-        if seen >= half:
+        counted += histogram[value]
+        if counted >= half:
             return value
     return None
 
 
 class Term(msgspec.Struct, frozen=True, kw_only=True):
-    """One term of a stage score: what it counts, of what, with which weight."""
+    """One term of a stage score: numerator, denominator and weight."""
 
     id: str
     numerator: int
     denominator: int
     weight: Fraction
     capped: bool = False  # counts at most 1
-    dropped: bool = False  # too few cases: left out, and the others' weights stand for the whole
+    dropped: bool = False  # too few cases: left out; the stage is divided by the weights of the others
 
     @property
     def raw(self) -> Fraction:
-        """The share as it is; 0 where nobody has reached the stage, or where the term is dropped."""
+        """Return the share, uncapped; 0 if the denominator is 0 or the term is dropped."""
         return Fraction(self.numerator, self.denominator) if self.denominator and not self.dropped else Fraction(0)
 
     @property
     def value(self) -> Fraction:
-        """The share as it counts."""
+        """Return the share as it counts: capped if the formula caps it."""
         return min(self.raw, Fraction(1)) if self.capped else self.raw
 
     @property
     def contribution(self) -> Fraction:
-        """What the term adds to its stage, before others are dropped."""
+        """Return weight times value, before the stage is divided by the weights that count."""
         return self.weight * self.value
 
 
-def shares(of: Counts) -> dict[str, tuple[int, int]]:
-    """Numerator and denominator of every term that a formula may weigh."""
+def shares(counts: Counts) -> dict[str, tuple[int, int]]:
+    """Return (numerator, denominator) of every term that a formula may weigh."""
     return {
-        "R1": (of.registered, of.quota),
-        "S1": (of.screened, of.registered),
-        "S3": (of.screened_in_time, of.screening_due),
-        "C1": (of.admitted, of.quota),
-        "C2": (of.identified, of.admitted),
-        "C3": (of.identified_in_time, of.capacity_due),
-        "M1": (of.connected, of.quota),
-        "M2": (of.connected, of.identified),
-        "M3": (of.sustained, of.sustainable),
+        "R1": (counts.registered, counts.quota),
+        "S1": (counts.screened, counts.registered),
+        "S3": (counts.screened_in_time, counts.screening_due),
+        "C1": (counts.admitted, counts.quota),
+        "C2": (counts.identified, counts.admitted),
+        "C3": (counts.identified_in_time, counts.capacity_due),
+        "M1": (counts.connected, counts.quota),
+        "M2": (counts.connected, counts.identified),
+        "M3": (counts.sustained, counts.sustainable),
     }
 
 
-def stage_terms(of: Counts, formula: Formula, stage: str) -> tuple[Term, ...]:
-    """The terms of one stage, as written in the formula."""
-    parts, weights = shares(of), getattr(formula, stage)
+def stage_terms(counts: Counts, formula: Formula, stage: str) -> tuple[Term, ...]:
+    """Return the terms of one stage, in the order of the formula."""
+    parts, weights = shares(counts), getattr(formula, stage)
     return tuple(
         Term(
             id=name,
@@ -132,21 +132,21 @@ def stage_terms(of: Counts, formula: Formula, stage: str) -> tuple[Term, ...]:
 
 
 def stage_score(terms: Iterable[Term]) -> Fraction:
-    """The weighted sum of what counts, over the weights of what was not dropped."""
+    """Return the sum of the contributions over the sum of the weights, both without dropped terms."""
     kept = [term for term in terms if not term.dropped]
     weights = sum((term.weight for term in kept), Fraction(0))
     return sum((term.contribution for term in kept), Fraction(0)) / weights if weights else Fraction(0)
 
 
-def data_terms(of: Counts, formula: Formula) -> tuple[Term, ...]:
-    """What the data factor is made of: verified identities, and claimed connections that somebody confirmed."""
+def data_terms(counts: Counts, formula: Formula) -> tuple[Term, ...]:
+    """Return the terms of the data factor: verified identities and confirmed claims of a connection."""
     half = (1 - formula.data_least) / 2
     return (
-        Term(id="R3", numerator=of.verified, denominator=of.registered, weight=half),
-        Term(id="M5", numerator=of.claims_confirmed, denominator=of.claims, weight=half),
+        Term(id="R3", numerator=counts.verified, denominator=counts.registered, weight=half),
+        Term(id="M5", numerator=counts.claims_confirmed, denominator=counts.claims, weight=half),
     )
 
 
-def data_factor(of: Counts, formula: Formula) -> Fraction:
-    """D: between what the formula grants at least, and 1."""
-    return formula.data_least + sum((term.contribution for term in data_terms(of, formula)), Fraction(0))
+def data_factor(counts: Counts, formula: Formula) -> Fraction:
+    """Return D, between the minimum of the formula and 1."""
+    return formula.data_least + sum((term.contribution for term in data_terms(counts, formula)), Fraction(0))

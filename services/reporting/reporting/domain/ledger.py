@@ -1,4 +1,4 @@
-"""The quota of one province in one round, as registration set it, day by day."""
+"""The quota of one province in one round, day by day, as registration has set it."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -9,13 +9,13 @@ import msgspec
 from contracts.commands import EventWithContext
 from contracts.envelope import Context, Envelope
 from contracts.events import Event, QuotaSet
-from reporting.domain.instants import day_of, newest
+from reporting.domain.time_encoding import day_of, newest
 
 VERSION = 1
 
 
 class State(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What was set when: (day, quota) in the order of the events."""
+    """Each quota with its day: (day, quota), in the order of the events."""
 
     round: str = ""
     province: str = ""
@@ -24,17 +24,17 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def decide(state: State, command: object, at: datetime) -> Sequence[Event | EventWithContext]:
-    """Nobody asks reporting anything about a ledger."""
+    """Return no events: reporting takes no commands."""
     return ()
 
 
-def react(state: State, heard: Envelope, at: datetime) -> Sequence[Event | EventWithContext]:
-    """Reporting remembers; it says nothing."""
+def react(state: State, envelope: Envelope, at: datetime) -> Sequence[Event | EventWithContext]:
+    """Return no events: reporting emits none."""
     return ()
 
 
 def evolve(state: State, envelope: Envelope) -> State:
-    """The ledger after one more event."""
+    """Return the state after one more event."""
     quotas = state.quotas
     if isinstance(envelope.event, QuotaSet):
         quotas = (*quotas, (day_of(envelope.time), envelope.event.quota))
@@ -47,10 +47,10 @@ def evolve(state: State, envelope: Envelope) -> State:
 
 
 def indexed(state: State) -> Mapping[str, Any]:
-    """The province the ledger belongs to."""
+    """Return the round and the province of the ledger."""
     return {"round": state.round, "scope": state.province}
 
 
 def context(state: State) -> Context:
-    """Reporting emits nothing about ledgers."""
+    """Return the context of events about the ledger; reporting emits none."""
     return Context(round=state.round, province=state.province)

@@ -9,13 +9,13 @@ import msgspec
 from contracts.commands import EventWithContext
 from contracts.envelope import Context, Envelope
 from contracts.events import Event, RoundOpened, RoundWindowSet
-from reporting.domain.instants import newest
+from reporting.domain.time_encoding import newest
 
 VERSION = 1
 
 
 class State(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What registration said about the round; `windows` are the provinces' own, (opens, closes)."""
+    """The round as registration has set it; `windows` are those of single provinces, (opens, closes)."""
 
     round: str = ""
     policy: str = ""
@@ -28,17 +28,17 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def decide(state: State, command: object, at: datetime) -> Sequence[Event | EventWithContext]:
-    """Nobody asks reporting anything about a round."""
+    """Return no events: reporting takes no commands."""
     return ()
 
 
-def react(state: State, heard: Envelope, at: datetime) -> Sequence[Event | EventWithContext]:
-    """Reporting remembers; it says nothing."""
+def react(state: State, envelope: Envelope, at: datetime) -> Sequence[Event | EventWithContext]:
+    """Return no events: reporting emits none."""
     return ()
 
 
 def evolve(state: State, envelope: Envelope) -> State:
-    """The round after one more event."""
+    """Return the state after one more event."""
     known = msgspec.structs.replace(
         state, round=envelope.context.round or state.round, recorded=newest(state.recorded, envelope.recorded)
     )
@@ -58,10 +58,10 @@ def evolve(state: State, envelope: Envelope) -> State:
 
 
 def indexed(state: State) -> Mapping[str, Any]:
-    """The round, for the list of rounds."""
+    """Return the round and its opening."""
     return {"round": state.round, "opens": state.opens}
 
 
 def context(state: State) -> Context:
-    """Reporting emits nothing about rounds."""
+    """Return the context of events about the round; reporting emits none."""
     return Context(round=state.round, policy=state.policy)

@@ -1,6 +1,6 @@
-"""The rules about an applicant, as screening knows them: one case and one capacity per application, never a name.
+"""Rules of screening about an applicant: one case and one capacity per application, no identity.
 
-Only registration is heard. Whatever is said about an earlier application than the present one no longer counts.
+Screening consumes registration only. Events about an earlier application than the present one are ignored.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,7 +41,7 @@ STATES = (OPEN, DECIDED, AWAITING_CAPACITY, IDENTIFIED, CLOSED)
 
 
 class State(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One person in one round: where registration says they stand, and what screening made of it."""
+    """One applicant in one round: the data from registration, the case and the capacity."""
 
     round: str = ""
     province: str = ""
@@ -49,10 +49,10 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
     field: str = ""
     policy: str = ""
     application: int = 0
-    registrar: str = ""  # the pseudonymous person who registered this application; nobody for the web
+    registrar: str = ""  # pseudonymous id of the person who registered this application; empty for the web
     age_band: str = ""
     work_mode: str = ""
-    identity: str = ""  # what the identity registry answered
+    identity: str = ""  # result of the check against the identity registry
     withdrawn: bool = False
     seat: bool = False
     case: Case = Case()
@@ -60,7 +60,7 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def decide(state: State, command: Decide | IdentifyCapacity | Tick, at: datetime) -> Sequence[Event]:
-    """Somebody asks, or the clock does. Raises Refused."""
+    """Return the events that a command or a tick causes. Raise Refused."""
     match command:
         case Tick(now=now) if not state.withdrawn:
             return [
@@ -78,21 +78,21 @@ def decide(state: State, command: Decide | IdentifyCapacity | Tick, at: datetime
     return []
 
 
-def react(state: State, heard: Envelope, at: datetime) -> Sequence[Event]:
-    """Registration said this, and `state` knows it already: an application opens a case, a seat asks for capacity."""
-    event = heard.event
+def react(state: State, envelope: Envelope, at: datetime) -> Sequence[Event]:
+    """Open a case for an application; request the capacity for a seat."""
+    event = envelope.event
     if not isinstance(event, ApplicantEvent) or event.application != state.application or state.withdrawn:
         return []
     match event:
         case ApplicantRegistered() | ApplicantReactivated() if state.case.opened is None:
-            return [cases.open_case(state.application, state.policy, heard.time)]
+            return [cases.open_case(state.application, state.policy, envelope.time)]
         case ApplicantAdmitted() if state.capacity.identified is None and state.capacity.due is None:
-            return [capacities.request(state.application, state.policy, heard.time)]
+            return [capacities.request(state.application, state.policy, envelope.time)]
     return []
 
 
 def evolve(state: State, envelope: Envelope) -> State:
-    """The state after one event, own or registration's."""
+    """Return the state after one event of screening or registration."""
     event = envelope.event
     if not isinstance(event, ApplicantEvent) or event.application < state.application:
         return state
@@ -100,7 +100,7 @@ def evolve(state: State, envelope: Envelope) -> State:
         case ApplicantRegistered() | ApplicantReactivated():
             if event.application == state.application:
                 return state
-            return _placed(
+            return _with_context(
                 State(
                     application=event.application,
                     registrar=cases.person_of(envelope.actor),
@@ -110,14 +110,14 @@ def evolve(state: State, envelope: Envelope) -> State:
                 envelope.context,
             )
         case ApplicantIdentityChecked(result=result):
-            return _placed(replace(state, identity=result), envelope.context)
+            return _with_context(replace(state, identity=result), envelope.context)
         case ApplicantAdmitted():
-            return _placed(replace(state, seat=True), envelope.context)
-        case ApplicantSeatReleased():  # a request that was not answered is closed with it
+            return _with_context(replace(state, seat=True), envelope.context)
+        case ApplicantSeatReleased():  # an unanswered request for the capacity is closed with the seat
             capacity = state.capacity if state.capacity.identified else Capacity()
-            return _placed(replace(state, seat=False, capacity=capacity), envelope.context)
+            return _with_context(replace(state, seat=False, capacity=capacity), envelope.context)
         case ApplicantWithdrawn():
-            return _placed(replace(state, withdrawn=True), envelope.context)
+            return _with_context(replace(state, withdrawn=True), envelope.context)
         case CaseOpened() | CaseBreached() | CaseDecided():
             return replace(state, case=cases.evolve(state.case, envelope))
         case CapacityRequested() | CapacityBreached() | CapacityIdentified():
@@ -126,7 +126,7 @@ def evolve(state: State, envelope: Envelope) -> State:
 
 
 def indexed(state: State) -> Mapping[str, Any]:
-    """Where the case stands and until when; `due` only where the clock has something to say."""
+    """Return area, state and deadline of the case; `due` is the next time at which a deadline is breached."""
     if not state.application:
         return {}
     found: dict[str, Any] = {
@@ -136,21 +136,21 @@ def indexed(state: State) -> Mapping[str, Any]:
     }
     if limit := state.capacity.due if found["state"] in (AWAITING_CAPACITY, IDENTIFIED) else state.case.due:
         found["deadline"] = day_end(limit)
-    waits = [cases.awaits_clock(state.case), capacities.awaits_clock(state.capacity) if state.seat else None]
-    if not state.withdrawn and (due := min((end for end in waits if end), default=None)):
+    breaches = [cases.breaches_at(state.case), capacities.breaches_at(state.capacity) if state.seat else None]
+    if not state.withdrawn and (due := min((each for each in breaches if each), default=None)):
         found["due"] = due
     return found
 
 
 def context(state: State) -> Context:
-    """Where the applicant stands, for the next event about them."""
+    """Return the context of the next event about the applicant."""
     return Context(
         round=state.round, province=state.province, county=state.county, field=state.field, policy=state.policy
     )
 
 
 def stage_of(state: State) -> str:
-    """How far screening has come with the present application: one of STATES."""
+    """Return the state of the present application: one of STATES."""
     if state.withdrawn:
         return CLOSED
     if not state.case.outcome:
@@ -161,7 +161,7 @@ def stage_of(state: State) -> str:
 
 
 def holder_of(state: State) -> str:
-    """Who holds the ball: screening, registration (for a seat), market, or nobody."""
+    """Return which service acts next: screening, registration (for a seat) or market; empty for none."""
     stage = stage_of(state)
     if stage == DECIDED:
         return "registration" if state.case.outcome == cases.APPROVED else ""
@@ -169,12 +169,17 @@ def holder_of(state: State) -> str:
 
 
 def facts_of(state: State) -> Facts:
-    """What the eligibility rules may look at without asking anybody."""
+    """Return what the derived conditions of eligibility depend on."""
     return Facts(age_band=state.age_band, field=state.field, identity=state.identity)
 
 
-def _placed(state: State, told: Context) -> State:
-    """Province, county and field are what registration last said."""
+def _with_context(state: State, context: Context) -> State:
+    """Take round, province, county, field and policy from registration's latest event."""
     return replace(
-        state, round=told.round, province=told.province, county=told.county, field=told.field, policy=told.policy
+        state,
+        round=context.round,
+        province=context.province,
+        county=context.county,
+        field=context.field,
+        policy=context.policy,
     )

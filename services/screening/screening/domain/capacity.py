@@ -1,4 +1,4 @@
-"""What an admitted applicant can make: requested with a due day, identified by an officer, breached by the clock."""
+"""The capacity of an admitted applicant: requested with a due day, identified by an officer, breached after the day."""
 
 from collections.abc import Sequence
 from datetime import date, datetime
@@ -15,7 +15,7 @@ from programme.policies import policy
 
 
 class Capacity(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is known of the applicant's capacity in the present application, and by when it is to be known."""
+    """The capacity in the present application, and the day by which it has to be identified."""
 
     requested: datetime | None = None
     due: date | None = None
@@ -29,7 +29,7 @@ class Capacity(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class IdentifyCapacity(msgspec.Struct, frozen=True):
-    """An officer tells what this applicant can make, how much a month, how well, and what is lacking."""
+    """Identify what an applicant can make, how much a month, at which skill level, and what they need."""
 
     product_group: str
     unit: str
@@ -39,26 +39,26 @@ class IdentifyCapacity(msgspec.Struct, frozen=True):
 
 
 def request(application: int, version: str, at: datetime) -> CapacityRequested:
-    """The capacity of an applicant who was admitted at this instant is to be identified, under these policies."""
+    """Request the capacity of an applicant admitted at this time; the policy version gives the working days."""
     return CapacityRequested(
         application=application, due=add_working_days(tehran_day(at), policy(version).capacity_days)
     )
 
 
-def awaits_clock(capacity: Capacity) -> datetime | None:
-    """The end of the due day, where passing it is still to be told."""
-    open_ = capacity.due is not None and capacity.identified is None and not capacity.breached
-    return day_end(capacity.due) if open_ and capacity.due else None
+def breaches_at(capacity: Capacity) -> datetime | None:
+    """Return the end of the due day while the request is open and no breach is recorded."""
+    pending = capacity.due is not None and capacity.identified is None and not capacity.breached
+    return day_end(capacity.due) if pending and capacity.due else None
 
 
 def breach(application: int, capacity: Capacity, now: datetime) -> Sequence[Event]:
-    """What the clock says of it."""
-    end = awaits_clock(capacity)
+    """Return the breach once the due day is over."""
+    end = breaches_at(capacity)
     return [CapacityBreached(application=application, due=capacity.due)] if end and capacity.due and end <= now else []
 
 
 def identify(capacity: Capacity, command: IdentifyCapacity, application: int, seat: bool) -> Sequence[Event]:
-    """The officer's answer, once per application and only for one who holds a seat. Raises Refused."""
+    """Record the capacity, once per application and only for an applicant with a seat. Raise Refused."""
     if capacity.identified is not None:
         raise Refused("capacity_known")
     if not seat:
@@ -85,7 +85,7 @@ def identify(capacity: Capacity, command: IdentifyCapacity, application: int, se
 
 
 def evolve(capacity: Capacity, envelope: Envelope) -> Capacity:
-    """The capacity after one of its own events."""
+    """Return the capacity after one event about it."""
     match envelope.event:
         case CapacityRequested(due=due):
             return Capacity(requested=envelope.time, due=due)

@@ -1,4 +1,4 @@
-"""The screening case of one application: opened, decided on or before a day, breached by the clock."""
+"""The screening case of one application: opened with a due day, decided by an officer, breached after the day."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
@@ -12,13 +12,13 @@ from contracts.envelope import Envelope
 from contracts.events import CaseBreached, CaseDecided, CaseOpened, Event
 from programme.calendar import add_working_days, day_end, tehran_day, working_hours_between
 from programme.policies import policy
-from screening.domain.eligibility import Facts, broken
+from screening.domain.eligibility import Facts, violated
 
 APPROVED, REJECTED = "approved", "rejected"
 
 
 class Case(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What has become of the screening of the present application."""
+    """The screening of the present application: its deadline and its decision."""
 
     opened: datetime | None = None
     due: date | None = None
@@ -32,7 +32,7 @@ class Case(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Decide(msgspec.Struct, frozen=True):
-    """An officer decides; without a checklist the officer answers for what the rules would ask by telephone."""
+    """Decide on a case; without a checklist the officer vouches for the conditions that are asked by telephone."""
 
     outcome: str
     reasons: tuple[str, ...] = ()
@@ -41,30 +41,30 @@ class Decide(msgspec.Struct, frozen=True):
 
 
 def open_case(application: int, version: str, at: datetime) -> CaseOpened:
-    """A case for an application that was registered at this instant, under these policies."""
+    """Open the case of an application registered at this time; the policy version gives the working days."""
     return CaseOpened(application=application, due=add_working_days(tehran_day(at), policy(version).screening_days))
 
 
 def is_open(case: Case) -> bool:
-    """Whether it waits for a decision."""
+    """Return whether the case waits for a decision."""
     return case.opened is not None and not case.outcome
 
 
-def awaits_clock(case: Case) -> datetime | None:
-    """The end of the due day, where passing it is still to be told."""
+def breaches_at(case: Case) -> datetime | None:
+    """Return the end of the due day while the case is open and no breach is recorded."""
     return day_end(case.due) if is_open(case) and case.due and not case.breached else None
 
 
 def breach(application: int, case: Case, now: datetime) -> Sequence[Event]:
-    """What the clock says of it."""
-    end = awaits_clock(case)
+    """Return the breach once the due day is over."""
+    end = breaches_at(case)
     return [CaseBreached(application=application, due=case.due)] if end and case.due and end <= now else []
 
 
 def decide(
     case: Case, command: Decide, application: int, version: str, facts: Facts, registrar: str, at: datetime
 ) -> Sequence[Event]:
-    """The officer's decision on an open case; it may come after the breach. Raises Refused."""
+    """Decide on an open case, before or after its breach. Raise Refused."""
     if case.outcome:
         raise Refused("already_decided")
     if case.opened is None or case.due is None:
@@ -75,7 +75,7 @@ def decide(
     if registrar and person_of(command.by) == registrar:
         raise Refused("registrar_may_not_screen")
     rules = policy(version)
-    if command.outcome == APPROVED and (failed := broken(rules, facts, command.checklist)):
+    if command.outcome == APPROVED and (failed := violated(rules, facts, command.checklist)):
         raise Refused("not_eligible", "outcome", rules=failed)
     return [
         CaseDecided(
@@ -90,7 +90,7 @@ def decide(
 
 
 def evolve(case: Case, envelope: Envelope) -> Case:
-    """The case after one of its own events."""
+    """Return the case after one event about it."""
     match envelope.event:
         case CaseOpened(due=due):
             return Case(opened=envelope.time, due=due)
@@ -110,7 +110,7 @@ def evolve(case: Case, envelope: Envelope) -> Case:
 
 
 def person_of(actor: str) -> str:
-    """The pseudonymous person in an actor, whatever the role: `registrar:of-2f9c` -> `of-2f9c`; nobody for `web:`."""
+    """Return the pseudonymous person in an actor, whatever the role: `registrar:of-2f9c` -> `of-2f9c`, `web:` -> ``."""
     return actor.partition(":")[2]
 
 

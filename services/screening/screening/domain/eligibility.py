@@ -1,4 +1,4 @@
-"""Who is eligible: the conditions of a policy, each derived from what is known or asked by telephone, with a trace."""
+"""Who is eligible: the conditions of a policy, each derived from known facts or asked by telephone, with a trace."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -8,11 +8,11 @@ from contracts.codes import AGE_BANDS
 from programme.policies import Policy
 from programme.reference import job_fields
 
-DERIVED, TELEPHONE, OFFICER, NOBODY = "derived", "telephone", "officer", ""  # where an answer comes from
+DERIVED, TELEPHONE, OFFICER, UNANSWERED = "derived", "telephone", "officer", ""  # sources of an answer
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """What the derived conditions look at."""
+    """What the derived conditions depend on."""
 
     age_band: str
     field: str
@@ -20,10 +20,10 @@ class Facts(msgspec.Struct, frozen=True):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """What became of one condition; `holds` is none where nobody has answered."""
+    """The result of one condition; `holds` is None while it is unanswered."""
 
     rule: str
-    reason: str  # why one would be refused where it does not hold
+    reason: str  # the code for a rejection because of it
     holds: bool | None
     source: str
     fa: str
@@ -31,32 +31,32 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def trace(policy: Policy, facts: Facts, answers: Mapping[str, bool] | None = None) -> tuple[Finding, ...]:
-    """Every condition in the order of the policy; without answers, what would be asked is open."""
+    """Return all conditions in the order of the policy; without answers the asked ones are unanswered."""
     return tuple(
         Finding(
             rule.name,
             rule.reason,
-            _asked(rule.name, answers),
-            TELEPHONE if answers is not None else NOBODY,
+            None if answers is None else answers.get(rule.name),
+            TELEPHONE if answers is not None else UNANSWERED,
             rule.fa,
             rule.en,
         )
         if rule.asked
-        else Finding(rule.name, rule.reason, derived()[rule.name](policy, facts), DERIVED, rule.fa, rule.en)
+        else Finding(rule.name, rule.reason, derived_conditions()[rule.name](policy, facts), DERIVED, rule.fa, rule.en)
         for rule in policy.eligibility
     )
 
 
 def trace_of_decision(policy: Policy, facts: Facts, approved: bool, reasons: Sequence[str]) -> tuple[Finding, ...]:
-    """Every condition as the decision left it: an approval answered for all, a rejection for what it names.
+    """Return all conditions as decided: an approval confirms all of them, a rejection denies those that it names.
 
-    What was said on the telephone is not kept: whether somebody is insured is nobody's business afterwards.
+    Answers by telephone are not stored: screening keeps no sensitive data (such as insurance) beyond the reasons.
     """
     return tuple(
         msgspec.structs.replace(
             found,
             holds=True if approved else False if found.reason in reasons else None,
-            source=OFFICER if approved or found.reason in reasons else NOBODY,
+            source=OFFICER if approved or found.reason in reasons else UNANSWERED,
         )
         if found.source != DERIVED
         else found
@@ -64,8 +64,8 @@ def trace_of_decision(policy: Policy, facts: Facts, approved: bool, reasons: Seq
     )
 
 
-def broken(policy: Policy, facts: Facts, answers: Mapping[str, bool] | None) -> tuple[str, ...]:
-    """The conditions that forbid an approval; without a checklist the approving officer answers for those asked."""
+def violated(policy: Policy, facts: Facts, answers: Mapping[str, bool] | None) -> tuple[str, ...]:
+    """Return the conditions that forbid an approval; without answers the officer vouches for the asked ones."""
     return tuple(
         found.rule
         for found in trace(policy, facts, answers)
@@ -73,20 +73,16 @@ def broken(policy: Policy, facts: Facts, answers: Mapping[str, bool] | None) -> 
     )
 
 
-def derived() -> Mapping[str, Callable[[Policy, Facts], bool]]:
-    """The conditions that nobody needs to be asked about, by name."""
+def derived_conditions() -> Mapping[str, Callable[[Policy, Facts], bool]]:
+    """Return the conditions that follow from the facts, by name."""
     return {"minimum_age": _of_age, "field_of_round": _field_known}
 
 
-def _asked(rule: str, answers: Mapping[str, bool] | None) -> bool | None:
-    return None if answers is None else answers.get(rule)
-
-
 def _of_age(policy: Policy, facts: Facts) -> bool:
-    """The band's youngest are old enough; no birth date comes here."""
+    """Return whether the youngest of the age band are old enough; screening has no birth dates."""
     return facts.age_band in AGE_BANDS and int(facts.age_band[:2]) >= policy.minimum_age
 
 
 def _field_known(policy: Policy, facts: Facts) -> bool:
-    """Registration took the application for a field of the round; here it must be one that there is."""
+    """Return whether the job field exists; registration has checked that the round offers it."""
     return facts.field in job_fields()

@@ -1,0 +1,1 @@
+"""Market for everyone: HTML pages."""

@@ -1,0 +1,31 @@
+"""The public page of the market: lead enterprises by province, and how to connect."""
+
+from typing import Annotated
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from contracts.codes import CHANNELS
+from market import queries
+from programme.reference import provinces
+from security.auth import Principal
+from web.authorization import public
+from web.dependencies import Store
+from web.pages import pages
+
+templates = pages("market.pages")
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/")
+async def market_page(request: Request, principal: Annotated[Principal, public()], store: Store) -> Response:
+    """Show the number of lead enterprises in each province, and the channels."""
+    leads = await queries.count_leads(store)
+    return templates.render(
+        request,
+        "market.html",
+        leads=[(code, leads.get(code, 0)) for code in provinces()],
+        total=sum(leads.values()),
+        channels=CHANNELS,
+    )

@@ -1,0 +1,52 @@
+"""CSV files: read completely before anything is stored; errors name the line of the file and the field."""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from contracts.commands import Refused
+from web.problems import error, problem, request_id, respond
+
+MAX_ERRORS = 1_000  # in one response, which counts all of them
+
+Row = Mapping[str, str]
+
+
+class RowsInvalid(Exception):
+    """Rows of a file are invalid, so nothing was stored; `errors` are pairs of row and refusal."""
+
+    def __init__(self, errors: Sequence[tuple[int, Refused]]) -> None:
+        super().__init__(f"{len(errors)} invalid values")
+        self.errors = errors
+
+    def response(self, request: Request) -> Response:
+        """Return the problem that names rows and fields."""
+        count = len({row for row, _ in self.errors})
+        body = problem("rows_invalid", instance=request_id(request), count=count)
+        shown = self.errors[:MAX_ERRORS]
+        body["errors"] = [{"row": row, **error(each.field, each.code, **each.details)} for row, each in shown]
+        return respond(request, body)
+
+
+def read_rows(body: bytes, columns: Mapping[str, str], limit: int) -> Iterator[tuple[int, Row]]:
+    """Yield the rows of a CSV file in UTF-8, each with its line; the header is line 1.
+
+    `columns` maps the columns to the names of their fields. The header has each column once, in any order, under either
+    name. Raise Refused: malformed, columns_unknown, batch_too_long; RowsInvalid if a row has too many cells.
+    """
+    try:
+        reader = csv.reader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True)
+        header = [columns.get(name.strip(), name.strip()) for name in next(reader, [])]
+        if sorted(header) != sorted(columns.values()):
+            raise Refused("columns_unknown", field="header", columns=", ".join(columns))
+        for row, cells in enumerate((line for line in reader if line), 2):
+            if row - 1 > limit:
+                raise Refused("batch_too_long", limit=limit)
+            if len(cells) > len(header):
+                raise RowsInvalid([(row, Refused("row_invalid", field="row", row=row))])
+            yield row, dict(zip(header, cells, strict=False))
+    except (UnicodeDecodeError, csv.Error) as e:
+        raise Refused("malformed") from e

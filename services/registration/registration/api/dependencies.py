@@ -1,0 +1,70 @@
+"""What routes of registration depend on, beside `web.dependencies`."""
+
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import Depends
+from starlette.requests import Request
+
+from kernel.service import Runtime
+from registration.api.enumeration_guard import EnumerationGuard
+from registration.registrations import RegistrationService, Resources
+from registration.settings import RegistrationSettings
+from security.audit import AuditChain
+from security.encryption import Keyring
+from web.dependencies import runtime
+from web.load_shedding import AdmissionControl, admission_control_of, bounded
+
+
+class ApiResources(msgspec.Struct, frozen=True):
+    """What only the API needs."""
+
+    enumeration_guard: EnumerationGuard
+    admission_control: AdmissionControl
+    keyring: Keyring
+
+
+def api_resources(runtime: Runtime[RegistrationSettings]) -> ApiResources:
+    """Return what only the API needs; it is created by the first request."""
+    resources: Resources = runtime.resources
+    if resources.api is None:
+        settings = runtime.settings
+        resources.api = ApiResources(
+            EnumerationGuard(),
+            admission_control_of(
+                runtime.store,
+                settings.service,
+                max_pending_events=settings.max_pending_events,
+                min_free_disk=settings.min_free_disk,
+            ),
+            Keyring.of(settings),
+        )
+    created: ApiResources = resources.api
+    return created
+
+
+def bounded_intake() -> Any:
+    """Return a dependency that answers 503 while the store is full."""
+    return bounded(lambda runtime: api_resources(runtime).admission_control)
+
+
+async def _resources(request: Request) -> Resources:
+    resources: Resources = (await runtime(request)).resources
+    return resources
+
+
+async def _registrations(request: Request) -> RegistrationService:
+    return (await _resources(request)).registrations
+
+
+async def _audit(request: Request) -> AuditChain:
+    return (await _resources(request)).audit
+
+
+async def _enumeration_guard(request: Request) -> EnumerationGuard:
+    return api_resources(await runtime(request)).enumeration_guard
+
+
+Registrations = Annotated[RegistrationService, Depends(_registrations)]
+Audit = Annotated[AuditChain, Depends(_audit)]
+Guard = Annotated[EnumerationGuard, Depends(_enumeration_guard)]

@@ -1,0 +1,42 @@
+"""Enumeration guard: callers who try national IDs one after another are slowed down.
+
+The answer "already registered" reveals that a person applied, so each caller gets only a few of them a minute.
+"""
+
+import math
+from collections import OrderedDict
+from time import monotonic
+
+from starlette.requests import Request
+
+from contracts.commands import Refused
+from observability import metrics
+from security.auth import PUBLIC, Principal
+from web.rate_limit import caller_of
+
+LIMIT = "already_registered"  # name of the rate limit
+PER_MINUTE = {True: 5.0, False: 30.0}  # such answers to an address on the open page, and to an officer
+MAX_BLOCKED = 10_000  # callers; beyond that the one blocked first is dropped
+
+
+class EnumerationGuard:
+    """Counts answers "already registered" by caller, and blocks a caller who has used up the limit."""
+
+    def __init__(self) -> None:
+        self.blocked_until: OrderedDict[str, float] = OrderedDict()  # by caller, in machine time
+
+    def check(self, request: Request, principal: Principal) -> None:
+        """Raise Refused: too_many_requests, whatever a blocked caller requests."""
+        left = self.blocked_until.get(caller_of(request, principal), 0.0) - monotonic()
+        if left > 0:
+            metrics.RATE_LIMITED.labels(request.app.state.settings.service, LIMIT).inc()
+            raise Refused("too_many_requests", seconds=math.ceil(left))
+
+    def record(self, request: Request, principal: Principal) -> None:
+        """Count one answer "already registered"."""
+        caller, per_minute = caller_of(request, principal), PER_MINUTE[PUBLIC in principal.roles]
+        wait = request.app.state.buckets.take(LIMIT, caller, per_minute, per_minute)
+        if wait:
+            self.blocked_until[caller] = monotonic() + wait
+            if len(self.blocked_until) > MAX_BLOCKED:
+                self.blocked_until.popitem(last=False)

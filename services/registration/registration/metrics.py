@@ -1,0 +1,22 @@
+"""Metrics of registration alone."""
+
+from prometheus_client import Counter, Gauge
+
+ALREADY_REGISTERED = Counter(
+    "peyvand_registration_already_registered_total",
+    "Applications refused because the person is registered in the round, by channel. Some people forget that they "
+    "registered; a rise on one channel: national IDs are being enumerated, see peyvand_http_rate_limited_total.",
+    ["channel"],
+)
+SEATS = Gauge(
+    "peyvand_seats",
+    "Seats by province and kind (quota, admitted, available) after the allocator's last pass. Available seats while "
+    "applicants wait: the worker that is assigned the ledger's partition is not running.",
+    ["province", "kind"],
+)
+
+
+def observe_seats(province: str, *, quota: int, admitted: int, available: int) -> None:
+    """Set the seats of one province."""
+    for kind, seats in {"quota": quota, "admitted": admitted, "available": available}.items():
+        SEATS.labels(province, kind).set(seats)

@@ -1,0 +1,101 @@
+"""The tracking page: status, dates and what comes next for a tracking code, without identity."""
+
+from datetime import date
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from base.ids import shown_code, typed_code
+from contracts import codes
+from contracts.commands import Refused
+from programme.calendar import tehran_day, working_days_between
+from programme.messages import message_text
+from registration import queries
+from registration.domain import applicant
+from security.auth import Principal
+from web.authorization import public
+from web.dependencies import Clock, Store
+from web.pages import lang_of, pages
+from web.rate_limit import limited
+
+PATH = "/registration/tracking"
+
+Anyone = Annotated[Principal, public()]
+
+templates = pages("registration.pages")
+router = APIRouter(prefix="/tracking", include_in_schema=False)
+
+
+class Stage(msgspec.Struct, frozen=True):
+    """One stage of an application: done on a day, in progress, or ahead."""
+
+    name: str  # registered | screened | seated | identified | connected
+    state: str  # done | now | ""
+    day: date | None = None
+
+
+@router.get("")
+async def tracking_form(
+    request: Request, principal: Anyone, code: Annotated[str, Query(max_length=40)] = ""
+) -> Response:
+    """Ask for the tracking code."""
+    if tracking := typed_code(code):
+        return RedirectResponse(f"{PATH}/{shown_code(tracking)}", 303)
+    return _render_form(request, code)
+
+
+@router.get("/{code}", dependencies=[limited("tracking", per_minute=30)])
+async def tracking_page(code: str, request: Request, principal: Anyone, store: Store, clock: Clock) -> Response:
+    """Show the application with a tracking code."""
+    try:
+        record = await queries.find_by_tracking_code(store, code)
+    except Refused:
+        return _render_form(request, code[:40])
+    state: applicant.State = record.state
+    current, today, lang = state.current, tehran_day(clock().at), lang_of(request)
+    waiting = record.indexed.get("seating") == "waiting"
+    return templates.render(
+        request,
+        "tracking.html",
+        code=shown_code(record.private.indexed["tracking"]),
+        province=state.context.province,
+        current=current,
+        standing=applicant.status(state),
+        stages=stages(current),
+        position=await queries.count_ahead(store, record) + 1 if waiting else None,
+        reasons=[codes.DECISION_REASONS[each].text(lang) for each in current.reasons if each in codes.DECISION_REASONS],
+        days_left=_working_days_left(today, current.case_due),
+        capacity_days_left=_working_days_left(today, current.capacity_due),
+    )
+
+
+def stages(current: applicant.Application) -> list[Stage]:
+    """Return all stages, with the state of the application in each."""
+    ended = bool(current.withdrawn_at) or current.outcome == "rejected"
+    instants = {
+        "registered": current.registered_at,
+        "screened": current.decided_at,
+        "seated": current.admitted_at,
+        "identified": current.identified_at,
+        "connected": None,
+    }
+    found: list[Stage] = []
+    for name, at in instants.items():
+        in_progress = at is None and not ended and all(each.state == "done" for each in found)
+        state = "done" if at else "now" if in_progress else ""
+        found.append(Stage(name, state, tehran_day(at) if at else None))
+    return found
+
+
+def _render_form(request: Request, typed: str) -> Response:
+    message = message_text("tracking_code_unknown", lang_of(request))
+    errors = [{"field": "code", "message": message}] if typed else []
+    return templates.render(request, "track.html", status=404 if typed else 200, typed=typed, errors=errors)
+
+
+def _working_days_left(today: date, due: date | None) -> int | None:
+    """Return the working days until a deadline; -1 after it."""
+    return None if due is None else working_days_between(today, due) if due >= today else -1

@@ -1,0 +1,58 @@
+"""Sealed identities: each is encrypted with a key of its own and found by a blind index."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from base.ids import tracking_code
+from kernel.record import Private, Record
+from kernel.stores.mongodb import translate_errors
+from registration.domain.application import FIELDS, Accepted, Values
+from security.encryption import KeyBlocks, Keyring
+
+_Identity = msgspec.defstruct(
+    "_Identity", [(each.name, each.value_type) for each in FIELDS if each.identity], frozen=True
+)
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(_Identity).decode
+
+
+class Persons:
+    """Seals and opens identities. Every method that reads or takes keys raises Transient."""
+
+    def __init__(self, keys: KeyBlocks, keyring: Keyring) -> None:
+        self.keys, self.keyring = keys, keyring
+
+    async def private(self, subject: str, accepted: Accepted, at: datetime) -> Private:
+        """Return the private part of a record: sealed identity, blind indexes, a tracking code and the consent."""
+        async with translate_errors():
+            key_id, key = await self.keys.take()
+        return Private(
+            indexed={"person": self.indexes(accepted), "tracking": tracking_code()},
+            content={
+                "key_id": key_id,
+                "sealed": self.keyring.seal(key, _encode(accepted.identity), subject),
+                "consent": {"version": accepted.consent, "at": at},
+            },
+        )
+
+    def indexes(self, accepted: Accepted) -> list[str]:
+        """Return the blind indexes of a person in a round, one for each key in use; they are unique nationwide."""
+        round_id = accepted.context.round
+        found = self.keyring.live_indexes(round_id, accepted.identity["national_id"])
+        return [f"{round_id}:{index}" for index in found]
+
+    async def open(self, records: Sequence[Record]) -> dict[str, Values]:
+        """Return identities by subject, without those whose key was destroyed. Callers write the audit row first."""
+        sealed: dict[str, Mapping[str, Any]] = {r.subject: r.private.content for r in records if r.private.content}
+        async with translate_errors():
+            keys = await self.keys.keys_of([content["key_id"] for content in sealed.values()])
+        return {
+            subject: msgspec.structs.asdict(
+                _decode(self.keyring.open(keys[content["key_id"]], content["sealed"], subject))
+            )
+            for subject, content in sealed.items()
+            if content["key_id"] in keys
+        }

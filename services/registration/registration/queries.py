@@ -1,0 +1,140 @@
+"""Queries across many records of registration, and the indexes that answer them."""
+
+from collections.abc import Collection
+from datetime import UTC, datetime
+from typing import Any
+
+from base.ids import typed_code
+from contracts.commands import Refused
+from contracts.subjects import ledger_subject
+from kernel.query import EXISTS, Index, Query, at_most, more_than, one_of, starts_with
+from kernel.record import Record
+from kernel.store import Store
+from registration.domain.applicant import STATUSES
+
+PUBLISHED_ORDER = ("priority", "registered_at")  # of applicants who compete for seats; then by applicant id
+
+UNIQUE = ("person", "tracking")  # one application per person and round nationwide; one applicant per tracking code
+INDEXES = (
+    Index("round", ("round",)),
+    Index("ledger", ("round",)),
+    Index("ledger", ("available",)),
+    Index("applicant", ("seating", "ledger", *PUBLISHED_ORDER), present="seating"),
+    Index("applicant", ("partition", "check_due"), present="check_due"),
+    Index("applicant", ("round", "status")),
+    Index("applicant", ("round", "province", "status")),
+    Index("applicant", ("round", "scope", "status")),
+)
+
+
+def rounds() -> Query:
+    """Match every round."""
+    return Query("round", {"round": EXISTS}, order=("round",))
+
+
+def ledgers(round_id: str) -> Query:
+    """Match the seat ledgers of a round; ordered by subject they are in the order of the provinces."""
+    return Query("ledger", {"round": round_id})
+
+
+def waiting(round_id: str) -> Query:
+    """Match the applicants on the waiting lists of a round."""
+    return Query("applicant", {"seating": "waiting", "ledger": starts_with(ledger_subject(round_id, ""))})
+
+
+def applications(round_id: str, scope: str, status: str = "", after: str = "", limit: int = 0) -> Query:
+    """Match the applicants of a round inside a scope, by id; an empty status matches all.
+
+    Every condition is an equality or a short list, so that an index returns the page in its order.
+    """
+    province, _, county = scope.partition("/")
+    where: dict[str, Any] = {"round": round_id, "status": status or one_of(STATUSES)}
+    if county:
+        where["scope"] = scope
+    elif province:
+        where["province"] = province
+    return Query("applicant", where, after=(after,) if after else None, limit=limit)
+
+
+def unsettled() -> Query:
+    """Match the applicants who await a decision about a seat or whose seat is to be released."""
+    return Query("applicant", {"seating": one_of(["awaiting", "releasing"])})
+
+
+def with_free_seats() -> Query:
+    """Match the ledgers with free seats."""
+    return Query("ledger", {"available": more_than(0)}, order=("available",))
+
+
+def waiting_for(ledgers: Collection[str]) -> Query:
+    """Match the applicants on the waiting lists of these ledgers."""
+    return Query("applicant", {"seating": "waiting", "ledger": one_of(ledgers)})
+
+
+def line(ledger: str, seating: str, limit: int) -> Query:
+    """Match the first applicants `awaiting`, `waiting` or `releasing` of a ledger, in the published order."""
+    return Query("applicant", {"seating": seating, "ledger": ledger}, order=PUBLISHED_ORDER, limit=limit)
+
+
+def ahead_of(ledger: str, sort_key: tuple[object, ...]) -> Query:
+    """Match the applicants before a sort key on the waiting list of a ledger."""
+    where = {"seating": "waiting", "ledger": ledger}
+    return Query("applicant", where, order=PUBLISHED_ORDER, before=sort_key)
+
+
+def unchecked(partitions: Collection[int], now: datetime, limit: int) -> Query:
+    """Match the applicants of these partitions whose identity check is due, the longest overdue first."""
+    where = {"partition": one_of(partitions), "check_due": at_most(now)}
+    return Query("applicant", where, order=("check_due",), limit=limit)
+
+
+async def find_by_tracking_code(store: Store, code: str) -> Record:
+    """Return the applicant with a tracking code, in any spelling. Raise Refused: not_found."""
+    tracking = typed_code(code)
+    subject = (await store.find_by_unique("tracking", [tracking])).get(tracking) if tracking else None
+    if subject is None:
+        raise Refused("not_found")
+    return (await store.read([subject]))[subject]
+
+
+async def waiting_by_ledger(store: Store, round_id: str) -> dict[str, int]:
+    """Count the applicants on the waiting lists of a round, by ledger."""
+    return await store.count_by("ledger", waiting(round_id))
+
+
+async def unsettled_ledgers(store: Store) -> set[str]:
+    """Return the ledgers with applicants who await a decision or whose seat is to be released."""
+    return await store.distinct("ledger", unsettled())
+
+
+async def promotable_ledgers(store: Store) -> set[str]:
+    """Return the ledgers with a free seat and a waiting list."""
+    free = await store.find_subjects(with_free_seats())
+    return await store.distinct("ledger", waiting_for(free)) if free else set()
+
+
+async def count_ahead(store: Store, record: Record) -> int:
+    """Count the applicants before this one on its waiting list."""
+    sort_key = Query(order=PUBLISHED_ORDER).sort_key(record.indexed, record.subject)
+    return await store.count(ahead_of(record.indexed["ledger"], sort_key))
+
+
+_NOON = datetime(2025, 10, 8, 8, 30, tzinfo=UTC)
+_SEMNAN = "ledger:1404/IR-20"
+# One example of each query: a test runs them on both stores and checks how MongoDB answers them.
+EXAMPLES = {
+    "rounds": rounds(),
+    "ledgers": ledgers("1404"),
+    "waiting": waiting("1404"),
+    "applications": applications("1404", "IR-20", limit=50),
+    "applications with a status": applications("1404", "IR-20", "admitted", limit=50),
+    "applications of a county": applications("1404", "IR-20/2001", limit=50),
+    "applications nationwide with a status": applications("1404", "", "withdrawn", limit=50),
+    "applications nationwide, next page": applications("1404", "", after="0199a000", limit=50),
+    "unsettled": unsettled(),
+    "with free seats": with_free_seats(),
+    "waiting for": waiting_for([_SEMNAN]),
+    "line": line(_SEMNAN, "waiting", 200),
+    "ahead of": ahead_of(_SEMNAN, (0, _NOON, "0199a000")),
+    "unchecked": unchecked(range(16), _NOON, 500),
+}

@@ -1,0 +1,322 @@
+"""Request and response models of registration's API. The fields of an application follow from `application.FIELDS`."""
+
+from datetime import date, datetime
+from typing import Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, Field, create_model
+
+from base.ids import shown_code
+from kernel.record import Record
+from programme import calendar
+from programme.policies import CURRENT
+from registration.domain import applicant, consent, ledger
+from registration.domain import round as rounds
+from registration.domain.application import FIELDS, PROFILE, Values
+from web.app import Body
+
+Instant = Field(description="With its time zone.", examples=["2025-09-27T04:30:00Z"])
+
+
+class Window(Body):
+    """When one province takes applications, within the window of the round."""
+
+    province: str = Field(max_length=8, examples=["IR-20"])
+    opens: AwareDatetime = Instant
+    closes: AwareDatetime = Instant
+
+
+class RoundTerms(Body):
+    """The complete round as it should be."""
+
+    fields: list[str] = Field(max_length=2_000, examples=[["JF001", "JF002"]])
+    opens: AwareDatetime = Instant
+    closes: AwareDatetime = Instant
+    windows: list[Window] = Field(default=[], max_length=31)
+    policy: str = Field(default=CURRENT, max_length=40)
+
+
+class RoundWindow(BaseModel):
+    """The intake window of one province."""
+
+    province: str
+    opens: datetime
+    closes: datetime
+
+
+class Round(BaseModel):
+    """A round."""
+
+    id: str = Field(examples=["1404"])
+    fields: list[str]
+    opens: datetime
+    closes: datetime
+    windows: list[RoundWindow]
+    policy: str
+
+
+class QuotaTerms(Body):
+    """The quota that a province was notified of."""
+
+    quota: int = Field(ge=0, le=ledger.QUOTA_LIMIT, examples=[1300])
+
+
+class Seats(BaseModel):
+    """The seats of one province: quota = available + held + admitted."""
+
+    province: str = Field(examples=["IR-20"])
+    quota: int
+    available: int
+    held: int
+    admitted: int
+    waiting: int
+
+
+class QuotasSet(BaseModel):
+    """The result of an import of quotas."""
+
+    rows: int
+    changed: int
+
+
+class Consent(Body):
+    """The agreement to a version of the consent."""
+
+    version: str = Field(max_length=40, examples=[consent.CURRENT])
+    given: bool
+
+
+_ANSWERS: dict[str, Any] = {
+    each.name: (
+        str,
+        Field(max_length=each.max_length, examples=[each.example], description=each.description or None),
+    )
+    for each in FIELDS
+    if each.step
+}
+
+
+class ApplicationRequest(create_model("Answers", __base__=Body, **_ANSWERS)):  # type: ignore[misc]
+    """An application as typed: Persian digits, separators and Jalali or Gregorian dates are accepted."""
+
+    consent: Consent
+    channel: Literal["web", "desk", "api"] | None = Field(default=None, description="Where the application was made.")
+
+    def answers(self) -> dict[str, str]:
+        """Return each answer by the name of its field."""
+        version = self.consent.version if self.consent.given else ""
+        return {**{name: getattr(self, name) for name in _ANSWERS}, "consent": version}
+
+
+class Registered(BaseModel):
+    """A registered application."""
+
+    id: str
+    tracking_code: str = Field(examples=["9H2K4-MZQ7B"])
+    status: str = Field(examples=["registered"])
+    application: int
+    round: str
+    province: str
+    county: str
+    field: str
+    registered_at: datetime
+
+
+class Listed(BaseModel):
+    """An applicant in a list, without identity."""
+
+    id: str
+    status: str
+    application: int
+    province: str
+    county: str
+    field: str
+    channel: str
+    identity_check: str
+    registered_at: datetime
+
+
+_IDENTITY: dict[str, Any] = {each.name: (each.value_type, ...) for each in FIELDS if each.identity}
+_PROFILE: dict[str, Any] = {name: (str, ...) for name in PROFILE}
+
+
+class Identity(create_model("SealedIdentity", **_IDENTITY)):  # type: ignore[misc]
+    """The identity of an applicant. Every reading is recorded in the audit chain."""
+
+    birth_date_jalali: str
+
+
+class Progress(BaseModel):
+    """The dates of an application."""
+
+    registered_at: datetime
+    case_due: date | None
+    decided_at: datetime | None
+    waitlisted_at: datetime | None
+    admitted_at: datetime | None
+    capacity_due: date | None
+    identified_at: datetime | None
+    withdrawn_at: datetime | None
+
+
+class Application(create_model("Profile", __base__=Listed, **_PROFILE)):  # type: ignore[misc]
+    """One applicant with all fields."""
+
+    outcome: str
+    reasons: list[str]
+    progress: Progress
+    identity: Identity | None
+
+
+class Tracked(BaseModel):
+    """What a tracking code shows: status and dates, no identity."""
+
+    tracking_code: str
+    status: str
+    round: str
+    province: str
+    progress: Progress
+
+
+class Withdrawal(Body):
+    """A withdrawal."""
+
+    reason: str = Field(max_length=40, examples=["own_request"])
+
+
+class ImportedRow(BaseModel):
+    """A registered row."""
+
+    row: int
+    id: str
+    tracking_code: str
+
+
+class RefusedRow(BaseModel):
+    """A refused row, with the reason."""
+
+    row: int
+    field: str
+    code: str
+    detail: str
+    detail_fa: str
+
+
+class Imported(BaseModel):
+    """The result of an import, by row; row 1 is the header."""
+
+    rows: int
+    registered: int
+    repeated: int
+    applications: list[ImportedRow]
+    refused: list[RefusedRow]
+
+
+def round_of(record: Record) -> Round:
+    """Return the response for a round."""
+    state: rounds.State = record.state
+    window = state.window
+    assert window is not None
+    windows = [RoundWindow(province=p, opens=w.opens, closes=w.closes) for p, w in sorted(state.windows.items())]
+    return Round(
+        id=state.round,
+        fields=list(state.fields),
+        opens=window.opens,
+        closes=window.closes,
+        windows=windows,
+        policy=state.policy,
+    )
+
+
+def seats_of(state: ledger.State, waiting: int) -> Seats:
+    """Return the response for the seats of a province."""
+    return Seats(
+        province=state.province,
+        quota=state.quota,
+        available=ledger.available(state),
+        held=ledger.HELD,
+        admitted=state.admitted,
+        waiting=waiting,
+    )
+
+
+def registered(record: Record) -> Registered:
+    """Return the response to a registration. It is built from the record, so a repeated request gets the same."""
+    state: applicant.State = record.state
+    return Registered(
+        id=record.subject,
+        tracking_code=shown_code(record.private.indexed["tracking"]),
+        status=applicant.status(state),
+        application=state.application,
+        round=state.context.round,
+        province=state.context.province,
+        county=state.context.county,
+        field=state.context.field,
+        registered_at=_registered_at(state),
+    )
+
+
+def listed(record: Record) -> Listed:
+    """Return an applicant for a list."""
+    state: applicant.State = record.state
+    return Listed(
+        id=record.subject,
+        status=applicant.status(state),
+        application=state.application,
+        province=state.context.province,
+        county=state.context.county,
+        field=state.context.field,
+        channel=state.current.intake_channel,
+        identity_check=state.current.identity,
+        registered_at=_registered_at(state),
+    )
+
+
+def application(record: Record, person: Values | None) -> Application:
+    """Return an applicant with all fields."""
+    state: applicant.State = record.state
+    current = state.current
+    return Application(
+        **listed(record).model_dump(),
+        **current.profile,
+        outcome=current.outcome,
+        reasons=list(current.reasons),
+        progress=progress(state),
+        identity=None if person is None else identity(person),
+    )
+
+
+def identity(person: Values) -> Identity:
+    """Return the response for an identity."""
+    return Identity(**person, birth_date_jalali=calendar.jalali_text(person["birth_date"]))
+
+
+def tracked(record: Record) -> Tracked:
+    """Return what a tracking code shows."""
+    state: applicant.State = record.state
+    return Tracked(
+        tracking_code=shown_code(record.private.indexed["tracking"]),
+        status=applicant.status(state),
+        round=state.context.round,
+        province=state.context.province,
+        progress=progress(state),
+    )
+
+
+def progress(state: applicant.State) -> Progress:
+    """Return the dates of the current application."""
+    current = state.current
+    return Progress(
+        registered_at=_registered_at(state),
+        case_due=current.case_due,
+        decided_at=current.decided_at,
+        waitlisted_at=current.waitlisted_at,
+        admitted_at=current.admitted_at,
+        capacity_due=current.capacity_due,
+        identified_at=current.identified_at,
+        withdrawn_at=current.withdrawn_at,
+    )
+
+
+def _registered_at(state: applicant.State) -> datetime:
+    assert state.current.registered_at is not None
+    return state.current.registered_at

@@ -1,0 +1,38 @@
+"""Declaration of registration: who is in, once, nationwide, and which seat."""
+
+from collections.abc import Sequence
+
+from kernel.service import PeriodicJob, Runtime, Service
+from registration.domain import applicant, ledger
+from registration.domain import round as rounds
+from registration.jobs import Allocator, DevelopmentRegistry, IdentityChecks, NoRegistry
+from registration.queries import INDEXES, UNIQUE
+from registration.registrations import resources
+from registration.settings import RegistrationSettings
+
+
+def jobs(runtime: Runtime[RegistrationSettings]) -> Sequence[PeriodicJob]:
+    """Return the jobs of the worker."""
+    registry = DevelopmentRegistry() if runtime.settings.development else NoRegistry()
+    checks = IdentityChecks(runtime.store, runtime.resources.persons, registry, runtime.clock)
+    return checks, Allocator(runtime.store, runtime.clock)
+
+
+service = Service(
+    name="registration",
+    title="Registration",
+    description="Who is in, once, nationwide, and which seat.",
+    rules={"applicant": applicant, "ledger": ledger, "round": rounds},
+    unique=UNIQUE,
+    indexes=INDEXES,
+    prefix="/registration",
+    routers=(
+        "registration.api.rounds:router",
+        "registration.api.applications:router",
+        "registration.pages.apply:router",
+        "registration.pages.track:router",
+    ),
+    settings=RegistrationSettings,
+    resources=resources,
+    jobs=jobs,
+)

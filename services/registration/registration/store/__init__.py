@@ -1,1 +1,0 @@
-"""What registration asks across many records, and the audit of who read an identity."""

@@ -1,0 +1,127 @@
+"""The figures as JSON and CSV: the tables, a province, and the sums over all provinces."""
+
+import csv
+import io
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query
+from fastapi.responses import Response
+from starlette.requests import Request
+
+from contracts.commands import Refused
+from programme.reference import provinces
+from reporting import schemas
+from reporting.api.dependencies import Cache
+from reporting.domain.figures import Figures
+from reporting.domain.indicators import PLAIN, STAGES
+from reporting.pages.texts import TERMS
+from web.authorization import public
+from web.openapi import MISSING
+from web.pagination import Etag, etagged
+from web.rate_limit import limited
+
+CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {}}}}
+NO_ROUND = {MISSING: "round_unknown"}
+
+router = APIRouter(prefix="/v1", dependencies=[public(), limited("figures", per_minute=1_200)], tags=["ranking"])
+
+Table = Annotated[schemas.TableName, Query(description="The composite, or one of the three stages.")]
+Round = Annotated[str, Query(max_length=32, description="The id of the round; by default the current one.")]
+
+
+async def _figures(request: Request, cache: Cache, round: Round = "") -> Figures:
+    """Return the figures of a round. Raise Refused: round_unknown.
+
+    They are at most a second old; `Cache-Control: no-cache` requests those that are stored now.
+    """
+    fresh = "no-cache" in request.headers.get("cache-control", "")
+    found = await cache.figures(round, fresh=fresh)
+    if found is None:
+        raise Refused("round_unknown", "round", round=round)
+    return found
+
+
+RoundFigures = Annotated[Figures, Depends(_figures)]
+Tag = Annotated[Etag, etagged()]
+
+
+@router.get("/ranking", openapi_extra=NO_ROUND)
+async def ranking(figures: RoundFigures, etag: Tag, table: Table = "composite") -> schemas.RankingResponse:
+    """Return one of the four tables: 31 rows, each with the counts behind it."""
+    etag.match(*figures.edition, table)
+    return schemas.ranking(figures, table)
+
+
+@router.get("/ranking.csv", response_class=Response, responses=CSV, openapi_extra=NO_ROUND)
+async def ranking_csv(figures: RoundFigures, table: Table = "composite") -> Response:
+    """Return a table as CSV: UTF-8 with a byte order mark, so that spreadsheets read the names."""
+    return _csv(f"ranking-{figures.round.round}-{table}", ranking_lines(figures, table))
+
+
+@router.get("/provinces/{province}.csv", response_class=Response, responses=CSV)
+async def province_csv(province: str, figures: RoundFigures) -> Response:
+    """Return the terms of one province as CSV."""
+    if province not in provinces():
+        raise Refused("not_found")
+    return _csv(f"{province}-{figures.round.round}", province_lines(figures, province))
+
+
+@router.get("/provinces/{province}")
+async def province(province: str, figures: RoundFigures, etag: Tag) -> schemas.ProvinceResponse:
+    """Explain the rank of a province: each term with numerator, denominator, weight and contribution."""
+    if province not in provinces():
+        raise Refused("not_found")
+    etag.match(*figures.edition, province)
+    return schemas.province(figures, province)
+
+
+@router.get("/country", openapi_extra=NO_ROUND)
+async def nationwide(figures: RoundFigures, etag: Tag) -> schemas.NationwideResponse:
+    """Return the sums over all provinces, the number of events, and the latency."""
+    etag.match(*figures.edition, "nationwide")
+    return schemas.nationwide(figures)
+
+
+def ranking_lines(figures: Figures, table: schemas.TableName) -> list[list[Any]]:
+    """Return a table as lines of CSV; each repeats the as-of time and the number of events."""
+    head = ["rank", "province", "name_fa", "name_en", "value", "index", "d", "s1", "s2", "s3"]
+    lines: list[list[Any]] = [[*head, *PLAIN, "small_base", "unranked", "table", "round", "policy", "as_of", "events"]]
+    response = schemas.ranking(figures, table)
+    for row in response.rows:
+        counts = row.counts.model_dump()
+        lines.append(
+            [
+                row.rank if row.rank is not None else "",
+                *(row.province, row.name_fa, row.name_en, row.shown, row.index, row.d, *row.stages),
+                *(counts[name] for name in PLAIN),
+                *(int(row.small_base), row.unranked, table, response.round, response.policy),
+                *(response.as_of.isoformat(timespec="seconds"), response.events),
+            ]
+        )
+    return lines
+
+
+def province_lines(figures: Figures, province: str) -> list[list[Any]]:
+    """Return the terms of a province as lines of CSV."""
+    head = ["province", "part", "term", "name_fa", "name_en", "numerator", "denominator", "value", "weight"]
+    lines: list[list[Any]] = [[*head, "contribution", "dropped", "round", "policy", "as_of", "events"]]
+    as_of, score = schemas.as_of(figures), figures.scores[province]
+    parts = {"data": score.data, **{stage: score.terms[stage] for stage in STAGES}}
+    for part, terms in parts.items():
+        for term in terms:
+            lines.append(
+                [
+                    *(province, part, term.id, TERMS[term.id].fa, TERMS[term.id].en),
+                    *(term.numerator, term.denominator, schemas.exact(term.value), schemas.exact(term.weight)),
+                    *(schemas.exact(term.contribution), int(term.dropped), as_of["round"], as_of["policy"]),
+                    *(as_of["as_of"].isoformat(timespec="seconds"), as_of["events"]),
+                ]
+            )
+    return lines
+
+
+def _csv(name: str, lines: list[list[Any]]) -> Response:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\r\n").writerows(lines)
+    headers = {"Content-Disposition": f'attachment; filename="peyvand-{name}.csv"'}
+    return Response(out.getvalue().encode("utf-8-sig"), media_type="text/csv; charset=utf-8", headers=headers)

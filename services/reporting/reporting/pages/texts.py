@@ -1,0 +1,136 @@
+"""Texts for figures on pages and in CSV files, in Persian and English; the positions of the tile map."""
+
+import msgspec
+
+from programme.messages import localized
+
+
+class Text(msgspec.Struct, frozen=True):
+    """A text in Persian and English."""
+
+    fa: str
+    en: str
+
+    def text(self, lang: str) -> str:
+        """Return the text in `fa` or `en`."""
+        return localized(self.fa, self.en, lang)
+
+
+class Tile(msgspec.Struct, frozen=True):
+    """The position of a province on the tile map, the same in both languages, and its short name."""
+
+    row: int
+    column: int
+    fa: str
+    en: str
+
+    def name(self, lang: str) -> str:
+        """Return the short name in `fa` or `en`."""
+        return localized(self.fa, self.en, lang)
+
+
+TERMS = {
+    "R1": Text("ثبت‌نام نسبت به سهمیه", "Registered, of quota"),
+    "S1": Text("پایش کامل‌شده", "Screened, of registered"),
+    "S3": Text("پایش در مهلت", "Screened in time"),
+    "C1": Text("پذیرش نسبت به سهمیه", "Admitted, of quota"),
+    "C2": Text("ظرفیت شناسایی‌شده", "Capacity identified, of admitted"),
+    "C3": Text("شناسایی در مهلت", "Identified in time"),
+    "M1": Text("متصل با گواه نسبت به سهمیه", "Connected with evidence, of quota"),
+    "M2": Text("متصل از شناسایی‌شده", "Connected, of identified"),
+    "M3": Text("پایدار پس از ۹۰ روز", "Sustained after 90 days"),
+    "R3": Text("هویت تأییدشده", "Identity verified, of registered"),
+    "M5": Text("ادعای تأییدشده", "Claims confirmed, of claimed connections"),
+}
+HEADS = {  # of columns, in two lines
+    "R1": (Text("ثبت‌نام", "Registered,"), Text("از سهمیه", "of quota")),
+    "S1": (Text("پایش‌شده،", "Screened,"), Text("از ثبت‌نام", "of registered")),
+    "S3": (Text("پایش", "Screened"), Text("در مهلت", "in time")),
+    "C1": (Text("پذیرفته،", "Admitted,"), Text("از سهمیه", "of quota")),
+    "C2": (Text("ظرفیت،", "Identified,"), Text("از پذیرفته", "of admitted")),
+    "C3": (Text("شناسایی", "Identified"), Text("در مهلت", "in time")),
+    "M1": (Text("متصل با گواه،", "Connected,"), Text("از سهمیه", "of quota")),
+    "M2": (Text("متصل،", "Connected,"), Text("از ظرفیت", "of identified")),
+    "M3": (Text("پایدار،", "Sustained,"), Text("پس از ۹۰ روز", "after 90 days")),
+}
+NOTES = {
+    "R1": Text("از ۱۰۰ بیشتر شمرده نمی‌شود", "counts at most 100"),
+    "C1": Text("از ۱۰۰ بیشتر شمرده نمی‌شود", "counts at most 100"),
+    "S3": Text("پروندهٔ باز دیرشده هم در مخرج است", "overdue open cases count in the denominator"),
+    "C3": Text("شناسایی‌نشدهٔ دیرشده هم در مخرج است", "overdue open ones count in the denominator"),
+    "M1": Text("درجهٔ ۲ و بالاتر", "evidence at E2 or above"),
+    "M3": Text("کمتر از ۱۰ مورد، شمرده نمی‌شود", "left out below 10 cases"),
+}
+STAGES = (
+    Text("ثبت‌نام و پایش", "Registration and screening"),
+    Text("شناسایی ظرفیت", "Capacity identification"),
+    Text("اتصال به بازار", "Connection to market"),
+)
+DATA = Text("کیفیت داده", "Data quality")
+GRADES = (
+    ("claims", Text("۰. اظهار شده", "E0. Declared")),
+    ("claims_documented", Text("۱. سند دارد", "E1. Documented")),
+    ("claims_confirmed", Text("۲. طرف مقابل تأیید کرده", "E2. Confirmed by the counterparty")),
+    ("claims_sold", Text("۳. فروش ثابت شده", "E3. First sale proven")),
+    ("claims_sustained", Text("۴. ۹۰ روز پابرجا", "E4. Holds after 90 days")),
+)
+FUNNEL = (
+    ("registered", Text("ثبت‌نام", "Registered"), Text("افراد یکتا در کل کشور", "distinct persons, nationwide")),
+    ("screened", Text("پایش‌شده", "Screened"), Text("پروندهٔ تصمیم‌گرفته", "cases decided")),
+    (
+        "admitted",
+        Text("پذیرفته در سهمیه", "Admitted"),
+        Text("پس از پایش، به ترتیب اعلام‌شده", "after screening, in the published order"),
+    ),
+    (
+        "identified",
+        Text("ظرفیت شناسایی‌شده", "Capacity identified"),
+        Text("محصول، مقدار و نیاز روشن است", "product, amount and needs are known"),
+    ),
+    (
+        "connected",
+        Text("متصل به بازار", "Connected to market"),
+        Text("با تأیید طرف مقابل", "confirmed by the counterparty"),
+    ),
+    ("sustained", Text("پایدار", "Sustained"), Text("پس از ۹۰ روز هنوز می‌فروشد", "still selling after 90 days")),
+)
+DURATIONS = (
+    ("to_decision", Text("ثبت‌نام تا تصمیم", "Registered to decided")),
+    ("to_capacity", Text("پذیرش تا شناسایی ظرفیت", "Admitted to capacity")),
+    ("to_market", Text("شناسایی تا اتصال", "Capacity to market")),
+    ("end_to_end", Text("از ثبت‌نام تا بازار", "Registered to market")),
+)
+TILES = {
+    "IR-00": Tile(4, 3, "مرکزی", "Markazi"),
+    "IR-01": Tile(2, 3, "گیلان", "Gilan"),
+    "IR-02": Tile(2, 4, "مازندران", "Mazand."),
+    "IR-03": Tile(1, 2, "آذ. شرقی", "E. Azer."),
+    "IR-04": Tile(1, 1, "آذ. غربی", "W. Azer."),
+    "IR-05": Tile(3, 1, "کرمانشاه", "K.shah"),
+    "IR-06": Tile(5, 2, "خوزستان", "Khuzest."),
+    "IR-07": Tile(5, 5, "فارس", "Fars"),
+    "IR-08": Tile(5, 6, "کرمان", "Kerman"),
+    "IR-09": Tile(3, 7, "خ. رضوی", "Razavi"),
+    "IR-10": Tile(4, 5, "اصفهان", "Isfahan"),
+    "IR-11": Tile(5, 7, "سیستان", "Sistan"),
+    "IR-12": Tile(2, 1, "کردستان", "Kurdist."),
+    "IR-13": Tile(3, 2, "همدان", "Hamadan"),
+    "IR-14": Tile(5, 3, "چهارمحال", "Chahar."),
+    "IR-15": Tile(4, 2, "لرستان", "Lorestan"),
+    "IR-16": Tile(4, 1, "ایلام", "Ilam"),
+    "IR-17": Tile(5, 4, "کهگیلویه", "Kohgil."),
+    "IR-18": Tile(6, 4, "بوشهر", "Bushehr"),
+    "IR-19": Tile(2, 2, "زنجان", "Zanjan"),
+    "IR-20": Tile(3, 6, "سمنان", "Semnan"),
+    "IR-21": Tile(4, 6, "یزد", "Yazd"),
+    "IR-22": Tile(6, 6, "هرمزگان", "Hormoz."),
+    "IR-23": Tile(3, 5, "تهران", "Tehran"),
+    "IR-24": Tile(1, 3, "اردبیل", "Ardabil"),
+    "IR-25": Tile(4, 4, "قم", "Qom"),
+    "IR-26": Tile(3, 3, "قزوین", "Qazvin"),
+    "IR-27": Tile(2, 5, "گلستان", "Golestan"),
+    "IR-28": Tile(2, 6, "خ. شمالی", "N. Khor."),
+    "IR-29": Tile(4, 7, "خ. جنوبی", "S. Khor."),
+    "IR-30": Tile(3, 4, "البرز", "Alborz"),
+}
+BREAKS = (20, 28, 36, 44)  # of the index, for the shades of the map; fixed, so that months can be compared

@@ -1,0 +1,267 @@
+"""What the templates get: texts in the language of the reader; bars and tiles as numbers."""
+
+from datetime import date
+from decimal import Decimal
+from fractions import Fraction
+from statistics import median_low
+from typing import Any
+
+from programme.calendar import month_name, to_jalali
+from programme.messages import localized
+from programme.policies import Formula
+from programme.reference import provinces
+from programme.text import number
+from reporting.domain.figures import Figures
+from reporting.domain.indicators import STAGES as STAGE_IDS
+from reporting.domain.indicators import Counts, Term, stage_terms
+from reporting.domain.ranking import TABLES, Row, root, scores, table
+from reporting.domain.worked_example import ONLY_REGISTERS, worked_example
+from reporting.pages.texts import BREAKS, DATA, DURATIONS, FUNNEL, GRADES, HEADS, NOTES, STAGES, TERMS, TILES
+
+Values = dict[str, Any]
+NEIGHBOURS = 2  # shown above and below a province
+
+
+def name_of(code: str, lang: str) -> str:
+    """Return the name of a province."""
+    return provinces()[code].name(lang)
+
+
+def funnel(counts: Counts, lang: str) -> list[Values]:
+    """Return the steps from registered to sustained."""
+    return [
+        {"name": name, "label": label.text(lang), "note": note.text(lang), "value": getattr(counts, name)}
+        for name, label, note in FUNNEL
+    ]
+
+
+def tiles(figures: Figures, name: str, lang: str, href: str) -> list[Values]:
+    """Return the tile map, row by row: the number is the rank, the shade the value of the table."""
+    found = []
+    for code, tile in TILES.items():
+        row = figures.row(name, code)
+        found.append(
+            {
+                "row": tile.row,
+                "column": tile.column,
+                "href": href.format(code=code, digits=code[3:]),
+                "rank": row.rank,
+                "short": tile.name(lang),
+                "index": number(row.shown, lang, 1) if row.rank else None,
+                "step": 1 + sum(row.shown >= least for least in BREAKS) if row.rank else 0,
+            }
+        )
+    return sorted(found, key=lambda each: (each["row"], each["column"]))
+
+
+def ranking(figures: Figures, name: str, lang: str) -> Values:
+    """Return a table, its rows and the texts and figures around them."""
+    ranked = [row for row in figures.tables[name] if row.rank]
+    return {
+        "figures": figures,
+        "table": name,
+        "tables": TABLES,
+        "rows": [_row(figures, name, row) for row in figures.tables[name]],
+        "months": [month(day, lang) for day in (*figures.month_ends, figures.day)],
+        "median": median_low([row.shown for row in ranked]) if ranked else None,
+        "heads": _heads(figures, name, lang),
+        "total_terms": stage_terms(figures.nationwide, figures.policy.formula, STAGE_IDS[int(name) - 1])
+        if name != "composite"
+        else (),
+        "tiles": tiles(figures, name, lang, "#p-{digits}"),
+        "lead": lead(figures, name, lang),
+        "last_month": month(figures.month_ends[-1], lang) if figures.month_ends else None,
+    }
+
+
+def lead(figures: Figures, name: str, lang: str) -> str:
+    """Return one sentence of news: which province leads, and which gained most ranks."""
+    ranked = [row for row in figures.tables[name] if row.rank]
+    if not ranked:
+        return localized(
+            "هنوز هیچ استانی رتبه ندارد: سهمیهٔ این دوره ابلاغ نشده است.",
+            "No province is ranked yet: no quota has been notified for this round.",
+            lang,
+        )
+    first = ranked[0]
+    value = number(first.shown, lang, first.decimals)
+    leaders = [name_of(row.province, lang) for row in ranked if row.rank == 1]
+    climbers = [(figures.change(name, row.province) or 0, row) for row in ranked]
+    gain, climber = max(climbers, key=lambda each: (each[0], each[1].province))
+    if lang == "fa":
+        names = " و ".join(leaders[:3])
+        text = f"{names} با {'شاخص' if name == 'composite' else 'امتیاز'} {value} اول است."
+        return text + (f" {name_of(climber.province, lang)} {number(gain, lang)} پله بالا آمده است." if gain else "")
+    names = " and ".join(leaders[:3])
+    text = f"{names} {'lead' if len(leaders) > 1 else 'leads'} with {value} of 100."
+    return text + (f" {name_of(climber.province, lang)} is up {gain}." if gain else "")
+
+
+def province(figures: Figures, code: str, lang: str) -> Values:
+    """Return what the page of a province shows: how its rank comes about."""
+    score = figures.scores[code]
+    widest = max(float(term.weight) for stage in STAGE_IDS for term in score.terms[stage])
+    return {
+        "figures": figures,
+        "code": code,
+        "province_name": name_of(code, lang),
+        "row": figures.row("composite", code),
+        "change": figures.change("composite", code),
+        "last_month": month(figures.month_ends[-1], lang) if figures.month_ends else None,
+        "ranked": sum(row.rank is not None for row in figures.tables["composite"]),
+        "lead": _explanation(figures, code, lang),
+        "stages": [_stage(figures, code, number_, lang) for number_ in (1, 2, 3)],
+        "steps": _steps(figures, code, lang),
+        "parts": [
+            *((STAGES[i].text(lang), [_term(t, lang) for t in score.terms[s]]) for i, s in enumerate(STAGE_IDS)),
+            (DATA.text(lang), [_term(t, lang) for t in score.data]),
+        ],
+        "widest": widest,
+        "neighbours": _neighbours(figures, code),
+        "grades": [(label.text(lang), getattr(score.counts, key), i) for i, (key, label) in enumerate(GRADES)],
+        "funnel": funnel(score.counts, lang),
+        "durations": [(label.text(lang), getattr(score.counts, key)) for key, label in DURATIONS],
+        "counts": score.counts,
+    }
+
+
+def method(formula: Formula, lang: str) -> Values:
+    """Return the terms and weights of a formula, and the worked example under it."""
+    stages = [
+        (
+            label.text(lang),
+            [
+                (TERMS[term].text(lang), NOTES[term].text(lang) if term in NOTES else "", weight)
+                for term, weight in getattr(formula, stage).items()
+            ],
+        )
+        for label, stage in zip(STAGES, STAGE_IDS, strict=True)
+    ]
+    rows = table(scores(worked_example(), formula), "composite")
+    example = [{"row": row, "counts": row.score.counts} for row in rows]
+    return {"stages": stages, "example": example, "only_registers": ONLY_REGISTERS}
+
+
+def percent(share: Fraction | Decimal) -> float:
+    """Return a share as a percentage, for bars."""
+    return float(share) * 100
+
+
+def _row(figures: Figures, name: str, row: Row) -> Values:
+    score = row.score
+    past = figures.past_ranks[name][row.province]
+    known = [rank for rank in (*past, row.rank) if rank is not None]
+    shown_terms = () if name == "composite" else score.terms[STAGE_IDS[int(name) - 1]]
+    return {
+        "code": row.province,
+        "digits": row.province[3:],
+        "rank": row.rank,
+        "value": row.shown,
+        "decimals": row.decimals,
+        "change": figures.change(name, row.province),
+        "stages": [percent(stage) for stage in score.stages],
+        "terms": [{"value": percent(term.value), "term": term} for term in shown_terms],
+        "counts": score.counts,
+        "small_base": score.small_base,
+        "past": known,
+        "hot": len(known) > 1 and known[0] - known[-1] >= 5,
+    }
+
+
+def _heads(figures: Figures, name: str, lang: str) -> list[tuple[str, str]]:
+    if name == "composite":
+        return []
+    weights = getattr(figures.policy.formula, STAGE_IDS[int(name) - 1])
+    return [(HEADS[term][0].text(lang), HEADS[term][1].text(lang)) for term in weights]
+
+
+def month(day: date, lang: str) -> str:
+    """Return the name of the Jalali month of a day."""
+    return month_name(to_jalali(day)[1], lang)
+
+
+def _stage(figures: Figures, code: str, number_: int, lang: str) -> Values:
+    name = str(number_)
+    ranked = [row for row in figures.tables[name] if row.rank]
+    own = figures.row(name, code)
+    return {
+        "label": STAGES[number_ - 1].text(lang),
+        "rank": own.rank,
+        "value": own.shown,
+        "all": [float(row.shown) for row in ranked],
+        "median": float(median_low([row.shown for row in ranked])) if ranked else None,
+        "exponent": figures.policy.formula.exponents[number_ - 1],
+    }
+
+
+def _steps(figures: Figures, code: str, lang: str) -> list[Values]:
+    """Return what each factor of the index, which is a product, leaves of what was left before it."""
+    score = figures.scores[code]
+    left = Decimal(100)
+    steps: list[Values] = []
+    factors = [Decimal(score.d.numerator) / Decimal(score.d.denominator)]
+    for value, exponent in zip(score.floored, score.formula.exponents, strict=True):
+        factors.append(root(value**exponent.numerator, exponent.denominator))
+    for label, factor in zip((DATA, *STAGES), factors, strict=True):
+        rest = left * factor
+        steps.append({"label": label.text(lang), "factor": factor, "left": rest, "lost": left - rest})
+        left = rest
+    return steps
+
+
+def _term(term: Term, lang: str) -> Values:
+    note = NOTES.get(term.id)
+    return {
+        "id": term.id,
+        "label": TERMS[term.id].text(lang),
+        "note": note.text(lang) if note and (term.id != "M3" or term.dropped) else "",
+        "numerator": term.numerator,
+        "denominator": term.denominator,
+        "value": percent(term.raw),
+        "weight": term.weight,
+        "earned": term.contribution,
+        "dropped": term.dropped,
+    }
+
+
+def _neighbours(figures: Figures, code: str) -> list[Values]:
+    rows = [row for row in figures.tables["composite"] if row.rank]
+    position = next((i for i, row in enumerate(rows) if row.province == code), None)
+    if position is None:
+        return []
+    first = max(0, min(position - NEIGHBOURS, len(rows) - 2 * NEIGHBOURS - 1))
+    own = rows[position]
+    return [
+        {"row": row, "own": row is own, "gap": row.shown - own.shown, "decimals": max(row.decimals, own.decimals)}
+        for row in rows[first : first + 2 * NEIGHBOURS + 1]
+    ]
+
+
+def _explanation(figures: Figures, code: str, lang: str) -> str:
+    """Return one sentence: the stage in which most of the index is lost, in whole numbers."""
+    score = figures.scores[code]
+    if score.unranked:
+        return localized(
+            "سهمیهٔ این دوره هنوز ابلاغ نشده است؛ تا آن زمان رتبه ندارد.",
+            "No quota has been notified for this round; until then it has no rank.",
+            lang,
+        )
+    losses = _steps(figures, code, lang)[1:]
+    worst = max(range(3), key=lambda i: losses[i]["lost"])
+    names = ("screened", "registered", "admitted", "identified", "connected", "quota")
+    screened, registered, admitted, identified, connected, quota = (
+        number(getattr(score.counts, name), lang) for name in names
+    )
+    if lang == "fa":
+        facts = (
+            f"{screened} نفر از {registered} ثبت‌نام‌شده پایش شده‌اند",
+            f"ظرفیت {identified} نفر از {admitted} پذیرفته شناسایی شده است",
+            f"{connected} نفر از سهمیهٔ {quota} نفری به بازار رسیده‌اند",
+        )
+        return f"بیشترین کاستی در «{STAGES[worst].fa}» است: {facts[worst]}."
+    facts = (
+        f"{screened} of {registered} registered have been screened",
+        f"the capacity of {identified} of {admitted} admitted is identified",
+        f"{connected} of a quota of {quota} have reached a market",
+    )
+    return f"It loses most in {STAGES[worst].en.lower()}: {facts[worst]}."

@@ -1,0 +1,242 @@
+"""The tallies of the figures, moved by the projection in the transaction of the facts.
+
+With each change of a subject, its tallies move by the difference between its contributions before and after. Two
+collections hold them. `tallies` has one document per (round, province, partition), so that no two workers write the
+same document, with `days.<day>.<indicator>`. `marks` has one small document per partition: the versions of the tallies
+that moved, how many events were consumed, and how long the newest took.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from functools import lru_cache
+from typing import Any, Protocol
+
+import msgspec
+from pymongo import UpdateOne
+from pymongo.asynchronous.database import AsyncDatabase
+
+from base.clock import machine_now
+from contracts.subjects import partition_of
+from kernel.store import Change, Store
+from kernel.stores.mongodb import MongoStore, translate_errors
+from reporting import metrics
+from reporting.domain import round as rounds
+from reporting.domain.contributions import Deltas, contributions
+from reporting.domain.time_encoding import newest
+
+ROUNDS = "rounds"  # under which the versions count changes of rounds
+LATENCIES = 64  # kept per partition
+LATENCIES_READ = 1_000  # over all partitions
+DOCUMENTS_A_QUERY = 1_000
+Days = dict[str, dict[str, int]]  # day -> indicator -> sum of deltas
+TallyKey = tuple[str, str, int]  # round, province, partition
+
+
+class PartitionProgress(msgspec.Struct):
+    """What one batch did in one partition."""
+
+    versions: dict[str, int] = {}  # tally id -> how often it moved
+    events: int = 0
+    latest: list[list[int]] = []  # [machine time in ms, ms from `recorded` to counted]
+
+
+class Movement(msgspec.Struct):
+    """What one batch adds to the tallies."""
+
+    tallies: dict[TallyKey, Days] = {}
+    progress: dict[int, PartitionProgress] = {}  # by partition
+    last_events: dict[str, int] = {}  # province -> machine time of its newest event, in ms
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """The tallies that moved since certain versions, and the newest versions."""
+
+    versions: dict[str, int]  # tally id -> version
+    documents: dict[str, Days]  # of the tallies that moved, complete
+    events: int
+    latencies: tuple[int, ...]  # in ms, the newest last
+    rounds: tuple[rounds.State, ...] | None  # None if no round has changed
+
+
+class Tallies(Protocol):
+    """The tallies, in MongoDB or in memory."""
+
+    async def move(self, changes: Sequence[Change], session: Any) -> None:
+        """Move the tallies in the transaction of the facts; the projection of reporting."""
+
+    async def read(self, since: Mapping[str, int]) -> Reading:
+        """Return what moved since these versions."""
+
+
+def movement(changes: Sequence[Change], now: datetime) -> Movement:
+    """Return what a batch of changed records adds to the tallies; `now` is machine time."""
+    found = Movement({}, {}, {})
+    sums: dict[tuple[str, int], Deltas] = {}  # by round and partition
+    now_ms = newest(0, now)
+    for before, after in changes:
+        partition = partition_of(after.subject)
+        progress = found.progress.get(partition)
+        if progress is None:
+            progress = found.progress[partition] = PartitionProgress({}, 0, [])
+        progress.events += sum(after.inbox.values()) - sum(before.inbox.values())
+        recorded = after.state.recorded
+        if recorded > before.state.recorded:
+            progress.latest.append([now_ms, max(0, now_ms - recorded)])
+        if isinstance(after.state, rounds.State):
+            progress.versions[ROUNDS] = 1
+            continue
+        if _add_difference(sums.setdefault((after.state.round, partition), {}), before.state, after.state):
+            province = after.indexed.get("scope", "").partition("/")[0]
+            found.last_events[province] = max(recorded, found.last_events.get(province, 0))
+    for (round_id, partition), deltas in sums.items():
+        for (province, day, indicator), n in deltas.items():
+            if n:
+                days = found.tallies.setdefault((round_id, province, partition), {})
+                days.setdefault(iso_day(day), {})[indicator] = n
+    for round_id, province, partition in found.tallies:
+        found.progress[partition].versions[tally_id(round_id, province, partition)] = 1
+    return found
+
+
+def _add_difference(deltas: Deltas, before: object, after: object) -> bool:
+    """Add what a subject's contributions changed by; return whether they changed."""
+    old, new = contributions(before), contributions(after)
+    if old == new:
+        return False
+    for key, n in new.items():
+        deltas[key] = deltas.get(key, 0) + n
+    for key, n in old.items():
+        deltas[key] = deltas.get(key, 0) - n
+    return True
+
+
+def tally_id(round_id: str, province: str, partition: int) -> str:
+    """Return the id of a tally document. It is also a field name in `marks`: codes have no dots."""
+    return f"{round_id}/{province}/{partition}"
+
+
+@lru_cache(4096)
+def iso_day(ordinal: int) -> str:
+    """Return a day as the tallies store it: `2025-09-23`."""
+    return date.fromordinal(ordinal).isoformat()
+
+
+class MongoTallies:
+    """The tallies in MongoDB."""
+
+    def __init__(self, database: AsyncDatabase[dict[str, Any]]) -> None:
+        self.tallies, self.marks, self.records = database.tallies, database.marks, database.records
+        self.last_events: dict[str, int] = {}  # by this process: province -> machine time of its newest event, in ms
+
+    async def move(self, changes: Sequence[Change], session: Any) -> None:
+        """Move the tallies in the transaction of the facts."""
+        found = movement(changes, machine_now())
+        tallies = [
+            UpdateOne(
+                {"_id": tally_id(round_id, province, partition)},
+                {
+                    "$inc": {"version": 1} | {f"days.{day}.{i}": n for day, by in days.items() for i, n in by.items()},
+                    "$setOnInsert": {"round": round_id, "province": province, "partition": partition},
+                },
+                upsert=True,
+            )
+            for (round_id, province, partition), days in found.tallies.items()
+        ]
+        marks = [
+            UpdateOne(
+                {"_id": partition},
+                {
+                    "$inc": {"events": progress.events}
+                    | {f"versions.{name}": n for name, n in progress.versions.items()},
+                    "$push": {"latest": {"$each": progress.latest[-LATENCIES:], "$slice": -LATENCIES}},
+                },
+                upsert=True,
+            )
+            for partition, progress in found.progress.items()
+        ]
+        if tallies:
+            await self.tallies.bulk_write(tallies, ordered=False, session=session)
+        if marks:
+            await self.marks.bulk_write(marks, ordered=False, session=session)
+        for province, recorded in found.last_events.items():
+            self.last_events[province] = max(recorded, self.last_events.get(province, 0))
+            metrics.PROVINCE_LAST_EVENT.labels(province).set(self.last_events[province] / 1_000)
+
+    async def read(self, since: Mapping[str, int]) -> Reading:
+        """Return what moved since these versions. Raise Transient.
+
+        The versions are read first, so a document may be newer than its version here; it is then read again next time.
+        """
+        async with translate_errors():
+            marks = [mark async for mark in self.marks.find({})]
+            versions = _versions(marks)
+            moved = [name for name, version in versions.items() if since.get(name) != version and name != ROUNDS]
+            documents: dict[str, Days] = {}
+            for start in range(0, len(moved), DOCUMENTS_A_QUERY):
+                ids = moved[start : start + DOCUMENTS_A_QUERY]
+                async for document in self.tallies.find({"_id": {"$in": ids}}, {"days": 1}):
+                    documents[document["_id"]] = document["days"]
+            found = await self._rounds() if since.get(ROUNDS, 0) != versions.get(ROUNDS, 0) else None
+        return Reading(versions, documents, sum(mark["events"] for mark in marks), _latencies(marks), found)
+
+    async def _rounds(self) -> tuple[rounds.State, ...]:
+        records = self.records.find({"kind": "round"}, {"state": 1})
+        return tuple([msgspec.json.decode(record["state"], type=rounds.State) async for record in records])
+
+
+class MemoryTallies:
+    """The tallies in memory, with the behaviour of MongoTallies."""
+
+    def __init__(self) -> None:
+        self.tallies: dict[str, Days] = {}
+        self.marks: dict[int, dict[str, Any]] = {}
+        self.rounds: dict[str, rounds.State] = {}
+
+    async def move(self, changes: Sequence[Change], session: Any) -> None:
+        """Move the tallies."""
+        found = movement(changes, machine_now())
+        for key, days in found.tallies.items():
+            tally = self.tallies.setdefault(tally_id(*key), {})
+            for day, by in days.items():
+                for indicator, n in by.items():
+                    tally.setdefault(day, {})[indicator] = tally.get(day, {}).get(indicator, 0) + n
+        for partition, progress in found.progress.items():
+            mark = self.marks.setdefault(partition, {"versions": {}, "events": 0, "latest": []})
+            mark["events"] += progress.events
+            mark["latest"] = (mark["latest"] + progress.latest)[-LATENCIES:]
+            for name, n in progress.versions.items():
+                mark["versions"][name] = mark["versions"].get(name, 0) + n
+        for _, after in changes:
+            if isinstance(after.state, rounds.State):
+                self.rounds[after.subject] = after.state
+
+    async def read(self, since: Mapping[str, int]) -> Reading:
+        """Return what moved since these versions."""
+        marks = list(self.marks.values())
+        versions = _versions(marks)
+        moved = {
+            name: {day: dict(by) for day, by in self.tallies[name].items()}
+            for name, version in versions.items()
+            if since.get(name) != version and name != ROUNDS
+        }
+        found = tuple(self.rounds.values()) if since.get(ROUNDS, 0) != versions.get(ROUNDS, 0) else None
+        return Reading(versions, moved, sum(mark["events"] for mark in marks), _latencies(marks), found)
+
+
+def tallies_of(store: Store) -> Tallies:
+    """Return the tallies beside these records."""
+    return MongoTallies(store.database) if isinstance(store, MongoStore) else MemoryTallies()
+
+
+def _versions(marks: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    versions: dict[str, int] = {}
+    for mark in marks:
+        for name, version in mark.get("versions", {}).items():
+            versions[name] = versions.get(name, 0) + version
+    return versions
+
+
+def _latencies(marks: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
+    """Return the newest latencies, so that the quantiles describe the present, not a catch-up long ago."""
+    samples = sorted((at, ms) for mark in marks for at, ms in mark.get("latest", ()))
+    return tuple(ms for _, ms in samples[-LATENCIES_READ:])

@@ -1,0 +1,132 @@
+"""The case page: the conditions, the form of the decision and the form of the capacity."""
+
+from collections.abc import Mapping, Sequence
+
+from fastapi import APIRouter
+from starlette.datastructures import FormData
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from base.clock import Clock as KernelClock
+from base.ids import uuid7
+from contracts import codes
+from contracts.commands import Refused
+from contracts.envelope import decode
+from kernel.commands import execute
+from kernel.record import Record
+from kernel.store import Store as KernelStore
+from programme.calendar import tehran_day
+from programme.messages import MESSAGES, STATUSES, localized, message_text
+from programme.policies import policy
+from screening import queries
+from screening.api.cases import DECIDERS, Decider, Reader
+from screening.domain.capacity import IdentifyCapacity
+from screening.domain.case import REJECTED, Decide
+from screening.pages.queue import HOME, case_number, templates
+from screening.schemas import case_file, due_of, findings
+from security.auth import Principal
+from web.dependencies import Clock, Store
+from web.idempotency import metadata_of
+from web.pages import lang_of
+
+ANSWERS = {"yes": True, "no": False}  # anything else is no answer
+NOT_ELIGIBLE_FA = "تأیید نمی‌شود؛ این شرط‌ها برقرار یا پرسیده نیست:"
+NOT_ELIGIBLE_EN = "Not eligible. These conditions are not met, or not confirmed yet:"
+
+router = APIRouter(prefix="/cases", include_in_schema=False)
+
+
+@router.get("/{id}")
+async def case_page(
+    request: Request, id: str, officer: Reader, store: Store, clock: Clock, done: bool = False
+) -> Response:
+    """Show a case."""
+    return await _render(request, store, clock, id, officer, done=done)
+
+
+@router.post("/{id}/decision")
+async def decide_case(request: Request, id: str, officer: Decider, store: Store, clock: Clock) -> Response:
+    """Decide; if the decision is refused, show the form as it was filled in."""
+    form = await request.form()
+    answers = {
+        name.removeprefix("rule."): ANSWERS[value]
+        for name, value in form.multi_items()
+        if name.startswith("rule.") and isinstance(value, str) and value in ANSWERS
+    }
+    outcome = str(form.get("outcome", ""))
+    reasons = tuple(map(str, form.getlist("reasons"))) if outcome == REJECTED else ()
+    command = Decide(outcome, reasons, answers, officer.actor)
+    return await _execute(request, store, clock, id, officer, form, command)
+
+
+@router.post("/{id}/capacity")
+async def identify_capacity(request: Request, id: str, officer: Decider, store: Store, clock: Clock) -> Response:
+    """Identify the capacity; if the capacity is refused, show the form as it was filled in."""
+    form = await request.form()
+    fields = {name: str(form.get(name, "")) for name in ("product_group", "unit", "monthly_band", "skill_level")}
+    command = IdentifyCapacity(**fields, needs=tuple(map(str, form.getlist("needs"))))
+    return await _execute(request, store, clock, id, officer, form, command)
+
+
+async def _execute(
+    request: Request,
+    store: KernelStore,
+    clock: KernelClock,
+    id: str,
+    officer: Principal,
+    form: FormData,
+    command: Decide | IdentifyCapacity,
+) -> Response:
+    await queries.find_case(store, id, officer.scope)
+    typed: dict[str, list[str]] = {}
+    for name, value in form.multi_items():
+        typed.setdefault(name, []).append(value if isinstance(value, str) else "")
+    key = (typed.pop("key", None) or [""])[0]
+    try:
+        await execute(store, id, command, clock, metadata_of(request, officer, key, typed))
+    except Refused as refused:
+        return await _render(request, store, clock, id, officer, refused=refused, typed=typed)
+    return RedirectResponse(f"{HOME}cases/{id}?done=true", 303)
+
+
+async def _render(
+    request: Request,
+    store: KernelStore,
+    clock: KernelClock,
+    id: str,
+    officer: Principal,
+    *,
+    done: bool = False,
+    refused: Refused | None = None,
+    typed: Mapping[str, Sequence[str]] | None = None,
+) -> Response:
+    record = await queries.find_case(store, id, officer.scope)
+    today, due = tehran_day(clock().at), due_of(record.state)
+    return templates.render(
+        request,
+        "case.html",
+        status=STATUSES[MESSAGES[refused.code].kind] if refused else 200,
+        officer=officer,
+        may_decide=bool(officer.roles & set(DECIDERS)),
+        case=case_file(record, [decode(raw) for raw in await store.history(id)]),
+        number=case_number(record),
+        rules=policy(record.state.policy),
+        due=due,
+        days_left=(due - today).days if due else 0,
+        done=done,
+        key=uuid7(),
+        typed=typed or {},
+        errors=_errors(record, refused, lang_of(request)),
+        codes=codes,
+    )
+
+
+def _errors(record: Record, refused: Refused | None, lang: str) -> list[dict[str, str]]:
+    if refused is None:
+        return []
+    if refused.code != "not_eligible":
+        field = refused.field or "outcome"
+        return [{"field": field, "message": message_text(refused.code, lang, **refused.details)}]
+    violated = [each for each in findings(record.state) if each.rule in refused.details["rules"]]
+    conditions = " ".join(localized(each.fa, each.en, lang) for each in violated)
+    return [{"field": "outcome", "message": f"{localized(NOT_ELIGIBLE_FA, NOT_ELIGIBLE_EN, lang)} {conditions}"}]

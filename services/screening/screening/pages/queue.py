@@ -1,0 +1,155 @@
+"""The queue page: which case comes next, and which are late?"""
+
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from typing import Annotated
+from urllib.parse import urlencode
+
+import msgspec
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from kernel.record import Record
+from programme.calendar import day_end, day_start, tehran_day, working_days_between
+from programme.policies import policy
+from screening import metrics, queries
+from screening.api.cases import DECIDERS, Decider, Reader
+from screening.domain.applicant import AWAITING_CAPACITY, OPEN, stage_of
+from screening.schemas import due_of
+from web.dependencies import Clock, Leases, Store
+from web.pages import pages
+
+HOME = "/screening/"
+ROWS = 40
+FILTERS = ("late", "today", "week", "all")
+FRIDAY = 4  # the last day of the week
+
+templates = pages("screening.pages")
+router = APIRouter(include_in_schema=False)
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One case in the table."""
+
+    id: str
+    number: str
+    field: str
+    county: str
+    due: date
+    days_left: int  # calendar days, negative if late
+    days_used: int  # working days
+    days_allowed: int  # working days
+    claimed: bool
+
+
+class Group(msgspec.Struct, frozen=True):
+    """The lines under one heading: late, today, week or later."""
+
+    name: str
+    lines: list[Line]
+
+
+@router.get("/")
+async def queue_page(
+    request: Request,
+    officer: Reader,
+    store: Store,
+    leases: Leases,
+    clock: Clock,
+    f: Annotated[str, Query(max_length=10)] = "all",
+    state: Annotated[str, Query(max_length=20)] = OPEN,
+    after: Annotated[str, Query(max_length=120)] = "",
+    none: bool = False,
+) -> Response:
+    """Show the queue, the earliest deadline first."""
+    state = AWAITING_CAPACITY if state == AWAITING_CAPACITY else OPEN
+    f = f if f in FILTERS and state == OPEN else "all"
+    today = tehran_day(clock().at)
+    ends = {"late": day_start(today), "today": day_end(today), "week": day_end(week_end(today))}
+    counts = await queries.count(store, officer.scope, tuple(ends.values()))
+    start = _sort_key(after) or ((day_start(today), "~") if f == "today" else None)
+    found = await store.find(queries.queue(officer.scope, state, until=ends.get(f), after=start, limit=ROWS + 1))
+    shown = found[:ROWS]
+    claimed = await leases.holders([each.subject for each in shown])
+    late, until_tonight, until_friday = counts.due_until
+    return templates.render(
+        request,
+        "queue.html",
+        officer=officer,
+        may_decide=bool(officer.roles & set(DECIDERS)),
+        state=state,
+        f=f,
+        today=today,
+        no_case_free=none,
+        groups=_groups([_line(each, today, each.subject in claimed) for each in shown], today),
+        counts={
+            "late": late,
+            "today": until_tonight - late,
+            "week": until_friday,
+            "all": counts.by_state.get(OPEN, 0),
+        },
+        states=counts.by_state,
+        shown=len(shown),
+        more=f"?{urlencode({'f': f, 'state': state, 'after': _cursor(shown[-1])})}" if len(found) > ROWS else "",
+    )
+
+
+@router.post("/next")
+async def claim_next_case(officer: Decider, store: Store, leases: Leases) -> Response:
+    """Claim the most urgent case and redirect to its page."""
+    record = await queries.claim_next(store, leases, officer.scope, officer.actor)
+    metrics.CLAIMS.labels("claimed" if record else "none").inc()
+    return RedirectResponse(f"{HOME}cases/{record.subject}" if record else f"{HOME}?none=true", 303)
+
+
+def case_number(record: Record) -> str:
+    """Return the number under which officers talk about a case: the digits of its province and the end of its id."""
+    return f"{record.state.province[3:]}-{record.subject[-6:]}"
+
+
+def week_end(day: date) -> date:
+    """Return the Friday that ends the week of a day."""
+    return day + timedelta((FRIDAY - day.weekday()) % 7)
+
+
+def _line(record: Record, today: date, claimed: bool) -> Line:
+    state = record.state
+    awaiting_capacity = stage_of(state) == AWAITING_CAPACITY
+    started = state.capacity.requested if awaiting_capacity else state.case.opened
+    due = due_of(state) or today  # every case in the queue has a deadline
+    rules = policy(state.policy)
+    return Line(
+        id=record.subject,
+        number=case_number(record),
+        field=state.field,
+        county=state.county,
+        due=due,
+        days_left=(due - today).days,
+        days_used=working_days_between(tehran_day(started), today),
+        days_allowed=rules.capacity_days if awaiting_capacity else rules.screening_days,
+        claimed=claimed,
+    )
+
+
+def _groups(lines: Sequence[Line], today: date) -> list[Group]:
+    week = (week_end(today) - today).days
+    groups: dict[str, list[Line]] = {"late": [], "today": [], "week": [], "later": []}
+    for line in lines:
+        left = line.days_left
+        groups["late" if left < 0 else "today" if left == 0 else "week" if left <= week else "later"].append(line)
+    return [Group(name, members) for name, members in groups.items() if members]
+
+
+def _cursor(record: Record) -> str:
+    deadline, subject = queries.sort_key(record)
+    return f"{deadline.isoformat()}~{subject}"
+
+
+def _sort_key(cursor: str) -> queries.SortKey | None:
+    """Return the sort key in a cursor; None, the first page, if the cursor is invalid."""
+    deadline, _, subject = cursor.partition("~")
+    try:
+        return (datetime.fromisoformat(deadline), subject) if subject else None
+    except ValueError:
+        return None

@@ -1,0 +1,101 @@
+"""Queries of screening: the queue by deadline, its counts, one case, and claims on cases."""
+
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from contracts.commands import Refused
+from kernel.leases import Leases
+from kernel.query import Index, Query, at_most, one_of
+from kernel.record import Record
+from kernel.store import Store
+from programme.reference import provinces
+from screening.domain.applicant import OPEN, STATES
+from screening.domain.case import person_of
+
+LEASE = timedelta(minutes=15)  # for which a claimed case is offered to no other officer
+CANDIDATES = 200  # most urgent cases that a claim considers
+
+SortKey = tuple[Any, ...]
+
+INDEXES = (
+    Index("applicant", ("province", "state", "deadline")),
+    Index("applicant", ("scope", "state", "deadline")),  # for officers of one county
+)
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """The number of cases by state, and of open ones up to each of some deadlines."""
+
+    by_state: dict[str, int]
+    due_until: tuple[int, ...]
+
+
+def cases(scope: str) -> dict[str, Any]:
+    """Match the cases inside a scope, by fields of an index only: counting reads no documents."""
+    province, _, county = scope.partition("/")
+    area = {"scope": scope} if county else {"province": province or one_of(provinces())}
+    return {**area, "state": one_of(STATES)}
+
+
+def queue(
+    scope: str, state: str, *, until: datetime | None = None, after: SortKey | None = None, limit: int = 0
+) -> Query:
+    """Match the cases in a state, the earliest deadline first."""
+    where = {**cases(scope), "state": state, **({"deadline": at_most(until)} if until else {})}
+    return Query("applicant", where, order=("deadline",), after=after, limit=limit)
+
+
+def selected(scope: str, subjects: Collection[str]) -> Query:
+    """Match those of these cases that are inside a scope."""
+    return Query("applicant", {**cases(scope), "subject": one_of(subjects)})
+
+
+async def find_case(store: Store, subject: str, scope: str) -> Record:
+    """Return a case; one outside the scope is not found. Raise Refused: not_found."""
+    found = await store.find(selected(scope, [subject]))
+    if not found:
+        raise Refused("not_found")
+    return found[0]
+
+
+async def count(store: Store, scope: str, times: Sequence[datetime]) -> Counts:
+    """Count the cases by state, and the open ones with a deadline up to each of these ascending times."""
+    by_state = await store.count_by("state", Query("applicant", cases(scope)))
+    due: list[int] = []
+    for each in times:  # ascending; a decision between two counts must not make a later one smaller
+        due.append(max(await store.count(queue(scope, OPEN, until=each)), *due[-1:], 0))
+    return Counts(by_state, tuple(due))
+
+
+async def claim_next(store: Store, leases: Leases, scope: str, officer: str) -> Record | None:
+    """Claim and return the most urgent case that is free; skip applicants whom the officer registered."""
+    found = await store.find(queue(scope, OPEN, limit=CANDIDATES))
+    person = person_of(officer)
+    by_id = {each.subject: each for each in found if not each.state.registrar or each.state.registrar != person}
+    claimed = await leases.acquire(list(by_id), officer, LEASE)
+    return by_id[claimed] if claimed else None
+
+
+def sort_key(record: Record) -> SortKey:
+    """Return the position of a case in the queue."""
+    return record.indexed["deadline"], record.subject
+
+
+_DEADLINE = datetime(2025, 10, 8, 20, 30, tzinfo=UTC)
+
+# One example of each query. Tests run them against both stores and check that MongoDB answers them from an index.
+# Those named "count ..." are never found, only counted: without reading documents.
+EXAMPLES = {
+    "queue": queue("IR-20", OPEN, limit=50),
+    "queue of all provinces": queue("", OPEN, limit=50),
+    "queue of a county": queue("IR-20/2001", OPEN, limit=50),
+    "next page": queue("IR-20", OPEN, after=(_DEADLINE, "0199a000"), limit=50),
+    "queue up to a deadline": queue("IR-20", OPEN, until=_DEADLINE, limit=50),
+    "count by state": Query("applicant", cases("IR-20")),
+    "count by state, of a county": Query("applicant", cases("IR-20/2001")),
+    "count up to a deadline": queue("IR-20", OPEN, until=_DEADLINE),
+    "selected": selected("IR-20", ["0199a000-0000-7000-8000-000000000002"]),
+}

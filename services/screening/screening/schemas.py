@@ -1,0 +1,310 @@
+"""Request and response models of the screening API."""
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Any, Literal
+
+import msgspec
+from pydantic import BaseModel, Field
+
+from contracts.commands import Refused
+from contracts.envelope import Envelope
+from kernel.commands import Outcome as CommandOutcome
+from kernel.commands import Result
+from kernel.errors import KeyReused, UniqueViolation
+from kernel.record import Record
+from programme.messages import message_text
+from programme.policies import policy
+from screening.domain import applicant
+from screening.domain.applicant import AWAITING_CAPACITY, DECIDED, IDENTIFIED, State, facts_of, holder_of, stage_of
+from screening.domain.capacity import IdentifyCapacity
+from screening.domain.case import APPROVED, Decide
+from screening.domain.eligibility import Finding, trace, trace_of_decision
+from web.app import Body
+
+LIST = 500  # items that may come at once
+Stage = Literal["open", "decided", "awaiting_capacity", "identified", "closed"]
+
+
+class Decision(Body):
+    """A decision; the checklist answers the conditions that an officer asks about, by name."""
+
+    outcome: str = Field(examples=["approved"], max_length=40)
+    reasons: list[str] = Field(default=[], max_length=8, examples=[["meets_conditions"]])
+    checklist: dict[str, bool] | None = Field(
+        default=None, max_length=20, examples=[{"not_insured": True, "resident": True, "complete": True}]
+    )
+
+    def command(self, by: str) -> Decide:
+        """Return the command."""
+        return Decide(self.outcome, tuple(self.reasons), self.checklist, by)
+
+
+class ListedDecision(Decision):
+    """One decision in a list."""
+
+    id: str = Field(max_length=64)
+
+
+class Decisions(Body):
+    """Decisions on many cases, each independent of the others."""
+
+    decisions: list[ListedDecision] = Field(max_length=LIST)
+
+
+class Capacity(Body):
+    """What an applicant can make, how much a month, how well, and what they need."""
+
+    product_group: str = Field(max_length=40, examples=["handicrafts"])
+    unit: str = Field(max_length=40, examples=["piece"])
+    monthly_band: str = Field(max_length=40, examples=["10-49"])
+    skill_level: str = Field(max_length=40, examples=["skilled"])
+    needs: list[str] = Field(default=[], max_length=12, examples=[["training", "material"]])
+
+    def command(self) -> IdentifyCapacity:
+        """Return the command."""
+        return IdentifyCapacity(self.product_group, self.unit, self.monthly_band, self.skill_level, tuple(self.needs))
+
+
+class ListedCapacity(Capacity):
+    """One capacity in a list."""
+
+    id: str = Field(max_length=64)
+
+
+class Capacities(Body):
+    """Capacities of many applicants, each independent of the others."""
+
+    capacities: list[ListedCapacity] = Field(max_length=LIST)
+
+
+class Row(BaseModel):
+    """A case in the queue."""
+
+    id: str
+    state: Stage
+    holder: str = Field(description="Which service acts next: screening, registration or market; empty for none.")
+    province: str
+    county: str
+    field: str
+    since: datetime | None = Field(description="When its present state began.")
+    due: date | None = Field(description="The day, in Tehran, by which its present state is to end.")
+    breached: bool
+    version: int
+
+
+class Decided(BaseModel):
+    """The decision."""
+
+    outcome: str
+    reasons: list[str]
+    rule_version: str
+    at: datetime | None
+    within_sla: bool
+
+
+class Identified(BaseModel):
+    """The capacity as it was identified."""
+
+    product_group: str
+    unit: str
+    monthly_band: str
+    skill_level: str
+    needs: list[str]
+    at: datetime
+
+
+class Rule(BaseModel):
+    """One condition of eligibility; `holds` is null while it is unanswered."""
+
+    rule: str
+    holds: bool | None
+    source: str = Field(description="derived, telephone or officer; empty while it is unanswered.")
+    reason: str
+    fa: str
+    en: str
+
+
+class HistoryItem(BaseModel):
+    """An event that screening emitted about the applicant."""
+
+    sequence: int
+    type: str
+    time: datetime
+    actor: str
+    data: dict[str, Any]
+
+
+class Case(Row):
+    """A case with all data of screening; no identity."""
+
+    application: int
+    work_mode: str
+    age_band: str
+    identity: str
+    policy: str
+    decision: Decided | None
+    capacity: Identified | None
+    rules: list[Rule]
+
+
+class CaseFile(Case):
+    """A case and its history."""
+
+    history: list[HistoryItem]
+
+
+class Outcome(BaseModel):
+    """The outcome of one item: the new state, or why it was refused."""
+
+    id: str
+    state: Stage | None = None
+    repeated: bool | None = None
+    code: str | None = None
+    field: str | None = None
+    detail: str | None = None
+    detail_fa: str | None = None
+
+
+class Outcomes(BaseModel):
+    """The outcomes in the order of the items."""
+
+    items: list[Outcome]
+    done: int
+    refused: int
+
+
+class Count(BaseModel):
+    """How many cases there are."""
+
+    states: dict[str, int]
+    overdue: int
+    due_today: int
+
+
+def row(record: Record) -> Row:
+    """Return a case as it is in the queue."""
+    return Row.model_construct(**_row(record))
+
+
+def case(record: Record) -> Case:
+    """Return a case with its details."""
+    return Case.model_construct(**_row(record), **_rest(record.state))
+
+
+def case_file(record: Record, history: list[Envelope]) -> CaseFile:
+    """Return a case with its details and its history."""
+    return CaseFile.model_construct(
+        **_row(record),
+        **_rest(record.state),
+        history=[
+            HistoryItem(
+                sequence=e.sequence, type=e.event.TYPE, time=e.time, actor=e.actor, data=msgspec.to_builtins(e.event)
+            )
+            for e in history
+        ],
+    )
+
+
+def outcome(subject: str, result: CommandOutcome) -> Outcome:
+    """Return the outcome of one item."""
+    if isinstance(result, Result):
+        stage = stage_of(result.record.state)
+        return Outcome.model_construct(id=subject, state=stage, repeated=result.repeated or None)
+    refused = _refusal(result)
+    return Outcome(
+        id=subject,
+        code=refused.code,
+        field=refused.field or None,
+        detail=message_text(refused.code, "en", **refused.details),
+        detail_fa=message_text(refused.code, "fa", **refused.details),
+    )
+
+
+def outcomes(items: Sequence[tuple[str, CommandOutcome]]) -> Outcomes:
+    """Return the outcomes of a list."""
+    found = [outcome(subject, each) for subject, each in items]
+    refused = sum(each.code is not None for each in found)
+    return Outcomes(items=found, done=len(found) - refused, refused=refused)
+
+
+def findings(state: State) -> tuple[Finding, ...]:
+    """Return the conditions of eligibility: as they are, or as they were when the case was decided."""
+    rules, facts, decided = policy(state.policy), facts_of(state), state.case
+    if decided.outcome:
+        return trace_of_decision(rules, facts, decided.outcome == APPROVED, decided.reasons)
+    return trace(rules, facts)
+
+
+def due_of(state: State) -> date | None:
+    """Return the day by which the present state has to end."""
+    stage = stage_of(state)
+    return state.case.due if stage == applicant.OPEN else state.capacity.due if stage == AWAITING_CAPACITY else None
+
+
+def _refusal(failure: Exception) -> Refused:
+    """Return the refusal as which an item reports what a single request would raise."""
+    match failure:
+        case Refused():
+            return failure
+        case KeyReused():
+            return Refused("idempotency_key_reused")
+        case UniqueViolation():
+            return Refused("taken")
+    return Refused("unavailable")  # NewerRules, UnreadableRecord: this version cannot read the record
+
+
+def _row(record: Record) -> dict[str, Any]:
+    state: State = record.state
+    stage = stage_of(state)
+    began = {
+        DECIDED: state.case.decided,
+        AWAITING_CAPACITY: state.capacity.requested,
+        IDENTIFIED: state.capacity.identified,
+    }
+    return {
+        "id": record.subject,
+        "state": stage,
+        "holder": holder_of(state),
+        "province": state.province,
+        "county": state.county,
+        "field": state.field,
+        "since": began.get(stage, state.case.opened),
+        "due": due_of(state),
+        "breached": state.capacity.breached if stage == AWAITING_CAPACITY else state.case.breached,
+        "version": record.version,
+    }
+
+
+def _rest(state: State) -> dict[str, Any]:
+    decided, known = state.case, state.capacity
+    return {
+        "application": state.application,
+        "work_mode": state.work_mode,
+        "age_band": state.age_band,
+        "identity": state.identity,
+        "policy": state.policy,
+        "decision": Decided(
+            outcome=decided.outcome,
+            reasons=list(decided.reasons),
+            rule_version=decided.rule_version,
+            at=decided.decided,
+            within_sla=decided.within_sla,
+        )
+        if decided.outcome
+        else None,
+        "capacity": Identified(
+            product_group=known.product_group,
+            unit=known.unit,
+            monthly_band=known.monthly_band,
+            skill_level=known.skill_level,
+            needs=list(known.needs),
+            at=known.identified,
+        )
+        if known.identified
+        else None,
+        "rules": [
+            Rule(rule=f.rule, holds=f.holds, source=f.source, reason=f.reason, fa=f.fa, en=f.en)
+            for f in findings(state)
+        ],
+    }

@@ -1,0 +1,23 @@
+"""Declaration of screening: who is eligible, and what an admitted applicant can make."""
+
+from base.settings import Settings
+from kernel.service import Service
+from screening.domain import applicant
+from screening.queries import INDEXES
+
+service = Service(
+    name="screening",
+    title="Screening",
+    description="Who is eligible, and what an admitted applicant can make. Screening stores no identity.",
+    rules={"applicant": applicant},
+    indexes=INDEXES,
+    prefix="/screening",
+    routers=(
+        "screening.api.cases:router",
+        "screening.api.capacities:router",
+        "screening.pages.queue:router",
+        "screening.pages.case:router",
+    ),
+    sign_in=True,
+    settings=Settings,
+)

@@ -1,0 +1,84 @@
+"""Field types of events: closed vocabularies, narrow patterns, small integers, and dates set by the programme.
+
+They shape the published schemas, and none of them can hold a name, a number or a text of a person. Producers keep to
+them; consumers accept unknown codes, because a vocabulary may grow.
+"""
+
+from collections.abc import Iterable
+from datetime import date, datetime
+from typing import Annotated
+
+from msgspec import Meta
+
+from contracts import codes
+
+
+def _one_of(vocabulary: Iterable[str], description: str) -> Meta:
+    return Meta(description=description, extra_json_schema={"enum": list(vocabulary)})
+
+
+def _matching(pattern: str, description: str) -> Meta:
+    return Meta(description=description, extra_json_schema={"pattern": pattern})
+
+
+def _between(minimum: int, maximum: int, description: str) -> Meta:
+    return Meta(description=description, extra_json_schema={"minimum": minimum, "maximum": maximum})
+
+
+def _set_by_programme(format_: str, description: str) -> Meta:
+    return Meta(description=description, extra_json_schema={"format": format_, "x-set-by": "programme"})
+
+
+Sex = Annotated[str, _one_of(codes.SEXES, "Sex of the applicant.")]
+AgeBand = Annotated[str, _one_of(codes.AGE_BANDS, "Age of the applicant at registration, in Jalali years.")]
+WorkMode = Annotated[str, _one_of(codes.WORK_MODES, "Whether the applicant works alone, supported or for a workshop.")]
+IntakeChannel = Annotated[str, _one_of(codes.INTAKE_CHANNELS, "How the application reached the platform.")]
+IdentityResult = Annotated[str, _one_of(codes.IDENTITY_RESULTS, "Response of the identity registry.")]
+SeatReleaseReason = Annotated[str, _one_of(codes.SEAT_RELEASE_REASONS, "Why the seat became free.")]
+WithdrawalReason = Annotated[str, _one_of(codes.WITHDRAWAL_REASONS, "Why the applicant withdrew.")]
+Outcome = Annotated[str, _one_of(codes.OUTCOMES, "Outcome of the screening.")]
+DecisionReason = Annotated[str, _one_of(codes.DECISION_REASONS, "Reason of a screening decision.")]
+ProductGroup = Annotated[str, _one_of(codes.PRODUCT_GROUPS, "Product group of the applicant's work.")]
+Unit = Annotated[str, _one_of(codes.UNITS, "Unit in which the monthly output is counted.")]
+MonthlyBand = Annotated[str, _one_of(codes.MONTHLY_BANDS, "Monthly output, in units.")]
+SkillLevel = Annotated[str, _one_of(codes.SKILL_LEVELS, "Skill of the applicant in the job field.")]
+Need = Annotated[str, _one_of(codes.NEEDS, "Support that the applicant needs to produce.")]
+Channel = Annotated[str, _one_of(codes.CHANNELS, "Sales channel.")]
+CounterpartyKind = Annotated[str, _one_of(codes.COUNTERPARTY_KINDS, "Kind of the buyer or intermediary.")]
+Evidence = Annotated[
+    str, _one_of(codes.EVIDENCE, "Strength of the proof, ascending: E0 declared, E1 documented ... E4 sustained.")
+]
+DeclineReason = Annotated[str, _one_of(codes.DECLINE_REASONS, "Why the producer declined the offer.")]
+EndReason = Annotated[str, _one_of(codes.END_REASONS, "Why the connection ended.")]
+LeadService = Annotated[str, _one_of(codes.LEAD_SERVICES, "Service that the lead enterprise provides.")]
+
+JobFieldCode = Annotated[str, _matching(r"^[A-Z]{2}[0-9]{3}$", "Code of a job field.")]
+PolicyVersion = Annotated[
+    str, _matching(r"^([0-9]{4}-[0-9]{1,3})?$", "Version of the policies by which the decision was made.")
+]
+OfferNumber = Annotated[str, _matching(r"^o[1-9][0-9]{0,3}$", "Number of the offer among this producer's offers.")]
+OfferReference = Annotated[
+    str, _matching(r"^(o[1-9][0-9]{0,3})?$", "Accepted offer that led to the connection; empty if there was none.")
+]
+ConnectionNumber = Annotated[
+    str, _matching(r"^c[1-9][0-9]{0,3}$", "Number of the connection among this producer's connections.")
+]
+LeadId = Annotated[
+    str,
+    _matching(
+        r"^([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})?$",
+        "Id of the lead enterprise that made the offer; empty if there was none.",
+    ),
+]
+
+ApplicationNumber = Annotated[
+    int, _between(1, 1_000, "Number of the application among this applicant's applications in the round, from 1.")
+]
+Seats = Annotated[int, _between(0, 1_000_000, "Number of seats.")]
+WorkingHours = Annotated[
+    int, _between(0, 100_000, "Whole working hours from opening to decision, eight per working day.")
+]
+
+# Dates and times that the programme sets; a date from a person's life, as a birth date, must not use these types.
+ProgrammeDay = Annotated[date, _set_by_programme("date", "Date in Tehran, set by the programme.")]
+ProgrammeInstant = Annotated[datetime, _set_by_programme("date-time", "Time set by the programme.")]

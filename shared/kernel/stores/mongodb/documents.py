@@ -1,0 +1,119 @@
+"""A record as a document, and a change of a record as an update of what has changed."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from base.clock import machine_now
+from contracts.subjects import kind_of, partition_of
+from kernel.errors import NewerRules, UnreadableRecord
+from kernel.record import NEVER, Discarded, Fault, Parked, Private, Record, StoredResponse
+from kernel.rules import Rules
+from kernel.store import Unreadable
+
+_encode_state = msgspec.json.Encoder().encode
+
+
+def record_of(rules: Rules, d: Mapping[str, Any]) -> Record:
+    """Return the record in a document. Raise NewerRules, UnreadableRecord."""
+    if d["rules_version"] > rules.VERSION:
+        raise NewerRules(f"{d['_id']}: written by version {d['rules_version']} of the rules, this is {rules.VERSION}")
+    try:
+        state = msgspec.json.decode(d["state"], type=rules.State)
+    except msgspec.DecodeError as e:
+        raise UnreadableRecord(f"{d['_id']}: {e}") from e
+    return Record(
+        subject=d["_id"],
+        state=state,
+        indexed=d["indexed"],
+        private=Private(**d["private"]) if "private" in d else Private(),
+        version=d["version"],
+        last_sequence=d["last_sequence"],
+        last_time=d.get("last_time", NEVER),
+        last_hash=d["last_hash"],
+        inbox=d["inbox"],
+        stored_responses=tuple(StoredResponse(**each) for each in d.get("stored_responses", ())),
+        discarded=tuple(Discarded(**each) for each in d.get("discarded", ())),
+    )
+
+
+def unreadable_of(d: Mapping[str, Any], e: Exception) -> Unreadable:
+    """Return what can be read of a record whose state cannot."""
+    return Unreadable(d["inbox"], "newer_rules" if isinstance(e, NewerRules) else "unreadable_record", str(e))
+
+
+def document_of(rules: Rules, r: Record) -> dict[str, Any]:
+    """Return a new record as a document."""
+    d: dict[str, Any] = {
+        "_id": r.subject,
+        "kind": kind_of(r.subject),
+        "partition": partition_of(r.subject),
+        "version": 1,
+        "rules_version": rules.VERSION,
+        "published": 0,
+    }
+    for fields in _FIELDS.values():
+        d |= {name: value for name, value in fields(r).items() if value is not None}
+    if r.new_events:
+        d |= {"events": list(r.new_events), "pending_since": machine_now()}
+    return d
+
+
+def update_of(rules: Rules, before: Record, after: Record) -> dict[str, Any]:
+    """Return the update of a document that writes what has changed."""
+    values: dict[str, Any] = {"version": before.version + 1, "rules_version": rules.VERSION}
+    removed: dict[str, str] = {}
+    for attribute, fields in _FIELDS.items():
+        old, new = getattr(before, attribute), getattr(after, attribute)
+        if old is new or old == new:
+            continue
+        for name, value in fields(after).items():
+            if value is None:
+                removed[name] = ""
+            else:
+                values[name] = value
+    update: dict[str, Any] = {"$set": values}
+    if removed:
+        update["$unset"] = removed
+    if after.new_events:
+        update["$push"] = {"events": {"$each": list(after.new_events)}}
+        update["$min"] = {"pending_since": machine_now()}
+    return update
+
+
+def _private(r: Record) -> dict[str, Any]:
+    found = {"indexed": dict(r.private.indexed), "content": dict(r.private.content)}
+    return {"private": found if any(found.values()) else None}
+
+
+# Attribute of a record -> fields of its document. A field without a value is left out.
+_FIELDS: Mapping[str, Callable[[Record], dict[str, Any]]] = {
+    "state": lambda r: {"state": _encode_state(r.state).decode()},
+    "indexed": lambda r: {"indexed": dict(r.indexed)},
+    "last_hash": lambda r: {"last_sequence": r.last_sequence, "last_time": r.last_time, "last_hash": r.last_hash},
+    "inbox": lambda r: {"inbox": dict(r.inbox)},
+    "private": _private,
+    "stored_responses": lambda r: {
+        "stored_responses": [msgspec.structs.asdict(each) for each in r.stored_responses] or None
+    },
+    "discarded": lambda r: {"discarded": [msgspec.structs.asdict(each) for each in r.discarded] or None},
+}
+
+
+def parked_id(subject: str, source: str, sequence: int) -> str:
+    """Return the id of a parked event; ids of one subject and source sort by sequence."""
+    return f"{subject}/{source}/{sequence:010}"
+
+
+def parked_document(p: Parked) -> dict[str, Any]:
+    """Return a parked event as a document."""
+    return {**msgspec.structs.asdict(p), "fault": msgspec.structs.asdict(p.fault), "partition": partition_of(p.subject)}
+
+
+def parked_of(d: Mapping[str, Any]) -> Parked:
+    """Return the parked event in a document; its bytes are missing where they were not read."""
+    return Parked(
+        d["subject"], d["source"], d["sequence"], d["type"], d.get("raw", b""), d["reason"], d["since"],
+        Fault(**d["fault"]), d["behind"],
+    )  # fmt: skip

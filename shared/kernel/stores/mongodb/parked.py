@@ -1,0 +1,134 @@
+"""Parked events in MongoDB: one document each. The first of a subject and source is marked as their `head`."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from pymongo import DeleteMany, UpdateOne
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.asynchronous.database import AsyncDatabase
+
+from contracts.envelope import LAST_SEQUENCE
+from contracts.subjects import partition_of
+from kernel.record import Parked, Reason
+from kernel.store import Effects, Source
+from kernel.stores.mongodb.client import translate_errors
+from kernel.stores.mongodb.documents import parked_document, parked_id, parked_of
+
+HEADS_LIMIT = 10_000  # heads in one answer
+
+
+class MongoParked:
+    """The collection `parked`."""
+
+    def __init__(self, database: AsyncDatabase[dict[str, Any]]) -> None:
+        self.collection = database.parked
+
+    async def create_indexes(self) -> None:
+        """Create the indexes, all over heads only: they stay small however much is parked."""
+        for fields in (("subject",), ("partition", "reason"), ("reason", "since")):
+            await self.collection.create_index([(field, 1) for field in fields], partialFilterExpression={"head": True})
+
+    async def any(self, partitions: Collection[int]) -> bool:
+        async with translate_errors():
+            query = {"head": True, "partition": {"$in": list(partitions)}}
+            return await self.collection.find_one(query, {"_id": 1}) is not None
+
+    async def first(
+        self, subjects: Collection[str], limit: int, session: AsyncClientSession
+    ) -> dict[Source, Sequence[Parked]]:
+        """Return the first parked events of these subjects, `limit` of each source; a single one without bytes."""
+        partitions = list({partition_of(subject) for subject in subjects})
+        query: dict[str, Any] = {"head": True, "partition": {"$in": partitions}}
+        if not await self.collection.find_one(query, {"_id": 1}, session=session):
+            return {}
+        query = {"head": True, "subject": {"$in": list(subjects)}}
+        heads = [parked_of(d) async for d in self.collection.find(query, {"raw": 0}, session=session)]
+        found: dict[Source, Sequence[Parked]] = {(each.subject, each.source): [each] for each in heads}
+        for source in found if limit > 1 else ():
+            found[source] = await self.events(source, limit, session)
+        return found
+
+    async def write(
+        self, effects: Effects, known: Mapping[Source, Sequence[Parked]], session: AsyncClientSession
+    ) -> None:
+        """Apply what a transaction does to parked events; `known` are those that it has read."""
+        inserted: Counter[Source] = Counter()
+        if effects.parked:
+            documents = [(parked_id(p.subject, p.source, p.sequence), parked_document(p)) for p in effects.parked]
+            inserts = [UpdateOne({"_id": key}, {"$setOnInsert": d}, upsert=True) for key, d in documents]
+            result = await self.collection.bulk_write(inserts, session=session)
+            for n in result.upserted_ids or {}:
+                inserted[effects.parked[n].subject, effects.parked[n].source] += 1
+        writes: list[Any] = [DeleteMany(_ids(source, 0, last)) for source, last in effects.unparked.items()]
+        for source, head in effects.heads.items():
+            old = known.get(source, ())
+            if old and old[0].sequence > head.sequence:
+                writes.append(UpdateOne({"_id": parked_id(*source, old[0].sequence)}, {"$unset": {"head": ""}}))
+            deleted = sum(each.sequence <= effects.unparked.get(source, 0) for each in old)
+            behind = (old[0].behind + 1 if old else 0) - deleted + inserted[source] - 1
+            values = {
+                "head": True,
+                "reason": head.reason,
+                "since": head.since,
+                "behind": behind,
+                "fault": msgspec.structs.asdict(head.fault),
+            }
+            # `writes` makes a concurrent transaction conflict even if no value changes.
+            update = {"$set": values, "$inc": {"writes": 1}}
+            writes.append(UpdateOne({"_id": parked_id(*source, head.sequence)}, update))
+        if writes:
+            await self.collection.bulk_write(writes, session=session)
+
+    async def ready(self, partitions: Collection[int], limit: int) -> list[Source]:
+        query = {"head": True, "partition": {"$in": list(partitions)}, "reason": "ready"}
+        async with translate_errors():
+            found = self.collection.find(query, {"subject": 1, "source": 1}, limit=limit)
+            return [(d["subject"], d["source"]) async for d in found]
+
+    async def events(self, source: Source, limit: int, session: AsyncClientSession | None = None) -> list[Parked]:
+        async with translate_errors(session):
+            found = self.collection.find(_ids(source, 0), sort=[("_id", 1)], limit=limit, session=session)
+            return [parked_of(d) async for d in found]
+
+    async def of_subjects(self, subjects: Collection[str]) -> list[Parked]:
+        """Return all parked events of these subjects."""
+        query = {"head": True, "subject": {"$in": list(subjects)}}
+        async with translate_errors():
+            found = [
+                (d["subject"], d["source"]) async for d in self.collection.find(query, {"subject": 1, "source": 1})
+            ]
+        return [each for source in found for each in await self.events(source, 0)]
+
+    async def heads(self, reasons: Collection[Reason], subject: str = "") -> list[Parked]:
+        query: dict[str, Any] = {"head": True, "reason": {"$in": list(reasons)}}
+        if subject:
+            query["subject"] = subject
+        async with translate_errors():
+            found = self.collection.find(query, limit=HEADS_LIMIT, sort=[("since", 1)])
+            return [parked_of(d) async for d in found]
+
+    async def release(
+        self,
+        reasons: Collection[Reason],
+        *,
+        partitions: Collection[int] | None = None,
+        types: Collection[str] | None = None,
+        sources: Collection[Source] | None = None,
+    ) -> int:
+        query: dict[str, Any] = {"head": True, "reason": {"$in": list(reasons)}}
+        if types is not None:
+            query["type"] = {"$in": list(types)}
+        if partitions is not None:
+            query["partition"] = {"$in": list(partitions)}
+        if sources is not None:
+            query["$or"] = [{"subject": subject, "source": source} for subject, source in sources]
+        async with translate_errors():
+            found = await self.collection.update_many(query, {"$set": {"reason": "ready"}, "$inc": {"writes": 1}})
+            return found.modified_count
+
+
+def _ids(source: Source, first: int, last: int = LAST_SEQUENCE) -> dict[str, Any]:
+    """Match the parked events of a subject and source by their sequences."""
+    return {"_id": {"$gte": parked_id(*source, first), "$lte": parked_id(*source, last)}}

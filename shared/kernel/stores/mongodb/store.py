@@ -1,0 +1,282 @@
+"""Records in MongoDB: one document holds state, inbox and all events of a subject, and changes as a whole."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+from pymongo import InsertOne, UpdateMany, UpdateOne
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
+from pymongo.read_concern import ReadConcern
+
+from base.clock import machine_now
+from contracts.subjects import kind_of
+from kernel.errors import Conflict, Fenced, NewerRules, UniqueViolation, UnreadableRecord
+from kernel.group_commit import GroupCommit
+from kernel.query import Index, Query
+from kernel.record import EVENTS_ALERT, Record, Undecodable
+from kernel.rules import Rules
+from kernel.store import (
+    Effects,
+    OffsetRanges,
+    Pending,
+    Projection,
+    Snapshot,
+    TopicPartition,
+    Unreadable,
+    project,
+    stored,
+)
+from kernel.stores.mongodb.client import DUPLICATE_KEY, translate_errors, violated_field
+from kernel.stores.mongodb.documents import document_of, record_of, unreadable_of, update_of
+from kernel.stores.mongodb.parked import MongoParked
+from kernel.stores.mongodb.queries import filter_of, path_of, sort_of
+
+CONFLICTS = 3  # in a row, after which a smaller transaction is tried
+WITHOUT_EVENTS = {"events": 0}
+
+
+class MongoStore:
+    """A service's records in one database."""
+
+    def __init__(
+        self,
+        database: AsyncDatabase[dict[str, Any]],
+        service: str,
+        rules: Mapping[str, Rules],
+        unique: Collection[str] = (),
+        indexes: Collection[Index] = (),
+    ) -> None:
+        self.database, self.service, self.rules = database, service, rules
+        self.unique, self.indexes = tuple(unique), tuple(indexes)
+        self.client, self.records, self.positions = database.client, database.records, database.cursors
+        self.undecodable, self.topics, self.parked = database.undecodable, database.topics, MongoParked(database)
+        self.inserts = GroupCommit(self._insert)
+
+    async def create_indexes(self) -> None:
+        """Create every index; creating them again changes nothing."""
+        await self.parked.create_indexes()
+        await self._create_index(["pending_since", "partition"], present="pending_since")
+        await self._create_index(["indexed.due", "_id", "partition"], present="indexed.due")
+        await self.records.create_index(
+            [("partition", 1), ("last_sequence", -1)],
+            partialFilterExpression={"last_sequence": {"$gte": EVENTS_ALERT}},
+        )
+        for field in ("stored_responses.key", *(f"indexed.{each}" for each in self.unique)):
+            await self._create_index([field], present=field, unique=True)
+        for index in self.indexes:
+            await self._create_index(
+                ["kind", *map(path_of, index.fields), "_id"], present=path_of(index.present or index.fields[0])
+            )
+
+    async def read(self, subjects: Collection[str], session: AsyncClientSession | None = None) -> Mapping[str, Record]:
+        snapshot = await self._read(subjects, session)
+        return {subject: snapshot.record(subject) for subject in subjects}
+
+    async def swap(self, before: Record, after: Record) -> Record | None:
+        rules = self.rules[kind_of(after.subject)]
+        try:
+            if before.version:
+                query = {"_id": after.subject, "version": before.version}
+                async with translate_errors():
+                    if not (await self.records.update_one(query, update_of(rules, before, after))).matched_count:
+                        return None
+            else:
+                await self.inserts.put(document_of(rules, after))
+        except DuplicateKeyError as e:
+            if field := violated_field(e.details or {}):
+                raise UniqueViolation(field, after.subject) from e
+            return None
+        return stored(before, after)
+
+    async def transact(
+        self,
+        subjects: Collection[str],
+        change: Callable[[Snapshot], Effects],
+        ranges: OffsetRanges | None = None,
+        projection: Projection | None = None,
+        *,
+        parked: int = 0,
+    ) -> Effects:
+        written, conflicts = Effects(), 0  # conflicts: before the present attempt
+
+        async def body(session: AsyncClientSession) -> None:
+            nonlocal written, conflicts
+            if conflicts > CONFLICTS and len(subjects) > 1:
+                raise Conflict(f"{conflicts} conflicts over {len(subjects)} subjects")
+            conflicts += 1
+            await self._move_cursors(ranges or {}, session)
+            snapshot = await self._read(subjects, session)
+            if parked:
+                snapshot = replace(snapshot, parked=await self.parked.first(subjects, parked, session))
+            effects = change(snapshot)
+            if effects.changes:  # inserts first: only an ordered bulk write may fail inside a transaction
+                writes = sorted(map(self._write, effects.changes), key=lambda write: isinstance(write, UpdateOne))
+                await self.records.bulk_write(writes, session=session)
+                await project(projection, effects, session, (PyMongoError,))
+            await self.parked.write(effects, snapshot.parked, session)
+            written = effects
+
+        while True:
+            async with translate_errors(), self.client.start_session() as session:
+                try:
+                    await session.with_transaction(body, read_concern=ReadConcern("snapshot"))
+                    return replace(
+                        written, changes=[(before, stored(before, after)) for before, after in written.changes]
+                    )
+                except BulkWriteError as e:
+                    _raise_violation(e)
+
+    async def find(self, query: Query) -> list[Record]:
+        async with translate_errors():
+            found = self.records.find(filter_of(query), WITHOUT_EVENTS, limit=query.limit, sort=sort_of(query))
+            return [record_of(self.rules[d["kind"]], d) async for d in found]
+
+    async def find_subjects(self, query: Query) -> list[str]:
+        async with translate_errors():
+            found = self.records.find(filter_of(query), {"_id": 1}, limit=query.limit, sort=sort_of(query))
+            return [d["_id"] async for d in found]
+
+    async def count(self, query: Query) -> int:
+        async with translate_errors():
+            return await self.records.count_documents(filter_of(query))
+
+    async def count_by(self, field: str, query: Query) -> dict[Any, int]:
+        group = {"$group": {"_id": f"${path_of(field)}", "n": {"$sum": 1}}}
+        async with translate_errors():
+            rows = await self.records.aggregate([{"$match": filter_of(query)}, group])
+            return {d["_id"]: d["n"] async for d in rows if d["_id"] is not None}
+
+    async def distinct(self, field: str, query: Query) -> set[Any]:
+        async with translate_errors():
+            return set(await self.records.distinct(path_of(field), filter_of(query)))
+
+    async def find_by_unique(self, field: str, values: Collection[Any]) -> dict[Any, str]:
+        path = "stored_responses.key" if field == "idempotency_key" else f"indexed.{field}"
+        found: dict[Any, str] = {}
+        async with translate_errors():
+            async for d in self.records.find({path: {"$in": list(values)}}, {path: 1}):
+                own = d["indexed"][field] if path.startswith("indexed") else [r["key"] for r in d["stored_responses"]]
+                found |= dict.fromkeys(own if isinstance(own, list) else [own], d["_id"])
+        return {value: found[value] for value in values if value in found}
+
+    async def history(self, subject: str) -> list[bytes]:
+        async with translate_errors():
+            found = await self.records.find_one({"_id": subject}, {"events": 1})
+        return list(found.get("events", ())) if found else []
+
+    async def cursors(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        ids = {tp: f"{tp[0]}/{tp[1]}" for tp in partitions}
+        async with translate_errors():
+            if ids:
+                new = [UpdateOne({"_id": each}, {"$setOnInsert": {"next": 0}}, upsert=True) for each in ids.values()]
+                await self.positions.bulk_write(new, ordered=False)
+            found = {d["_id"]: d["next"] async for d in self.positions.find({"_id": {"$in": list(ids.values())}})}
+        return {tp: found[each] for tp, each in ids.items()}
+
+    async def pending(self, partitions: Collection[int], limit: int) -> list[Pending]:
+        query = {"partition": {"$in": list(partitions)}, "pending_since": {"$exists": True}}
+        shown = {"events": {"$slice": ["$events", "$published", limit]}, "published": 1, "partition": 1}
+        async with translate_errors():
+            found = self.records.find(query, shown, limit=limit, sort=[("pending_since", 1)])
+            return [Pending(d["_id"], d["partition"], d["published"], d["events"]) async for d in found]
+
+    async def mark_published(self, published: Mapping[str, int]) -> None:
+        by_count: dict[int, list[str]] = {}  # most records have as many events as the next: one write for all of them
+        for subject, n in published.items():
+            by_count.setdefault(n, []).append(subject)
+        since = {"$cond": [{"$lt": ["$published", {"$size": "$events"}]}, "$pending_since", "$$REMOVE"]}
+        writes = [
+            UpdateMany(
+                {"_id": {"$in": subjects}},
+                [{"$set": {"published": {"$max": ["$published", n]}}}, {"$set": {"pending_since": since}}],
+            )
+            for n, subjects in by_count.items()
+        ]
+        async with translate_errors():
+            await self.records.bulk_write(writes, ordered=False)
+
+    async def add_undecodable(self, found: Sequence[Undecodable]) -> None:
+        writes = []
+        for each in found:
+            p = each.position
+            document = {**msgspec.structs.asdict(p), "raw": each.raw, "why": each.why, "at": machine_now()}
+            key = {"_id": f"{p.topic}/{p.partition}@{p.offset}"}
+            writes.append(UpdateOne(key, {"$setOnInsert": document}, upsert=True))
+        async with translate_errors():
+            await self.undecodable.bulk_write(writes, ordered=False)
+
+    async def topic_ids(self, ids: Mapping[str, str]) -> dict[str, str]:
+        """Return the id that each topic had when it was first read."""
+        async with translate_errors():
+            if ids:
+                await self.topics.bulk_write(
+                    [UpdateOne({"_id": t}, {"$setOnInsert": {"id": ids[t]}}, upsert=True) for t in ids], ordered=False
+                )
+            return {d["_id"]: d["id"] async for d in self.topics.find({"_id": {"$in": list(ids)}})}
+
+    async def machine_time(self) -> datetime:
+        """Return the time of the database server."""
+        async with translate_errors():
+            hello = await self.client.admin.command("hello", codec_options=self.database.codec_options)
+        found: datetime = hello["localTime"]
+        return found
+
+    async def _read(self, subjects: Collection[str], session: AsyncClientSession | None) -> Snapshot:
+        records = {s: Record(subject=s, state=self.rules[kind_of(s)].State()) for s in subjects}
+        unreadable: dict[str, Unreadable] = {}
+        async with translate_errors(session):
+            async for d in self.records.find({"_id": {"$in": list(subjects)}}, WITHOUT_EVENTS, session=session):
+                try:
+                    records[d["_id"]] = record_of(self.rules[d["kind"]], d)
+                except (NewerRules, UnreadableRecord) as e:
+                    unreadable[d["_id"]] = unreadable_of(d, e)
+        return Snapshot(records, unreadable)
+
+    async def _insert(self, documents: Sequence[dict[str, Any]]) -> Sequence[Exception | None]:
+        """Insert many new records at once; return what each of them met."""
+        async with translate_errors():
+            try:
+                await self.records.insert_many(documents, ordered=False)
+            except BulkWriteError as e:
+                errors = {error["index"]: error for error in (e.details or {}).get("writeErrors", [])}
+                if not errors or any(error["code"] != DUPLICATE_KEY for error in errors.values()):
+                    raise
+                return [
+                    DuplicateKeyError(errors[n]["errmsg"], DUPLICATE_KEY, errors[n]) if n in errors else None
+                    for n in range(len(documents))
+                ]
+        return [None] * len(documents)
+
+    async def _move_cursors(self, ranges: OffsetRanges, session: AsyncClientSession) -> None:
+        writes = [
+            UpdateOne({"_id": f"{topic}/{partition}", "next": start}, {"$set": {"next": end}, "$inc": {"batches": 1}})
+            for (topic, partition), (start, end) in ranges.items()
+        ]
+        if writes and (await self.positions.bulk_write(writes, session=session)).matched_count != len(writes):
+            raise Fenced
+
+    def _write(self, change: tuple[Record, Record]) -> InsertOne[dict[str, Any]] | UpdateOne:
+        before, after = change
+        rules = self.rules[kind_of(after.subject)]
+        if not before.version:
+            return InsertOne(document_of(rules, after))  # half of what an upsert costs
+        return UpdateOne({"_id": after.subject, "version": before.version}, update_of(rules, before, after))
+
+    async def _create_index(self, fields: Sequence[str], *, present: str, unique: bool = False) -> None:
+        await self.records.create_index(
+            [(field, 1) for field in fields], unique=unique, partialFilterExpression={present: {"$exists": True}}
+        )
+
+
+def _raise_violation(e: BulkWriteError) -> None:
+    """Raise UniqueViolation; return where another writer inserted the same record first."""
+    errors = (e.details or {}).get("writeErrors", [])
+    if not errors or any(error["code"] != DUPLICATE_KEY for error in errors):
+        raise e
+    for error in errors:
+        if field := violated_field(error):
+            raise UniqueViolation(field, (error["op"].get("q") or error["op"])["_id"]) from e

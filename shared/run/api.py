@@ -1,0 +1,74 @@
+"""The role `api`: serve a service until the process is told to stop."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from fastapi import APIRouter
+from uvicorn.importer import import_from_string
+
+from base.settings import load
+from contracts.events import PRODUCERS
+from kernel.service import Runtime, Service
+from kernel.stores.mongodb import MongoStore
+from observability.health import ReadinessReason
+from recovery.restore import closed_until_complete
+from run.server import serve
+from web import oidc_login
+from web.admin import dead_letters, replays
+from web.app import App
+from web.app import create_app as create
+from web.assets import Mount
+
+
+def run_api(service: Service[Any]) -> None:
+    """Serve over MongoDB until SIGTERM or SIGINT."""
+    settings = load(service.settings)
+    serve(create_app(service, settings), settings)
+
+
+def create_app(service: Service[Any], settings: Any, runtime: Runtime[Any] | None = None) -> App:
+    """Return the application of a service; with a `runtime` of its own it needs no database."""
+
+    @asynccontextmanager
+    async def lifespan(app: App) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            running = service.running(settings) if runtime is None else service.opened(runtime)
+            opened = app.state.runtime = await stack.enter_async_context(running)
+            if isinstance(opened.store, MongoStore):
+                await stack.enter_async_context(closed_until_complete(app, opened.store))
+            yield
+
+    async def ready() -> list[ReadinessReason]:
+        opened: Runtime[Any] = app.state.runtime
+        if isinstance(opened.store, MongoStore):
+            await opened.store.machine_time()
+        return await service.ready(opened) if service.ready else []
+
+    app = create(
+        settings,
+        service.title,
+        description=service.description,
+        lifespan=lifespan,
+        ready=ready,
+        prefix=service.prefix,
+        routers=_routers(service),
+    )
+    if runtime is not None:
+        app.state.runtime = service.projecting(runtime)  # tests do not always run the lifespan
+    for name in service.mounts:
+        mount: Mount = import_from_string(name)
+        if (assets := mount.assets(settings)) is not None:
+            app.mount(mount.path, assets, name=name)
+    return app
+
+
+def _routers(service: Service[Any]) -> list[APIRouter]:
+    """Return the service's own routers, then the operators', then sign-in."""
+    routers: list[APIRouter] = [import_from_string(each) for each in service.routers]
+    routers += [dead_letters.router, replays.cursor_resets]
+    if service.name in PRODUCERS:
+        routers.append(replays.republications)
+    if service.sign_in:
+        routers.append(oidc_login.router())
+    return routers

@@ -1,0 +1,46 @@
+"""The role `worker`: consume, publish and run the scheduler until the process is told to stop."""
+
+from typing import Any
+
+import uvloop
+
+from base.settings import load
+from contracts.topics import topic_of, topics_consumed_by
+from kernel.kafka.relay import Relay, connect_producer
+from kernel.roles.worker import Worker
+from kernel.service import Runtime, Service
+from kernel.stores.mongodb import MongoStore
+from recovery.completion import complete_before_start
+from recovery.replay import ReplayLoop
+from run.backlog import BacklogLoop
+from run.server import serve_worker
+
+
+def run_worker(service: Service[Any]) -> None:
+    """Work until SIGTERM or SIGINT. Raise what ended the worker."""
+    uvloop.run(_run(service))
+
+
+async def _run(service: Service[Any]) -> None:
+    settings = load(service.settings)
+    async with service.running(settings) as runtime:
+        await serve_worker(worker_of(service, runtime), settings)
+
+
+def worker_of(service: Service[Any], runtime: Runtime[Any]) -> Worker:
+    """Return the worker of a service, with the gates and loops that recovery adds."""
+    store, settings = runtime.store, runtime.settings
+    assert isinstance(store, MongoStore)
+    return Worker(
+        service.name,
+        topics_consumed_by(service.name),
+        settings.kafka,
+        store,
+        Relay(store, connect_producer(settings.kafka, service.name), topic_of(service.name)),
+        runtime.clock,
+        projection=runtime.projection,
+        jobs=service.jobs(runtime) if service.jobs else (),
+        gates=(complete_before_start,),
+        loops={"replay": ReplayLoop, "backlog": BacklogLoop},
+        linger=settings.linger,
+    )

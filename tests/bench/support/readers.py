@@ -1,0 +1,43 @@
+"""The readers of a backlog: the bare script, or one or two real workers."""
+
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+from importlib import import_module
+from pathlib import Path
+
+from contracts.topics import topics_consumed_by
+from peyvand.local_cluster.processes import free_ports
+from tests.bench.support.log_backlog import Backlog
+from tests.bench.support.meter import Meter
+from tests.bench.support.role_processes import Running, role, script
+from tests.support.tokens import Issuer
+
+BARE, ONE, TWO = "bare script", "one worker", "two workers"
+
+
+@asynccontextmanager
+async def reading(
+    reader: str, service: str, bare: str, log: Backlog, folder: Path, issuer: Issuer, database: str
+) -> AsyncIterator[tuple[float, Meter]]:
+    """Start readers; yield when the first is ready (monotonic time) and a meter of all.
+
+    `bare` is the work of the script. Afterwards the readers are ended and their database is dropped.
+    """
+    with ExitStack() as stack:
+        readers: list[Running] = []
+        if reader == BARE:
+            port = free_ports({"bare": None})["bare"]
+            arguments = (bare, log.servers.kafka, log.servers.mongo, database, str(port), *topics_consumed_by(service))
+            readers.append(stack.enter_context(script("bare", *arguments, log=folder / "bare.log", port=port)))
+        else:
+            await import_module(f"{service}.service").service.create_indexes(log.client[database])
+            for n in range(1 if reader == ONE else 2):
+                worker = role(service, "worker", log.servers, folder, issuer, database, n)
+                readers.append(stack.enter_context(worker))
+        meter = Meter(
+            {f"reader {n + 1}": each.pid for n, each in enumerate(readers)}
+            | {"mongod": log.servers.pids["mongod"]}
+            | {"kafka": log.servers.pids["kafka"]}
+        )
+        yield readers[0].wait(), meter
+    await log.client.drop_database(database)

@@ -1,0 +1,94 @@
+"""Words that English text and names in this repository do not use, because a standard term exists.
+
+Persian texts are not concerned: only ASCII words are looked at.
+"""
+
+import io
+import re
+import tokenize
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatch
+from functools import cache
+
+from tests.house.sources import committed, read
+
+# The word, and what to write instead.
+BANNED: Mapping[str, str] = {
+    **dict.fromkeys(("says", "said", "saying"), "emit, publish, return, show"),
+    **dict.fromkeys(("tell", "tells", "told", "telling"), "emit, publish, return, show, ask"),
+    **dict.fromkeys(("hear", "hears", "heard", "hearing"), "consume"),
+    **dict.fromkeys(("speak", "speaks", "speaker", "spoken"), "produce, producer"),
+    **dict.fromkeys(("mend", "mends", "mended", "mending"), "repair, dead letters"),
+    **dict.fromkeys(("stride", "strides"), "chunk, batch"),
+    **dict.fromkeys(("nobody", "somebody", "whoever"), "no one, someone, who"),
+    **dict.fromkeys(("unsent", "unrelayed"), "pending"),
+    **dict.fromkeys(("quarantine", "quarantined"), "parked, dead letters"),
+    **dict.fromkeys(("room", "rooms"), "layer, folder, capacity"),
+    **dict.fromkeys(("door", "doors"), "gateway, middleware, endpoint"),
+    "anew": "again",
+    "rings": "raises an alert",
+    "storm": "chaos",
+    "plumbing": "the package that is meant",
+    "nursing": "process monitor",
+    "keeper": "process monitor",
+    "claimant": "claim, lease",
+    "stranded": "parked",
+    "unread": "undecodable",
+    "befall": "inject",
+    "lives": "stories, is stored",
+    "country": "system, platform, cluster, nationwide",
+    "trouble": "error",
+    "troubles": "errors",
+    "patience": "timeout",
+    "forgets": "deletes, loses",
+}
+PHRASES = {"the house": "the repository, the layout"}
+
+# (file, word) -> why the word is a term there.
+ALLOWED: Mapping[tuple[str, str], str] = {
+    ("tests/house/language.py", "*"): "the list itself",
+    ("tests/house/test_language.py", "*"): "its canaries",
+}
+WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+PHRASE = re.compile("|".join(rf"\b{each}\b" for each in PHRASES), re.IGNORECASE)
+HTML_COMMENT = re.compile(r"<!--.*?-->|\{#.*?#\}", re.DOTALL)
+# Iran itself may be meant by these.
+IRAN = re.compile(r"\bwhole country\b|\bcountry-wide\b|\bcountry code\b", re.IGNORECASE)
+NOT_OURS = ("*/package-lock.json", ".peyvand/*")
+
+
+def english(path: str, text: str) -> Iterator[str]:
+    """Yield the parts of a file that hold English: names, comments and strings of Python, comments of HTML."""
+    if path.endswith(".py"):
+        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+            if token.type not in (tokenize.OP, tokenize.NUMBER, tokenize.NEWLINE, tokenize.NL):
+                yield token.string
+    elif path.endswith(".html"):
+        yield from (found[0] for found in HTML_COMMENT.finditer(text))
+    elif path.endswith((".md", ".yaml", ".yml")):
+        yield text
+
+
+def banned_words(path: str, text: str) -> list[str]:
+    """Return every banned word of a file, as often as it occurs."""
+    found = []
+    for part in english(path, text):
+        part = IRAN.sub("", part)
+        found += [word for each in WORD.findall(part) if (word := each.lower()) in BANNED]
+        found += [each.lower() for each in PHRASE.findall(part)]
+    return [word for word in found if not _allowed(path, word)]
+
+
+@cache
+def findings() -> Mapping[str, list[str]]:
+    """Return the banned words of every file that has some."""
+    found = {path: banned_words(path, read(path)) for path in committed() if _is_text(path)}
+    return {path: words for path, words in found.items() if words}
+
+
+def _is_text(path: str) -> bool:
+    return path.endswith((".py", ".html", ".md", ".yaml", ".yml")) and not any(fnmatch(path, p) for p in NOT_OURS)
+
+
+def _allowed(path: str, word: str) -> bool:
+    return any(fnmatch(path, pattern) and each in (word, "*") for pattern, each in ALLOWED)

@@ -1,0 +1,73 @@
+"""Every code of a refusal has its messages, and every message has a code that occurs."""
+
+import ast
+from collections.abc import Iterable, Iterator
+
+import pytest
+
+from programme.messages import MESSAGES
+from tests.house.sources import Source, code
+
+TABLES = {"shared/programme/messages.py", "shared/programme/http_messages.py"}
+RAISES = {"Refused", "problem"}
+
+
+def raised(source: Source) -> Iterator[tuple[int, str]]:
+    """Yield line and code of refusals whose code is a constant, each branch of a choice included."""
+    for node in source.nodes:
+        if isinstance(node, ast.Call) and node.args and _name(node.func) in RAISES:
+            for code in _constants(node.args[0]):
+                yield node.lineno, code
+
+
+def without_message(source: Source, known: Iterable[str]) -> list[str]:
+    """Return the refusals whose code has no message."""
+    return [f"{source.path}:{line} refuses with {code!r}" for line, code in raised(source) if code not in known]
+
+
+def unused(codes: Iterable[str], files: Iterable[Source]) -> list[str]:
+    """Return the codes of the table that no code uses."""
+    constants = {
+        node.value
+        for source in files
+        for node in source.nodes
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    return sorted(set(codes) - constants)
+
+
+def test_every_code_has_its_messages() -> None:
+    assert [found for source in code() for found in without_message(source, MESSAGES)] == []
+
+
+def test_every_message_is_used() -> None:
+    assert unused(MESSAGES, [source for source in code() if source.path not in TABLES]) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "raise Refused('no_such_code')",
+        "raise commands.Refused('no_such_code', field='x')",
+        "raise Refused('underage' if young else 'no_such_code')",
+        "return problem('no_such_code')",
+    ],
+)
+def test_a_code_without_messages_is_noticed(text: str) -> None:
+    assert without_message(Source("services/market/market/domain/new.py", text), MESSAGES)
+
+
+def test_a_message_without_use_is_found() -> None:
+    assert unused(["underage", "overage"], [Source("a.py", "raise Refused('underage')")]) == ["overage"]
+
+
+def _name(function: ast.expr) -> str:
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+
+
+def _constants(node: ast.expr) -> Iterator[str]:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    elif isinstance(node, ast.IfExp):
+        yield from _constants(node.body)
+        yield from _constants(node.orelse)

@@ -1,0 +1,126 @@
+"""The tests themselves: names that occur once, no imports between test modules, and no test that asserts nothing."""
+
+import ast
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import PurePath
+
+import pytest
+
+from tests.house.sources import Source, collected, imports, sources
+
+# Calls that raise when what they check does not hold: of pytest, playwright, jsonschema, and of waits with a deadline.
+CHECKS = ("raises", "warns", "fail", "expect", "validate", "wait_for", "until")
+
+
+def repeated_names(paths: Iterable[str]) -> list[str]:
+    """Return the file names that two test modules share."""
+    return sorted(name for name, n in Counter(PurePath(path).name for path in paths).items() if n > 1)
+
+
+def imports_of_tests(source: Source) -> list[str]:
+    """Return the imports of one test module, or of a conftest, by another file."""
+    return [
+        f"{source.path}:{line} imports {name}"
+        for line, name in imports(source)
+        if name.startswith("tests.") and any(part.startswith(("test_", "conftest")) for part in name.split(".")[1:-1])
+    ]
+
+
+def idle_tests(source: Source, helpers: Iterable[Source] = ()) -> list[str]:
+    """Return the tests that assert nothing: neither themselves, nor in functions that they call.
+
+    `helpers` are the other files of the tests, whose functions the module may import.
+    """
+    functions = _functions(source)
+    modules = {each.module: each for each in helpers}
+    checking = {
+        name.rpartition(".")[2]
+        for _, name in imports(source)
+        if (module := modules.get(name.rpartition(".")[0])) and name.rpartition(".")[2] in _checking(module)
+    }
+    checking |= _checking(source, checking)
+    return [
+        f"{source.path}:{functions[n].lineno} {n}" for n in functions if n.startswith("test_") and n not in checking
+    ]
+
+
+def _checking(source: Source, known: Iterable[str] = ()) -> set[str]:
+    """Return the functions of a file that assert, or call one that does."""
+    functions = _functions(source)
+    checking = {name for name, node in functions.items() if _asserts(node)} | set(known)
+    while more := {n for n, node in functions.items() if n not in checking and set(_names(node)) & checking}:
+        checking |= more
+    return checking
+
+
+def _functions(source: Source) -> dict[str, ast.FunctionDef | ast.AsyncFunctionDef]:
+    return {node.name: node for node in source.nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+
+
+def _asserts(function: ast.AST) -> bool:
+    return any(isinstance(node, ast.Assert) or _name(node) in CHECKS for node in ast.walk(function))
+
+
+def _names(function: ast.AST) -> Iterator[str]:
+    """Yield the names that a function uses: it may call them, or pass them on to be called."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.Name):
+            yield node.id
+        elif isinstance(node, ast.Attribute):
+            yield node.attr
+
+
+def _name(node: ast.AST) -> str:
+    if isinstance(node, ast.Call):
+        return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+    return ""
+
+
+def test_no_two_test_modules_have_the_same_name() -> None:
+    assert repeated_names(each.path for each in collected()) == []
+
+
+def test_no_test_module_is_imported() -> None:
+    found = [each for source in sources() for each in imports_of_tests(source)]
+    assert found == [], f"{len(found)} imports of test modules; what several use belongs in tests/support"
+
+
+def test_every_test_asserts_something() -> None:
+    helpers = [each for each in sources() if each.path.startswith("tests/")]
+    found = [each for source in collected() for each in idle_tests(source, helpers)]
+    assert found == [], f"{len(found)} tests assert nothing"
+
+
+def test_two_modules_of_one_name_are_found() -> None:
+    assert repeated_names(["tests/web/test_a.py", "tests/rules/test_a.py", "tests/web/test_b.py"]) == ["test_a.py"]
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("from tests.kernel.test_record import message", True),
+        ("from tests.kernel.conftest import StoreOf", True),
+        ("from tests.support.servers import Servers", False),
+        ("from tests.journeys.log_reader import Reader", False),
+    ],
+)
+def test_an_import_of_a_test_module_is_found(line: str, found: bool) -> None:
+    assert bool(imports_of_tests(Source("tests/web/test_new.py", line))) is found
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("def test_a():\n    f()", True),
+        ("async def test_a():\n    await f()", True),
+        ("def test_a():\n    with pytest.raises(ValueError):\n        f()", False),
+        ("def f():\n    assert x\n\ndef test_a():\n    f()", False),
+        ("from tests.support.x import check\n\ndef test_a():\n    check(1)", False),
+        ("from tests.support.x import count\n\ndef test_a():\n    count(1)", True),
+        ("class TestIt:\n    def test_a(self):\n        pass", True),
+    ],
+)
+def test_a_test_that_asserts_nothing_is_found(text: str, found: bool) -> None:
+    helpers = [Source("tests/support/x.py", "def check(n):\n    assert n\n\ndef count(n):\n    return n")]
+    assert bool(idle_tests(Source("tests/web/test_new.py", text), helpers)) is found

@@ -1,0 +1,111 @@
+"""What must hold in the end, whatever was repeated, reordered, crashed or raced."""
+
+from datetime import date
+from functools import cache
+
+from contracts.subjects import ledger_subject, partition_of
+from peyvand.verify import recount
+from programme.calendar import tehran_day
+from programme.reference import holidays
+from registration.domain import applicant, ledger
+from reporting.domain.contributions import contributions
+from reporting.domain.figures import sums_at
+from reporting.domain.indicators import PLAIN
+from reporting.tallies import tally_id
+from tests.journeys.in_process_platform import PROVINCES, ROUND, START, InProcessPlatform
+
+FIELDS = {
+    "Q": "quota",
+    "R": "registered",
+    "verified": "verified",
+    "S": "screened",
+    "in_time": "screened_in_time",
+    "due": "screening_due",
+    "Ad": "admitted",
+    "C": "identified",
+    "identified_in_time": "identified_in_time",
+    "identified_due": "capacity_due",
+    "M": "connected",
+    "U": "sustained",
+    "sustainable": "sustainable",
+    "claims": "claims",
+    "confirmed": "claims_confirmed",
+}
+
+
+@cache
+def recount_calendar() -> recount.Calendar:
+    """Return the calendar of the independent recount."""
+    return recount.Calendar(each.day for each in holidays())
+
+
+async def check(platform: InProcessPlatform) -> None:
+    """Assert every invariant: nothing is parked, and figures, tallies and seats are right."""
+    stores = platform.stores
+    assert not platform.faults
+    assert not [source for store in stores.values() for source in store.parked.by_source]
+
+    independent = recount.count(platform.emitted_events(), recount_calendar(), tehran_day(platform.now), ROUND)
+    figures = await platform.ranking().figures(ROUND, fresh=True)
+    assert figures is not None
+    for province in PROVINCES:
+        expected, shown = independent.get(province, recount.Count()), figures.counts[province]
+        assert {f: getattr(expected, f) for f in FIELDS} == {f: getattr(shown, n) for f, n in FIELDS.items()}, province
+        spans = sorted(expected.end_to_end)
+        assert shown.end_to_end == (spans[(len(spans) - 1) // 2] if spans else None)
+    tables = recount.tables(independent, list(figures.counts))
+    for name, table in figures.tables.items():
+        assert [(row.rank, row.province) for row in table] == tables[name], name
+
+    _tallies_are_the_sum_of_the_facts(platform)
+    _every_day_is_possible(platform)
+    _seats_are_right(platform)
+    facts, records = stores["reporting"].records, stores["registration"].records
+    assert platform.acknowledged <= facts.keys()
+    assert {subject for subject, r in records.items() if getattr(r.state, "application", 0)} <= facts.keys()
+
+
+def _tallies_are_the_sum_of_the_facts(platform: InProcessPlatform) -> None:
+    summed: dict[tuple[str, int, str], int] = {}
+    for record in platform.stores["reporting"].records.values():
+        for (province, day, indicator), n in contributions(record.state).items():
+            key = tally_id(ROUND, province, partition_of(record.subject)), day, indicator
+            summed[key] = summed.get(key, 0) + n
+    stored = {
+        (tally, date.fromisoformat(day).toordinal(), indicator): n
+        for tally, days in platform.tallies.tallies.items()
+        for day, by in days.items()
+        for indicator, n in by.items()
+    }
+    assert {k: n for k, n in stored.items() if n} == {k: n for k, n in summed.items() if n}
+
+
+def _every_day_is_possible(platform: InProcessPlatform) -> None:
+    """0 <= U <= M <= C <= Ad, S <= R, nothing below 0: on every day."""
+    by_province: dict[str, dict[int, dict[str, int]]] = {}
+    for record in platform.stores["reporting"].records.values():
+        for (province, day, indicator), n in contributions(record.state).items():
+            sums = by_province.setdefault(province, {}).setdefault(day, {})
+            sums[indicator] = sums.get(indicator, 0) + n
+    first, last = tehran_day(START).toordinal(), tehran_day(platform.now).toordinal()
+    for days in by_province.values():
+        for sums in sums_at(days, sorted(d for d in days if first <= d <= last)):
+            one = {name: sums.get(name, 0) for name in PLAIN}
+            assert min(one.values()) >= 0
+            assert one["sustained"] <= one["connected"] <= one["identified"] <= one["admitted"]
+            assert one["screened"] <= one["registered"] and one["approved"] <= one["screened"]
+            assert one["screened_in_time"] <= one["screening_due"] and one["identified_in_time"] <= one["capacity_due"]
+            assert one["claims_sustained"] <= one["claims_confirmed"] <= one["claims"]
+
+
+def _seats_are_right(platform: InProcessPlatform) -> None:
+    """quota = available + admitted, and an applicant waits only if no seat is free."""
+    records = platform.stores["registration"].records
+    applicants = [r for r in records.values() if isinstance(r.state, applicant.State)]
+    for province in PROVINCES:
+        subject = ledger_subject(ROUND, province)
+        seats: ledger.State = records[subject].state
+        holders = [r for r in applicants if r.state.seat and r.state.seat.ledger == subject]
+        waiting = [r for r in applicants if r.indexed.get("seating") == "waiting" and r.indexed["ledger"] == subject]
+        assert seats.admitted == len(holders) <= seats.quota
+        assert ledger.available(seats) >= 0 and not (waiting and ledger.available(seats))

@@ -1,0 +1,457 @@
+"""Parked events: what is early, faulty or unknown waits alone, and in the end nothing is lost or handled twice.
+
+What stops a worker before it parks everything: test_circuit_breaker.py.
+"""
+
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from base.clock import Moment
+from contracts.envelope import decode
+from contracts.events import TYPES
+from contracts.subjects import partition_of
+from kernel.batch import CHUNK, discard_one, drain, insert_parked, process
+from kernel.record import BLOCKED, Message, Parked, Record
+from kernel.roles.consumer import RETRIED
+from kernel.store import Change, Effects, Snapshot, Source
+from kernel.stores.memory import MemoryStore
+from tests.support.fixtures import StoreOf
+from tests.support.messages import REGISTERED, UNKNOWN_TYPE, WITHDRAWN, Picky, message, unknown
+from tests.support.small_services import NOON, POISON, ReportingRules, Tallies, noon
+
+EVERYWHERE = range(32)
+REGISTRATION = ("p", "registration")
+RACES = 25
+
+only_mongodb = pytest.mark.parametrize(
+    "store_of", [pytest.param("mongodb", marks=pytest.mark.server)], indirect=True
+)  # memory keeps records as objects: none is unreadable
+
+
+async def settle(store: Any, *batches: Sequence[Message], projection: Any = None, clock: Any = noon) -> None:
+    """Process batches as a worker does, draining after each."""
+    for batch in batches or ([],):
+        await process(store, batch, {}, clock, projection)
+        while await drain(store, EVERYWHERE, clock, projection):
+            pass
+
+
+async def record(store: Any, subject: str = "p") -> Record:
+    found: Record = (await store.read([subject]))[subject]
+    return found
+
+
+async def head(store: Any, source: Source = REGISTRATION) -> Parked:
+    """Return the head of a source, if there is exactly one."""
+    (found,) = [each for each in await store.parked.heads([*BLOCKED, "early", "ready"]) if _source(each) == source]
+    assert isinstance(found, Parked)
+    return found
+
+
+async def parked(store: Any) -> Mapping[Source, list[Parked]]:
+    """Return all parked events by source; check that each source has one head, its first event, which counts the rest."""
+    found: dict[Source, list[Parked]] = {}
+    if isinstance(store, MemoryStore):
+        for source, by_sequence in store.parked.by_source.items():
+            found[source] = [each for _, each in sorted(by_sequence.items())]
+    else:
+        async for d in store.parked.collection.find(sort=[("_id", 1)]):
+            source = d["subject"], d["source"]
+            assert d.get("head", False) == (source not in found), f"a wrong or missing head: {d['_id']}"
+            if source not in found:
+                found[source] = await store.parked.events(source, 0)
+    heads = {_source(each): each for each in await store.parked.heads([*BLOCKED, "early", "ready"])}
+    assert heads.keys() == found.keys()
+    for source, events in found.items():
+        assert heads[source].sequence == events[0].sequence == min(each.sequence for each in events)
+        assert heads[source].behind == len(events) - 1, source
+        assert all(each.reason == "early" for each in events[1:])
+    return found
+
+
+def _source(each: Parked) -> Source:
+    return each.subject, each.source
+
+
+# Any order
+
+
+def arrivals(chance: Any, subject: str) -> list[list[Message]]:
+    """Return ten events of two sources in any order, some repeated, cut into batches."""
+    events = [message("registration", n, subject=subject) for n in range(1, 7)]
+    events += [message("screening", n, subject=subject) for n in range(1, 5)]
+    arriving = [*events, *(chance.choice(events) for _ in range(chance.randrange(10)))]
+    chance.shuffle(arriving)
+    cuts = sorted(chance.randrange(len(arriving)) for _ in range(chance.randrange(5)))
+    return [arriving[a:b] for a, b in zip([0, *cuts], [*cuts, len(arriving)], strict=True)]
+
+
+async def check_any_order(store: Any, subject: str, batches: Sequence[Sequence[Message]]) -> None:
+    tallies = Tallies()
+    for batch in batches:
+        await process(store, batch, {}, noon, tallies.move)
+        await parked(store)
+        await settle(store, projection=tallies.move)
+    assert not await parked(store)
+    found = await record(store, subject)
+    assert found.inbox == {"registration": 6, "screening": 4}
+    assert found.state.consumed == {"ApplicantRegistered": 6, "CaseOpened": 4}
+    assert sum(tallies.counts.values()) == 10
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.randoms(use_true_random=False))
+def test_any_order_repetition_and_batching_end_the_same_in_memory(chance: random.Random) -> None:
+    rules: Any = {"applicant": ReportingRules}
+    asyncio.run(check_any_order(MemoryStore("reporting", rules), "p", arrivals(chance, "p")))
+
+
+async def test_any_order_repetition_and_batching_end_the_same(store_of: StoreOf) -> None:
+    store, chance = await store_of("reporting"), random.Random(1404)
+    for n in range(25):
+        await check_any_order(store, f"p{n}", arrivals(chance, f"p{n}"))
+
+
+# Gaps
+
+
+async def test_a_gap_closes_and_what_waited_is_handled_in_chunks(store_of: StoreOf) -> None:
+    store, tallies = await store_of("reporting"), Tallies()
+    total = CHUNK + 500
+    events = [message("registration", n) for n in range(1, total + 1)]
+    await process(store, events[1:], {}, noon, tallies.move)
+    assert (await record(store)).version == 0, "parking changes no record"
+    assert (await head(store)).reason == "early" and await store.parked.ready(EVERYWHERE, 10) == []
+    assert await drain(store, EVERYWHERE, noon, tallies.move) == 0
+    await process(store, events[:1], {}, noon, tallies.move)
+    assert (await head(store)).reason == "ready", "the gap is closed"
+    assert await store.parked.ready(EVERYWHERE, 10) == [REGISTRATION]
+    assert await store.parked.ready([n for n in EVERYWHERE if n != partition_of("p")], 10) == []
+    assert await drain(store, EVERYWHERE, noon, tallies.move) == 1
+    assert (await record(store)).inbox == {"registration": CHUNK + 1}
+    assert [len(each) for each in (await parked(store)).values()] == [499]
+    assert await drain(store, EVERYWHERE, noon, tallies.move) == 1
+    assert (await record(store)).inbox == {"registration": total}
+    assert await drain(store, EVERYWHERE, noon, tallies.move) == 0 and not await parked(store)
+    assert tallies.counts == {("IR-20", "ApplicantRegistered"): total}
+
+
+async def test_nine_thousand_parked_events_of_one_subject_drain(store_of: StoreOf) -> None:
+    store, tallies = await store_of("reporting"), Tallies()
+    events = [message("registration", n) for n in range(1, 9_001)]
+    for start in (1, 5_000):
+        await process(store, events[start : start + 4_999 if start == 1 else None], {}, noon, tallies.move)
+    assert (await head(store)).behind == 8_998
+    await process(store, [events[0], message("registration", 1, subject="q")], {}, noon, tallies.move)
+    chunks = 0
+    while await drain(store, EVERYWHERE, noon, tallies.move):
+        chunks += 1
+    assert (await record(store)).inbox == {"registration": 9_000} and not await parked(store)
+    assert tallies.counts == {("IR-20", "ApplicantRegistered"): 9_001} and chunks == 5
+
+
+async def test_a_second_gap_stops_a_drain(store_of: StoreOf) -> None:
+    store = await store_of("reporting")
+    await settle(store, [message("registration", n) for n in (2, 3, 5, 6)], [message("registration", 1)])
+    assert (await record(store)).inbox == {"registration": 3}
+    left = await parked(store)
+    assert [(each.sequence, each.reason) for each in left[REGISTRATION]] == [(5, "early"), (6, "early")]
+    await settle(store, [message("registration", 4)])
+    assert (await record(store)).inbox == {"registration": 6} and not await parked(store)
+
+
+async def test_an_event_before_the_head_becomes_the_head(store_of: StoreOf) -> None:
+    store = await store_of("reporting")
+    for n in (5, 7, 3, 4):
+        await settle(store, [message("registration", n)])
+        await parked(store)
+    assert [each.sequence for each in (await parked(store))[REGISTRATION]] == [3, 4, 5, 7]
+    await settle(store, [message("registration", n) for n in (1, 2)])
+    assert (await record(store)).inbox == {"registration": 5}
+
+
+async def test_what_was_handled_elsewhere_is_removed_without_an_effect(store_of: StoreOf) -> None:
+    """A completion after a restore moves inboxes past parked events, more of them than one chunk holds."""
+    store, tallies = await store_of("reporting"), Tallies()
+    await process(store, [message("registration", n) for n in range(2, CHUNK + 1_000)], {}, noon)
+
+    def complete(snapshot: Snapshot) -> Effects:
+        before = snapshot.record("p")
+        return Effects([(before, replace(before, inbox={"registration": CHUNK + 500}))])
+
+    await store.transact(["p"], complete)
+    assert await store.parked.release(["early"], sources=[REGISTRATION]) == 1
+    await settle(store, projection=tallies.move)
+    assert (await record(store)).inbox == {"registration": CHUNK + 999} and not await parked(store)
+    assert tallies.counts == {("IR-20", "ApplicantRegistered"): 499}
+
+
+# Unknown types and records that cannot be read
+
+
+async def test_an_unknown_type_waits_for_the_version_that_knows_it(
+    store_of: StoreOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A producer is deployed before its consumers: other sources flow, nothing is lost, nothing is handled twice."""
+    store = await store_of("reporting")
+    await settle(store, [message("registration", 1), unknown(2), message("registration", 3), message("screening", 1)])
+    assert (await record(store)).inbox == {"registration": 1, "screening": 1}
+    first = await head(store)
+    assert (first.reason, first.sequence, first.type, first.behind) == ("unknown_type", 2, UNKNOWN_TYPE, 1)
+    await settle(store, [message("registration", 3), message("registration", 4)])  # still behind it
+    assert len((await parked(store))[REGISTRATION]) == 3
+    assert await store.parked.release(["unknown_type"], types=["another"]) == 0
+    assert await store.parked.release(["unknown_type"], types=[UNKNOWN_TYPE]) == 1
+    await settle(store)
+    assert (await head(store)).reason == "unknown_type", "released too early, it is parked again"
+    decoded = unknown(2)
+    envelope = replace(decoded.envelope, event=REGISTERED)
+    monkeypatch.setattr("kernel.batch.decode", lambda raw: envelope if raw == decoded.raw else decode(raw))
+    await store.parked.release(["unknown_type"], types=[UNKNOWN_TYPE])
+    await settle(store)
+    found = await record(store)
+    assert found.inbox == {"registration": 4, "screening": 1} and not await parked(store)
+    assert found.state.consumed == {"ApplicantRegistered": 4, "CaseOpened": 1}
+
+
+@only_mongodb
+async def test_events_of_a_record_that_cannot_be_read_are_parked(store_of: StoreOf) -> None:
+    """Written by newer rules, or broken: its document stays as it is, and other subjects flow."""
+    store = await store_of("reporting")
+    await settle(store, [message("registration", 1), message("registration", 1, subject="q")])
+    await store.records.update_one({"_id": "p"}, {"$set": {"rules_version": 2, "state": '{"shape": "newer"}'}})
+    await store.records.update_one({"_id": "q"}, {"$set": {"state": '{"province": 7}'}})
+    before = await store.records.find({}).to_list()
+    await settle(store, [message("registration", n, subject=s) for n in (1, 2, 3) for s in ("p", "q", "r")])
+    assert await store.records.find({"_id": {"$ne": "r"}}).to_list() == before
+    assert (await record(store, "r")).inbox == {"registration": 3}
+    heads = {each.subject: (each.reason, each.sequence, each.behind) for each in await store.parked.heads(BLOCKED)}
+    assert heads == {"p": ("newer_rules", 2, 1), "q": ("unreadable_record", 2, 1)}
+    assert await store.parked.release(RETRIED) == 2
+    await settle(store)  # still unreadable: parked again for the same reasons
+    assert {each.subject: each.reason for each in await store.parked.heads(BLOCKED)} == {
+        "p": "newer_rules",
+        "q": "unreadable_record",
+    }
+    await store.records.update_many({}, {"$set": {"rules_version": 1, "state": '{"province": "IR-20"}'}})
+    assert await store.parked.release(RETRIED) == 2
+    await settle(store)
+    assert [(await record(store, s)).inbox for s in "pq"] == [{"registration": 3}] * 2 and not await parked(store)
+
+
+# Faults
+
+
+async def test_a_fault_is_retried_at_once_after_the_fix(store_of: StoreOf) -> None:
+    """The retry drains in order what waits behind, and moves the projection."""
+    store, tallies = await store_of("reporting", rules=Picky), Tallies()
+    Picky.fixed = False
+    bad = [message("registration", 1), message("registration", 2, WITHDRAWN), message("registration", 3)]
+    await settle(store, bad, projection=tallies.move)
+    first = await head(store)
+    assert (first.reason, first.sequence, first.behind, first.fault.message) == ("fault", 2, 1, "a bug")
+
+    def later() -> Moment:
+        return Moment(NOON + timedelta(hours=1), NOON + timedelta(hours=1))
+
+    assert await store.parked.release(["fault"], sources=[REGISTRATION]) == 1
+    await settle(store, projection=tallies.move, clock=later)
+    assert await head(store) == first, "a retry without a fix changes nothing, nor since when the event is parked"
+    Picky.fixed = True
+    assert await store.parked.release(["fault"], sources=[REGISTRATION]) == 1
+    await settle(store, projection=tallies.move)
+    assert (await record(store)).inbox == {"registration": 3} and not await parked(store)
+    assert tallies.counts == {("IR-20", "ApplicantRegistered"): 2, ("IR-20", "ApplicantWithdrawn"): 1}
+    await settle(store, bad, projection=tallies.move)
+    assert sum(tallies.counts.values()) == 3, "repeats of what was parked are repeats"
+
+
+async def test_a_projection_that_fails_in_a_drain_blocks_its_own_subject_only(store_of: StoreOf) -> None:
+    store, tallies, fixed = await store_of("reporting"), Tallies(), False
+
+    async def picky(changes: Sequence[Change], session: Any) -> None:
+        if not fixed and any(after.subject == "p5" and after.state.consumed for _, after in changes):
+            raise ZeroDivisionError("p5")
+        await tallies.move(changes, session)
+
+    subjects = [f"p{n}" for n in range(9)]
+    await process(store, [message("registration", 2, subject=s) for s in subjects], {}, noon, picky)
+    for subject in subjects:
+        assert await insert_parked(store, message("registration", 1, subject=subject), noon)
+    await settle(store, projection=picky)
+    assert tallies.counts == {("IR-20", "ApplicantRegistered"): 16}
+    assert list(await parked(store)) == [("p5", "registration")]
+    first = await head(store, ("p5", "registration"))
+    assert (first.reason, first.fault.error, first.sequence, first.behind) == ("fault", "ZeroDivisionError", 1, 1)
+    fixed = True
+    await store.parked.release(["fault"])
+    await settle(store, projection=picky)
+    assert tallies.counts == {("IR-20", "ApplicantRegistered"): 18} and not await parked(store)
+
+
+# Operators
+
+
+async def test_a_discarded_event_lets_what_follows_through(store_of: StoreOf) -> None:
+    store = await store_of("reporting")
+    await settle(store, [message("registration", 1, field=POISON), *(message("registration", n) for n in (2, 3))])
+    assert not await discard_one(store, REGISTRATION, 2, "wrong", "operator:o1", noon, None), "it does not block"
+    assert await discard_one(store, REGISTRATION, 1, "nonsense", "operator:o1", noon, None)
+    left = await head(store)
+    assert (left.sequence, left.reason, left.behind) == (2, "ready", 1)
+    await parked(store)
+    await settle(store)
+    found = await record(store)
+    assert found.inbox == {"registration": 3} and found.state.consumed == {"ApplicantRegistered": 2}
+    assert [(each.sequence, each.who) for each in found.discarded] == [(1, "operator:o1")]
+    assert not await discard_one(store, REGISTRATION, 4, "nothing", "operator:o1", noon, None), "nothing is parked"
+    await settle(store, [message("registration", 1, field=POISON)])
+    assert await record(store) == found and not await parked(store)
+
+
+async def test_a_missing_event_can_be_discarded(store_of: StoreOf) -> None:
+    store = await store_of("reporting")
+    await settle(store, [message("registration", n) for n in (3, 4)])
+    assert await discard_one(store, REGISTRATION, 1, "lost", "operator:o1", noon, None)
+    assert (await head(store)).reason == "early"
+    assert await discard_one(store, REGISTRATION, 2, "lost", "operator:o1", noon, None)
+    await settle(store)
+    found = await record(store)
+    assert found.inbox == {"registration": 4} and [each.sequence for each in found.discarded] == [1, 2]
+
+
+async def test_a_discard_behind_events_that_were_handled_elsewhere_waits_for_the_drain(store_of: StoreOf) -> None:
+    """Otherwise what is parked behind the discarded event would be left without a head."""
+    store = await store_of("reporting")
+    await settle(store, [message("registration", n) for n in (3, 4, 5, 6, 8, 9)])
+
+    def complete(snapshot: Snapshot) -> Effects:
+        before = snapshot.record("p")
+        return Effects([(before, replace(before, inbox={"registration": 6}))])
+
+    await store.transact(["p"], complete)
+    await discard_one(store, REGISTRATION, 7, "lost", "operator:o1", noon, None)
+    await parked(store)
+    await store.parked.release(["early"])
+    await settle(store)
+    await discard_one(store, REGISTRATION, 7, "lost", "operator:o1", noon, None)
+    await settle(store)
+    assert (await record(store)).inbox == {"registration": 9} and not await parked(store)
+
+
+async def test_an_event_is_inserted_among_the_parked_ones(store_of: StoreOf) -> None:
+    """It is drained if it is the next one, waits if it is early, and is refused if it was handled."""
+    store, tallies = await store_of("reporting"), Tallies()
+    await settle(store, [message("registration", 1)], projection=tallies.move)
+    assert not await insert_parked(store, message("registration", 1), noon) and not await parked(store)
+    assert await insert_parked(store, message("registration", 4), noon)
+    assert await insert_parked(store, message("registration", 4), noon), "inserted again, it is kept once"
+    assert [(await head(store)).reason, (await head(store)).behind] == ["early", 0]
+    assert await insert_parked(store, message("registration", 3), noon)
+    assert [each.sequence for each in (await parked(store))[REGISTRATION]] == [3, 4]
+    assert (await head(store)).reason == "early"
+    assert await insert_parked(store, message("registration", 2), noon)
+    assert ((await head(store)).reason, (await head(store)).behind) == ("ready", 2)
+    await settle(store, projection=tallies.move)
+    assert (await record(store)).inbox == {"registration": 4} and not await parked(store)
+    assert tallies.counts == {("IR-20", "ApplicantRegistered"): 4}
+
+
+async def test_heads_are_released_by_reason_partition_type_and_source(store_of: StoreOf) -> None:
+    store = await store_of("reporting")
+    subjects = ["a", "b", "c"]
+    await settle(store, [message("registration", 1, subject=s, field=POISON) for s in subjects])
+    await settle(store, [unknown(1, subject=f"u{s}") for s in subjects], [message("registration", 2, subject="e")])
+
+    async def released(*reasons: Any, **options: Any) -> list[str]:
+        n = await store.parked.release(reasons, **options)
+        found = sorted(subject for subject, _ in await store.parked.ready(EVERYWHERE, 99))
+        assert len(found) == n
+        await settle(store)
+        assert not await store.parked.ready(EVERYWHERE, 99), "each is parked again for its reason"
+        return found
+
+    assert await released("fault") == subjects
+    assert await released("fault", partitions=[partition_of("a")]) == ["a"]
+    assert await released("fault", sources=[("b", "registration"), ("c", "screening")]) == ["b"]
+    assert await released("fault", types=[UNKNOWN_TYPE]) == []
+    assert await released("fault", types=[REGISTERED.TYPE]) == subjects
+    assert await released("unknown_type", types=TYPES) == []
+    assert await released("unknown_type", types=[UNKNOWN_TYPE]) == ["ua", "ub", "uc"]
+    assert await released(*RETRIED, partitions=EVERYWHERE) == ["e"], "faults are not retried by an assignment"
+    assert (await head(store, ("e", "registration"))).reason == "early"
+    assert [each.subject for each in await store.parked.heads(["fault"], "b")] == ["b"]
+    assert await store.parked.any([partition_of("e")]) and not await store.parked.any([])
+    await parked(store)
+
+
+# Races
+
+
+async def test_a_discard_and_parking_behind_it_at_the_same_moment(store_of: StoreOf) -> None:
+    """Both write the head, so that one of them sees the other: nothing is left that is never drained."""
+    store = await store_of("reporting")
+    for turn in range(RACES):
+        source = f"s{turn}", "registration"
+        await process(store, [message("registration", 1, subject=source[0], field=POISON)], {}, noon)
+        later = [message("registration", n, subject=source[0]) for n in (2, 3)]
+        discarded, _ = await asyncio.gather(
+            discard_one(store, source, 1, "nonsense", "operator:o1", noon, None), process(store, later, {}, noon)
+        )
+        assert discarded
+        await parked(store)
+        await settle(store)
+        found = await record(store, source[0])
+        assert found.inbox == {"registration": 3} and found.state.consumed == {"ApplicantRegistered": 2}
+    assert not await parked(store)
+
+
+async def test_a_drain_and_parking_behind_it_at_the_same_moment(store_of: StoreOf) -> None:
+    """What is parked while a drain runs is drained by it, or has a head afterwards."""
+    store, tallies = await store_of("reporting"), Tallies()
+    for turn in range(RACES):
+        subject = f"s{turn}"
+        await process(store, [message("registration", n, subject=subject) for n in (2, 3)], {}, noon, tallies.move)
+        await process(store, [message("registration", 1, subject=subject)], {}, noon, tallies.move)
+        later = [message("registration", n, subject=subject) for n in (4, 5)]
+        await asyncio.gather(drain(store, EVERYWHERE, noon), process(store, later, {}, noon))
+        await parked(store)
+        await settle(store)
+        found = await record(store, subject)
+        assert found.inbox == {"registration": 5} and found.state.consumed == {"ApplicantRegistered": 5}
+    assert not await parked(store)
+
+
+async def test_behind_is_exact(store_of: StoreOf) -> None:
+    """After parking, repeats, discards, insertions and drains in chunks, whatever their order: `parked` counts."""
+    store, chance = await store_of("reporting"), random.Random(7)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kernel.batch.CHUNK", 5)
+        for _ in range(150):
+            subject, action = chance.choice("pqr"), chance.randrange(6)
+            handled = (await record(store, subject)).inbox.get("registration", 0)
+            n = handled + chance.randrange(1, 12)
+            events = [message("registration", k, subject=subject, field=_field(k)) for k in range(n, n + 8)]
+            if action < 3:
+                await process(store, chance.sample(events, 5), {}, noon)
+            elif action == 3:
+                await insert_parked(store, events[0], noon)
+            elif action == 4:
+                await discard_one(store, (subject, "registration"), handled + 1, "", "operator:o1", noon, None)
+            else:
+                await drain(store, EVERYWHERE, noon)
+            await parked(store)
+    handled = [(await record(store, subject)).inbox["registration"] for subject in "pqr"]
+    assert min(handled) > 10, "events were drained, too"
+
+
+def _field(sequence: int) -> str:
+    return POISON if sequence % 17 == 0 else "honey"

@@ -1,0 +1,50 @@
+"""The OpenAPI document: complete, and true to the responses."""
+
+import json
+
+import httpx
+import pytest
+from jsonschema import Draft202012Validator
+
+from programme.messages import MESSAGES
+
+THINGS = "/t/v1/things"
+
+
+async def test_document_has_security_roles_problems_and_raw_bodies(client: httpx.AsyncClient) -> None:
+    schema = (await client.get("/t/openapi.json")).json()
+    create, things = schema["paths"][THINGS]["post"], schema["paths"][THINGS]["get"]
+
+    assert create["security"] == [{"bearer": []}, {"cookie": []}] and create["x-peyvand-roles"] == ["registrar"]
+    assert things["security"] == [] and "x-peyvand-roles" not in things
+    assert set(create["responses"]) == {"201", "400", "401", "403", "409", "413", "415", "422", "429", "500", "503"}
+    assert set(schema["paths"]["/t/v1/raise/{which}"]["get"]["responses"]) >= {"200", "404", "429", "500", "503"}
+    assert "text/csv" in schema["paths"]["/t/v1/imports"]["post"]["requestBody"]["content"]
+    assert "/t/page" not in schema["paths"] and "/healthz" not in schema["paths"]
+    assert [each["name"] for each in create["parameters"]] == ["Idempotency-Key"]
+    assert set(schema["components"]["securitySchemes"]) == {"bearer", "cookie"}
+
+
+async def test_every_documented_problem_exists(client: httpx.AsyncClient) -> None:
+    schema = (await client.get("/t/openapi.json")).json()
+    assert "HTTPValidationError" not in json.dumps(schema)
+
+    for operations in schema["paths"].values():
+        for operation in operations.values():
+            for status, response in operation["responses"].items():
+                if int(status) >= 400:
+                    content = response["content"]["application/problem+json"]
+                    assert content["schema"] == {"$ref": "#/components/schemas/Problem"}
+                    assert content["example"]["code"] in MESSAGES and content["example"]["status"] == int(status)
+                    assert "…" not in response["description"]
+
+
+async def test_problems_match_their_documented_schema(client: httpx.AsyncClient) -> None:
+    schema = (await client.get("/t/openapi.json")).json()
+    problem = Draft202012Validator(schema["components"]["schemas"]["Problem"])
+    responses = [await client.get(f"/t/v1/raise/{which}") for which in ("invalid", "missing", "bug", "transient")]
+
+    for response in responses:
+        problem.validate(response.json())
+    with pytest.raises(Exception, match="required"):
+        problem.validate({})

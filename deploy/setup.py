@@ -1,7 +1,7 @@
 """Install everything that Peyvand needs into one folder of the clone; needs nothing but Python itself.
 
-`python3 deploy/setup.py [--tests]`; `lock` regenerates the locks. Each step is carried out completely or not at all, and
-leaves a stamp with a digest of its inputs: a second run only compares the stamps and needs no network.
+`python3 deploy/setup.py [--tests]`; `lock` regenerates the locks. Each step is carried out completely or not at all,
+and leaves a stamp with a digest of its inputs: a second run only compares the stamps and needs no network.
 """
 
 from __future__ import annotations  # an older Python must get as far as the version check

@@ -155,7 +155,7 @@ def _decide_all(
 
 
 def at_one_moment(clock: Clock, decide: Callable[[Moment], T]) -> T:
-    """Decide at one moment; take the time anew if the process was suspended meanwhile."""
+    """Decide at one moment; take the time again if the process was suspended meanwhile."""
     for _ in range(3):
         moment = clock()
         decided = decide(moment)

@@ -40,7 +40,7 @@ TOKENS_REFUSED = Counter(
 SHED = Counter(
     "peyvand_http_requests_shed_total",
     "Applications refused with 503 because too many events are pending or the database's disk is nearly full. Rising: "
-    "applicants are turned away; restore Kafka or add disk space, the log tells which.",
+    "applicants are turned away; restore Kafka or add disk space, the log names which.",
     ["service"],
 )
 

@@ -42,7 +42,7 @@ class Completed(msgspec.Struct, frozen=True):
 
     events: int = 0
     records: int = 0
-    new: int = 0  # records that the backup does not have; what no event tells of them is lost
+    new: int = 0  # records that the backup does not have; what is in no event is lost
     missing: tuple[str, ...] = ()  # handled events that the log no longer has
 
 

@@ -6,7 +6,7 @@ can, or explained. Payloads are never edited.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
 from hashlib import blake2b
@@ -136,14 +136,22 @@ class DeadLetters:
         """Return the missing events for which parked ones have waited longer than a minute."""
         heads = await self.store.parked.heads(EARLY, subject)
         overdue = [head for head in heads if machine_now() - head.since > EARLY_LISTED]
-        letters = []
-        for head in overdue:
-            try:
-                inbox = (await self.store.read([head.subject]))[head.subject].inbox
-            except (NewerRules, UnreadableRecord):
-                continue  # listed for that reason once an event is next
-            letters.append(_missing_letter(head, inbox.get(head.source, 0) + 1))
-        return letters
+        inboxes = await self._inboxes(list({head.subject for head in overdue})) if overdue else {}
+        return [
+            _missing_letter(head, inboxes[head.subject].get(head.source, 0) + 1)
+            for head in overdue
+            if head.subject in inboxes  # else listed for that reason once an event is next
+        ]
+
+    async def _inboxes(self, subjects: Sequence[str]) -> dict[str, Mapping[str, int]]:
+        """Return the inboxes of these subjects, without those whose record this version cannot read."""
+        try:
+            return {subject: record.inbox for subject, record in (await self.store.read(subjects)).items()}
+        except (NewerRules, UnreadableRecord):
+            if len(subjects) < 2:
+                return {}
+            half = len(subjects) // 2
+            return {**await self._inboxes(subjects[:half]), **await self._inboxes(subjects[half:])}
 
     async def _undecodable(self) -> dict[str, Undecodable]:
         return {position_id(each.position): each for each, _ in await self.beside.undecodable()}
@@ -247,10 +255,7 @@ class DeadLetters:
 
     async def _inbox(self, source: Source) -> int:
         subject, name = source
-        try:
-            return (await self.store.read([subject]))[subject].inbox.get(name, 0)
-        except (NewerRules, UnreadableRecord):
-            return 0
+        return (await self._inboxes([subject])).get(subject, {}).get(name, 0)
 
     async def _is_blocking(self, source: Source, sequence: int) -> bool:
         """Whether parked events of the source wait for this one: it is parked first, or missing."""

@@ -1,7 +1,7 @@
 """Repair of a log that lost events: consumers reset their cursors to its beginning, its owner republishes.
 
 An operator requests it through the service's API (`replay_requests`), and the service's workers carry it out. Neither
-changes a figure, since consumers recognise repeats, and neither skips an event: the log itself tells where it begins.
+changes a figure, since consumers recognise repeats. Neither skips an event: the worker asks the log where it begins.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""The role `api`: serve a service until the process is told to stop."""
+"""The role `api`: serve a service until SIGTERM or SIGINT."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager

@@ -113,7 +113,7 @@ def _config(app: Any, settings: Settings, *, lifespan: Any) -> uvicorn.Config:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn that tells endless streams to stop, and that beside a worker installs no signal handlers."""
+    """uvicorn that stops endless streams, and that beside a worker installs no signal handlers."""
 
     def __init__(self, config: uvicorn.Config, stopping: Callable[[], None] | None = None) -> None:
         super().__init__(config)

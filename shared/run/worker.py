@@ -1,4 +1,4 @@
-"""The role `worker`: consume, publish and run the scheduler until the process is told to stop."""
+"""The role `worker`: consume, publish and run the scheduler until SIGTERM or SIGINT."""
 
 from typing import Any
 

@@ -150,6 +150,25 @@ def respond(request: Request, body: Mapping[str, Any], headers: Mapping[str, str
     return Response(msgspec.json.encode(body), int(body["status"]), headers, MEDIA_TYPE)
 
 
+def refusal_fields(failure: Exception) -> dict[str, Any]:
+    """Return code, field and sentences with which an item of a list reports what a single request would raise."""
+    match failure:
+        case Refused():
+            refused = failure
+        case KeyReused():
+            refused = Refused("idempotency_key_reused")
+        case UniqueViolation():
+            refused = Refused("taken")
+        case _:  # NewerRules, UnreadableRecord: this version cannot read the record
+            refused = Refused("unavailable")
+    return {
+        "code": refused.code,
+        "field": refused.field or None,
+        "detail": message_text(refused.code, "en", **refused.details),
+        "detail_fa": message_text(refused.code, "fa", **refused.details),
+    }
+
+
 def wants_page(request: Request) -> bool:
     """Return whether a browser requests a page, not a program the API."""
     return "text/html" in request.headers.get("accept", "") and "/v1/" not in request.scope["path"]

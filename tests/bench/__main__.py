@@ -16,7 +16,9 @@ def main(arguments: list[str]) -> int:
     """Run the benchmark in a temporary folder, on the disk that a cluster would use."""
     name, to = arguments[:2]
     quick = "--quick" in arguments
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=current_workspace().installation, ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(
+        prefix="bench-", dir=current_workspace().installation, ignore_cleanup_errors=True
+    ) as folder:
         measured = uvloop.run(import_module(f"tests.bench.{name}").run(Path(folder), quick))
     Path(to).write_bytes(msgspec.json.encode(measured))
     return 0

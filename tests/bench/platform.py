@@ -50,5 +50,5 @@ def _row(load: Load, gateway: str) -> list[str]:
         gateway,
         *(millis(load.post(share)) for share in (0.5, 0.95, 0.99)),
         *(millis(load.lag(share)) for share in (0.5, 0.95, 0.99)),
-        str(load.wrong),
+        str(load.failed),
     ]

@@ -34,7 +34,8 @@ class Apis:
 
     def __init__(self, issuer: Issuer) -> None:
         self.tallies = Tallies()
-        self.stores = {each: MemoryStore(each, {"applicant": ReportingRules}) for each in SERVICES}
+        rules: dict[str, Any] = {"applicant": ReportingRules}
+        self.stores = {each: MemoryStore(each, dict(rules)) for each in SERVICES}
         self.apps: dict[str, Any] = {}
         self.headers = issuer.bearer("operator", id="o1")
         self.actions: list[str] = []

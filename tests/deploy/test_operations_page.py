@@ -124,9 +124,9 @@ async def test_checks_are_shared_and_the_last_good_status_stays(tmp_path: Path) 
             assert (await page.get()).status_code == 200
         assert checks == 1
         page.cache.checked_at = float("-inf")
-        page = (await page.get()).text
-        assert checks == 2 and "MongoDB does not answer" in page and "همه چیز روان است" in page
-        assert "خبر تازه نرسیده" in page
+        text = (await page.get()).text
+        assert checks == 2 and "MongoDB does not answer" in text and "همه چیز روان است" in text
+        assert "خبر تازه نرسیده" in text
 
 
 async def test_a_page_before_the_first_status(tmp_path: Path) -> None:

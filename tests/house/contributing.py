@@ -12,7 +12,7 @@ PAGE = "CONTRIBUTING.md"
 ROUTE = "The route of a registration"
 EXAMPLE = "A worked example"
 FUNCTION = re.compile(r"`([\w/.]+\.py):([\w.]+)`")
-CARRIERS = ("store", "MongoDB", "Kafka", "the reader")
+CARRIERS = ("store", "MongoDB", "Kafka", "its template")
 FILE = re.compile(r"^\d+\. `([^`]+)`(.*)$", re.MULTILINE)
 
 

@@ -24,7 +24,8 @@ CONSTRUCTORS = {
     *("isinstance", "issubclass", "strip", "enumerate", "encode", "fromkeys", "get", "getLogger", "get_logger"),
     *("SecretStr", "MappingProxyType", "parents", "TypeAdapter", "object", "int", "namedtuple", "defstruct", "resolve"),
     *("secret", "AppKey", "RequestKey", "Argument", "Option"),  # declarations of names and of command line arguments
-    *("allow", "etagged", "limited", "public"),  # declarations of routes
+    *("allow", "etagged", "idempotent", "limited", "pages", "public"),  # declarations of routes and of their pages
+    *("get_args", "round_subject", "ledger_subject", "lead_subject"),  # names made of names
 }
 
 
@@ -63,8 +64,8 @@ def import_effects(source: Source) -> list[str]:
             found.append(f"{source.path}:{statement.lineno} does something when imported")
             continue
         for node in _run_now(statement):
-            if isinstance(node, ast.Call) and (name := _name(node.func)) not in CONSTRUCTORS | defined_here | classes:
-                found.append(f"{source.path}:{node.lineno} calls {name} when imported")
+            if isinstance(node, ast.Call) and not _constructs(node.func, CONSTRUCTORS | defined_here | classes):
+                found.append(f"{source.path}:{node.lineno} calls {_name(node.func)} when imported")
             if isinstance(node, ast.Attribute) and node.attr in ("environ", "argv"):
                 found.append(f"{source.path}:{node.lineno} reads {node.attr} when imported")
     return found
@@ -92,6 +93,12 @@ def _run_now(node: ast.AST) -> Iterator[ast.AST]:
     yield node
     for child in ast.iter_child_nodes(node):
         yield from _run_now(child)
+
+
+def _constructs(function: ast.expr, allowed: set[str]) -> bool:
+    """Return whether a call only makes a value: by an allowed function, or by a class of an imported module."""
+    of_module = isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name)
+    return _name(function) in allowed or (of_module and _name(function)[:1].isupper())
 
 
 def _name(function: ast.expr) -> str:

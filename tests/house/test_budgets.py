@@ -54,7 +54,7 @@ def test_the_longest_file_is_found() -> None:
 
 def test_a_large_folder_is_found() -> None:
     modules = [f"shared/base/m{n}.py" for n in range(budgets.FOLDER_MODULES)]
-    assert largest_folder([*modules, "shared/base/data.csv", "shared/base/test_it.py"]).kept
+    assert largest_folder([*modules, "shared/base/data.csv", "tests/base/test_it.py"]).kept
     assert largest_folder([*modules, "shared/base/__init__.py"]).detail == "shared/base"
     assert not largest_folder([*modules, "shared/base/__init__.py"]).kept
 

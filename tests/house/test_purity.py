@@ -59,6 +59,7 @@ def test_modules_hold_definitions_only() -> None:
     [
         "print('hello')",
         "TABLE = open('table.csv').read()",
+        "TABLE = tables.read('table.csv')",
         "app = create_app()",
         "HOME = os.environ['HOME']",
         "for each in (1, 2):\n    N = each",
@@ -82,6 +83,7 @@ def test_effects_of_an_import_are_found(text: str) -> None:
         "LATER = lambda: connect('localhost')",
         "if __name__ == '__main__':\n    main()",
         "class A:\n    n: int = field(default=0)",
+        "from x import y\nROWS = (y.Row(1), y.Row(2))",
     ],
 )
 def test_definitions_are_allowed(text: str) -> None:

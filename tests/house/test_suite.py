@@ -34,11 +34,10 @@ def idle_tests(source: Source, helpers: Iterable[Source] = ()) -> list[str]:
     """
     functions = _functions(source)
     modules = {each.module: each for each in helpers}
-    checking = {
-        name.rpartition(".")[2]
-        for _, name in imports(source)
-        if (module := modules.get(name.rpartition(".")[0])) and name.rpartition(".")[2] in _checking(module)
-    }
+    checking: set[str] = set()
+    for _, name in imports(source):  # functions, and methods of the classes and fixtures that come with them
+        if module := modules.get(name.rpartition(".")[0]):
+            checking |= _checking(module)
     checking |= _checking(source, checking)
     return [
         f"{source.path}:{functions[n].lineno} {n}" for n in functions if n.startswith("test_") and n not in checking

@@ -18,7 +18,7 @@ import pytest
 from aiokafka import TopicPartition
 
 from contracts.envelope import Context
-from contracts.subjects import partition_of
+from contracts.subjects import kind_of, partition_of
 from contracts.topics import topic_of
 from kernel import batch, store
 from kernel.commands import CommandMetadata, Result, execute_many
@@ -40,6 +40,7 @@ from tests.journeys.in_process_platform import (
     FIELD,
     PROFILE,
     PROVINCES,
+    QUIET_ROUNDS,
     ROUND,
     SERVICES,
     InProcessPlatform,
@@ -49,6 +50,7 @@ from tests.journeys.invariants import check
 from tests.journeys.log_reader import InProcessLogReader
 
 SEED = 103  # of a run with a sale that lasts
+DEPTH = 5  # functions by which paths to an await differ: from the store up to `bisect`
 MODULES = (relay, store, batch, scheduler, consumer, jobs)  # whose awaits are struck
 FILES = {str(module.__file__) for module in MODULES}
 Path = tuple[tuple[str, int], ...]  # file and line of each function that awaits, innermost first
@@ -99,7 +101,7 @@ class CrashPoints:
     def reach(self, n: int, *, after: bool, several: bool = False) -> None:
         """Raise if this point was chosen."""
         if n and not after:
-            self.paths.setdefault((*tuple(dict.fromkeys(_path()))[:3], ("several", several)), n)
+            self.paths.setdefault((*tuple(dict.fromkeys(_path()))[:DEPTH], ("several", several)), n)
         if (n, after) in self.points:
             self.raised += 1
             self.struck |= {(file, line, after) for file, line in _path()}
@@ -207,15 +209,10 @@ class Process:
                     if message.raw == b"nonsense":
                         continue
                     clock, source = self.platform.clock, (message.envelope.subject, message.envelope.source)
-                    if kind_is_known(self.store, message):
+                    if kind_of(source[0]) in self.store.rules:
                         await batch.insert_parked(self.store, message, clock)
                         await batch.discard_one(self.store, source, 0, "none", "operator:o", clock, None)
                     return
-
-
-def kind_is_known(stored: Any, message: Message) -> bool:
-    """Return whether the service has rules for the subject of an event."""
-    return batch.kind_of(message.envelope.subject) in stored.rules
 
 
 async def _topic_ids(topics: Mapping[str, str] | Collection[str]) -> dict[str, str]:
@@ -265,54 +262,72 @@ async def _retry_faults(platform: InProcessPlatform) -> None:
     platform.faults.clear()
 
 
-async def _run(points: CrashPoints) -> InProcessPlatform:
-    """Take people on one seat from registration to a sustained connection and a withdrawal, through all points."""
-    platform = InProcessPlatform(Random(SEED), error_rate=0.0)
-    await platform.open_round((1, 0, 0))
-    for each in platform.stores.values():
-        vars(each)["topic_ids"] = points.wrap(_topic_ids)
-        points.wrap_all(each)
-        points.wrap_all(each.parked)
-    disordered: dict[tuple[str, int], int] = {}
-    processes = {name: Process(platform, name, points) for name in SERVICES}
+class Simulation:
+    """One run: people on one seat, from registration to a sustained connection and a withdrawal."""
 
-    async def survive(step: Callable[[], Awaitable[Any]], process: Process | None = None) -> None:
+    def __init__(self, points: CrashPoints) -> None:
+        self.points = points
+        self.platform = InProcessPlatform(Random(SEED), error_rate=0.0)
+        self.disordered: dict[tuple[str, int], int] = {}
+        self.processes: Mapping[str, Process] = {}
+
+    async def run(self) -> InProcessPlatform:
+        """Take all steps through all points; then settle without them."""
+        platform, points = self.platform, self.points
+        await platform.open_round((1, 0, 0))
+        for each in platform.stores.values():
+            vars(each)["topic_ids"] = points.wrap(_topic_ids)
+            points.wrap_all(each)
+            points.wrap_all(each.parked)
+        self.processes = {name: Process(platform, name, points) for name in SERVICES}
+        for turn in range(7):
+            for person in range(2):
+                await self.survive(partial(platform.advance, person, 0))
+            if turn == 1:
+                await self.survive(partial(_register_list, platform, []))
+            await self.work()
+            platform.now += timedelta(days=95 if turn == 5 else 4)
+        await self.survive(partial(platform.withdraw, 0))
+        await self.work()
+        points.finished = True
+        await _retry_faults(platform)
+        await self.settle()
+        return platform
+
+    async def survive(self, step: Callable[[], Awaitable[Any]], process: Process | None = None) -> None:
         """Repeat a step until it succeeds: a process that ended starts again, a client repeats with the same key."""
-        requests = platform.requests
+        requests = self.platform.requests
         while True:
             try:
                 await step()
                 return
             except (Crash, Transient, Fenced, CircuitOpen, Bug) as error:
-                platform.requests = requests
+                self.platform.requests = requests
                 if process and not isinstance(error, Transient | Fenced):
                     await process.consumer.close()  # what was in flight is lost
                     process.start()
 
-    async def work() -> None:
-        for process in processes.values():
-            await survive(lambda: process.publish(), process)  # noqa: B023  after a start it is another method
-            _disorder(platform, disordered)
-            await survive(lambda: process.operate())  # noqa: B023
-            await survive(lambda: process.consume(), process)  # noqa: B023
-            await survive(lambda: process.run_jobs(), process)  # noqa: B023
+    async def work(self) -> None:
+        """Run every worker once."""
+        for process in self.processes.values():
+            await self.survive(lambda: process.publish(), process)  # noqa: B023  after a start it is another method
+            _disorder(self.platform, self.disordered)
+            await self.survive(process.operate)
+            await self.survive(lambda: process.consume(), process)  # noqa: B023
+            await self.survive(lambda: process.run_jobs(), process)  # noqa: B023
 
-    for turn in range(7):
-        for person in range(2):
-            await survive(partial(platform.advance, person, 0))
-        if turn == 1:
-            await survive(partial(_register_list, platform, []))
-        await work()
-        platform.now += timedelta(days=95 if turn == 5 else 4)
-    await survive(partial(platform.withdraw, 0))
-    await work()
-    points.finished = True
-    await _retry_faults(platform)
-    for _ in range(30):
-        await work()
-        if await platform.is_quiet():
-            return platform
-    raise AssertionError("the platform does not come to rest")
+    async def settle(self) -> None:
+        """Work until the platform is quiet, and check that it stays so."""
+        for _ in range(30):
+            await self.work()
+            if await self.platform.is_quiet():
+                break
+        else:
+            raise AssertionError("the platform does not come to rest")
+        versions = self.platform.versions()
+        for _ in range(QUIET_ROUNDS):
+            await self.work()
+        assert await self.platform.is_quiet() and self.platform.versions() == versions, "it was quiet for a moment only"
 
 
 async def simulate(*crashes: tuple[int, bool], points: Points | None = None) -> CrashPoints:
@@ -323,6 +338,6 @@ async def simulate(*crashes: tuple[int, bool], points: Points | None = None) -> 
         patch.setattr(batch, "SOURCES", 2)
         patch.setattr(batch, "CHUNK", 2)  # parked events in a transaction: the rest gets a new head
         patch.setattr(consumer, "SHARED_CHUNK", 1)  # a partition in a chunk: the next one is read meanwhile
-        platform = await _run(struck)
+        platform = await Simulation(struck).run()
     await check(platform)
     return struck

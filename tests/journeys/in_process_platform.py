@@ -261,16 +261,17 @@ class InProcessPlatform:
                 break
         else:
             raise AssertionError("the platform does not come to rest")
-        versions = self._versions()
+        versions = self.versions()
         for _ in range(QUIET_ROUNDS):
             await self._work_everywhere()
-        assert await self.is_quiet() and self._versions() == versions, "it was quiet only for a moment"
+        assert await self.is_quiet() and self.versions() == versions, "it was quiet for a moment only"
 
     async def _work_everywhere(self) -> None:
         for service in self.stores:
             await self.work(service)
 
-    def _versions(self) -> dict[tuple[str, str], int]:
+    def versions(self) -> dict[tuple[str, str], int]:
+        """Return the version of every record: unchanged means that nothing was written."""
         return {(name, s): r.version for name, store in self.stores.items() for s, r in store.records.items()}
 
     async def is_quiet(self) -> bool:

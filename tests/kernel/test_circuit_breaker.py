@@ -44,7 +44,7 @@ async def test_one_fault_of_many_subjects_opens_the_circuit_despite_successes(st
     await process(store, mixed[:60], {TP: (0, 60)}, noon, breaker=breaker)
     before = await stored(store)
     assert len(before[0]) == len(before[1]) == 30
-    with pytest.raises(CircuitOpen, match="ValueError in ReportingRules.evolve:.*: a bug"):
+    with pytest.raises(CircuitOpen, match=r"ValueError in ReportingRules.evolve:.*: a bug"):
         await process(store, mixed[60:], {TP: (60, 102)}, noon, breaker=breaker)
     assert await stored(store) == before
 
@@ -189,7 +189,7 @@ async def test_parking_that_fails_as_well_opens_the_circuit(store_of: StoreOf, m
 
 
 async def test_every_part_of_a_bisected_batch_is_fenced(store_of: StoreOf) -> None:
-    """A worker that loses its partition between any two parts commits no further one: neither events nor parked ones."""
+    """A worker that loses its partition between any two parts commits no further one: it handles and parks nothing."""
     store = await store_of("reporting")
     transact, stolen_at, calls = store.transact, 0, 0
     before: Any = None

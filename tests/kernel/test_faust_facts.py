@@ -1,4 +1,4 @@
-"""Facts about faust that the consumer group relies on, one test a fact, so that an upgrade that changes one fails."""
+"""Facts about faust that the consumer group relies on: one test per fact, so that an upgrade that changes it fails."""
 
 import asyncio
 import time
@@ -24,21 +24,21 @@ PARTITIONS = 4
 
 
 class Group:
-    """Members of one group on topics of their own."""
+    """A consumer group with topics of its own."""
 
     def __init__(self, servers: Servers, topics: Collection[str]) -> None:
         self.servers, self.topics = servers, sorted(topics)
         self.members: list[Member] = []
 
     async def join(self, at: Mapping[TopicPartition, int] | None = None, **options: Any) -> "Member":
-        """One more, at these offsets or at the beginning."""
+        """Start one more member, at these offsets or at the beginning."""
         member = Member(self, at or {}, f"m{len(self.members)}", **options)
         self.members.append(member)
-        await member.live.start()
+        await member.consumer_group.start()
         return member
 
-    async def say(self, n: int, topic: int = 0) -> None:
-        """That many events into each partition of one topic."""
+    async def publish(self, n: int, topic: int = 0) -> None:
+        """Publish n records to each partition of one topic."""
 
         def send() -> None:
             producer = connect_producer(self.servers.kafka, "test")()
@@ -51,10 +51,10 @@ class Group:
         await asyncio.to_thread(send)
 
     async def committed(self) -> dict[TopicPartition, int]:
-        """What Kafka takes the group's positions for."""
-        group = self.members[0].live.app.conf.id
+        """Return the offsets that the group has committed to Kafka."""
+        group = self.members[0].consumer_group.app.conf.id
 
-        def ask() -> dict[TopicPartition, int]:
+        def read() -> dict[TopicPartition, int]:
             client = KafkaAdminClient(bootstrap_servers=self.servers.kafka)
             try:
                 found = client.list_group_offsets(group)
@@ -63,11 +63,11 @@ class Group:
             finally:
                 client.close()
 
-        return await asyncio.to_thread(ask)
+        return await asyncio.to_thread(read)
 
 
 class Member:
-    """One that notes what faust tells it."""
+    """A member that records its assignments and events."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class Member:
         self.assigned: list[set[TopicPartition]] = []
         self.revoked: list[set[TopicPartition]] = []
         self.events: list[Any] = []
-        self.live = ConsumerGroup(
+        self.consumer_group = ConsumerGroup(
             group.topics[0],
             group.topics,
             group.servers.kafka,
@@ -92,54 +92,54 @@ class Member:
         )
 
     async def resume(self, owned: set[TopicPartition]) -> Mapping[TopicPartition, int]:
-        """Where it shall stand."""
+        """Return the offsets from which to continue."""
         self.assigned.append(owned)
         return {tp: self.at.get(tp, 0) for tp in owned}
 
     async def deliver(self, event: Any) -> None:
-        """An event."""
+        """Record an event."""
         self.events.append(event)
         if self.ack:
             event.ack()
 
     @property
-    def places(self) -> list[tuple[str, int, int]]:
-        """Where the events lay."""
+    def positions(self) -> list[tuple[str, int, int]]:
+        """Return topic, partition and offset of each event."""
         return [(e.message.topic, e.message.partition, e.message.offset) for e in self.events]
 
 
 async def until(holds: Callable[[], Any], within: float = 40) -> None:
-    """Waits until it holds."""
+    """Wait until a condition holds."""
     deadline = time.monotonic() + within
     while not holds():
-        assert time.monotonic() < deadline, "it does not come to hold"
+        assert time.monotonic() < deadline, f"the condition does not hold within {within:.0f} s"
         await asyncio.sleep(0.05)
 
 
 @pytest.fixture
 async def group(servers: Servers) -> AsyncIterator[Group]:
-    """Two topics, nobody listening yet."""
+    """Create a group with two topics and no members."""
     group = Group(servers, [await servers.topic(partitions=PARTITIONS) for _ in range(2)])
     yield group
     for member in group.members:
-        await member.live.stop()
+        await member.consumer_group.stop()
 
 
-async def test_it_stands_where_we_say_after_an_assignment(group: Group) -> None:
-    """`perform_seek` of the transport's consumer is the seam: called after each assignment, and the last word."""
-    await group.say(10)
+async def test_consuming_starts_at_our_offsets_after_an_assignment(group: Group) -> None:
+    """`perform_seek` of the transport's consumer is called after each assignment; nothing seeks after it."""
+    await group.publish(10)
     tps = [TopicPartition(group.topics[0], p) for p in range(PARTITIONS)]
     member = await group.join({tps[0]: 0, tps[1]: 5, tps[2]: 10, tps[3]: 9})
     await until(lambda: len(member.events) >= 16)
     await asyncio.sleep(0.3)
-    by = {tp: [o for t, p, o in member.places if (t, p) == tp] for tp in tps}
+    by = {tp: [o for t, p, o in member.positions if (t, p) == tp] for tp in tps}
     assert [by[tp] for tp in tps] == [list(range(10)), list(range(5, 10)), [], [9]]
     assert member.assigned[-1] == {TopicPartition(t, p) for t in group.topics for p in range(PARTITIONS)}
 
 
-async def test_it_commits_again_after_we_moved_it_forward(group: Group) -> None:
-    """Only since `_read_offset`, `_committed_offset`, `_acked` and `_acked_index` are set where we seek."""
-    await group.say(10)
+async def test_offsets_are_committed_after_a_forward_seek(group: Group) -> None:
+    """Only because `_read_offset`, `_committed_offset`, `_acked` and `_acked_index` are set when we seek."""
+    await group.publish(10)
     tps = [TopicPartition(group.topics[0], p) for p in range(PARTITIONS)]
     member = await group.join(dict.fromkeys(tps, 7))
     await until(lambda: len(member.events) == 12)
@@ -151,18 +151,18 @@ async def test_it_commits_again_after_we_moved_it_forward(group: Group) -> None:
     assert [found.get(tp) for tp in tps] == [10] * PARTITIONS
 
 
-async def test_events_are_not_acked_by_reading_them(group: Group) -> None:
-    """`noack().events()`: nothing is committed before we say so."""
+async def test_reading_events_does_not_acknowledge_them(group: Group) -> None:
+    """`noack().events()`: nothing is committed before `ack`."""
     member = await group.join(ack=False)
-    await group.say(5)
+    await group.publish(5)
     await until(lambda: len(member.events) == 20)
     await asyncio.sleep(1.5)
     assert not any(at > 0 for at in (await group.committed()).values())
     assert not any(event.message.acked for event in member.events)
 
 
-async def test_two_members_share_numbers_and_a_leaver_is_replaced_at_once(group: Group) -> None:
-    """The same numbers of all topics; whoever stops leaves the group, and does not wait for a timeout."""
+async def test_members_share_partition_numbers_and_a_leaving_one_is_replaced_at_once(group: Group) -> None:
+    """A member has the same numbers of all topics; one that stops leaves the group without waiting for a timeout."""
     one = await group.join()
     await until(lambda: one.assigned)
     two = await group.join()
@@ -173,153 +173,157 @@ async def test_two_members_share_numbers_and_a_leaver_is_replaced_at_once(group:
         assert each.assigned[-1] == {TopicPartition(t, p) for t in group.topics for p in own}
     assert set().union(*one.revoked) >= {TopicPartition(t, p) for t in group.topics for p in numbers[1]}
     left = time.monotonic()
-    await two.live.stop()
+    await two.consumer_group.stop()
     await until(lambda: len(one.assigned[-1]) == 2 * PARTITIONS)
     assert time.monotonic() - left < 9  # the session timeout is 10
 
 
-async def test_what_was_shared_out_anew_while_we_looked_is_asked_for_again(group: Group) -> None:
-    """Else the seek to what is another's by then would end the member."""
-    looking = asyncio.Event()
+async def test_a_rebalance_during_resume_calls_it_again(group: Group) -> None:
+    """Otherwise a seek in partitions that are revoked by then would end the member."""
+    resuming = asyncio.Event()
 
     async def slow(owned: set[TopicPartition]) -> Mapping[TopicPartition, int]:
         one.assigned.append(owned)
-        if not looking.is_set():
-            looking.set()
-            with suppress(asyncio.CancelledError):  # faust ends us then, and may come too late
-                await until(lambda: len(one.live.app.consumer.assignment()) == PARTITIONS)
+        if not resuming.is_set():
+            resuming.set()
+            with suppress(asyncio.CancelledError):  # faust cancels us then, maybe too late
+                await until(lambda: len(one.consumer_group.app.consumer.assignment()) == PARTITIONS)
         return dict.fromkeys(owned, 0)
 
     joining = asyncio.create_task(group.join(resume=slow))
     await until(lambda: group.members)
     one = group.members[0]
-    await until(looking.is_set)
+    await until(resuming.is_set)
     two = await group.join()
     await until(lambda: len(one.assigned[-1]) == PARTITIONS and two.assigned and len(two.assigned[-1]) == PARTITIONS)
     assert len(one.assigned[0]) == 2 * PARTITIONS and not one.assigned[-1] & two.assigned[-1]
     await joining
-    await group.say(1)
+    await group.publish(1)
     await until(lambda: len(one.events) + len(two.events) == PARTITIONS)
-    assert not one.live.crashed
+    assert not one.consumer_group.crashed
 
 
-async def test_trouble_in_our_seam_is_not_swallowed(group: Group) -> None:
-    """faust takes an exception there for one more rebalance and then does nothing for ever: we crash it."""
+async def test_an_error_in_resume_crashes_the_member(group: Group) -> None:
+    """faust would take the exception for another rebalance and then do nothing for ever."""
 
     async def broken(owned: set[TopicPartition]) -> Mapping[TopicPartition, int]:
         raise ZeroDivisionError
 
     member = await group.join(resume=broken)
-    await until(lambda: member.live.crashed)
-    assert isinstance(member.live.crashed, ZeroDivisionError)
+    await until(lambda: member.consumer_group.crashed)
+    assert isinstance(member.consumer_group.crashed, ZeroDivisionError)
 
 
-async def test_a_member_that_fell_out_of_the_group_is_told(group: Group, monkeypatch: pytest.MonkeyPatch) -> None:
-    """aiokafka's coordination ends where a broker that has just begun names no broker; faust never hears of it."""
+async def test_a_member_whose_coordination_ended_is_reported(group: Group, monkeypatch: pytest.MonkeyPatch) -> None:
+    """aiokafka's coordination ends if a broker that has just started lists no brokers; faust does not notice."""
     look = AIOKafkaClient.coordinator_lookup
 
     async def lookup(self: Any, kind: Any, name: str) -> Any:
-        assert not falls, "Did we not perform bootstrap?"
+        assert not ended, "Did we not perform bootstrap?"
         return await look(self, kind, name)
 
     monkeypatch.setattr(AIOKafkaClient, "coordinator_lookup", lookup)
-    falls = True
+    ended = True
     joining = asyncio.create_task(group.join())
-    await until(lambda: group.members and group.members[0].live.crashed)
+    await until(lambda: group.members and group.members[0].consumer_group.crashed)
     member = group.members[0]
-    assert "bootstrap" in repr(member.live.crashed) and not member.live.app.crashed and not member.assigned
+    assert (
+        "bootstrap" in repr(member.consumer_group.crashed)
+        and not member.consumer_group.app.crashed
+        and not member.assigned
+    )
     assert not joining.done(), "joining ends only with an assignment"
     joining.cancel()
-    falls = False
+    ended = False
     other = await group.join()
     await until(lambda: other.assigned)
-    assert other.live.crashed is None
+    assert other.consumer_group.crashed is None
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # it is met again at the end
-async def test_a_member_that_looks_at_topics_no_more_is_told(group: Group, monkeypatch: pytest.MonkeyPatch) -> None:
-    """aiokafka's loop that asks for metadata ends with what nobody foresaw, and whoever waits for it waits for ever."""
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # raised again at the end
+async def test_a_member_whose_metadata_task_ended_is_reported(group: Group, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unexpected error ends aiokafka's loop that fetches metadata; what waits for it then waits for ever."""
     member = await group.join()
     await until(lambda: member.assigned)
-    assert member.live.crashed is None
+    assert member.consumer_group.crashed is None
 
     async def broken(*_: Any) -> bool:
         raise ZeroDivisionError
 
     monkeypatch.setattr(AIOKafkaClient, "_metadata_update", broken)
-    await until(lambda: member.live.crashed)
-    assert isinstance(member.live.crashed, ZeroDivisionError) and not member.live.app.crashed
+    await until(lambda: member.consumer_group.crashed)
+    assert isinstance(member.consumer_group.crashed, ZeroDivisionError) and not member.consumer_group.app.crashed
 
 
-async def test_told_to_end_while_the_group_is_shared_out_it_ends(group: Group) -> None:
-    """faust would close aiokafka's connections there, from another thread, and then wait for ever for aiokafka."""
+async def test_a_member_that_is_stopped_during_a_rebalance_ends(group: Group) -> None:
+    """faust would close aiokafka's connections from another thread, and then wait for aiokafka for ever."""
     one = await group.join()
     await until(lambda: one.assigned)
-    one.live.app._stopped.set()  # told to end, and before it begins to leave somebody comes
+    one.consumer_group.app._stopped.set()  # stopped, and before it leaves another member joins
     other = await group.join()
     await until(lambda: other.assigned)
-    one.live.app._stopped.clear()
-    thread: Any = one.live.app.consumer._thread  # type: ignore[attr-defined]
+    one.consumer_group.app._stopped.clear()
+    thread: Any = one.consumer_group.app.consumer._thread  # type: ignore[attr-defined]
     assert not thread._consumer._closed and not thread._consumer._client._sync_task.done()
-    await one.live.stop()
+    await one.consumer_group.stop()
     assert thread._shutdown.is_set() and not thread._thread.is_alive()
     await until(lambda: len(other.assigned[-1]) == 2 * PARTITIONS)
 
 
-async def test_a_member_that_cannot_leave_does_not_hold_up_the_process(
+async def test_a_member_that_cannot_leave_does_not_delay_the_process(
     group: Group, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its thread keeps no process alive, and leaving ends after `LEAVING`."""
-    monkeypatch.setattr(consumer_group, "LEAVING", 0.5)
+    """Its thread does not keep the process alive, and leaving ends after LEAVE_TIMEOUT."""
+    monkeypatch.setattr(consumer_group, "LEAVE_TIMEOUT", 0.5)
     member = await group.join()
     await until(lambda: member.assigned)
-    thread: Any = member.live.app.consumer._thread  # type: ignore[attr-defined]
+    thread: Any = member.consumer_group.app.consumer._thread  # type: ignore[attr-defined]
     assert thread._thread.daemon
 
-    honest = thread.on_thread_stop
+    original = thread.on_thread_stop
 
     async def slow() -> None:
         await asyncio.sleep(2)
-        await honest()
+        await original()
 
     thread.on_thread_stop = slow
-    began = time.monotonic()
-    await member.live.stop()
-    assert time.monotonic() - began < 2 and thread._thread.is_alive()
+    started = time.monotonic()
+    await member.consumer_group.stop()
+    assert time.monotonic() - started < 2 and thread._thread.is_alive()
     await until(lambda: not thread._thread.is_alive())
 
 
-async def test_it_opens_no_port_and_makes_no_topic(group: Group) -> None:
-    """Started from code, without its web server; topics are made by the admin command alone."""
-    assert not listening(6066), "somebody else listens there: this test can say nothing"
+async def test_no_port_is_opened_and_no_topic_is_created(group: Group) -> None:
+    """faust's web server is not started; only the admin command creates topics."""
+    assert not listening(6066), "the port is in use: this test would show nothing"
     member = await group.join()
     await until(lambda: member.assigned)
     assert not listening(6066)
     client = AIOKafkaConsumer(bootstrap_servers=group.servers.kafka)
     await client.start()
-    made = [t for t in await client.topics() if member.live.app.conf.id in t]
+    created = [t for t in await client.topics() if member.consumer_group.app.conf.id in t]
     await client.stop()
-    assert not made
+    assert not created
 
 
-async def test_another_set_of_topics_is_another_group(servers: Servers) -> None:
-    """Co-subscribed topics go together only while all members hear the same."""
+async def test_another_set_of_topics_has_another_group(servers: Servers) -> None:
+    """Topics are assigned together only while all members consume the same ones."""
 
     async def nothing(_: Any) -> Any:
         return {}
 
     def id_of(topics: Collection[str]) -> str:
-        live = ConsumerGroup(
+        consumer_group = ConsumerGroup(
             "s", topics, servers.kafka, "c", resume=nothing, revoked=lambda gone: None, deliver=nothing
         )
-        return str(live.app.conf.id)
+        return str(consumer_group.app.conf.id)
 
     assert id_of(["peyvand.a", "peyvand.b"]) == id_of(["peyvand.b", "peyvand.a"]) == "peyvand.s.a+b"
     assert id_of(["peyvand.a"]) != id_of(["peyvand.a", "peyvand.b"])
 
 
-def test_the_internals_that_we_set_are_those_it_reads() -> None:
-    """Names: a rename would turn our settings into notes that nobody reads."""
+def test_the_internals_that_we_set_exist() -> None:
+    """If one was renamed, what we set would have no effect."""
     fields = faust_consumer.Consumer.__annotations__
     assert {"_acked", "_acked_index", "_read_offset", "_committed_offset"} <= fields.keys()
     assert driver.Transport.Consumer is driver.Consumer

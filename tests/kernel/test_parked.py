@@ -57,7 +57,7 @@ async def head(store: Any, source: Source = REGISTRATION) -> Parked:
 
 
 async def parked(store: Any) -> Mapping[Source, list[Parked]]:
-    """Return all parked events by source; check that each source has one head, its first event, which counts the rest."""
+    """Return all parked events by source; check that the first of each is its head and counts the rest."""
     found: dict[Source, list[Parked]] = {}
     if isinstance(store, MemoryStore):
         for source, by_sequence in store.parked.by_source.items():
@@ -449,8 +449,8 @@ async def test_behind_is_exact(store_of: StoreOf) -> None:
             else:
                 await drain(store, EVERYWHERE, noon)
             await parked(store)
-    handled = [(await record(store, subject)).inbox["registration"] for subject in "pqr"]
-    assert min(handled) > 10, "events were drained, too"
+    inboxes = [(await record(store, subject)).inbox for subject in "pqr"]
+    assert min(inbox["registration"] for inbox in inboxes) > 10, "events were drained, too"
 
 
 def _field(sequence: int) -> str:

@@ -1,8 +1,8 @@
-"""The primary is lost with what only it had: whoever was told "stored" finds it, and Kafka never heard of the rest.
+"""The primary is lost with writes that only it has: what was acknowledged is kept, and the rest was never published.
 
 A replica set of three. Its secondaries are killed (a frozen one would find in its sockets what it was sent) while
-people register, so that the primary alone has what was written; then it is killed, the others come back and elect one
-of them, and the old one comes back and takes back what nobody else has.
+people register, so that the primary alone has what was written. Then it is killed, the others come back and elect one
+of them, and the old primary comes back and rolls back what no other member has.
 """
 
 import asyncio
@@ -26,20 +26,18 @@ from kernel.errors import Transient
 from peyvand.local_cluster import workspace
 from peyvand.local_cluster.processes import free_ports, kill, start, stop, wait_until
 from peyvand.local_cluster.servers import REPLICA_SET, Mongod
-from tests.kernel.test_worker import counted
-from tests.recovery.test_completion import exact, log_of
 from tests.support.servers import Servers
 from tests.support.small_services import Register, noon
-from tests.support.small_workers import Address, SmallSystem
+from tests.support.small_workers import Address, SmallSystem, exact, log_of
 
 pytestmark = pytest.mark.server
 
 NAMES = ("one", "two", "three")
-ELECTED_AFTER = 3_000  # milliseconds without a primary
+ELECTION_TIMEOUT = 3_000  # milliseconds without a primary
 BEFORE, MEANWHILE = 30, 20  # people
 
 
-class Set:
+class ReplicaSet:
     """Three members, one of them the primary."""
 
     def __init__(self, folder: Path) -> None:
@@ -49,199 +47,210 @@ class Set:
 
     @property
     def url(self) -> str:
-        """Where clients connect."""
+        """Return the address for clients."""
         hosts = ",".join(f"127.0.0.1:{m.port}" for m in self.members.values())
         return f"mongodb://{hosts}/?replicaSet={REPLICA_SET}"
 
     def start(self, *names: str) -> None:
-        """Starts these."""
+        """Start these members."""
         for name in names:
             self.members[name].prepare()
             command = self.members[name].command()
-            self.running[name] = start(command, self.folder / f"{name}.log", os.environ, parent_death_signal=signal.SIGKILL)
+            self.running[name] = start(
+                command, self.folder / f"{name}.log", os.environ, parent_death_signal=signal.SIGKILL
+            )
 
-    def found(self) -> None:
-        """Makes them a set."""
+    def initiate(self) -> None:
+        """Make them a replica set and wait for the first election."""
         members = [{"_id": n, "host": f"127.0.0.1:{m.port}"} for n, m in enumerate(self.members.values())]
-        told = {"_id": REPLICA_SET, "members": members, "settings": {"electionTimeoutMillis": ELECTED_AFTER}}
+        configuration = {
+            "_id": REPLICA_SET,
+            "members": members,
+            "settings": {"electionTimeoutMillis": ELECTION_TIMEOUT},
+        }
 
-        def done() -> bool:
+        def initiated() -> bool:
             try:
                 with self.client(NAMES[0]) as client:
-                    return bool(client.admin.command("replSetInitiate", told)["ok"])
+                    return bool(client.admin.command("replSetInitiate", configuration)["ok"])
             except PyMongoError:
                 return False
 
-        assert wait_until(done, 60)
+        assert wait_until(initiated, 60)
         assert wait_until(lambda: sorted(self.roles()) == ["primary", "secondary", "secondary"], 60), self.roles()
 
     def client(self, name: str) -> "MongoClient[dict[str, Any]]":
-        """To this member and no other."""
+        """Return a client of this member and no other."""
         port = self.members[name].port
         return MongoClient("127.0.0.1", port, directConnection=True, serverSelectionTimeoutMS=500, timeoutMS=2_000)
 
     def role(self, name: str) -> str:
-        """What a member is now: primary, secondary, or nothing."""
+        """Return what a member is now: primary, secondary, or "" if it does not respond."""
         try:
             with self.client(name) as client:
-                told = client.admin.command("hello")
+                hello = client.admin.command("hello")
         except PyMongoError:
             return ""
-        return "primary" if told.get("isWritablePrimary") else "secondary" if told.get("secondary") else ""
+        return "primary" if hello.get("isWritablePrimary") else "secondary" if hello.get("secondary") else ""
 
     def roles(self) -> list[str]:
-        """Of all that run."""
+        """Return the roles of all running members."""
         return [self.role(name) for name in self.running]
 
     def primary(self) -> str:
-        """Its name; waits for an election."""
+        """Wait for an election and return the name of the primary."""
         assert wait_until(lambda: "primary" in self.roles(), 60)
         return next(name for name in self.running if self.role(name) == "primary")
 
     def kill(self, *names: str) -> None:
-        """kill -9."""
+        """Kill members as `kill -9` does."""
         for name in names:
             process = self.running.pop(name)
             kill(process)
             process.wait()
 
-    def everywhere(self) -> None:
-        """Waits until each member has what was written so far, in its journal."""
+    def replicate(self) -> None:
+        """Wait until each member has everything written so far in its journal."""
         with MongoClient[dict[str, Any]](self.url, w=3, journal=True, wTimeoutMS=30_000) as client:
-            client.apart.everywhere.insert_one({})
+            client.test_markers.replicated.insert_one({})
 
-    def took_back(self, times: int) -> bool:
-        """Whether members, when they came back, put aside so often what the set never had."""
+    def rolled_back(self, times: int) -> bool:
+        """Return whether members have rolled back writes so many times."""
         return len(list(self.folder.glob("*/rollback/**/*.bson"))) >= times
 
 
 @pytest.fixture
-async def three(tmp_path: Path) -> AsyncIterator[Set]:
-    """A replica set of this test's own."""
-    three = Set(tmp_path)
+async def replica_set(tmp_path: Path) -> AsyncIterator[ReplicaSet]:
+    """Start a replica set of this test's own."""
+    replica_set = ReplicaSet(tmp_path)
     try:
-        await asyncio.to_thread(three.start, *NAMES)
-        await asyncio.to_thread(three.found)
-        yield three
+        await asyncio.to_thread(replica_set.start, *NAMES)
+        await asyncio.to_thread(replica_set.initiate)
+        yield replica_set
     finally:
-        for process in three.running.values():
+        for process in replica_set.running.values():
             kill(process)
             stop(process, 0)
 
 
-class People:
-    """Who asks until they are told; `told` are the acknowledged."""
+class Clients:
+    """Register people until each is acknowledged."""
 
     def __init__(self, small_system: SmallSystem) -> None:
-        self.small_system, self.told = small_system, set[str]()
+        self.small_system, self.acknowledged = small_system, set[str]()
 
     async def register(self, first: int, n: int) -> None:
-        """These at once; whoever gets no answer asks again."""
+        """Register n people at once; repeat what gets no response."""
         await asyncio.gather(*(self._one(f"p{each}") for each in range(first, first + n)))
 
     async def _one(self, subject: str) -> None:
         store = self.small_system.store("registration")
-        while subject not in self.told:
+        while subject not in self.acknowledged:
             try:
                 await execute(store, subject, Register(), noon)
-                self.told.add(subject)
+                self.acknowledged.add(subject)
             except Transient:
                 await asyncio.sleep(0.2)
             except Exception as e:
-                assert "already_registered" in str(e)  # stored, and the answer was lost
-                self.told.add(subject)
+                assert "already_registered" in str(e)  # stored, and the response was lost
+                self.acknowledged.add(subject)
 
 
-async def _alone(three: Set, primary: str, writes: Callable[[], Awaitable[None]]) -> None:
-    """The primary writes for a moment what no other has, and is gone before it steps down by itself."""
+async def _write_to_primary_only(replica_set: ReplicaSet, primary: str, write: Callable[[], Awaitable[None]]) -> None:
+    """Let the primary write what no other member has, and kill it before it steps down by itself."""
     others = [name for name in NAMES if name != primary]
-    await asyncio.to_thread(three.everywhere)
-    three.kill(*others)
-    began = time.monotonic()
-    await writes()
-    assert time.monotonic() - began < ELECTED_AFTER / 1_000, "it has stepped down: nothing would be lost with it"
-    three.kill(primary)
-    await asyncio.to_thread(three.start, *others)
+    await asyncio.to_thread(replica_set.replicate)
+    replica_set.kill(*others)
+    started = time.monotonic()
+    await write()
+    assert time.monotonic() - started < ELECTION_TIMEOUT / 1_000, "it has stepped down: no write would be lost"
+    replica_set.kill(primary)
+    await asyncio.to_thread(replica_set.start, *others)
 
 
-async def _whole(three: Set) -> None:
-    def again() -> bool:
-        return sorted(three.roles()) == ["primary", "secondary", "secondary"]
+async def _complete(replica_set: ReplicaSet) -> None:
+    def complete() -> bool:
+        return sorted(replica_set.roles()) == ["primary", "secondary", "secondary"]
 
-    assert await asyncio.to_thread(wait_until, again, 60), three.roles()
+    assert await asyncio.to_thread(wait_until, complete, 60), replica_set.roles()
 
 
-async def test_what_only_the_lost_primary_had_was_never_told(three: Set, servers: Servers) -> None:
-    """Twice, under workers that stay: each who was told is counted once, and what the log says is what records say."""
-    small_system = SmallSystem(Address(servers.kafka, three.url))
+async def test_writes_that_only_the_lost_primary_had_were_not_acknowledged(
+    replica_set: ReplicaSet, servers: Servers
+) -> None:
+    """Twice, under workers that keep running: each acknowledged registration counts once, and log and records agree."""
+    small_system = SmallSystem(Address(servers.kafka, replica_set.url))
     await small_system.prepare()
-    people = People(small_system)
+    clients = Clients(small_system)
     workers = [
         small_system.start(small_system.worker(service)) for service in ("registration", "screening", "reporting")
     ]
-    await people.register(0, BEFORE)
-    await small_system.until(counted(small_system, ApplicantRegistered=BEFORE, CaseOpened=BEFORE))
+    await clients.register(0, BEFORE)
+    await small_system.settles({"ApplicantRegistered": BEFORE, "CaseOpened": BEFORE})
     total = BEFORE
     for turn in (1, 2):
-        asking = list[asyncio.Task[None]]()
+        registering = list[asyncio.Task[None]]()
 
-        async def ask(first: int = total, asking: list[asyncio.Task[None]] = asking) -> None:
-            asking.append(asyncio.create_task(people.register(first, MEANWHILE)))
+        async def write(first: int = total, registering: list[asyncio.Task[None]] = registering) -> None:
+            registering.append(asyncio.create_task(clients.register(first, MEANWHILE)))
             await asyncio.sleep(1.5)
 
-        primary = await asyncio.to_thread(three.primary)
-        await _alone(three, primary, ask)
-        assert len(people.told) == total, "told before a majority had it"
-        await asyncio.to_thread(three.primary)
-        await asking[0]
+        primary = await asyncio.to_thread(replica_set.primary)
+        await _write_to_primary_only(replica_set, primary, write)
+        assert len(clients.acknowledged) == total, "acknowledged before a majority had it"
+        await asyncio.to_thread(replica_set.primary)
+        await registering[0]
         total += MEANWHILE
-        await asyncio.to_thread(three.start, primary)
-        await small_system.until(counted(small_system, ApplicantRegistered=total, CaseOpened=total), within=90)
-        kept = await asyncio.to_thread(wait_until, partial(three.took_back, turn), 60)
-        assert kept, "the lost primary had nothing of its own: nothing was shown"
-        await _whole(three)
-    assert len(people.told) == total
+        await asyncio.to_thread(replica_set.start, primary)
+        await small_system.settles({"ApplicantRegistered": total, "CaseOpened": total}, within=90)
+        rolled_back = await asyncio.to_thread(wait_until, partial(replica_set.rolled_back, turn), 60)
+        assert rolled_back, "a canary: the lost primary had no write of its own"
+        await _complete(replica_set)
+    assert len(clients.acknowledged) == total
 
     async def ready() -> bool:
         return [reason for worker in workers for reason in await worker.ready()] == []
 
     await small_system.until(ready, within=60)
-    await exact(small_system, people.told, 0)
+    await exact(small_system, clients.acknowledged, 0)
     await small_system.close()
 
 
-@pytest.mark.parametrize("careless", [{"w": 1, "readConcernLevel": "local"}, {}], ids=["careless", "as it is"])
-async def test_whoever_reads_what_a_majority_lacks_tells_what_never_was(
-    three: Set, servers: Servers, careless: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("concerns", [{"w": 1, "readConcernLevel": "local"}, {}], ids=["without majority", "as it is"])
+async def test_without_majority_concerns_lost_writes_are_acknowledged_and_published(
+    replica_set: ReplicaSet, servers: Servers, concerns: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The guard taken away: told, sent and forgotten. With it, by the same steps: nobody was told and nothing sent."""
+    """The canary of the test above. With our concerns, the same steps acknowledge and publish nothing."""
     from pymongo import AsyncMongoClient
 
-    from kernel.stores import mongodb
+    from kernel.stores.mongodb import client
 
-    monkeypatch.setattr(mongodb, "AsyncMongoClient", lambda url, **ours: AsyncMongoClient(url, **{**ours, **careless}))
-    small_system = SmallSystem(Address(servers.kafka, three.url))
+    monkeypatch.setattr(
+        client, "AsyncMongoClient", lambda url, **options: AsyncMongoClient(url, **{**options, **concerns})
+    )
+    small_system = SmallSystem(Address(servers.kafka, replica_set.url))
     await small_system.prepare()
-    people, relay = People(small_system), small_system.worker("registration").relay
-    await people.register(0, 5)
-    assert await relay.once(range(PARTITIONS), asyncio.Lock()) == 5
-    sent, asking = list[int](), list[asyncio.Task[None]]()
+    clients, relay = Clients(small_system), small_system.worker("registration").relay
+    await clients.register(0, 5)
+    assert await relay.publish(range(PARTITIONS), asyncio.Lock()) == 5
+    published, registering = list[int](), list[asyncio.Task[None]]()
 
-    async def ask() -> None:
-        asking.append(asyncio.create_task(people.register(5, 5)))
+    async def write() -> None:
+        registering.append(asyncio.create_task(clients.register(5, 5)))
         await asyncio.sleep(0.5)
-        sent.append(await relay.once(range(PARTITIONS), asyncio.Lock()))
+        published.append(await relay.publish(range(PARTITIONS), asyncio.Lock()))
 
-    primary = await asyncio.to_thread(three.primary)
-    await _alone(three, primary, ask)
-    told = set(people.told)
-    await cancel_and_wait(*asking)
-    await asyncio.to_thread(three.primary)
+    primary = await asyncio.to_thread(replica_set.primary)
+    await _write_to_primary_only(replica_set, primary, write)
+    acknowledged = set(clients.acknowledged)
+    await cancel_and_wait(*registering)
+    await asyncio.to_thread(replica_set.primary)
     log, kept = await log_of(small_system), {d["_id"] async for d in small_system.store("registration").records.find()}
-    heard = {subject for _, subject in log}
-    if careless:
-        assert sent == [5] and told - kept and heard - kept, "nothing was forgotten: the guard guards nothing"
+    in_log = {subject for _, subject in log}
+    if concerns:
+        assert published == [5] and acknowledged - kept and in_log - kept, "no write was lost: the test shows nothing"
     else:
-        assert sent == [0] and told <= kept and heard <= kept and len(told) == len(heard) == 5
+        assert published == [0] and acknowledged <= kept and in_log <= kept
+        assert len(acknowledged) == len(in_log) == 5
     relay.close()
     await small_system.close()

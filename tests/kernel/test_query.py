@@ -125,7 +125,8 @@ async def test_pages_hold_every_record_once_forwards_and_backwards(store_of: Sto
     assert {r.subject for r in everything} == {r.subject for r in records if all(f in r.indexed for f in order)}
     keys = [query.sort_key(r.indexed, r.subject) for r in everything]
     assert keys == sorted(keys) and len(keys) > 30
-    seen, page = [], await store.find(replace(query, limit=7))
+    seen = list[Record]()
+    page = await store.find(replace(query, limit=7))
     while page:
         assert len(page) == 7 or len(seen) + len(page) == len(everything)
         seen += page

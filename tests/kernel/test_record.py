@@ -54,9 +54,7 @@ def test_repeats_change_nothing(data: st.DataObject) -> None:
         record, more = consumed(record, each, *repeated)
         parked += more
     assert record.inbox == {"registration": 6, "screening": 4} and not parked
-    assert record.state == ReportingRules.State(
-        province="IR-20", consumed={"ApplicantRegistered": 6, "CaseOpened": 4}
-    )
+    assert record.state == ReportingRules.State(province="IR-20", consumed={"ApplicantRegistered": 6, "CaseOpened": 4})
     again, parked = consumed(record, *events)
     assert again is record and not parked
 
@@ -85,7 +83,7 @@ def test_an_event_is_handled_in_the_batch_that_brings_what_was_missing_only_in_o
     """An event that came too early stays parked: it is drained from the store, not handled past the queue."""
     record, parked = consumed(empty(), message("registration", 2), message("registration", 1))
     assert record.inbox == {"registration": 1} and summaries(parked) == [("registration", 2, "early")]
-    record, parked = consumed(empty(), message("registration", 2), message("registration", 1), message("registration", 2))
+    record, parked = consumed(empty(), *(message("registration", n) for n in (2, 1, 2)))
     assert record.inbox == {"registration": 1}, "the repeat may not pass the parked one"
     assert summaries(parked) == [("registration", 2, "early")] * 2
 
@@ -107,11 +105,10 @@ def test_what_follows_the_head_in_the_store_is_parked_behind_it() -> None:
     record, parked = consume(empty(), REPORTING, "reporting", [message("registration", 2)], noon(), heads)
     assert record.version == 0 and summaries(parked) == [("registration", 2, "early")]
     again = consume(empty(), REPORTING, "reporting", [message("registration", 1)], noon(), heads)[1]
-    assert summaries(again) == [("registration", 1, "early")], "the head itself, repeated, is not handled past the queue"
-    before_head = replace(head, sequence=3)
-    record, parked = consume(
-        empty(), REPORTING, "reporting", [message("registration", n) for n in (1, 2, 3)], noon(), {"registration": before_head}
-    )
+    assert summaries(again) == [("registration", 1, "early")], "the head itself is not handled past the queue"
+    later_head = replace(head, sequence=3)
+    events = [message("registration", n) for n in (1, 2, 3)]
+    record, parked = consume(empty(), REPORTING, "reporting", events, noon(), {"registration": later_head})
     assert record.inbox == {"registration": 2}, "what is before the head is handled"
     assert summaries(parked) == [("registration", 3, "early")]
 
@@ -226,10 +223,7 @@ class Unindexable(ReportingRules):
     st.sampled_from([ReportingRules, ScreeningRules, Picky, Unindexable]),
 )
 def test_a_batch_ends_as_its_events_one_by_one(events: list[tuple[str, int]], rules: Any) -> None:
-    """Repeats, gaps, reactions, faults, and a state whose fields cannot be computed: the same record is the result,
-
-    and the same events are parked for the same reasons.
-    """
+    """Repeats, gaps, reactions, faults, and fields that cannot be computed: the same is stored, the same parked."""
     Picky.fixed = False
     messages = [message(s, n, ApplicantWithdrawn(reason="own_request") if n == 3 else REGISTERED) for s, n in events]
     one, heads, parked = empty(rules), dict[str, Parked](), list[Parked]()

@@ -249,3 +249,21 @@ async def test_repeated_events_open_each_case_once(small_system: SmallSystem) ->
     await small_system.settles({"ApplicantRegistered": 200, "CaseOpened": 200})
     await small_system.publish("registration", *events)
     await small_system.settles({"ApplicantRegistered": 200, "CaseOpened": 200})
+
+
+async def test_settles_notices_an_event_that_is_counted_late(small_system: SmallSystem) -> None:
+    """A canary: the tallies agree, and change again while the system should be quiet."""
+    small_system.start(small_system.worker("reporting"))
+    await small_system.publish("registration", message("registration", 1))
+    await small_system.settles({"ApplicantRegistered": 1})
+
+    async def count_late() -> None:
+        await asyncio.sleep(0.7)
+        await small_system.publish("registration", message("registration", 2))
+
+    late = asyncio.create_task(count_late())
+    with pytest.raises(AssertionError, match="changed after the system had settled"):
+        await small_system.settles({"ApplicantRegistered": 1})
+    await late
+    with pytest.raises(AssertionError, match=r"not .* within"):
+        await small_system.settles({"ApplicantRegistered": 3}, within=0.5)

@@ -1,6 +1,6 @@
-"""Every alert is really caused once, on a real country under a real Prometheus: `make drill` (three minutes).
+"""Alert drill: cause every alert once on a running platform with a real Prometheus: `make drill` (three minutes).
 
-The rules are those of the repository; only what they wait for is shorter, by one factor for all of them.
+The rules are those of the repository; only their durations are shorter, all by one factor.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ from peyvand.local_cluster.processes import free_ports, start, stop, wait_until
 from peyvand.local_cluster.prometheus import configuration
 from peyvand.local_cluster.topology import SERVICES, as_user
 from peyvand.local_cluster.workspace import ROOT, development_secrets
-from peyvand.simulation.client import PlatformClient as Client
+from peyvand.simulation.client import PlatformClient
 from peyvand.simulation.people import application, person
 from peyvand.simulation.scenario import CONSENT
 from programme.policies import CURRENT
@@ -42,10 +42,11 @@ from programme.reference import counties, job_fields
 from tests.support.system import RunningSystem
 
 RULES = ROOT / "deploy" / "prometheus" / "alerts.yaml"
-FASTER = 60  # times: a rule that waits five minutes waits five seconds
+SPEED_UP = 60  # a rule with `for: 5m` waits five seconds
 SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 ROUND, SEMNAN = "1404", "IR-20"
 FIRST_SERIAL = 500_000
+FAULTS_TO_PAUSE = 60  # more than the service tolerates
 REGISTERED = ApplicantRegistered(sex="female", age_band="25-34", work_mode="independent", intake_channel="web")
 SKEWED = """
 import datetime, base.clock as clock
@@ -59,16 +60,16 @@ needed = pytest.mark.skipif(
 )
 
 
-def shorter(rules: str, factor: int = FASTER) -> str:
-    """The same rules, with every duration that they wait for or look back on divided; thresholds stay as they are."""
+def shorter(rules: str, factor: int = SPEED_UP) -> str:
+    """Return the rules with every duration (for, range, offset) divided; thresholds are unchanged."""
 
-    def divided(found: re.Match[str]) -> str:
-        return f"{found[1]}{max(1, int(found[2]) * SECONDS[found[3]] // factor)}s"
+    def divided(match: re.Match[str]) -> str:
+        return f"{match[1]}{max(1, int(match[2]) * SECONDS[match[3]] // factor)}s"
 
     return re.sub(r"(for: |\[|offset )(\d+)([smhd])\b", divided, rules)
 
 
-def test_rules_are_made_shorter_and_nothing_else() -> None:
+def test_only_durations_are_shortened() -> None:
     text = RULES.read_text("utf-8")
     before, after = (yaml.safe_load(each)["groups"][0]["rules"] for each in (text, shorter(text)))
     assert [each["alert"] for each in before] == [each["alert"] for each in after] and before != after
@@ -77,51 +78,51 @@ def test_rules_are_made_shorter_and_nothing_else() -> None:
 
 
 class Prometheus:
-    """A Prometheus that watches a country."""
+    """A Prometheus server that scrapes the platform."""
 
     def __init__(self, folder: Path, port: int) -> None:
         self.folder, self.url = folder, f"http://127.0.0.1:{port}"
         self.fired: dict[str, float] = {}  # alert -> after how many seconds
         self.began = time.monotonic()
 
-    def look(self) -> set[str]:
-        """What fires now."""
-        found = httpx.get(f"{self.url}/api/v1/alerts", timeout=5).json()["data"]["alerts"]
-        firing = {each["labels"]["alertname"] for each in found if each["state"] == "firing"}
-        for name in firing:
+    def firing(self) -> set[str]:
+        """Return the alerts that fire now."""
+        alerts = httpx.get(f"{self.url}/api/v1/alerts", timeout=5).json()["data"]["alerts"]
+        names = {each["labels"]["alertname"] for each in alerts if each["state"] == "firing"}
+        for name in names:
             self.fired.setdefault(name, time.monotonic() - self.began)
-        return firing
+        return names
 
-    async def until(self, *alerts: str, within: float = 40) -> None:
-        """Waits until each of these has fired."""
-        over = time.monotonic() + within
+    async def wait_for(self, *alerts: str, within: float = 40) -> None:
+        """Wait until each of these has fired."""
+        deadline = time.monotonic() + within
         while not set(alerts) <= self.fired.keys():
-            self.look()
-            assert time.monotonic() < over, f"silent: {sorted(set(alerts) - self.fired.keys())}; {self.fired}"
+            self.firing()
+            assert time.monotonic() < deadline, f"not fired: {sorted(set(alerts) - self.fired.keys())}; {self.fired}"
             await asyncio.sleep(0.5)
 
-    async def silent(self, *alerts: str, within: float = 60) -> None:
-        """Waits until none of these fires any more."""
-        over = time.monotonic() + within
-        while still := self.look() & set(alerts):
-            assert time.monotonic() < over, f"still: {still}"
+    async def wait_resolved(self, *alerts: str, within: float = 60) -> None:
+        """Wait until none of these fires any more."""
+        deadline = time.monotonic() + within
+        while still := self.firing() & set(alerts):
+            assert time.monotonic() < deadline, f"still firing: {still}"
             await asyncio.sleep(0.5)
 
 
 @contextmanager
-def watched(folder: Path, system: RunningSystem, **more: int) -> Iterator[Prometheus]:
-    """Prometheus over all its processes, and some more by name and port."""
+def prometheus_for(folder: Path, system: RunningSystem, **more: int) -> Iterator[Prometheus]:
+    """Start a Prometheus that scrapes all processes, and further ones by name and port."""
     rules, port = folder / "alerts.yaml", free_ports({"prometheus": None})["prometheus"]
     rules.write_text(shorter(RULES.read_text("utf-8")))
-    told = yaml.safe_load(configuration(system.state, rules))
-    told["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-    told["scrape_configs"][0]["static_configs"] += [
+    content = yaml.safe_load(configuration(system.state, rules))
+    content["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    content["scrape_configs"][0]["static_configs"] += [
         {"targets": [f"127.0.0.1:{at}"], "labels": {"process": name}} for name, at in more.items()
     ]
-    (folder / "prometheus.yaml").write_text(yaml.safe_dump(told))
+    (folder / "prometheus.yaml").write_text(yaml.safe_dump(content))
     command = ["prometheus", f"--config.file={folder}/prometheus.yaml", f"--storage.tsdb.path={folder}/tsdb"]
     command += [f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"]
-    process = start(command, folder / "prometheus.log", os.environ, if_we_die=signal.SIGKILL)
+    process = start(command, folder / "prometheus.log", os.environ, parent_death_signal=signal.SIGKILL)
     try:
         prometheus = Prometheus(folder, port)
 
@@ -137,66 +138,66 @@ def watched(folder: Path, system: RunningSystem, **more: int) -> Iterator[Promet
 
 
 class Drill:
-    """Whoever causes it all."""
+    """Causes the alerts."""
 
-    def __init__(self, system: RunningSystem, client: Client) -> None:
+    def __init__(self, system: RunningSystem, client: PlatformClient) -> None:
         self.system, self.client, self.serial = system, client, FIRST_SERIAL
-        secrets = development_secrets(system.home, SERVICES)
+        secrets = development_secrets(system.workspace, SERVICES)
         self.mongo: MongoClient[dict[str, Any]] = MongoClient(
             as_user(system.state.mongo, "admin", secrets.mongo_admin), tz_aware=True
         )
         self.producer: Any = connect_producer(system.state.kafka, "drill")()
 
     def people(self, n: int) -> list[dict[str, str]]:
-        """So many who have not registered yet."""
+        """Return so many applicants who have not registered yet, as rows of a file."""
         self.serial += n
-        places, fields = [c for c in counties().values() if c.province == SEMNAN], list(job_fields().values())
+        in_province, fields = [c for c in counties().values() if c.province == SEMNAN], list(job_fields().values())
         chance = Random(self.serial)
-        return [person(s, chance, places, fields, CONSENT) for s in range(self.serial - n, self.serial)]
+        return [person(s, chance, in_province, fields, CONSENT) for s in range(self.serial - n, self.serial)]
 
     async def register(self, row: dict[str, str]) -> int:
-        """The status of one registration."""
+        """Register one applicant; return the status of the response."""
         headers = {"Authorization": f"Bearer {await self.client.token('registrar', SEMNAN)}"}
         url = f"{self.client.base}/registration/v1/rounds/{ROUND}/applications"
-        async with self.client.http.post(url, json=application(row), headers=headers) as answer:
-            return answer.status
+        async with self.client.http.post(url, json=application(row), headers=headers) as response:
+            return response.status
 
     @asynccontextmanager
-    async def busy(self) -> AsyncIterator[None]:
-        """People register the whole time."""
+    async def load(self) -> AsyncIterator[None]:
+        """Register applicants all the time."""
 
-        async def go_on() -> None:
+        async def register_all() -> None:
             while True:
                 for row in self.people(20):
                     with suppress(Exception):
                         await self.register(row)
                     await asyncio.sleep(0.05)
 
-        task = asyncio.create_task(go_on())
+        task = asyncio.create_task(register_all())
         try:
             yield
         finally:
             task.cancel()
 
-    def say(self, source: str, raw: bytes, partition: int, n: int = 1) -> None:
-        """Bytes on a topic."""
+    def publish(self, source: str, raw: bytes, partition: int, n: int = 1) -> None:
+        """Publish bytes to a topic, `n` times."""
         for _ in range(n):
             self.producer.send(f"peyvand.{source}", key=b"drill", value=raw, partition=partition)
         self.producer.flush(20)
 
     def event(self, subject: str, sequence: int = 1, *, province: str = SEMNAN, **more: Any) -> bytes:
-        """Somebody registers, as registration would tell it."""
+        """Publish an ApplicantRegistered event; return its bytes."""
         now = datetime.now(UTC)
-        place = Context(round=ROUND, province=province, county="2001", field="honey", policy=CURRENT)
-        told: dict[str, Any] = {"source": "registration", "time": now, "recorded": now, "event": REGISTERED, **more}
-        raw = encode(Envelope(subject=subject, sequence=sequence, context=place, **told))
-        self.say("registration", raw, partition_of(subject))
+        context = Context(round=ROUND, province=province, county="2001", field="honey", policy=CURRENT)
+        fields: dict[str, Any] = {"source": "registration", "time": now, "recorded": now, "event": REGISTERED, **more}
+        raw = encode(Envelope(subject=subject, sequence=sequence, context=context, **fields))
+        self.publish("registration", raw, partition_of(subject))
         return raw
 
     @contextmanager
     def frozen(self, name: str) -> Iterator[None]:
-        """A process that stands still."""
-        pid = self.system.process(name).who.pid
+        """Freeze a process."""
+        pid = self.system.process(name).identity.pid
         os.kill(pid, signal.SIGSTOP)
         try:
             yield
@@ -205,37 +206,39 @@ class Drill:
 
     @contextmanager
     def skewed(self, folder: Path, port: int) -> Iterator[None]:
-        """A worker of reporting more, on a machine whose clock is 40 s ahead."""
+        """Start another worker of reporting, with a clock that is 40 s ahead."""
         (folder / "sitecustomize.py").write_text(SKEWED)
-        raw = Path(f"/proc/{self.system.process('reporting-worker').who.pid}/environ").read_bytes()
+        raw = Path(f"/proc/{self.system.process('reporting-worker').identity.pid}/environ").read_bytes()
         environment = dict(each.split("=", 1) for each in raw.decode().split("\0") if "=" in each)
         environment |= {"PEYVAND_PORT": str(port), "PYTHONPATH": str(folder)}
-        command = [sys.executable, "-m", "reporting.main", "worker"]
-        process: subprocess.Popen[bytes] = start(command, folder / "skewed.log", environment, if_we_die=signal.SIGKILL)
+        command = [sys.executable, "-m", "run", "reporting", "worker"]
+        process: subprocess.Popen[bytes] = start(
+            command, folder / "skewed.log", environment, parent_death_signal=signal.SIGKILL
+        )
         try:
             yield
         finally:
             stop(process, 30)
 
     def close(self) -> None:
-        """Lets go."""
+        """Close the connections."""
         self.producer.close(timeout=5)
         self.mongo.close()
 
-    async def settle(self, done: Callable[[], bool]) -> None:
-        """Waits for something that the country does by itself."""
-        assert await asyncio.to_thread(wait_until, done, 40)
+    async def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Wait until a condition holds."""
+        assert await asyncio.to_thread(wait_until, condition, 40)
 
-    def cursors_jump(self, topic: str, seconds: float) -> None:
-        """Somebody else moves reporting's cursors of a topic all the time; they are set to the beginning at the end."""
-        cursors, over, chance = self.mongo.reporting.cursors, time.monotonic() + seconds, Random(1)
-        one = f"{topic}/{partition_of('drill-jump')}"
-        while time.monotonic() < over:
-            cursors.update_one({"_id": one}, {"$set": {"next": chance.randrange(400)}})
-        cursors.update_one({"_id": one}, {"$set": {"next": 0}})
+    def move_cursors(self, topic: str, seconds: float) -> None:
+        """Move a cursor of reporting all the time, as another worker would; set it to the beginning at the end."""
+        cursors, deadline, chance = self.mongo.reporting.cursors, time.monotonic() + seconds, Random(1)
+        cursor = f"{topic}/{partition_of('drill-jump')}"
+        while time.monotonic() < deadline:
+            cursors.update_one({"_id": cursor}, {"$set": {"next": chance.randrange(400)}})
+        cursors.update_one({"_id": cursor}, {"$set": {"next": 0}})
 
-    def topic_anew(self, topic: str) -> None:
-        """A topic is deleted and made again."""
+    def recreate_topic(self, topic: str) -> None:
+        """Delete a topic and create it again."""
         client = KafkaAdminClient(bootstrap_servers=self.system.state.kafka)
         client.delete_topics([topic])
         assert wait_until(lambda: topic not in client.list_topics(), 20)
@@ -243,29 +246,29 @@ class Drill:
         client.close()
 
 
-async def opened(client: Client) -> None:
-    """A round that is open now."""
+async def open_round(client: PlatformClient) -> None:
+    """Open a round."""
     now = datetime.now(UTC)
     window = {"opens": str(now - timedelta(days=1)), "closes": str(now + timedelta(days=30))}
     terms = {"fields": sorted(job_fields()), **window, "windows": [], "policy": CURRENT}
-    await client.ask("PUT", f"/registration/v1/rounds/{ROUND}", "ministry_admin", json=terms)
+    await client.request("PUT", f"/registration/v1/rounds/{ROUND}", "ministry_admin", json=terms)
 
 
 @needed
 @pytest.mark.server
 async def test_every_alert_is_caused(tmp_path: Path) -> None:
-    """One after the other, the slow ones first; and what can be mended at once falls silent again."""
-    system = RunningSystem(tmp_path / "run", PEYVAND_INTAKE_UNSENT="40")
+    """Cause them one after the other, the slow ones first; those whose cause is removed resolve again."""
+    system = RunningSystem(tmp_path / "run", PEYVAND_MAX_PENDING_EVENTS="40")
     port = free_ports({"skewed": None})["skewed"]
-    with ExitStack() as left:
-        left.callback(system.end)
+    with ExitStack() as cleanup:
+        cleanup.callback(system.end)
         system.start()
-        async with Client(system.url) as client:
-            await opened(client)
+        async with PlatformClient(system.url) as client:
+            await open_round(client)
             drill = Drill(system, client)
-            left.callback(drill.close)
+            cleanup.callback(drill.close)
             assert [await drill.register(row) for row in drill.people(30)] == [201] * 30
-            with watched(tmp_path, system, skewed=port) as prometheus, drill.skewed(tmp_path, port):
+            with prometheus_for(tmp_path, system, skewed=port) as prometheus, drill.skewed(tmp_path, port):
                 await _cause_all(drill, prometheus)
                 every = {each["alert"] for each in yaml.safe_load(RULES.read_text("utf-8"))["groups"][0]["rules"]}
                 for name, after in sorted(prometheus.fired.items(), key=lambda each: each[1]):
@@ -274,65 +277,75 @@ async def test_every_alert_is_caused(tmp_path: Path) -> None:
 
 
 async def _cause_all(drill: Drill, prometheus: Prometheus) -> None:
+    await _cause_by_events(drill, prometheus)
+    await _cause_by_requests(drill, prometheus)
+    await _cause_by_frozen_processes(drill, prometheus)
+    await _cause_by_stores_and_logs(drill, prometheus)
+
+
+async def _cause_by_events(drill: Drill, prometheus: Prometheus) -> None:
     mongo, now = drill.mongo, datetime.now(UTC)
-    # Whoever is taken below, nothing more is said of them: it would pause everybody
-    told = {"kind": "applicant", "inbox.screening": {"$gte": 1}}
-    await drill.settle(lambda: mongo.reporting.records.count_documents(told) >= 2)
-    # What takes a while to be told
-    screened: Any = mongo.screening.records.find_one(
-        {"kind": "applicant"}
-    )  # as if it had heard of them: answers nothing
+    # Records of applicants with a case: no further event about them arrives, which would meet the damaged state below.
+    with_case = {"kind": "applicant", "inbox.screening": {"$gte": 1}}
+    await drill.wait_until(lambda: mongo.reporting.records.count_documents(with_case) >= 2)
+    # Alerts with long durations first. Screening must not emit an event about `drill-silent`: its record claims to have
+    # handled all of registration's events.
+    screened: Any = mongo.screening.records.find_one({"kind": "applicant"})
     mongo.screening.records.insert_one(screened | {"_id": "drill-silent", "inbox": {"registration": 99}})
     drill.event("drill-silent", province="IR-01", recorded=now - timedelta(days=3))
     drill.event("drill-hole", 5)
     drill.event("drill-poison", time=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
-    drill.say("screening", b"nonsense", 0)
+    drill.publish("screening", b"nonsense", 0)
     due = {"indexed.due": now - timedelta(hours=2)}
-    known = [d["_id"] for d in mongo.reporting.records.find(told, {"_id": 1}).limit(2)]
-    mongo.reporting.records.update_one({"_id": known[0]}, {"$set": due})  # says nothing when it is called on
-    mongo.reporting.records.update_one(
-        {"_id": known[1]}, {"$set": due | {"state": '{"round": 5}'}}
-    )  # cannot even be read
-    await prometheus.until("Unreadable", "DeadLetters", "Overdue", "TickFaults", "ClocksApart")
+    silent, damaged = (d["_id"] for d in mongo.reporting.records.find(with_case, {"_id": 1}).limit(2))
+    mongo.reporting.records.update_one({"_id": silent}, {"$set": due})  # its rules emit nothing for a tick
+    mongo.reporting.records.update_one({"_id": damaged}, {"$set": due | {"state": '{"round": 5}'}})
+    await prometheus.wait_for("UndecodableRecords", "DeadLetters", "SchedulerOverdue", "SchedulerFaults", "ClockSkew")
     mongo.reporting.records.update_many({"indexed.due": due["indexed.due"]}, {"$unset": {"indexed.due": ""}})
-    # People
+
+
+async def _cause_by_requests(drill: Drill, prometheus: Prometheus) -> None:
     rows = drill.people(250)
     body = "\n".join([",".join(COLUMNS), *(",".join(row[name] for name in COLUMNS) for row in rows)])
     path = f"/registration/v1/rounds/{ROUND}/applications/import"
-    for n in range(2):  # the second time all are known
-        told = await drill.client.ask("POST", path, "manager", SEMNAN, csv=body, key=f"drill-import-{n}")
-        print({name: value if isinstance(value, int) else len(value) for name, value in told.items()})
-    await prometheus.until("SomebodyTriesIdentities")
-    # Processes
+    for n in range(2):  # the second time all are registered already
+        result = await drill.client.request("POST", path, "manager", SEMNAN, csv=body, key=f"drill-import-{n}")
+        print({name: value if isinstance(value, int) else len(value) for name, value in result.items()})
+    await prometheus.wait_for("IdentityEnumeration")
+
+
+async def _cause_by_frozen_processes(drill: Drill, prometheus: Prometheus) -> None:
     with drill.frozen("market-api"):
-        await prometheus.until("ProcessDown")
-    async with drill.busy():
+        await prometheus.wait_for("ProcessDown")
+    async with drill.load():
         for _ in range(8):
             with drill.frozen("reporting-worker"):
                 await asyncio.sleep(3)
             await asyncio.sleep(0.8)
-            prometheus.look()
-    await prometheus.until("CountedLate", within=10)
-    # Kafka is away: nothing leaves, whoever begins finds no group, and in the end people are turned away
+            prometheus.firing()
+    await prometheus.wait_for("CountedLate", within=10)
+    # Without Kafka nothing is published, a restarted worker finds no group, and in the end applications are refused.
+    without_kafka = ("RequestsShed", "HttpErrorRateHigh", "PartitionsUnassigned", "OutboxStalled")
     with drill.frozen("kafka"):
-        before = drill.system.process("market-worker")
-        os.kill(before.who.pid, signal.SIGKILL)
-        async with drill.busy():
-            await prometheus.until("IntakeSheds", "AnswersFail", "NobodyConsumes", "EventsUnsent", within=120)
-    await prometheus.until("EventMissing", "ProvinceSilent", within=90)
-    await prometheus.silent("ProcessDown", "IntakeSheds", "AnswersFail", "NobodyConsumes", "EventsUnsent")
-    # What only a person can mend
+        os.kill(drill.system.process("market-worker").identity.pid, signal.SIGKILL)
+        async with drill.load():
+            await prometheus.wait_for(*without_kafka, within=120)
+    await prometheus.wait_for("EventMissing", "ProvinceSilent", within=90)
+    await prometheus.wait_resolved("ProcessDown", *without_kafka)
+
+
+async def _cause_by_stores_and_logs(drill: Drill, prometheus: Prometheus) -> None:
+    """Cause the alerts that only an operator can resolve."""
     raw = drill.event("drill-jump")
-    drill.say("registration", raw, partition_of("drill-jump"), 400)
+    drill.publish("registration", raw, partition_of("drill-jump"), 400)
     await asyncio.gather(
-        asyncio.to_thread(drill.cursors_jump, "peyvand.registration", 25), prometheus.until("Fenced", within=25)
+        asyncio.to_thread(drill.move_cursors, "peyvand.registration", 25), prometheus.wait_for("Fenced", within=25)
     )
-    newer = drill.event("drill-newer")
-    await drill.settle(lambda: mongo.market.records.find_one({"_id": "drill-newer"}) is not None)
-    mongo.market.records.update_one({"_id": "drill-newer"}, {"$set": {"rules": 99}})
-    drill.say("registration", newer, partition_of("drill-newer"))
-    await prometheus.until("Paused")
-    drill.say("registration", newer, partition_of("drill-newer"), 1_200)
-    await prometheus.until("Behind")
-    await asyncio.to_thread(drill.topic_anew, "peyvand.screening")
-    await prometheus.until("LogBroken")
+    for n in range(FAULTS_TO_PAUSE):  # a fault that parks so many subjects within a minute pauses the service
+        drill.event(f"drill-fault-{n}", time=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
+    await prometheus.wait_for("ConsumerPaused")
+    behind = drill.event("drill-behind")
+    drill.publish("registration", behind, partition_of("drill-behind"), 1_200)
+    await prometheus.wait_for("ConsumerLagHigh")
+    await asyncio.to_thread(drill.recreate_topic, "peyvand.screening")
+    await prometheus.wait_for("LogBroken")

@@ -59,7 +59,7 @@ def test_no_process_is_left_behind(tmp_path: Path) -> None:
         assert system.supervisor is not None
         system.supervisor.kill()
         system.supervisor.wait()
-        assert all(alive(each.identity) for each in left.values())
+        assert [name for name, each in left.items() if not alive(each.identity)] == []
 
         assert system.start() <= 60
         assert not any(alive(each.identity) for each in left.values())

@@ -350,6 +350,18 @@ async def test_a_record_of_a_newer_version_fails_its_own_letter_only(small_syste
     assert [(each.id, each.reason) for each in await dead.letters()] == [(ids[0], "newer_rules")]
 
 
+@pytest.mark.server
+async def test_missing_events_of_other_records_are_listed_beside_a_record_of_a_newer_version(
+    small_system: SmallSystem,
+) -> None:
+    store = small_system.store("reporting")
+    events = [message("registration", n, subject=subject) for subject in "abc" for n in (1, 3)]
+    await process(store, events, {}, noon)
+    await store.records.update_one({"_id": "b"}, {"$set": {"rules_version": 9}})
+    letters = await DeadLetters(store, noon).letters()
+    assert [each.id for each in letters] == ["registration/a/2", "registration/c/2"]
+
+
 async def test_an_unknown_id_is_gone_and_a_malformed_one_is_refused(store_of: StoreOf) -> None:
     dead = DeadLetters(await store_of("reporting"), noon)
     ids = ["registration/x/1", "registration/kind:x/1", "peyvand.registration/3@5"]

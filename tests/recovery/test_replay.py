@@ -17,6 +17,7 @@ from kernel.roles.worker import Worker
 from kernel.service import Runtime
 from observability.health import ReadinessReason
 from recovery import replay
+from recovery.dead_letters import EARLY
 from recovery.replay_requests import REPUBLISH, ReplayRequests
 from tests.support.messages import message
 from tests.support.small_api import HERE
@@ -133,7 +134,7 @@ async def test_an_event_that_was_parked_before_the_topic_was_recreated_is_handle
     worker = small_system.start(small_system.worker("reporting"))
 
     async def parked() -> bool:
-        return bool(await worker.store.parked.heads(("early",), subject))
+        return bool(await worker.store.parked.heads(EARLY, subject))
 
     async def handled() -> bool:
         return (await worker.store.read([subject]))[subject].inbox == {"registration": 2}

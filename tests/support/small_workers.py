@@ -172,7 +172,12 @@ class SmallSystem:
             await asyncio.sleep(0.05)
 
     async def settles(
-        self, expected: Mapping[str, int], *, services: Collection[str] = (), within: float = 30
+        self,
+        expected: Mapping[str, int],
+        *,
+        services: Collection[str] = (),
+        within: float = 30,
+        quiet: float = QUIET,
     ) -> None:
         """Wait until the system has settled with exactly these tallies of IR-20, and check that it stays so.
 
@@ -183,7 +188,7 @@ class SmallSystem:
         reader, settled_at = LogReader(self.servers.kafka, "test"), 0.0
         deadline = time.monotonic() + within
         try:
-            while not settled_at or time.monotonic() - settled_at < QUIET:
+            while not settled_at or time.monotonic() - settled_at < quiet:
                 self._raise_ended()
                 counts = await self.tallies().counts()
                 missing = {} if counts == _of_province(expected) else {"tallies": counts}

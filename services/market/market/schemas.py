@@ -11,15 +11,14 @@ from contracts.commands import Refused
 from contracts.envelope import Envelope
 from kernel.commands import Outcome as CommandOutcome
 from kernel.commands import Result
-from kernel.errors import KeyReused, UniqueViolation
 from kernel.record import Record
 from market.domain import lead as leads
 from market.domain import producer as producers
 from market.domain.connection import Connection
 from market.domain.offer import Offer
 from market.domain.producer import State
-from programme.messages import message_text
 from web.app import Body
+from web.problems import refusal_fields
 
 LIST = 500  # items that may come at once
 Stage = Literal["ready", "offered", "connected", "sustained", "ended"]
@@ -258,14 +257,7 @@ def outcome(subject: str, result: CommandOutcome, name: str = "") -> Outcome:
             state=producers.stage_of(result.record.state),
             repeated=result.repeated or None,
         )
-    refused = _refusal(result)
-    return Outcome(
-        producer=subject,
-        code=refused.code,
-        field=refused.field or None,
-        detail=message_text(refused.code, "en", **refused.details),
-        detail_fa=message_text(refused.code, "fa", **refused.details),
-    )
+    return Outcome.model_construct(producer=subject, **refusal_fields(result))
 
 
 def outcomes(items: list[Outcome]) -> Outcomes:
@@ -286,18 +278,6 @@ def id_of(after: tuple[Any, ...] | None) -> str:
     if len(after) != 1 or not isinstance(after[0], str):
         raise Refused("cursor_invalid", "after")
     return after[0]
-
-
-def _refusal(failure: Exception) -> Refused:
-    """Return the refusal as which an item reports what a single request would raise."""
-    match failure:
-        case Refused():
-            return failure
-        case KeyReused():
-            return Refused("idempotency_key_reused")
-        case UniqueViolation():
-            return Refused("taken")
-    return Refused("unavailable")  # NewerRules, UnreadableRecord: this version cannot read the record
 
 
 def _row(record: Record) -> dict[str, Any]:

@@ -7,13 +7,10 @@ from typing import Any, Literal
 import msgspec
 from pydantic import BaseModel, Field
 
-from contracts.commands import Refused
 from contracts.envelope import Envelope
 from kernel.commands import Outcome as CommandOutcome
 from kernel.commands import Result
-from kernel.errors import KeyReused, UniqueViolation
 from kernel.record import Record
-from programme.messages import message_text
 from programme.policies import policy
 from screening.domain import applicant
 from screening.domain.applicant import AWAITING_CAPACITY, DECIDED, IDENTIFIED, State, facts_of, holder_of, stage_of
@@ -21,6 +18,7 @@ from screening.domain.capacity import IdentifyCapacity
 from screening.domain.case import APPROVED, Decide
 from screening.domain.eligibility import Finding, trace, trace_of_decision
 from web.app import Body
+from web.problems import refusal_fields
 
 LIST = 500  # items that may come at once
 Stage = Literal["open", "decided", "awaiting_capacity", "identified", "closed"]
@@ -211,14 +209,7 @@ def outcome(subject: str, result: CommandOutcome) -> Outcome:
     if isinstance(result, Result):
         stage = stage_of(result.record.state)
         return Outcome.model_construct(id=subject, state=stage, repeated=result.repeated or None)
-    refused = _refusal(result)
-    return Outcome(
-        id=subject,
-        code=refused.code,
-        field=refused.field or None,
-        detail=message_text(refused.code, "en", **refused.details),
-        detail_fa=message_text(refused.code, "fa", **refused.details),
-    )
+    return Outcome.model_construct(id=subject, **refusal_fields(result))
 
 
 def outcomes(items: Sequence[tuple[str, CommandOutcome]]) -> Outcomes:
@@ -240,18 +231,6 @@ def due_of(state: State) -> date | None:
     """Return the day by which the present state has to end."""
     stage = stage_of(state)
     return state.case.due if stage == applicant.OPEN else state.capacity.due if stage == AWAITING_CAPACITY else None
-
-
-def _refusal(failure: Exception) -> Refused:
-    """Return the refusal as which an item reports what a single request would raise."""
-    match failure:
-        case Refused():
-            return failure
-        case KeyReused():
-            return Refused("idempotency_key_reused")
-        case UniqueViolation():
-            return Refused("taken")
-    return Refused("unavailable")  # NewerRules, UnreadableRecord: this version cannot read the record
 
 
 def _row(record: Record) -> dict[str, Any]:

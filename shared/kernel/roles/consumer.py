@@ -156,7 +156,7 @@ class Consumer:
 
         `before` are the cursors of some seconds ago.
         """
-        # Of all topics, owned or not: nobody is assigned partitions of a deleted one.
+        # Of all topics, owned or not: partitions of a deleted one are assigned to no worker.
         _, lost = await self._lost_topics(self.topics)
         self._break({TopicPartition(t, partition): why for t, why in lost.items() for partition in range(PARTITIONS)})
         ends = await self.reader.ends(self.cursors.keys())

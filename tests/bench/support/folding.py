@@ -71,7 +71,7 @@ async def fold(kafka: str) -> tuple[int, float, Stages]:
         known: dict[str, Record] = {}
         await reader.seek(at)
         while any(at[tp] < end for tp, end in mine.items()):
-            fetched, at = await reader.stride(mine, CHUNK, lambda r: Message(envelope.decode(r.value), r.value))
+            fetched, at = await reader.read_chunk(mine, CHUNK, lambda r: Message(envelope.decode(r.value), r.value))
             finish("fetch and decode")
             by_subject = defaultdict[str, list[Message]](list)
             for message in fetched:

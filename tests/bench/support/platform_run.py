@@ -88,7 +88,7 @@ class Platform:
             since = (await client.admin.command("hello"))["lastWrite"]["opTime"]["ts"]
             began = time.monotonic()
             responses = await open_loop(self.ports["gateway" if gateway else "registration-api"], requests, per_second)
-            answered_at = {json.loads(each.body)["id"]: each.answered_at for each in responses if each.status == 201}
+            answered_at = {json.loads(each.body)["id"]: each.received_at for each in responses if each.status == 201}
             counted_at = await self._until_counted(client, len(answered_at), time.monotonic() + COUNTED_WITHIN)
             seconds_taken, costs = counted_at - began, meter.read()
             at = await _committed(client, since)
@@ -105,7 +105,9 @@ class Platform:
         return time.monotonic()
 
     def _pids(self) -> Mapping[str, int]:
-        return {name: each.identity.pid for name, each in self.system.state.processes.items()} | {"load client": os.getpid()}
+        return {name: each.identity.pid for name, each in self.system.state.processes.items()} | {
+            "load client": os.getpid()
+        }
 
 
 async def _committed(client: AsyncMongoClient[dict[str, Any]], since: Any) -> dict[str, float]:

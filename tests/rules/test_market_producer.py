@@ -280,6 +280,28 @@ def test_connections_end_with_their_application_in_any_interleaving(order: Seque
     assert ended == [ConnectionEnded(application=1, connection="c1", reason="withdrawn")]
 
 
+def step(scenario: Scenario, name: str) -> None:
+    """Carry out one step. Raise Refused."""
+    last, offer = f"c{len(scenario.state.connections)}", f"o{len(scenario.state.offers)}"
+    commands = {
+        "offer": MakeOffer("direct"),
+        "accept": Answer(offer, True, "terms"),
+        "decline": Answer(offer, False, "terms"),
+        "E0": connect("E0"),
+        "E2": connect("E2"),
+        "raise": RaiseEvidence(last, "E2", "manager"),
+        "end": End(last, "price"),
+        "tick": Tick(scenario.now),
+    }
+    if name in commands:
+        scenario.execute(commands[name])
+    elif name == "withdraw":
+        scenario.consume("registration", ApplicantWithdrawn(reason="other"))
+    else:
+        assert name == "wait"
+        scenario.now += timedelta(days=60)
+
+
 STEPS = ("offer", "accept", "decline", "E0", "E2", "raise", "end", "withdraw", "tick", "wait")
 
 
@@ -288,27 +310,10 @@ def test_tick_at_due_emits_and_no_tick_before_does(steps: Sequence[str]) -> None
     scenario = Scenario()
     scenario.consume("registration", ApplicantRegistered(**PERSON))
     scenario.consume("screening", CapacityIdentified(**KILIMS))
-    for step in steps:
+    for name in steps:
         scenario.now += timedelta(hours=7)
-        last = f"c{len(scenario.state.connections)}"
         try:
-            match step:
-                case "offer":
-                    scenario.execute(MakeOffer("direct"))
-                case "accept" | "decline":
-                    scenario.execute(Answer(f"o{len(scenario.state.offers)}", step == "accept", "terms"))
-                case "E0" | "E2":
-                    scenario.execute(connect(step))
-                case "raise":
-                    scenario.execute(RaiseEvidence(last, "E2", "manager"))
-                case "end":
-                    scenario.execute(End(last, "price"))
-                case "withdraw":
-                    scenario.consume("registration", ApplicantWithdrawn(reason="other"))
-                case "tick":
-                    scenario.execute(Tick(scenario.now))
-                case "wait":
-                    scenario.now += timedelta(days=60)
+            step(scenario, name)
         except Refused:
             pass
         if due := producer.indexed(scenario.state).get("due"):

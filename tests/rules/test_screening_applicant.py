@@ -210,6 +210,25 @@ def test_events_of_other_services_change_nothing() -> None:
     assert applicant.indexed(State()) == {}
 
 
+def step(scenario: Scenario, name: str, application: int) -> int:
+    """Carry out one step; return the application that is current afterwards. Raise Refused."""
+    consumed = {
+        "withdraw": ApplicantWithdrawn(application=application, reason="other"),
+        "reactivate": ApplicantReactivated(application=application + 1, **PERSON),
+        "admit": ApplicantAdmitted(application=application),
+        "release": ApplicantSeatReleased(application=application, reason="withdrawn"),
+    }
+    commands = {"approve": APPROVE, "reject": REJECT, "identify": KILIMS, "tick": Tick(scenario.now)}
+    if name in consumed:
+        scenario.consume(consumed[name])
+    elif name in commands:
+        scenario.execute(commands[name])
+    else:
+        assert name == "wait"
+        scenario.now += timedelta(days=9)
+    return application + (name == "reactivate")
+
+
 STEPS = ("withdraw", "reactivate", "admit", "release", "approve", "reject", "identify", "tick", "wait")
 
 
@@ -217,29 +236,10 @@ STEPS = ("withdraw", "reactivate", "admit", "release", "approve", "reject", "ide
 def test_tick_at_due_emits_and_no_tick_before_does(steps: Sequence[str]) -> None:
     scenario, application = Scenario(), 1
     scenario.consume(registered())
-    for step in steps:
+    for name in steps:
         scenario.now += timedelta(hours=5)
         try:
-            match step:
-                case "withdraw":
-                    scenario.consume(ApplicantWithdrawn(application=application, reason="other"))
-                case "reactivate":
-                    application += 1
-                    scenario.consume(ApplicantReactivated(application=application, **PERSON))
-                case "admit":
-                    scenario.consume(ApplicantAdmitted(application=application))
-                case "release":
-                    scenario.consume(ApplicantSeatReleased(application=application, reason="withdrawn"))
-                case "approve":
-                    scenario.execute(APPROVE)
-                case "reject":
-                    scenario.execute(REJECT)
-                case "identify":
-                    scenario.execute(KILIMS)
-                case "tick":
-                    scenario.execute(Tick(scenario.now))
-                case "wait":
-                    scenario.now += timedelta(days=9)
+            application = step(scenario, name, application)
         except Refused:
             pass
         indexed = applicant.indexed(scenario.state)

@@ -13,10 +13,6 @@ FETCH = 1_000  # records decoded while they are still in the processor's cache
 EMPTY_FETCHES = 5  # of a second each, although the log has records
 
 
-def _unchanged(record: Any) -> Any:
-    return record
-
-
 class LogReader:
     """One reader: `seek`, then chunk after chunk."""
 
@@ -26,14 +22,22 @@ class LogReader:
         self.starting = asyncio.Lock()
 
     async def begins(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        """Return the first offset of each partition that the log still has."""
-        found: dict[TopicPartition, int] = await (await self._started()).beginning_offsets(list(tps)) if tps else {}
-        return found
+        """Return the first offset of each partition that the log still has. Raise KafkaError."""
+        return await self._offsets("beginning_offsets", tps)
 
     async def ends(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        """Return the offset of the next event of each partition."""
-        found: dict[TopicPartition, int] = await (await self._started()).end_offsets(list(tps)) if tps else {}
-        return found
+        """Return the offset of the next event of each partition. Raise KafkaError."""
+        return await self._offsets("end_offsets", tps)
+
+    async def _offsets(self, request: str, tps: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        client = await self._started()
+        try:
+            return dict(await getattr(client, request)(list(tps))) if tps else {}
+        except KafkaTimeoutError:
+            # aiokafka gives up before the connection does and keeps it: a half-open one would fail for ever.
+            for connection in list(client._client._conns.values()):
+                connection.close()
+            raise
 
     async def seek(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Read these partitions only, from these offsets; what is fetched already is kept where it fits."""
@@ -48,7 +52,7 @@ class LogReader:
         self,
         ends: Mapping[TopicPartition, int],
         limit: int = CHUNK,
-        convert: Callable[[Any], Any] = _unchanged,
+        convert: Callable[[Any], Any] = lambda record: record,
     ) -> tuple[list[Any], dict[TopicPartition, int]]:
         """Return the next records, each converted, and the offsets after them (control records included).
 

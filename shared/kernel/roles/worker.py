@@ -145,15 +145,15 @@ class Worker:
     # Consumer group
 
     async def _resume(self, owned: set[TopicPartition]) -> Mapping[TopicPartition, int]:
-        for attempt in range(1, ASSIGNMENT_ATTEMPTS):
+        attempt, live_from = 0, None
+        while live_from is None:
             try:
                 live_from = await self.consumer.resume(owned)
-                break
-            except (Transient, KafkaError, OSError) as e:
+            except TRANSIENT as e:
+                if (attempt := attempt + 1) == ASSIGNMENT_ATTEMPTS:
+                    raise
                 log.warning("assignment retried", service=self.service, attempt=attempt, error=repr(e))
                 await asyncio.sleep(backoff(attempt))
-        else:
-            live_from = await self.consumer.resume(owned)
         self._drop_arrived()
         self.assigned = True
         self._wake()

@@ -28,7 +28,7 @@ async def reading(
         if reader == BARE:
             port = free_ports({"bare": None})["bare"]
             arguments = (bare, log.servers.kafka, log.servers.mongo, database, str(port), *topics_consumed_by(service))
-            readers.append(stack.enter_context(script("bare", *arguments, log=folder / "bare.log", port=port)))
+            readers.append(stack.enter_context(script("bare_scripts", *arguments, log=folder / "bare.log", port=port)))
         else:
             await import_module(f"{service}.service").service.create_indexes(log.client[database])
             for n in range(1 if reader == ONE else 2):

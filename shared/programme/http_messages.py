@@ -86,10 +86,6 @@ not_found missing
 چیزی با این نشانی پیدا نشد. نشانی را دوباره نگاه کنید.
 Nothing was found here. Check the address.
 
-nothing_parked conflict
-از این فرستنده رویدادی در انتظار نیست. فهرست را دوباره ببینید.
-No event of this source is parked here. Look at the list again.
-
 number_too_large invalid
 عددی بنویسید که از {limit} بزرگ‌تر نباشد.
 Enter a number that is at most {limit}.

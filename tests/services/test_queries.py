@@ -98,7 +98,7 @@ SAMPLES: dict[str, Callable[[random.Random, int], tuple[str, Indexed]]] = {
 def examples() -> Iterator[Any]:
     """Yield each example of each service."""
     for service in SERVICES:
-        for name, query in import_module(f"{service}.queries").EXAMPLES.items():
+        for name, query in import_module(f"{service}.queries").examples().items():
             yield pytest.param(service, query, COUNTED[service].get(name), id=f"{service}: {name}")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from contracts.events import ApplicantAdmitted
-from tests.services.test_screening_api import ScreeningApi, subject_of
+from tests.support.screening_api import ScreeningApi, subject_of
 
 YES = {"rule.not_insured": "yes", "rule.resident": "yes", "rule.complete": "yes"}
 PAGE = {"Accept": "text/html", "Sec-Fetch-Site": "same-origin"}

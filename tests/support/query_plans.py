@@ -35,7 +35,7 @@ async def explain_count(store: MongoStore, query: Query, field: str = "") -> Pla
 
 
 async def _explain(store: MongoStore, command: Mapping[str, Any]) -> Plan:
-    tolerant = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_AUTO)  # bounds beyond the year 9999
+    tolerant: CodecOptions[Any] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_AUTO)  # bounds beyond the year 9999
     answer = await store.database.command("explain", command, verbosity="executionStats", codec_options=tolerant)
     return _plan(answer)
 

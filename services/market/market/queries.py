@@ -73,17 +73,19 @@ def _province(code: str) -> Any:
 
 _LEAD, _PRODUCER = "0199a000-0000-7000-8000-000000000090", "0199a000-0000-7000-8000-000000000002"
 
-# One example of each query. Tests run them against both stores and check that MongoDB answers them from an index.
-EXAMPLES = {
-    "producers": producers("IR-20", READY, limit=50),
-    "producers of all provinces": producers("", READY, limit=50),
-    "producers of a province, for the whole country": producers("", READY, province="IR-20", limit=50),
-    "producers of a county": producers("IR-20/2001", READY, limit=50),
-    "next page": producers("IR-20", READY, after=_PRODUCER, limit=50),
-    "producers of a lead enterprise": producers("IR-20", OFFERED, lead=_LEAD, limit=50),
-    "producer": producer("IR-20", _PRODUCER),
-    "selected": selected("IR-20", [_PRODUCER]),
-    "leads": leads("IR-20", limit=50),
-    "leads of all provinces": leads("", after=f"lead:{_LEAD}", limit=50),
-    "lead": lead(_LEAD),
-}
+
+def examples() -> dict[str, Query]:
+    """Return one example of each query. A test runs them on both stores and checks how MongoDB answers them."""
+    return {
+        "producers": producers("IR-20", READY, limit=50),
+        "producers of all provinces": producers("", READY, limit=50),
+        "producers of a province, for the whole country": producers("", READY, province="IR-20", limit=50),
+        "producers of a county": producers("IR-20/2001", READY, limit=50),
+        "next page": producers("IR-20", READY, after=_PRODUCER, limit=50),
+        "producers of a lead enterprise": producers("IR-20", OFFERED, lead=_LEAD, limit=50),
+        "producer": producer("IR-20", _PRODUCER),
+        "selected": selected("IR-20", [_PRODUCER]),
+        "leads": leads("IR-20", limit=50),
+        "leads of all provinces": leads("", after=f"lead:{_LEAD}", limit=50),
+        "lead": lead(_LEAD),
+    }

@@ -121,20 +121,23 @@ async def count_ahead(store: Store, record: Record) -> int:
 
 _NOON = datetime(2025, 10, 8, 8, 30, tzinfo=UTC)
 _SEMNAN = "ledger:1404/IR-20"
-# One example of each query: a test runs them on both stores and checks how MongoDB answers them.
-EXAMPLES = {
-    "rounds": rounds(),
-    "ledgers": ledgers("1404"),
-    "waiting": waiting("1404"),
-    "applications": applications("1404", "IR-20", limit=50),
-    "applications with a status": applications("1404", "IR-20", "admitted", limit=50),
-    "applications of a county": applications("1404", "IR-20/2001", limit=50),
-    "applications nationwide with a status": applications("1404", "", "withdrawn", limit=50),
-    "applications nationwide, next page": applications("1404", "", after="0199a000", limit=50),
-    "unsettled": unsettled(),
-    "with free seats": with_free_seats(),
-    "waiting for": waiting_for([_SEMNAN]),
-    "line": line(_SEMNAN, "waiting", 200),
-    "ahead of": ahead_of(_SEMNAN, (0, _NOON, "0199a000")),
-    "unchecked": unchecked(range(16), _NOON, 500),
-}
+
+
+def examples() -> dict[str, Query]:
+    """Return one example of each query. A test runs them on both stores and checks how MongoDB answers them."""
+    return {
+        "rounds": rounds(),
+        "ledgers": ledgers("1404"),
+        "waiting": waiting("1404"),
+        "applications": applications("1404", "IR-20", limit=50),
+        "applications with a status": applications("1404", "IR-20", "admitted", limit=50),
+        "applications of a county": applications("1404", "IR-20/2001", limit=50),
+        "applications nationwide with a status": applications("1404", "", "withdrawn", limit=50),
+        "applications nationwide, next page": applications("1404", "", after="0199a000", limit=50),
+        "unsettled": unsettled(),
+        "with free seats": with_free_seats(),
+        "waiting for": waiting_for([_SEMNAN]),
+        "line": line(_SEMNAN, "waiting", 200),
+        "ahead of": ahead_of(_SEMNAN, (0, _NOON, "0199a000")),
+        "unchecked": unchecked(range(16), _NOON, 500),
+    }

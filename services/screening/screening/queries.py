@@ -86,16 +86,17 @@ def sort_key(record: Record) -> SortKey:
 
 _DEADLINE = datetime(2025, 10, 8, 20, 30, tzinfo=UTC)
 
-# One example of each query. Tests run them against both stores and check that MongoDB answers them from an index.
-# Those named "count ..." are never found, only counted: without reading documents.
-EXAMPLES = {
-    "queue": queue("IR-20", OPEN, limit=50),
-    "queue of all provinces": queue("", OPEN, limit=50),
-    "queue of a county": queue("IR-20/2001", OPEN, limit=50),
-    "next page": queue("IR-20", OPEN, after=(_DEADLINE, "0199a000"), limit=50),
-    "queue up to a deadline": queue("IR-20", OPEN, until=_DEADLINE, limit=50),
-    "count by state": Query("applicant", cases("IR-20")),
-    "count by state, of a county": Query("applicant", cases("IR-20/2001")),
-    "count up to a deadline": queue("IR-20", OPEN, until=_DEADLINE),
-    "selected": selected("IR-20", ["0199a000-0000-7000-8000-000000000002"]),
-}
+
+def examples() -> dict[str, Query]:
+    """Return one example of each query. A test runs them on both stores and checks how MongoDB answers them."""
+    return {
+        "queue": queue("IR-20", OPEN, limit=50),
+        "queue of all provinces": queue("", OPEN, limit=50),
+        "queue of a county": queue("IR-20/2001", OPEN, limit=50),
+        "next page": queue("IR-20", OPEN, after=(_DEADLINE, "0199a000"), limit=50),
+        "queue up to a deadline": queue("IR-20", OPEN, until=_DEADLINE, limit=50),
+        "count by state": Query("applicant", cases("IR-20")),
+        "count by state, of a county": Query("applicant", cases("IR-20/2001")),
+        "count up to a deadline": queue("IR-20", OPEN, until=_DEADLINE),
+        "selected": selected("IR-20", ["0199a000-0000-7000-8000-000000000002"]),
+    }

@@ -303,15 +303,9 @@ class Consumer:
         observe_batch(self.service, messages, effects)
         for parked in effects.parked:
             if parked.reason != "early":
-                log.error(
-                    "event parked",
-                    service=self.service,
-                    event_id=f"{parked.source}/{parked.subject}/{parked.sequence}",
-                    type=parked.type,
-                    reason=parked.reason,
-                    error=parked.fault.error,
-                    where=parked.fault.where,
-                )
+                event_id = f"{parked.source}/{parked.subject}/{parked.sequence}"
+                cause = {"reason": parked.reason, "error": parked.fault.error, "where": parked.fault.where}
+                log.error("event parked", service=self.service, event_id=event_id, type=parked.type, **cause)
         self.draining |= any(head.reason == "ready" for head in effects.heads.values())
 
     async def _drain(self) -> bool:

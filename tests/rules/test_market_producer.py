@@ -1,5 +1,6 @@
 """Rules of market about a producer: readiness, offers, evidence of connections, sustained connections."""
 
+import contextlib
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
@@ -312,10 +313,8 @@ def test_tick_at_due_emits_and_no_tick_before_does(steps: Sequence[str]) -> None
     scenario.consume("screening", CapacityIdentified(**KILIMS))
     for name in steps:
         scenario.now += timedelta(hours=7)
-        try:
+        with contextlib.suppress(Refused):
             step(scenario, name)
-        except Refused:
-            pass
         if due := producer.indexed(scenario.state).get("due"):
             assert producer.decide(scenario.state, Tick(due), max(due, scenario.now))
             assert not producer.decide(scenario.state, Tick(due - timedelta(milliseconds=1)), scenario.now)

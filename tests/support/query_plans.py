@@ -35,7 +35,8 @@ async def explain_count(store: MongoStore, query: Query, field: str = "") -> Pla
 
 
 async def _explain(store: MongoStore, command: Mapping[str, Any]) -> Plan:
-    tolerant: CodecOptions[Any] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_AUTO)  # bounds beyond the year 9999
+    # The bounds of an index may be dates that Python does not have.
+    tolerant: CodecOptions[Any] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_AUTO)
     answer = await store.database.command("explain", command, verbosity="executionStats", codec_options=tolerant)
     return _plan(answer)
 

@@ -25,14 +25,14 @@ run: setup ## run everything: Kafka, MongoDB, four services, a simulated round, 
 up: setup ## run everything but the simulation
 	@exec $(PEYVAND) up
 
-test: python ## run all tests, as CI does (25 minutes)
+test: python ## run all tests, as CI does (20 minutes)
 	@$(PYTHON) deploy/setup.py --tests
 	@$(MAKE) --no-print-directory lint
 	@exec $(BIN)/python -m pytest -q
 
 check: setup ## run the tests that need no server (one minute)
 	@$(MAKE) --no-print-directory lint
-	@exec $(BIN)/python -m pytest -q -m "not server and not long"
+	@exec $(BIN)/python -m pytest -q -n 2 -m "not server and not long"
 
 bench: setup ## run the benchmarks on an idle machine and write docs/performance.md (15 minutes)
 	@exec $(PEYVAND) bench --write

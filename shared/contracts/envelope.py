@@ -134,8 +134,10 @@ def decode(raw: bytes) -> Envelope:
         raise DecodeError(f"an event of {producer} from another source")
     if not 0 < wire.sequence <= LAST_SEQUENCE or not 0 < len(wire.subject) <= LONGEST_SUBJECT:
         raise DecodeError("sequence or subject out of bounds")
-    if wire.time.tzinfo is None:
+    if wire.time.tzinfo is None or (wire.recorded is not None and wire.recorded.tzinfo is None):
         raise DecodeError("a time without a time zone")
+    if wire.cause and not _is_cause(wire.cause):
+        raise DecodeError("a cause that is not source/sequence")
     for code in (wire.round, wire.province, wire.county, wire.field, wire.policy):
         if code not in _known_codes:
             _check_code(code)
@@ -170,6 +172,7 @@ def _unknown(raw: bytes, error: Exception) -> tuple[_Untyped, UnknownEvent]:
 
 
 _known_codes: set[str] = set()  # a thousand codes occur in millions of events
+_is_cause = re.compile(r"[a-z]{1,32}/[1-9][0-9]{0,9}").fullmatch
 _is_code = re.compile(r"[A-Za-z0-9_-]{0,32}").fullmatch
 
 

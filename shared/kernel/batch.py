@@ -12,8 +12,8 @@ from base.clock import Clock, Moment
 from contracts.envelope import decode
 from contracts.subjects import kind_of
 from kernel.commands import at_one_moment
-from kernel.errors import CircuitOpen, Fenced, ProjectionFailed, Transient
-from kernel.record import Fault, Message, Parked, consume, discard, park
+from kernel.errors import CircuitOpen, Conflict, Fenced, ProjectionFailed, Transient
+from kernel.record import Fault, Message, Parked, Reason, consume, park
 from kernel.store import Effects, OffsetRanges, Projection, Snapshot, Source, Store
 
 CHUNK = 2_000  # parked events in one transaction
@@ -95,7 +95,7 @@ class _Batch(msgspec.Struct):
                 return await self.bisect(by_subject, ranges, e)
             change = partial(_park_all, by_subject, Fault.of(_root(e)), self.breaker)
             try:
-                return await self.transact(by_subject, change, ranges, None)
+                return await self.run(by_subject, change, ranges, None)
             except PASS_ON:
                 raise
             except Exception as again:  # parking fails as well: this does not depend on the subject
@@ -107,37 +107,36 @@ class _Batch(msgspec.Struct):
         first = {subject: by_subject[subject] for subject in subjects[: len(subjects) // 2]}
         second = {subject: by_subject[subject] for subject in subjects[len(subjects) // 2 :]}
         fence = {tp: (start, start) for tp, (start, _) in ranges.items()}
-        if isinstance(error, ProjectionFailed):
-            await self.check_projection(first, second, fence)
+        done = await self.check_projection(first, second, fence) if isinstance(error, ProjectionFailed) else Effects()
         one = await self.process(first, fence)
         two = await self.process(second, ranges)
-        return _joined(one, two)
+        return _joined(_joined(done, one), two)
 
-    async def check_projection(self, first: BySubject, second: BySubject, fence: OffsetRanges) -> None:
+    async def check_projection(self, first: BySubject, second: BySubject, fence: OffsetRanges) -> Effects:
         """Raise CircuitOpen if both halves fail in the projection with the same fault: no single subject causes it.
 
-        A half that succeeds is stored; handling it again changes nothing.
+        Return the effects of a half that succeeds: it is stored, and handling it again changes nothing.
         """
         faults = []
         for half in (first, second):
             try:
-                await self.handle(half, fence)
-                return
+                return await self.handle(half, fence)
             except ProjectionFailed as e:
                 faults.append(Fault.of(_root(e)))
         if (faults[0].error, faults[0].where) == (faults[1].error, faults[1].where):
             raise CircuitOpen(f"projection: {faults[0].error} in {faults[0].where}: {faults[0].message}")
+        return Effects()
 
     async def handle(self, by_subject: BySubject, ranges: OffsetRanges) -> Effects:
         """Handle these events in one transaction."""
         change = partial(_consume_all, self.store, by_subject, self.breaker)
-        return await self.transact(by_subject, change, ranges, self.projection)
+        return await self.run(by_subject, change, ranges, self.projection)
 
-    async def transact(
+    async def run(
         self, by_subject: BySubject, change: Changer, ranges: OffsetRanges, projection: Projection | None
     ) -> Effects:
         """Run a transaction and remember the faults that it stored."""
-        written = await _transact(self.store, by_subject.keys(), change, ranges, self.clock, projection)
+        written = await transact(self.store, by_subject.keys(), change, ranges, self.clock, projection)
         self.breaker.record()
         return written
 
@@ -151,28 +150,32 @@ async def drain(
 ) -> int:
     """Handle parked events that are ready, in order and up to a gap or a fault; return the number of subjects.
 
-    Up to SOURCES subjects share a transaction. If it fails, each of them gets one of its own.
+    Up to SOURCES subjects share a transaction.
     Raise Fenced, Transient, CircuitOpen.
     """
     ready = {subject: (subject, source) for subject, source in await store.parked.ready(partitions, SOURCES)}
-    if not ready:
-        return 0
-    breaker = breaker or CircuitBreaker()
-    try:
-        await drain_sources(store, list(ready.values()), clock, projection, breaker)
-    except PASS_ON:
-        raise
-    except Exception:
-        for source in ready.values():
-            try:
-                await drain_sources(store, [source], clock, projection, breaker)
-            except PASS_ON:
-                raise
-            except Exception as e:
-                block = partial(_block, source, Fault.of(_root(e)), breaker)
-                await _transact(store, [source[0]], block, {}, clock, None)
-                breaker.record()
+    if ready:
+        await _drain(store, list(ready.values()), clock, projection, breaker or CircuitBreaker())
     return len(ready)
+
+
+async def _drain(
+    store: Store, sources: Sequence[Source], clock: Clock, projection: Projection | None, breaker: CircuitBreaker
+) -> None:
+    """Drain in one transaction; if it fails, in halves. A single source that fails is blocked by its fault."""
+    try:
+        return await drain_sources(store, sources, clock, projection, breaker)
+    except Exception as e:
+        if isinstance(e, PASS_ON) and (len(sources) == 1 or not isinstance(e, Conflict)):
+            raise
+        error = e
+    if len(sources) > 1:
+        for half in (sources[: len(sources) // 2], sources[len(sources) // 2 :]):
+            await _drain(store, half, clock, projection, breaker)
+        return
+    block = partial(_block, sources[0], Fault.of(_root(error)), breaker)
+    await transact(store, [sources[0][0]], block, {}, clock, None)
+    breaker.record()
 
 
 async def drain_sources(
@@ -184,47 +187,11 @@ async def drain_sources(
     """
     limit = CHUNK // len(sources) + 1  # the last one is only looked at: it becomes the head
     change = partial(_drain_all, store, sources, limit, breaker)
-    await _transact(store, [subject for subject, _ in sources], change, {}, clock, projection, limit)
+    await transact(store, [subject for subject, _ in sources], change, {}, clock, projection, limit)
     breaker.record()
 
 
-async def discard_one(
-    store: Store, source: Source, sequence: int, reason: str, who: str, clock: Clock, projection: Projection | None
-) -> bool:
-    """Discard the event that blocks the parked ones of a subject and source; return whether it was this one.
-
-    It is parked itself, or missing.
-    """
-
-    def change(snapshot: Snapshot, moment: Moment) -> Effects:
-        before, parked = snapshot.record(source[0]), snapshot.parked.get(source, ())
-        if not parked or before.inbox.get(source[1], 0) + 1 != sequence:
-            return Effects()
-        if parked[0].sequence < sequence:
-            return Effects()  # handled already: it must drain first, or what is parked behind it would lose its head
-        after = discard(before, source[1], sequence, reason, who, moment)
-        left = [each for each in parked if each.sequence > sequence]
-        return Effects([(before, after)], (), {source: sequence}, _head_of({source: after.inbox}, left))
-
-    written = await _transact(store, [source[0]], change, {}, clock, projection, parked=2)
-    return bool(written.changes)
-
-
-async def insert_parked(store: Store, message: Message, clock: Clock) -> bool:
-    """Park an event for the owner of its partition to handle; return False if it has been handled already."""
-    subject, source = message.envelope.subject, message.envelope.source
-
-    def change(snapshot: Snapshot, moment: Moment) -> Effects:
-        inbox = snapshot.inbox(subject)
-        if not _is_new(message, inbox):
-            return Effects()
-        parked = [park(message, "early", moment)]
-        return Effects((), parked, {}, _heads(snapshot, parked, {(subject, source): inbox}))
-
-    return bool((await _transact(store, [subject], change, {}, clock, None)).parked)
-
-
-async def _transact(
+async def transact(
     store: Store,
     subjects: Collection[str],
     change: Changer,
@@ -233,17 +200,14 @@ async def _transact(
     projection: Projection | None,
     parked: int = 1,
 ) -> Effects:
+    """Run a transaction whose change also gets the moment at which it decides."""
     return await store.transact(
         subjects, lambda read: at_one_moment(clock, partial(change, read)), ranges, projection, parked=parked
     )
 
 
 def _consume_all(
-    store: Store,
-    by_subject: BySubject,
-    breaker: CircuitBreaker,
-    snapshot: Snapshot,
-    moment: Moment,
+    store: Store, by_subject: BySubject, breaker: CircuitBreaker, snapshot: Snapshot, moment: Moment
 ) -> Effects:
     changes, parked, inboxes = [], list[Parked](), dict[Source, Mapping[str, int]]()
     heads = _by_subject(snapshot.heads) if snapshot.parked else {}
@@ -251,7 +215,7 @@ def _consume_all(
         if (unreadable := snapshot.unreadable.get(subject)) is not None:
             inbox = unreadable.inbox
             fault = Fault(unreadable.reason, unreadable.why)
-            more = [park(m, unreadable.reason, moment, fault) for m in messages if _is_new(m, inbox)]
+            more = _park_unhandled(messages, inbox, unreadable.reason, fault, moment, heads.get(subject, {}))
         else:
             before = snapshot.records[subject]
             rules = store.rules[kind_of(subject)]
@@ -263,7 +227,7 @@ def _consume_all(
         if more or subject in heads:
             inboxes |= {(subject, source): inbox for source in {*heads.get(subject, ()), *(p.source for p in more)}}
     breaker.check([each for each in parked if each.reason == "fault"], moment.recorded)
-    return Effects(changes, parked, {}, _heads(snapshot, parked, inboxes) if inboxes else {})
+    return Effects(changes, parked, {}, changed_heads(snapshot, parked, inboxes) if inboxes else {})
 
 
 def _drain_all(
@@ -286,42 +250,56 @@ def _drain_all(
         # Not past what was read: after a completion the inbox may be further on, and the next head must still exist.
         unparked[source] = min([after.inbox.get(name, 0), *(each.sequence - 1 for each in rest)])
         left = [replace(each, since=chunk[0].since) for each in (*stopped, *(() if stopped else rest))]
-        heads |= _head_of({source: after.inbox}, left)
+        heads |= head_of({source: after.inbox}, left)
     breaker.check([each for each in heads.values() if each.reason == "fault"], moment.recorded)
     return Effects(changes, (), unparked, heads)
 
 
 def _block(source: Source, fault: Fault, breaker: CircuitBreaker, snapshot: Snapshot, moment: Moment) -> Effects:
-    """Mark a head with the fault that its draining met."""
-    if source not in snapshot.heads:
+    """Mark a head with the fault that its draining met, unless it was drained meanwhile."""
+    head = snapshot.heads.get(source)
+    if head is None or head.reason != "ready":
         return Effects()
-    head = replace(snapshot.heads[source], reason="fault", fault=fault)
+    head = replace(head, reason="fault", fault=fault)
     breaker.check([head], moment.recorded)
     return Effects(heads={source: head})
 
 
 def _park_all(
-    by_subject: BySubject,
-    fault: Fault,
-    breaker: CircuitBreaker,
-    snapshot: Snapshot,
-    moment: Moment,
+    by_subject: BySubject, fault: Fault, breaker: CircuitBreaker, snapshot: Snapshot, moment: Moment
 ) -> Effects:
-    """Park everything: what is next in its source with the fault, the rest behind it."""
+    """Park everything with a fault."""
     parked, inboxes = list[Parked](), dict[Source, Mapping[str, int]]()
+    heads = _by_subject(snapshot.heads)
     for subject, messages in by_subject.items():
         inbox = snapshot.inbox(subject)
-        for message in messages:
-            source, sequence = message.envelope.source, message.envelope.sequence
-            missing = sequence - inbox.get(source, 0) - 1
-            if missing >= 0:
-                parked.append(park(message, "early", moment) if missing else park(message, "fault", moment, fault))
-                inboxes[subject, source] = inbox
+        more = _park_unhandled(messages, inbox, "fault", fault, moment, heads.get(subject, {}))
+        inboxes |= {(subject, each.source): inbox for each in more}
+        parked += more
     breaker.check([each for each in parked if each.reason == "fault"], moment.recorded)
-    return Effects((), parked, {}, _heads(snapshot, parked, inboxes))
+    return Effects((), parked, {}, changed_heads(snapshot, parked, inboxes))
 
 
-def _heads(
+def _park_unhandled(
+    messages: Sequence[Message],
+    inbox: Mapping[str, int],
+    reason: Reason,
+    fault: Fault,
+    moment: Moment,
+    heads: Mapping[str, Parked],
+) -> list[Parked]:
+    """Park what is next in its source for this reason, and the rest behind it."""
+    parked = []
+    for message in messages:
+        source, missing = message.envelope.source, message.envelope.sequence - inbox.get(message.envelope.source, 0) - 1
+        if missing > 0 or (missing == 0 and source in heads):
+            parked.append(park(message, "early", moment))
+        elif missing == 0:
+            parked.append(park(message, reason, moment, fault))
+    return parked
+
+
+def changed_heads(
     snapshot: Snapshot, parked: Sequence[Parked], inboxes: Mapping[Source, Mapping[str, int]]
 ) -> dict[Source, Parked]:
     """Return the first parked events that change, or behind which something is parked.
@@ -329,12 +307,12 @@ def _heads(
     The latter are written although they stay the same, so that a concurrent drain conflicts.
     """
     known = {source: events[0] for source, events in snapshot.parked.items() if source in inboxes}
-    heads = _head_of(inboxes, [*known.values(), *parked])
+    heads = head_of(inboxes, [*known.values(), *parked])
     behind = {(each.subject, each.source) for each in parked}
     return {source: head for source, head in heads.items() if source in behind or head != known.get(source)}
 
 
-def _head_of(inboxes: Mapping[Source, Mapping[str, int]], parked: Sequence[Parked]) -> dict[Source, Parked]:
+def head_of(inboxes: Mapping[Source, Mapping[str, int]], parked: Sequence[Parked]) -> dict[Source, Parked]:
     """Return the first event of each subject and source; `ready` if everything before it is handled."""
     heads: dict[Source, Parked] = {}
     for each in parked:
@@ -360,7 +338,8 @@ def _root(e: Exception) -> BaseException:
     return e.__cause__ if isinstance(e, ProjectionFailed) and e.__cause__ else e
 
 
-def _is_new(message: Message, inbox: Mapping[str, int]) -> bool:
+def is_new(message: Message, inbox: Mapping[str, int]) -> bool:
+    """Return whether an event has not been handled."""
     return message.envelope.sequence > inbox.get(message.envelope.source, 0)
 
 

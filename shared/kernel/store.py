@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import msgspec
 from msgspec.structs import replace
 
+from contracts.subjects import kind_of
 from kernel.errors import NewerRules, ProjectionFailed, UnreadableRecord
 from kernel.query import Query, at_most, one_of
 from kernel.record import Parked, Reason, Record, Undecodable
@@ -55,6 +56,13 @@ class Snapshot(msgspec.Struct, frozen=True):
         return (self.unreadable.get(subject) or self.records[subject]).inbox
 
 
+def empty_snapshot(rules: Mapping[str, Rules], subjects: Collection[str]) -> Snapshot:
+    """Return an empty record of each subject; of a kind that this version does not know an unreadable one."""
+    known = {s: rules[kind_of(s)] for s in subjects if kind_of(s) in rules}
+    unknown = {s: Unreadable({}, "newer_rules", f"{s}: a kind without rules") for s in subjects if s not in known}
+    return Snapshot({s: Record(subject=s, state=each.State()) for s, each in known.items()}, unknown)
+
+
 class Effects(msgspec.Struct, frozen=True):
     """What a transaction writes."""
 
@@ -86,7 +94,7 @@ class ParkedEvents(Protocol):
         """Return the parked events of one subject and source, in order."""
 
     async def heads(self, reasons: Collection[Reason], subject: str = "") -> list[Parked]:
-        """Return the heads with one of these reasons, of one subject if given, the oldest first."""
+        """Return the heads with one of these reasons, of one subject if given, the oldest first; without bytes."""
 
     async def release(
         self,

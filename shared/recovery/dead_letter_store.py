@@ -2,14 +2,14 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 from weakref import WeakKeyDictionary
 
 import msgspec
 
 from base.clock import machine_now
 from base.ids import uuid7
-from kernel.record import LogPosition, Undecodable
+from kernel.record import LogPosition, Parked, Undecodable
 from kernel.store import Store
 from kernel.stores.memory import MemoryStore
 from kernel.stores.mongodb import MongoStore, translate_errors
@@ -37,6 +37,9 @@ class DeadLetterStore(Protocol):
     async def explain(self, positions: Collection[str], who: str, reason: str) -> None:
         """Record why some of them need no further attention."""
 
+    async def count_heads(self, like: Parked, limit: int) -> int:
+        """Return how many heads, at most `limit`, are parked for the same cause as this one."""
+
     async def record_action(self, action: OperatorAction) -> None:
         """Store an action; when this returns it is durable."""
 
@@ -59,6 +62,7 @@ class MongoDeadLetterStore:
 
     def __init__(self, store: MongoStore) -> None:
         self.collection, self.actions = store.undecodable, store.database.operator_actions
+        self.parked = store.parked.collection
 
     async def undecodable(self) -> list[tuple[Undecodable, datetime]]:
         query = {"explained": {"$exists": False}}
@@ -74,6 +78,13 @@ class MongoDeadLetterStore:
         query = {"_id": {"$in": list(positions)}}
         async with translate_errors():
             await self.collection.update_many(query, {"$set": {"explained": explanation}})
+
+    async def count_heads(self, like: Parked, limit: int) -> int:
+        query: dict[str, Any] = {"head": True, "reason": like.reason, "source": like.source}
+        if like.reason != "early":
+            query |= {"type": like.type, "fault.error": like.fault.error, "fault.where": like.fault.where}
+        async with translate_errors():
+            return await self.parked.count_documents(query, limit=limit)
 
     async def record_action(self, action: OperatorAction) -> None:
         async with translate_errors():
@@ -108,6 +119,11 @@ class MemoryDeadLetterStore:
 
     async def explain(self, positions: Collection[str], who: str, reason: str) -> None:
         self.beside.explained |= dict.fromkeys(positions, reason)
+
+    async def count_heads(self, like: Parked, limit: int) -> int:
+        heads, early = await self.store.parked.heads((like.reason,)), like.reason == "early"
+        same = (each.source == like.source if early else each.fingerprint == like.fingerprint for each in heads)
+        return min(limit, sum(same))
 
     async def record_action(self, action: OperatorAction) -> None:
         self.beside.actions.append(action)

@@ -7,9 +7,8 @@ can, or explained. Payloads are never edited.
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import cached_property
-from hashlib import blake2b
 from typing import Literal
 
 import msgspec
@@ -18,74 +17,27 @@ from base.clock import Clock, machine_now
 from contracts.commands import Refused
 from contracts.envelope import DecodeError, Envelope, decode
 from contracts.subjects import kind_of
-from kernel.batch import CHUNK, PASS_ON, CircuitBreaker, discard_one, drain_sources, insert_parked
+from kernel.batch import CHUNK, PASS_ON, CircuitBreaker, drain_sources
 from kernel.errors import NewerRules, ProjectionFailed, UnreadableRecord
 from kernel.record import BLOCKED, Fault, Message, Parked, Reason, Undecodable, consume
 from kernel.store import Projection, Source, Store
 from recovery.dead_letter_store import Action, DeadLetterStore, OperatorAction, dead_letter_store, position_id
+from recovery.letters import (
+    Letter,
+    LetterOutcome,
+    OutcomeCode,
+    fault_of,
+    missing_letter,
+    parked_letter,
+    parse,
+    undecodable_letter,
+)
+from recovery.parked_events import discard_one, insert_parked
 
 ONE_OPERATOR_LIMIT = 1_000  # letters of one fingerprint that one operator may discard; more needs a second person
 EARLY: tuple[Reason, ...] = ("early",)
 EARLY_LISTED = timedelta(minutes=1)  # after which an event that waits for a missing one is a dead letter
-
-Kind = Literal["parked", "undecodable"]
-OutcomeCode = Literal["drained", "parked", "discarded", "gone"]
-
-
-class _Typed(msgspec.Struct):
-    type: str = ""
-
-
-_decode_type = msgspec.json.Decoder(_Typed).decode
-
-
-class Letter(msgspec.Struct, frozen=True, kw_only=True):
-    """An event that blocks those behind it, or bytes that hold no event."""
-
-    id: str  # source/subject/sequence; of a missing event its own; of undecodable bytes topic/partition@offset
-    kind: Kind
-    fingerprint: str  # the same for all with the same cause
-    reason: str
-    source: str  # of undecodable bytes the topic
-    subject: str = ""
-    sequence: int = 0
-    type: str = ""
-    fault: Fault = Fault()
-    since: datetime
-    behind: int = 0  # parked events of the same subject and source that follow
-    raw: bytes | None = None
-
-    @property
-    def envelope(self) -> Envelope | None:
-        """Return the event, if it can be decoded."""
-        try:
-            return decode(self.raw) if self.raw is not None else None
-        except DecodeError:
-            return None
-
-
-class Group(msgspec.Struct, frozen=True, kw_only=True):
-    """The letters with one fingerprint."""
-
-    fingerprint: str
-    kind: Kind
-    reason: str
-    source: str
-    type: str
-    fault: Fault  # of the oldest
-    letters: int
-    behind: int
-    since: datetime  # of the oldest
-    example: str  # id of the oldest
-
-
-class LetterOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a letter, or would: events handled, and the fault at which it stopped again."""
-
-    id: str
-    outcome: OutcomeCode
-    drained: int = 0
-    fault: Fault = Fault()
+_POSITION = re.compile(r"[^/]+/[0-9]+@[0-9]+")  # the id of undecodable bytes
 
 
 class DeadLetters:
@@ -100,13 +52,25 @@ class DeadLetters:
         return dead_letter_store(self.store)
 
     async def letters(self, subject: str = "", fingerprint: str = "") -> list[Letter]:
-        """Return the letters of a subject and fingerprint if given, the oldest first. Raise Transient."""
-        found = [_parked_letter(head) for head in await self.store.parked.heads(BLOCKED, subject)]
+        """Return the letters of a subject and fingerprint if given, the oldest first; events without their bytes.
+
+        At most 10,000 for each of the three causes. Raise Transient.
+        """
+        found = [parked_letter(head) for head in await self.store.parked.heads(BLOCKED, subject)]
         found += await self._missing(subject)
         if not subject:
-            found += [_undecodable_letter(each, at) for each, at in await self.beside.undecodable()]
+            found += await self._undecodable_letters()
         wanted = (each for each in found if fingerprint in ("", each.fingerprint))
         return sorted(wanted, key=lambda each: (each.since, each.id))
+
+    async def with_bytes(self, letters: Iterable[Letter]) -> list[Letter]:
+        """Return the same letters, events with their bytes if they are still parked. Raise Transient."""
+        found = []
+        for each in letters:
+            head = await self._head((each.subject, each.source)) if each.kind == "parked" else None
+            same = head is not None and head.sequence == each.sequence
+            found.append(msgspec.structs.replace(each, raw=head.raw) if head and same else each)
+        return found
 
     async def act(
         self, action: Action, ids: Sequence[str], who: str, reason: str, *, dry_run: bool
@@ -119,7 +83,7 @@ class DeadLetters:
             if not reason.strip():
                 raise Refused("missing_field", "reason")
             await self._check_number(ids)
-        sources = {each: parse(each) for each in ids if "@" not in each}
+        sources = {each: parse(each) for each in ids if not _POSITION.fullmatch(each)}
         if not dry_run:
             recorded = OperatorAction(at=machine_now(), who=who, action=action, reason=reason, letters=tuple(ids))
             await self.beside.record_action(recorded)
@@ -138,7 +102,7 @@ class DeadLetters:
         overdue = [head for head in heads if machine_now() - head.since > EARLY_LISTED]
         inboxes = await self._inboxes(list({head.subject for head in overdue})) if overdue else {}
         return [
-            _missing_letter(head, inboxes[head.subject].get(head.source, 0) + 1)
+            missing_letter(head, inboxes[head.subject].get(head.source, 0) + 1)
             for head in overdue
             if head.subject in inboxes  # else listed for that reason once an event is next
         ]
@@ -153,16 +117,23 @@ class DeadLetters:
             half = len(subjects) // 2
             return {**await self._inboxes(subjects[:half]), **await self._inboxes(subjects[half:])}
 
+    async def _undecodable_letters(self) -> list[Letter]:
+        return [undecodable_letter(each, at) for each, at in await self.beside.undecodable()]
+
     async def _undecodable(self) -> dict[str, Undecodable]:
         return {position_id(each.position): each for each, _ in await self.beside.undecodable()}
 
     async def _check_number(self, ids: Sequence[str]) -> None:
         """Refuse when one operator would discard too many of one fingerprint, in however many requests."""
-        sizes, wanted, touched = Counter[str](), set(ids), set[str]()
-        for each in await self.letters():
-            sizes[each.fingerprint] += 1
-            if each.id in wanted:
-                touched.add(each.fingerprint)
+        bytes_ids = {each for each in ids if _POSITION.fullmatch(each)}
+        undecodable = {each.id: each.fingerprint for each in await self._undecodable_letters()} if bytes_ids else {}
+        sizes = Counter(undecodable.values())
+        touched = {undecodable[each] for each in bytes_ids if each in undecodable}
+        for each in set(ids) - bytes_ids:
+            head = await self._head(parse(each)[0])
+            if head is not None and head.fingerprint not in sizes:
+                touched.add(head.fingerprint)
+                sizes[head.fingerprint] = await self.beside.count_heads(head, ONE_OPERATOR_LIMIT + 1)
         if any(sizes[each] > ONE_OPERATOR_LIMIT for each in touched):
             raise Refused("two_persons_needed", limit=ONE_OPERATOR_LIMIT)
 
@@ -208,7 +179,7 @@ class DeadLetters:
                 failed = Fault.of(e.__cause__ if isinstance(e, ProjectionFailed) and e.__cause__ else e)
         inbox = await self._inbox(source)
         drained = max(0, inbox - before)
-        fault = failed if failed.error else _fault_of(head, inbox)
+        fault = failed if failed.error else fault_of(head, inbox)
         if outcome == "drained" and not drained:
             return LetterOutcome(id=letter, outcome="parked", fault=fault)
         return LetterOutcome(id=letter, outcome=outcome, drained=drained, fault=fault)
@@ -267,113 +238,9 @@ class DeadLetters:
         return head.sequence == sequence
 
 
-def group(letters: Iterable[Letter]) -> list[Group]:
-    """Return the letters by fingerprint, the largest group first."""
-    by_fingerprint: dict[str, list[Letter]] = {}
-    for each in letters:
-        by_fingerprint.setdefault(each.fingerprint, []).append(each)
-    groups = []
-    for members in by_fingerprint.values():
-        oldest = min(members, key=lambda each: (each.since, each.id))
-        groups.append(
-            Group(
-                fingerprint=oldest.fingerprint,
-                kind=oldest.kind,
-                reason=oldest.reason,
-                source=oldest.source,
-                type=oldest.type,
-                fault=oldest.fault,
-                letters=len(members),
-                behind=sum(each.behind for each in members),
-                since=oldest.since,
-                example=oldest.id,
-            )
-        )
-    return sorted(groups, key=lambda each: (-each.letters, each.fingerprint))
-
-
-def parse(letter: str) -> tuple[Source, int]:
-    """Return (subject, source) and sequence of an event id. Raise Refused: letter_unknown."""
-    source, _, rest = letter.partition("/")
-    subject, _, number = rest.rpartition("/")
-    if not (source and subject and number.isascii() and number.isdigit() and 0 < int(number) < 1 << 53):
-        raise Refused("letter_unknown", "letters", letter=letter[:200])
-    return (subject, source), int(number)
-
-
-def _parked_letter(head: Parked) -> Letter:
-    return Letter(
-        id=f"{head.source}/{head.subject}/{head.sequence}",
-        kind="parked",
-        fingerprint=head.fingerprint,
-        reason=head.reason,
-        source=head.source,
-        subject=head.subject,
-        sequence=head.sequence,
-        type=head.type,
-        fault=head.fault,
-        since=head.since,
-        behind=head.behind,
-        raw=head.raw,
-    )
-
-
-def _missing_letter(head: Parked, sequence: int) -> Letter:
-    """Describe the missing event before a head; its type is unknown."""
-    return Letter(
-        id=f"{head.source}/{head.subject}/{sequence}",
-        kind="parked",
-        fingerprint=_fingerprint("early", head.source),
-        reason="early",
-        source=head.source,
-        subject=head.subject,
-        sequence=sequence,
-        fault=_fault_of(head, sequence - 1),
-        since=head.since,
-        behind=head.behind + 1,
-    )
-
-
-def _fault_of(head: Parked | None, handled: int) -> Fault:
-    """Return why a source with this head does not go on after the event `handled`."""
-    if head is None:
-        return Fault()
-    if head.reason == "early":
-        return Fault("EventMissing", f"event {handled + 1} is missing, event {head.sequence} waits for it")
-    return head.fault
-
-
-def _undecodable_letter(each: Undecodable, at: datetime) -> Letter:
-    """Describe undecodable bytes; the cause without its numbers makes the group."""
-    kind = _type_in(each.raw)
-    return Letter(
-        id=position_id(each.position),
-        kind="undecodable",
-        fingerprint=_fingerprint("undecodable", each.position.topic, re.sub(r"\d+", "#", each.why), kind),
-        reason="undecodable",
-        source=each.position.topic,
-        type=kind,
-        fault=Fault("DecodeError", each.why),
-        since=at,
-        raw=each.raw,
-    )
-
-
 def _decode_from(found: Undecodable) -> Envelope:
     """Return the event in these bytes. Raise DecodeError, also if another than the topic's producer wrote it."""
     envelope = decode(found.raw or b"")
     if envelope.source != found.position.topic.rpartition(".")[2]:
         raise DecodeError(f"an event of {envelope.source} in the topic of another producer")
     return envelope
-
-
-def _fingerprint(*parts: str) -> str:
-    return blake2b("\0".join(parts).encode(), digest_size=6).hexdigest()
-
-
-def _type_in(raw: bytes | None) -> str:
-    """Return the type that bytes name, however little else can be read of them."""
-    try:
-        return _decode_type(raw or b"").type[:200]
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        return ""

@@ -8,6 +8,8 @@ from contracts.envelope import decode, digest
 from kernel.record import Record, reindex
 from kernel.rules import Rules
 
+SKIPPED_LIMIT = 10_000  # consumed events about one subject that a reaction implies: far more than any has
+
 
 class Inconsistent(Exception):
     """The log and a restored record contradict each other: one lacks what the other continues from."""
@@ -32,6 +34,8 @@ def take_back(
         state, inbox = record.state, record.inbox
         source, _, number = e.cause.rpartition("/")
         if source and int(number) > inbox.get(source, 0):
+            if int(number) - inbox.get(source, 0) > SKIPPED_LIMIT:
+                raise Inconsistent(f"{record.subject}: event {e.sequence} in the log names {e.cause} as its cause")
             for sequence in range(inbox.get(source, 0) + 1, int(number) + 1):
                 try:
                     state = rules.evolve(state, decode(consumed[source][sequence]))

@@ -118,7 +118,7 @@ async def drain_outside(
         known = {source: chunk for source, chunk in chunks.items() if chunk}
         return batch._drain_all(store, sources, limit, breaker, replace(snapshot, parked=known), moment)
 
-    await batch._transact(store, [subject for subject, _ in sources], change, {}, clock, projection, 0)
+    await batch.transact(store, [subject for subject, _ in sources], change, {}, clock, projection, 0)
 
 
 TRANSACT, MOVE, EFFECTS = OptimisticStore.transact, MemoryTallies.move, jobs._Pass.effects

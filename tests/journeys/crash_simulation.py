@@ -31,6 +31,7 @@ from kernel.roles.consumer import Consumer
 from kernel.roles.scheduler import Scheduler
 from kernel.store import Pending
 from programme.policies import CURRENT
+from recovery import parked_events
 from registration import jobs
 from registration.domain.applicant import Register
 from registration.jobs import Allocator
@@ -210,8 +211,8 @@ class Process:
                         continue
                     clock, source = self.platform.clock, (message.envelope.subject, message.envelope.source)
                     if kind_of(source[0]) in self.store.rules:
-                        await batch.insert_parked(self.store, message, clock)
-                        await batch.discard_one(self.store, source, 0, "none", "operator:o", clock, None)
+                        await parked_events.insert_parked(self.store, message, clock)
+                        await parked_events.discard_one(self.store, source, 0, "none", "operator:o", clock, None)
                     return
 
 

@@ -172,14 +172,14 @@ GUARDS: dict[str, tuple[Callable[[], Awaitable[None]], Any, str, Callable[[], An
     "ties are broken by the quota alone": (rush, Score, "order", lambda: broken.break_ties_by_quota),
     "seats go to the last ones": (queue, jobs._Pass, "_order", lambda: broken.order_backwards),
     "a head is never ready": (
-        parking, batch, "_head_of",
-        lambda: without(batch._head_of, 'heads[source] = replace(head, reason="ready")', "pass")),
+        parking, batch, "head_of",
+        lambda: without(batch.head_of, 'heads[source] = replace(head, reason="ready")', "pass")),
     "the last parked event is the head": (
-        parking, batch, "_head_of",
-        lambda: without(batch._head_of, "sequence < heads[source]", "sequence > heads[source]")),
+        parking, batch, "head_of",
+        lambda: without(batch.head_of, "sequence < heads[source]", "sequence > heads[source]")),
     "a head is not written when parking behind it": (
-        parking, batch, "_heads",
-        lambda: without(batch._heads, "source in behind or head != known.get(source)", "head != known.get(source)")),
+        parking, batch, "changed_heads",
+        lambda: without(batch.changed_heads, "source in behind or head != known.get", "head != known.get")),
     "a chunk is read outside the transaction": (parking, batch, "drain_sources", lambda: broken.drain_outside),
     "what follows a chunk gets no head": (
         parking, batch, "_drain_all",

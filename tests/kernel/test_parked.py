@@ -18,11 +18,12 @@ from msgspec.structs import replace
 from base.clock import Moment
 from contracts.envelope import decode
 from contracts.subjects import partition_of
-from kernel.batch import CHUNK, drain, insert_parked, process
+from kernel.batch import CHUNK, drain, process
 from kernel.record import BLOCKED, Message
 from kernel.roles.consumer import RETRIED
 from kernel.store import Change, Effects, Snapshot
 from kernel.stores.memory import MemoryStore
+from recovery.parked_events import insert_parked
 from tests.support.fixtures import StoreOf
 from tests.support.messages import REGISTERED, UNKNOWN_TYPE, WITHDRAWN, Picky, message, unknown
 from tests.support.parked_events import EVERYWHERE, REGISTRATION, head, parked, record, settle

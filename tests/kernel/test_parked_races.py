@@ -9,9 +9,10 @@ from msgspec.structs import replace
 
 from contracts.events import TYPES
 from contracts.subjects import partition_of
-from kernel.batch import discard_one, drain, insert_parked, process
+from kernel.batch import drain, process
 from kernel.roles.consumer import RETRIED
 from kernel.store import Effects, Snapshot
+from recovery.parked_events import discard_one, insert_parked
 from tests.support.fixtures import StoreOf
 from tests.support.messages import REGISTERED, UNKNOWN_TYPE, message, unknown
 from tests.support.parked_events import EVERYWHERE, REGISTRATION, head, parked, record, settle

@@ -11,9 +11,10 @@ from msgspec.structs import replace
 from base.clock import Moment
 from contracts.envelope import Envelope
 from contracts.subjects import PARTITIONS, partition_of
-from kernel.batch import SUBJECTS_LIMIT, discard_one
+from kernel.batch import SUBJECTS_LIMIT
 from kernel.commands import execute, execute_many
 from kernel.roles.worker import Worker
+from recovery.parked_events import discard_one
 from tests.support.messages import message, unknown
 from tests.support.small_services import NOON, PERIOD, POISON, Register, ReportingRules, noon
 from tests.support.small_workers import SmallSystem, counted

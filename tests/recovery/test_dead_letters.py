@@ -13,8 +13,8 @@ from contracts.subjects import PARTITIONS
 from kernel.batch import CircuitBreaker, drain, process
 from kernel.record import LogPosition, Undecodable
 from kernel.store import Change
-from recovery import dead_letters
-from recovery.dead_letters import DeadLetters, LetterOutcome, group, parse
+from recovery.dead_letters import DeadLetters
+from recovery.letters import LetterOutcome, group, parse
 from tests.support.faulty_events import faulty, park_three, recorded_actions, recount, rules_with_bug
 from tests.support.messages import REGISTERED, UNKNOWN_TYPE, WITHDRAWN, message, unknown
 from tests.support.small_services import NOON, Tallies, noon
@@ -219,24 +219,6 @@ async def test_only_the_blocking_event_can_be_discarded(store_of: StoreOf) -> No
             assert outcomes_of(outcomes) == [("gone", 0)], letter
     record = (await store.read(["a"]))["a"]
     assert not record.discarded and record.inbox == {}
-
-
-async def test_one_operator_discards_a_limited_number_however_many_requests_it_takes(
-    store_of: StoreOf, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert dead_letters.ONE_OPERATOR_LIMIT == 1_000
-    monkeypatch.setattr(dead_letters, "ONE_OPERATOR_LIMIT", 2)
-    store, tallies = await store_of("reporting"), Tallies()
-    await park_three(store, tallies)
-    dead = DeadLetters(store, noon, tallies.move)
-    for dry_run in (True, False):
-        with pytest.raises(Refused, match="two_persons_needed"):
-            await dead.act("discard", ABC[:1], OPERATOR, "test data", dry_run=dry_run)
-    assert len(await dead.letters()) == 3 and await recorded_actions(store) == [], "nothing was discarded"
-    store.rules = {"applicant": rules_with_bug()}
-    await dead.act("retry", ABC[:1], OPERATOR, "", dry_run=False)
-    outcomes = await dead.act("discard", ABC[1:], OPERATOR, "test data", dry_run=False)
-    assert [each.outcome for each in outcomes] == ["discarded"] * 2, "two are within the limit"
 
 
 # Missing events

@@ -85,3 +85,12 @@ def test_a_log_and_a_record_that_contradict_each_other_are_not_joined() -> None:
         take_back(old, REGISTRATION, {1: other}, {})
     with pytest.raises(Inconsistent, match="event 2 in the log does not follow"):
         take_back(old, REGISTRATION, {2: own[3].replace(b'"sequence":3', b'"sequence":2')}, {})
+
+
+def test_a_cause_far_ahead_of_what_was_handled_is_inconsistent() -> None:
+    """Otherwise one forged event would occupy the completion for hours."""
+    reacted = screened(EMPTY, message("registration", 1))
+    (raw,) = reacted.new_events
+    forged = encode(replace(decode(raw), cause="registration/9999999999"))
+    with pytest.raises(Inconsistent, match="registration/9999999999"):
+        take_back(EMPTY, SCREENING, {1: forged}, {})

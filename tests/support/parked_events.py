@@ -40,7 +40,7 @@ async def parked(store: Any) -> Mapping[Source, list[Parked]]:
         for source, by_sequence in store.parked.by_source.items():
             found[source] = [each for _, each in sorted(by_sequence.items())]
     else:
-        async for d in store.parked.collection.find(sort=[("_id", 1)]):
+        async for d in store.parked.collection.find(sort=[("subject", 1), ("source", 1), ("sequence", 1)]):
             source = d["subject"], d["source"]
             assert d.get("head", False) == (source not in found), f"a wrong or missing head: {d['_id']}"
             if source not in found:

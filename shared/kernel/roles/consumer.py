@@ -18,7 +18,7 @@ from contracts.envelope import DecodeError, decode
 from contracts.events import TYPES
 from contracts.subjects import PARTITIONS
 from kernel.batch import CircuitBreaker, drain, process
-from kernel.errors import Conflict
+from kernel.errors import CircuitOpen, Fenced
 from kernel.kafka.log_reader import CHUNK, LogReader
 from kernel.record import LogPosition, Message, Reason, Undecodable
 from kernel.roles.observation import observe_batch
@@ -234,7 +234,9 @@ class Consumer:
             kept = [each for each in chunk.records if _partition(each) not in gone] if gone else chunk.records
             await self._handle(kept, ranges)
             self.chunk_size = min(self.chunk_size * 2, CHUNK)
-        except Conflict:
+        except (Fenced, CircuitOpen):
+            raise
+        except Exception:  # perhaps the transaction was too large or took too long
             self.chunk_size = max(self.chunk_size // 2, SMALLEST_CHUNK)
             raise
         self.behind -= {tp for tp, end in chunk.end.items() if end >= chunk.log_ends[tp]}

@@ -21,6 +21,7 @@ from kernel.store import (
     Snapshot,
     Source,
     TopicPartition,
+    empty_snapshot,
     project,
     stored,
     unique_values,
@@ -42,7 +43,13 @@ class MemoryStore:
         self.lock = asyncio.Lock()
 
     async def read(self, subjects: Collection[str]) -> Mapping[str, Record]:
-        return {s: self.records.get(s) or Record(subject=s, state=self.rules[kind_of(s)].State()) for s in subjects}
+        snapshot = self._read(subjects)
+        return {subject: snapshot.record(subject) for subject in subjects}
+
+    def _read(self, subjects: Collection[str], parked: int = 0) -> Snapshot:
+        empty = empty_snapshot(self.rules, subjects)
+        records = {subject: self.records.get(subject, record) for subject, record in empty.records.items()}
+        return Snapshot(records, empty.unreadable, self.parked.first(subjects, parked))
 
     async def swap(self, before: Record, after: Record) -> Record | None:
         await asyncio.sleep(0)  # as a real one, let others go first
@@ -66,7 +73,7 @@ class MemoryStore:
         async with self.lock:
             if any(self.positions.get(tp, 0) != start for tp, (start, _) in (ranges or {}).items()):
                 raise Fenced
-            effects = change(Snapshot(await self.read(subjects), {}, self.parked.first(subjects, parked)))
+            effects = change(self._read(subjects, parked))
             self._check_unique([after for _, after in effects.changes])
             await project(projection, effects, None, (Transient,))
             self.positions |= {tp: end for tp, (_, end) in (ranges or {}).items()}
@@ -177,7 +184,7 @@ class MemoryParked:
         return [each for _, each in sorted(self.by_source.get(source, {}).items())][:limit]
 
     async def heads(self, reasons: Collection[Reason], subject: str = "") -> list[Parked]:
-        found = [_head(events) for events in self.by_source.values()]
+        found = [replace(_head(events), raw=b"") for events in self.by_source.values()]
         wanted = (each for each in found if each.reason in reasons and subject in ("", each.subject))
         return sorted(wanted, key=lambda each: each.since)
 

@@ -13,16 +13,8 @@ from pydantic import BaseModel, Field
 from contracts.envelope import UnknownEvent, encode
 from kernel.record import Fault
 from kernel.service import Runtime
-from recovery.dead_letters import (
-    ONE_OPERATOR_LIMIT,
-    DeadLetters,
-    Group,
-    Kind,
-    Letter,
-    LetterOutcome,
-    OutcomeCode,
-    group,
-)
+from recovery.dead_letters import ONE_OPERATOR_LIMIT, DeadLetters
+from recovery.letters import Group, Kind, Letter, LetterOutcome, OutcomeCode, group
 from security.auth import Principal
 from web.app import Body
 from web.authorization import allow
@@ -132,7 +124,7 @@ async def list_dead_letters(
         after = str(paging.after[0]), str(paging.after[-1])
         found = [each for each in found if (each.since.isoformat(), each.id) > after]
     return paging.page(
-        [_dead_letter(each) for each in found[: paging.limit + 1]],
+        [_dead_letter(each) for each in await dead_letters.with_bytes(found[: paging.limit + 1])],
         after=lambda each: (each.since.isoformat(), each.id),
     )
 

@@ -8,39 +8,42 @@ import msgspec
 from base.clock import machine_now
 from contracts.subjects import kind_of, partition_of
 from kernel.errors import NewerRules, UnreadableRecord
-from kernel.record import NEVER, Discarded, Fault, Parked, Private, Record, StoredResponse
+from kernel.record import NEVER, Discarded, Fault, Parked, Private, Reason, Record, StoredResponse
 from kernel.rules import Rules
 from kernel.store import Unreadable
 
 _encode_state = msgspec.json.Encoder().encode
 
 
-def record_of(rules: Rules, d: Mapping[str, Any]) -> Record:
+def record_of(rules: Mapping[str, Rules], d: Mapping[str, Any]) -> Record:
     """Return the record in a document. Raise NewerRules, UnreadableRecord."""
-    if d["rules_version"] > rules.VERSION:
-        raise NewerRules(f"{d['_id']}: written by version {d['rules_version']} of the rules, this is {rules.VERSION}")
     try:
-        state = msgspec.json.decode(d["state"], type=rules.State)
-    except msgspec.DecodeError as e:
-        raise UnreadableRecord(f"{d['_id']}: {e}") from e
-    return Record(
-        subject=d["_id"],
-        state=state,
-        indexed=d["indexed"],
-        private=Private(**d["private"]) if "private" in d else Private(),
-        version=d["version"],
-        last_sequence=d["last_sequence"],
-        last_time=d.get("last_time", NEVER),
-        last_hash=d["last_hash"],
-        inbox=d["inbox"],
-        stored_responses=tuple(StoredResponse(**each) for each in d.get("stored_responses", ())),
-        discarded=tuple(Discarded(**each) for each in d.get("discarded", ())),
-    )
+        version, written = rules[d["kind"]].VERSION, d["rules_version"]
+        if written > version:
+            raise NewerRules(f"{d['_id']}: written by version {written} of the rules, this is {version}")
+        return Record(
+            subject=d["_id"],
+            state=msgspec.json.decode(d["state"], type=rules[d["kind"]].State),
+            indexed=d["indexed"],
+            private=Private(**d["private"]) if "private" in d else Private(),
+            version=d["version"],
+            last_sequence=d["last_sequence"],
+            last_time=d.get("last_time", NEVER),
+            last_hash=d["last_hash"],
+            inbox={**d["inbox"]},
+            stored_responses=tuple(StoredResponse(**each) for each in d.get("stored_responses", ())),
+            discarded=tuple(Discarded(**each) for each in d.get("discarded", ())),
+        )
+    except NewerRules:
+        raise
+    except Exception as e:  # whatever a newer or a broken writer has stored concerns this subject alone
+        raise UnreadableRecord(f"{d['_id']}: {e!r}") from e
 
 
 def unreadable_of(d: Mapping[str, Any], e: Exception) -> Unreadable:
     """Return what can be read of a record whose state cannot."""
-    return Unreadable(d["inbox"], "newer_rules" if isinstance(e, NewerRules) else "unreadable_record", str(e))
+    reason: Reason = "newer_rules" if isinstance(e, NewerRules) else "unreadable_record"
+    return Unreadable(d.get("inbox") or {}, reason, str(e))
 
 
 def document_of(rules: Rules, r: Record) -> dict[str, Any]:

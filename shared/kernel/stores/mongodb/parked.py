@@ -26,7 +26,8 @@ class MongoParked:
         self.collection = database.parked
 
     async def create_indexes(self) -> None:
-        """Create the indexes, all over heads only: they stay small however much is parked."""
+        """Create the indexes; those over heads stay small however much is parked."""
+        await self.collection.create_index([("subject", 1), ("source", 1), ("sequence", 1)])
         for fields in (("subject",), ("partition", "reason"), ("reason", "since")):
             await self.collection.create_index([(field, 1) for field in fields], partialFilterExpression={"head": True})
 
@@ -61,7 +62,7 @@ class MongoParked:
             result = await self.collection.bulk_write(inserts, session=session)
             for n in result.upserted_ids or {}:
                 inserted[effects.parked[n].subject, effects.parked[n].source] += 1
-        writes: list[Any] = [DeleteMany(_ids(source, 0, last)) for source, last in effects.unparked.items()]
+        writes: list[Any] = [DeleteMany(_events(source, last)) for source, last in effects.unparked.items()]
         for source, head in effects.heads.items():
             old = known.get(source, ())
             if old and old[0].sequence > head.sequence:
@@ -89,7 +90,7 @@ class MongoParked:
 
     async def events(self, source: Source, limit: int, session: AsyncClientSession | None = None) -> list[Parked]:
         async with translate_errors(session):
-            found = self.collection.find(_ids(source, 0), sort=[("_id", 1)], limit=limit, session=session)
+            found = self.collection.find(_events(source), sort=[("sequence", 1)], limit=limit, session=session)
             return [parked_of(d) async for d in found]
 
     async def of_subjects(self, subjects: Collection[str]) -> list[Parked]:
@@ -106,7 +107,7 @@ class MongoParked:
         if subject:
             query["subject"] = subject
         async with translate_errors():
-            found = self.collection.find(query, limit=HEADS_LIMIT, sort=[("since", 1)])
+            found = self.collection.find(query, {"raw": 0}, limit=HEADS_LIMIT, sort=[("since", 1)])
             return [parked_of(d) async for d in found]
 
     async def release(
@@ -129,6 +130,6 @@ class MongoParked:
             return found.modified_count
 
 
-def _ids(source: Source, first: int, last: int = LAST_SEQUENCE) -> dict[str, Any]:
-    """Match the parked events of a subject and source by their sequences."""
-    return {"_id": {"$gte": parked_id(*source, first), "$lte": parked_id(*source, last)}}
+def _events(source: Source, last: int = LAST_SEQUENCE) -> dict[str, Any]:
+    """Match the parked events of a subject and source up to a sequence."""
+    return {"subject": source[0], "source": source[1], "sequence": {"$lte": last}}

@@ -43,7 +43,7 @@ def _condition(condition: Condition) -> Any:
         case "exists":
             return {"$exists": True}
         case "within":
-            return {"$regex": f"^{re.escape(value)}(/|$)"}
+            return {"$regex": rf"^{re.escape(value)}(/|\z)"}
         case "prefix":
             return {"$regex": f"^{re.escape(value)}"}
     return {_OPERATORS[condition.operator]: value}

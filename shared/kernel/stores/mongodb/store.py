@@ -26,7 +26,7 @@ from kernel.store import (
     Projection,
     Snapshot,
     TopicPartition,
-    Unreadable,
+    empty_snapshot,
     project,
     stored,
 )
@@ -133,7 +133,7 @@ class MongoStore:
     async def find(self, query: Query) -> list[Record]:
         async with translate_errors():
             found = self.records.find(filter_of(query), WITHOUT_EVENTS, limit=query.limit, sort=sort_of(query))
-            return [record_of(self.rules[d["kind"]], d) async for d in found]
+            return [record_of(self.rules, d) async for d in found]
 
     async def find_subjects(self, query: Query) -> list[str]:
         async with translate_errors():
@@ -226,12 +226,12 @@ class MongoStore:
         return found
 
     async def _read(self, subjects: Collection[str], session: AsyncClientSession | None) -> Snapshot:
-        records = {s: Record(subject=s, state=self.rules[kind_of(s)].State()) for s in subjects}
-        unreadable: dict[str, Unreadable] = {}
+        snapshot = empty_snapshot(self.rules, subjects)
+        records, unreadable = dict(snapshot.records), dict(snapshot.unreadable)
         async with translate_errors(session):
-            async for d in self.records.find({"_id": {"$in": list(subjects)}}, WITHOUT_EVENTS, session=session):
+            async for d in self.records.find({"_id": {"$in": list(records)}}, WITHOUT_EVENTS, session=session):
                 try:
-                    records[d["_id"]] = record_of(self.rules[d["kind"]], d)
+                    records[d["_id"]] = record_of(self.rules, d)
                 except (NewerRules, UnreadableRecord) as e:
                     unreadable[d["_id"]] = unreadable_of(d, e)
         return Snapshot(records, unreadable)

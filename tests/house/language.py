@@ -60,7 +60,8 @@ PHRASE = re.compile("|".join(rf"\b{each}\b" for each in PHRASES), re.IGNORECASE)
 HTML_COMMENT = re.compile(r"<!--.*?-->|\{#.*?#\}", re.DOTALL)
 # Iran itself may be meant by these.
 IRAN = re.compile(r"\bwhole country\b|\bcountry-wide\b|\bcountry code\b", re.IGNORECASE)
-TEXTS = tuple(".py .html .md .yaml .yml .json .toml .js .css .sh .xml Makefile Dockerfile".split())
+TEXTS = (".py", ".html", ".md", ".yaml", ".yml", ".json", ".toml", ".js", ".css", ".sh", ".xml")
+TEXTS += ("Makefile", "Dockerfile")
 NOT_OURS = ("*/package-lock.json", ".peyvand/*")
 
 

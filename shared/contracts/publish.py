@@ -23,6 +23,10 @@ class IncompatibleSchema(Exception):
     """A schema would break readers or writers of the one that is published under the same type."""
 
 
+class NoExample(Exception):
+    """The example story has no step that emits an event type."""
+
+
 @cache
 def examples() -> dict[str, tuple[bytes, ...]]:
     """Return every example ever published by type, the oldest first."""
@@ -39,7 +43,10 @@ def example(name: str) -> bytes:
 
 
 def generated(published: Path = PUBLISHED) -> dict[Path, str]:
-    """Return the text of every file to be published, by path within `published`. Raise IncompatibleSchema."""
+    """Return the text of every file to be published, by path within `published`.
+
+    Raise NoExample or IncompatibleSchema.
+    """
     files = {Path("asyncapi.yaml"): _yaml(asyncapi())}
     for name, schema in schemas().items():
         file = Path("schemas") / f"{name}.json"
@@ -111,6 +118,10 @@ def _example_file(published: Path, name: str, text: str) -> Path:
 
 def _messages() -> dict[str, Any]:
     schema_format, by_type = "application/schema+json;version=2020-12", current_examples()
+    if without := ", ".join(sorted(TYPES.keys() - by_type.keys())):
+        raise NoExample(
+            f"no step of the story in shared/contracts/examples.py emits {without}: add one, then run make contracts"
+        )
     return {
         name: {
             "name": name,

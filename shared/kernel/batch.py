@@ -17,7 +17,7 @@ from kernel.record import Fault, Message, Parked, Reason, consume, park
 from kernel.store import Effects, OffsetRanges, Projection, Snapshot, Source, Store
 
 CHUNK = 2_000  # parked events in one transaction
-SOURCES = 200  # of so many subjects
+SOURCES = 200  # subjects in one drain
 SUBJECTS_LIMIT = 50  # subjects that one fault may park ...
 WINDOW = timedelta(minutes=1)  # ... within this time
 PASS_ON = (Fenced, Transient, CircuitOpen)

@@ -191,7 +191,7 @@ def _repeated(record: Record, metadata: CommandMetadata) -> Result | None:
 
 
 async def _repeated_elsewhere(store: Store, metadata: CommandMetadata) -> Result | None:
-    """Return the response stored with another subject: a repeated request may have made up a new id."""
+    """Return the response stored with another subject: a repeated request may have generated a new id."""
     if not (key := metadata.idempotency_key):
         return None
     subject = (await store.find_by_unique("idempotency_key", [key])).get(key)

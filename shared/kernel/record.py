@@ -48,7 +48,10 @@ class Undecodable(msgspec.Struct, frozen=True):
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """An exception that the rules raised. Faults that need the same fix have the same `error` and `where`."""
+    """An exception that the rules or the projection raised, or why a record cannot be read.
+
+    Faults that need the same fix have the same `error` and `where`.
+    """
 
     error: str = ""
     message: str = ""
@@ -97,7 +100,7 @@ class StoredResponse(msgspec.Struct, frozen=True):
 
 
 class Discarded(msgspec.Struct, frozen=True):
-    """A parked event that an operator discarded. A rebuild skips it, too."""
+    """An event that an operator discarded, parked or missing."""
 
     source: str
     sequence: int
@@ -196,7 +199,7 @@ def consume(
                         evolved, at = after.state, event_time(after, moment)
                     state, inbox[source] = evolved, sequence
                     continue
-                except Exception as e:  # this subject waits, everybody else continues
+                except Exception as e:  # this subject waits, the other subjects continue
                     reason, fault = "fault", Fault.of(e)
         parked.append(park(message, reason, moment, fault))
         first_parked[source] = min(sequence, first_parked.get(source, sequence))

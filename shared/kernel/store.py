@@ -17,7 +17,7 @@ Change = tuple[Record, Record]  # before and after
 Projection = Callable[[Sequence[Change], Any], Awaitable[None]]  # what else moves in the transaction
 Source = tuple[str, str]  # subject, source
 TopicPartition = tuple[str, int]
-OffsetRanges = Mapping[TopicPartition, tuple[int, int]]  # the offsets from which and to which a batch goes
+OffsetRanges = Mapping[TopicPartition, tuple[int, int]]  # start and end offset of a batch, by partition
 
 
 class Unreadable(msgspec.Struct, frozen=True):

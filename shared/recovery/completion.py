@@ -27,7 +27,7 @@ from kernel.roles.worker import Worker
 from kernel.store import Effects, Snapshot, Source
 from kernel.stores.mongodb import MongoStore
 from recovery.missing_events import Inconsistent, take_back
-from recovery.restore import RestoreMark, clear_mark, read_mark
+from recovery.restore_mark import RestoreMark, clear_mark, read_mark
 
 SUBJECTS = 500  # in one transaction
 PAUSE = 5.0  # seconds until a failed attempt is repeated
@@ -98,7 +98,10 @@ class _Completion(msgspec.Struct):
     clock: Clock
 
     async def complete_partition(self, partition: int) -> Completed:
-        """Take back one partition of the own topic: it has all events about a subject, like that number of others."""
+        """Take back one partition of the own topic.
+
+        It has all events about a subject, as the partition of that number in the other topics does.
+        """
         tp = TopicPartition(self.mark.topic, partition)
         begin, end = (await self.reader.begins([tp]))[tp], (await self.reader.ends([tp]))[tp]
         since = self.mark.begins.get(str(partition), 0)

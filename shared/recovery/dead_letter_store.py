@@ -91,7 +91,7 @@ class MongoDeadLetterStore:
             await self.actions.insert_one({"_id": uuid7(), **msgspec.structs.asdict(action)})
 
 
-class _Beside(msgspec.Struct):
+class _Storage(msgspec.Struct):
     """What is kept beside one store in memory, for as long as the store."""
 
     since: dict[LogPosition, datetime] = {}
@@ -99,26 +99,26 @@ class _Beside(msgspec.Struct):
     actions: list[OperatorAction] = []
 
 
-_beside: "WeakKeyDictionary[MemoryStore, _Beside]" = WeakKeyDictionary()
+_storage: "WeakKeyDictionary[MemoryStore, _Storage]" = WeakKeyDictionary()
 
 
 class MemoryDeadLetterStore:
     """The same in memory."""
 
     def __init__(self, store: MemoryStore) -> None:
-        self.store, self.beside = store, _beside.setdefault(store, _Beside())
+        self.store, self.storage = store, _storage.setdefault(store, _Storage())
 
     @property
     def actions(self) -> list[OperatorAction]:
         """Return what operators did, in order."""
-        return self.beside.actions
+        return self.storage.actions
 
     async def undecodable(self) -> list[tuple[Undecodable, datetime]]:
-        found = [(each, self.beside.since.setdefault(p, machine_now())) for p, each in self.store.undecodable.items()]
-        return [(each, at) for each, at in found if position_id(each.position) not in self.beside.explained]
+        found = [(each, self.storage.since.setdefault(p, machine_now())) for p, each in self.store.undecodable.items()]
+        return [(each, at) for each, at in found if position_id(each.position) not in self.storage.explained]
 
     async def explain(self, positions: Collection[str], who: str, reason: str) -> None:
-        self.beside.explained |= dict.fromkeys(positions, reason)
+        self.storage.explained |= dict.fromkeys(positions, reason)
 
     async def count_heads(self, like: Parked, limit: int) -> int:
         heads, early = await self.store.parked.heads((like.reason,)), like.reason == "early"
@@ -126,4 +126,4 @@ class MemoryDeadLetterStore:
         return min(limit, sum(same))
 
     async def record_action(self, action: OperatorAction) -> None:
-        self.beside.actions.append(action)
+        self.storage.actions.append(action)

@@ -21,8 +21,7 @@ from kernel.batch import CHUNK, PASS_ON, CircuitBreaker, drain_sources
 from kernel.errors import NewerRules, ProjectionFailed, UnreadableRecord
 from kernel.record import BLOCKED, Fault, Message, Parked, Reason, Undecodable, consume
 from kernel.store import Projection, Source, Store
-from recovery.dead_letter_store import Action, DeadLetterStore, OperatorAction, dead_letter_store, position_id
-from recovery.letters import (
+from recovery.dead_letter import (
     Letter,
     LetterOutcome,
     OutcomeCode,
@@ -32,6 +31,7 @@ from recovery.letters import (
     parse,
     undecodable_letter,
 )
+from recovery.dead_letter_store import Action, DeadLetterStore, OperatorAction, dead_letter_store, position_id
 from recovery.parked_events import discard_one, insert_parked
 
 ONE_OPERATOR_LIMIT = 1_000  # letters of one fingerprint that one operator may discard; more needs a second person
@@ -47,7 +47,7 @@ class DeadLetters:
         self.store, self.clock, self.projection = store, clock, projection
 
     @cached_property
-    def beside(self) -> DeadLetterStore:
+    def storage(self) -> DeadLetterStore:
         """Return where undecodable bytes and actions are stored."""
         return dead_letter_store(self.store)
 
@@ -86,7 +86,7 @@ class DeadLetters:
         sources = {each: parse(each) for each in ids if not _POSITION.fullmatch(each)}
         if not dry_run:
             recorded = OperatorAction(at=machine_now(), who=who, action=action, reason=reason, letters=tuple(ids))
-            await self.beside.record_action(recorded)
+            await self.storage.record_action(recorded)
         bytes_by_id = await self._undecodable() if len(sources) < len(ids) else {}
         outcomes = []
         for each in ids:
@@ -118,10 +118,10 @@ class DeadLetters:
             return {**await self._inboxes(subjects[:half]), **await self._inboxes(subjects[half:])}
 
     async def _undecodable_letters(self) -> list[Letter]:
-        return [undecodable_letter(each, at) for each, at in await self.beside.undecodable()]
+        return [undecodable_letter(each, at) for each, at in await self.storage.undecodable()]
 
     async def _undecodable(self) -> dict[str, Undecodable]:
-        return {position_id(each.position): each for each, _ in await self.beside.undecodable()}
+        return {position_id(each.position): each for each, _ in await self.storage.undecodable()}
 
     async def _check_number(self, ids: Sequence[str]) -> None:
         """Refuse when one operator would discard too many of one fingerprint, in however many requests."""
@@ -133,7 +133,7 @@ class DeadLetters:
             head = await self._head(parse(each)[0])
             if head is not None and head.fingerprint not in sizes:
                 touched.add(head.fingerprint)
-                sizes[head.fingerprint] = await self.beside.count_heads(head, ONE_OPERATOR_LIMIT + 1)
+                sizes[head.fingerprint] = await self.storage.count_heads(head, ONE_OPERATOR_LIMIT + 1)
         if any(sizes[each] > ONE_OPERATOR_LIMIT for each in touched):
             raise Refused("two_persons_needed", limit=ONE_OPERATOR_LIMIT)
 
@@ -209,7 +209,7 @@ class DeadLetters:
             return LetterOutcome(id=letter, outcome="gone")
         if action == "discard":
             if not dry_run:
-                await self.beside.explain([letter], who, reason)
+                await self.storage.explain([letter], who, reason)
             return LetterOutcome(id=letter, outcome="discarded")
         try:
             message = Message(_decode_from(found), found.raw or b"", found.position)
@@ -218,7 +218,7 @@ class DeadLetters:
         if not dry_run:
             if kind_of(message.envelope.subject) in self.store.rules:
                 await insert_parked(self.store, message, self.clock)
-            await self.beside.explain([letter], who, "decoded again")
+            await self.storage.explain([letter], who, "decoded again")
         return LetterOutcome(id=letter, outcome="drained", drained=1)
 
     async def _head(self, source: Source) -> Parked | None:

@@ -12,7 +12,7 @@ from contracts.events import PRODUCERS
 from kernel.service import Runtime, Service
 from kernel.stores.mongodb import MongoStore
 from observability.health import ReadinessReason
-from recovery.restore import closed_until_complete
+from recovery.restore_mark import closed_until_complete
 from run.server import serve
 from web import oidc_login
 from web.admin import dead_letters, replays

@@ -1,4 +1,4 @@
-"""How a process runs, from start to a drained end. Needs no web framework."""
+"""How a process runs, from start to a graceful shutdown. Needs no web framework."""
 
 import asyncio
 import contextlib
@@ -113,7 +113,7 @@ def _config(app: Any, settings: Settings, *, lifespan: Any) -> uvicorn.Config:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn that stops endless streams, and that beside a worker installs no signal handlers."""
+    """uvicorn that stops endless streams and which, next to a worker, installs no signal handlers."""
 
     def __init__(self, config: uvicorn.Config, stopping: Callable[[], None] | None = None) -> None:
         super().__init__(config)

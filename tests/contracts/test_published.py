@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from copy import deepcopy
 from pathlib import Path
 
@@ -13,14 +14,17 @@ import yaml
 from contracts import publish, schemas
 from contracts.envelope import decode, encode
 from contracts.events import PRODUCERS, TYPES
+from contracts.examples import examples
 from contracts.topics import TOPICS, topics_consumed_by
+from tests.house.sources import assert_none
 from tests.support.schema_validation import invalid
 
+ADVICE = "run make contracts"
 EXAMPLES = [(name, raw) for name, every in publish.examples().items() for raw in every]
 
 
 def test_committed_files_equal_generated_ones() -> None:
-    assert publish.differences() == []
+    assert_none(publish.differences(), ADVICE)
 
 
 def test_a_missing_file_and_a_file_of_no_event_are_noticed(tmp_path: Path) -> None:
@@ -45,6 +49,14 @@ def test_a_changed_event_gets_a_further_example_and_keeps_the_old_one(tmp_path: 
     assert Path("examples") / name / "2.json" in publish.generated(tmp_path)
 
 
+def test_an_event_that_the_story_does_not_emit_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    by_type = examples()
+    name = next(iter(by_type))
+    monkeypatch.setattr(publish, "current_examples", lambda: {each: by_type[each] for each in by_type if each != name})
+    with pytest.raises(publish.NoExample, match=f"emits {re.escape(name)}: add one, then run make contracts"):
+        publish.generated(tmp_path)
+
+
 def test_an_incompatible_schema_is_not_published(tmp_path: Path) -> None:
     name, schema = next(iter(schemas.schemas().items()))
     published = deepcopy(schema)
@@ -57,8 +69,12 @@ def test_an_incompatible_schema_is_not_published(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", TYPES)
 def test_committed_schemas_are_compatible(name: str) -> None:
-    committed = json.loads((publish.PUBLISHED / "schemas" / f"{name}.json").read_text(encoding="utf-8"))
-    assert schemas.incompatibilities(committed, schemas.schemas()[name]) == []
+    file = publish.PUBLISHED / "schemas" / f"{name}.json"
+    assert file.exists(), f"{name} is not published: {ADVICE}"
+    committed = json.loads(file.read_text(encoding="utf-8"))
+    assert_none(
+        schemas.incompatibilities(committed, schemas.schemas()[name]), "publish the change as a new version of the type"
+    )
 
 
 _PUBLISHED = {"type": "object", "required": ["a"], "properties": {"a": {"type": "string", "enum": ["x", "y"]}}}

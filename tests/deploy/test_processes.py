@@ -1,4 +1,4 @@
-"""Processes: identified reliably, recorded before they run, ended for certain."""
+"""Processes: identified and ended reliably, and recorded before they run."""
 
 import os
 import signal

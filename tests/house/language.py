@@ -9,6 +9,7 @@ import tokenize
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatch
 from functools import cache
+from typing import NamedTuple
 
 from tests.house.sources import committed, read
 
@@ -60,35 +61,52 @@ PHRASE = re.compile("|".join(rf"\b{each}\b" for each in PHRASES), re.IGNORECASE)
 HTML_COMMENT = re.compile(r"<!--.*?-->|\{#.*?#\}", re.DOTALL)
 # Iran itself may be meant by these.
 IRAN = re.compile(r"\bwhole country\b|\bcountry-wide\b|\bcountry code\b", re.IGNORECASE)
-TEXTS = (".py", ".html", ".md", ".yaml", ".yml", ".json", ".toml", ".js", ".css", ".sh", ".xml")
+TEXTS: tuple[str, ...] = (".py", ".html", ".md", ".yaml", ".yml", ".json", ".toml", ".js", ".css", ".sh", ".xml")
 TEXTS += ("Makefile", "Dockerfile")
 NOT_OURS = ("*/package-lock.json", ".peyvand/*")
 
 
-def english(path: str, text: str) -> Iterator[str]:
-    """Yield the parts of a file that hold English: names, comments and strings of Python, comments of HTML."""
+class Banned(NamedTuple):
+    """A banned word where it occurs."""
+
+    line: int
+    word: str
+
+    @property
+    def instead(self) -> str:
+        """Return what to write instead."""
+        return {**BANNED, **PHRASES}[self.word]
+
+
+def english(path: str, text: str) -> Iterator[tuple[int, str]]:
+    """Yield the parts of a file that hold English: names, comments and strings of Python, comments of HTML.
+
+    Each comes with the number of its first line.
+    """
     if path.endswith(".py"):
         for token in tokenize.generate_tokens(io.StringIO(text).readline):
             if token.type not in (tokenize.OP, tokenize.NUMBER, tokenize.NEWLINE, tokenize.NL):
-                yield token.string
+                yield token.start[0], token.string
     elif path.endswith(".html"):
-        yield from (found[0] for found in HTML_COMMENT.finditer(text))
+        yield from ((text.count("\n", 0, found.start()) + 1, found[0]) for found in HTML_COMMENT.finditer(text))
     else:
-        yield text
+        yield 1, text
 
 
-def banned_words(path: str, text: str) -> list[str]:
+def banned_words(path: str, text: str) -> list[Banned]:
     """Return every banned word of a file, as often as it occurs."""
     found = []
-    for part in english(path, text):
+    for line, part in english(path, text):
         part = IRAN.sub("", part)
-        found += [word for each in WORD.findall(part) if (word := each.lower()) in BANNED]
-        found += [each.lower() for each in PHRASE.findall(part)]
-    return [word for word in found if not _allowed(path, word)]
+        for each in (*WORD.finditer(part), *PHRASE.finditer(part)):
+            word = each[0].lower()
+            if word in BANNED or word in PHRASES:
+                found.append(Banned(line + part.count("\n", 0, each.start()), word))
+    return sorted(each for each in found if not _allowed(path, each.word))
 
 
 @cache
-def findings() -> Mapping[str, list[str]]:
+def findings() -> Mapping[str, list[Banned]]:
     """Return the banned words of every file that has some."""
     found = {path: banned_words(path, read(path)) for path in committed() if _is_text(path)}
     return {path: words for path, words in found.items() if words}

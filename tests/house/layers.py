@@ -23,7 +23,7 @@ class Layer:
     layers: tuple[
         str, ...
     ] = ()  # a package (`kernel`), a module (`programme.messages`) or a layer of the same service (`own domain`)
-    libraries: tuple[str, ...] = ()  # beside the standard library
+    libraries: tuple[str, ...] = ()  # besides the standard library
     without: tuple[
         str, ...
     ] = ()  # modules of `layers` that it may not import, `kafka` for all that load a Kafka client

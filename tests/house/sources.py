@@ -2,7 +2,7 @@
 
 import ast
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -41,6 +41,12 @@ class Source:
         if inner.startswith("services/"):
             inner = inner.split("/", 2)[2]
         return inner.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def assert_none(found: Collection[str], advice: str) -> None:
+    """Raise AssertionError if something was found: every finding on a line of its own, and what to do about them."""
+    __tracebackhide__ = True  # the findings are what matters, not these lines
+    assert not found, "\n".join([f"{len(found)} found: {advice}", *found])
 
 
 @cache

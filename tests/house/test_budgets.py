@@ -4,6 +4,7 @@ import pytest
 
 from tests.house import budgets
 from tests.house.budgets import Figure, code_lines, complex_functions, is_core, largest_folder, longest_file
+from tests.house.language import Banned
 from tests.house.sources import Source
 
 NAMES = (
@@ -11,12 +12,10 @@ NAMES = (
     "modules of the largest folder",
     f"functions of complexity above {budgets.COMPLEXITY}",
     "circles of imports",
-    "imports against the table of layers",
     "lines of code of the kernel's core",
     "lines of code of the kernel",
     "changes of kind from POST to the ranking page",
     "files of a new event with API and page",
-    "words that are not to be used",
 )
 
 
@@ -33,6 +32,12 @@ def test_a_budget_is_kept(name: str, figures: dict[str, Figure]) -> None:
 
 def test_every_figure_is_asserted(figures: dict[str, Figure]) -> None:
     assert set(figures) == set(NAMES), f"{len(figures)} figures, {len(NAMES)} assertions"
+
+
+def test_the_figures_that_other_tests_assert_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budgets, "sources", lambda: [Source("shared/kernel/new.py", "import fastapi")])
+    monkeypatch.setattr(budgets, "findings", lambda: {"new.py": [Banned(1, "any")]})
+    assert [(figure.value, figure.kept) for figure in budgets.figures_of_other_tests()] == [(1, False), (1, False)]
 
 
 def test_a_figure_above_its_limit_is_not_kept() -> None:

@@ -2,13 +2,13 @@
 
 from tests.house.budgets import EXAMPLE_FILES, HOPS
 from tests.house.contributing import Hop, hops, route_errors, worked_example
-from tests.house.sources import ROOT
+from tests.house.sources import ROOT, assert_none
 
 
 def test_the_route_of_a_registration() -> None:
     route = hops()
     assert 2 <= len(route) <= HOPS, f"{len(route)} changes of kind, at most {HOPS}"
-    assert route_errors(route) == []
+    assert_none(route_errors(route), "correct the route of a registration in CONTRIBUTING.md")
     assert route[0].path.startswith("services/registration/"), "it begins with the POST"
     assert route[-1].path.startswith("services/reporting/"), "it ends with the ranking page"
 

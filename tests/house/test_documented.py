@@ -3,9 +3,10 @@
 import re
 from fnmatch import fnmatch
 
-from tests.house.sources import ROOT, Source, code, committed
+from tests.house.sources import ROOT, Source, assert_none, code, committed
 
 METRIC = re.compile(r'"(peyvand_[a-z0-9_]+)"')
+EXPLAIN = "explain it in docs/operations.md: what it means and what to do"
 PARTS = ("Context", "Decision", "Consequences", "Alternatives")
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#]+)[^)]*\)")
 SETTING = re.compile(r"\bPEYVAND_[A-Z0-9_]+\b")
@@ -58,12 +59,15 @@ def _metrics() -> set[str]:
 
 def test_every_metric_is_explained() -> None:
     assert _metrics()
-    assert missing(_metrics(), _page()) == []
-    assert gone(_metrics(), _page()) == []
+    assert_none(missing(_metrics(), _page()), EXPLAIN)
+    assert_none(gone(_metrics(), _page()), "remove it from docs/operations.md: no code counts it")
 
 
 def test_metrics_are_defined_in_their_modules() -> None:
-    assert [found for each in code() for found in stray_metrics(each)] == []
+    assert_none(
+        [found for each in code() for found in stray_metrics(each)],
+        "define it in shared/observability/metrics.py, or in metrics.py of the service that alone has it",
+    )
 
 
 def test_a_metric_elsewhere_is_found() -> None:
@@ -83,13 +87,13 @@ def test_every_setting_is_explained() -> None:
 
     for service in ("registration", "screening", "market", "reporting"):
         __import__(f"{service}.service")
-    assert missing(fields(Settings), _page()) == []
+    assert_none(missing(fields(Settings), _page()), EXPLAIN)
 
 
 def test_every_variable_that_is_read_is_explained() -> None:
     read = {name for each in code() for name in SETTING.findall(each.text)}
     read = {name for name in read if not name.endswith("_")}  # the beginning of several
-    assert missing(read, _page()) == []
+    assert_none(missing(read, _page()), EXPLAIN)
 
 
 def test_an_unexplained_metric_is_found() -> None:
@@ -105,13 +109,14 @@ def test_every_decision_is_one_page_with_its_four_parts() -> None:
         text = page.read_text(encoding="utf-8")
         assert page.name.startswith(f"{number:04d}-") and page.name in listed
         assert text.startswith(f"# {number:04d}. ") and len(text.splitlines()) <= 60
-        assert [part for part in PARTS if f"**{part}.**" not in text] == []
+        assert_none([part for part in PARTS if f"**{part}.**" not in text], f"add these parts to {page.name}")
 
 
 def test_every_link_between_pages_has_a_target() -> None:
-    assert [
-        broken for page in _pages() for broken in broken_links(page, (ROOT / page).read_text(encoding="utf-8"))
-    ] == []
+    assert_none(
+        [broken for page in _pages() for broken in broken_links(page, (ROOT / page).read_text(encoding="utf-8"))],
+        "correct the link: its target does not exist",
+    )
 
 
 def test_a_broken_link_is_found() -> None:

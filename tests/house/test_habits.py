@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tests.house.sources import ROOT, Source, code, committed, sources
+from tests.house.sources import ROOT, Source, assert_none, code, committed, sources
 
 LINES = 400
 WRITTEN = (".py", ".html", ".js", ".sh")  # by people
@@ -60,7 +60,7 @@ def test_no_file_is_long() -> None:
         for file in committed()
         if file.endswith(WRITTEN) and "/published/" not in file
     }
-    assert long_files(lines) == []
+    assert_none(long_files(lines), f"divide it by the nouns of the programme: at most {LINES} lines")
 
 
 def test_a_long_file_is_found() -> None:
@@ -72,7 +72,7 @@ def test_no_committed_file_contains_what_it_must_not() -> None:
     for file in committed():
         if not NOT_OURS.search(file) and file not in SEARCHES_FOR_THEM:
             found += leftovers(file, (ROOT / file).read_text(encoding="utf-8"))
-    assert found == []
+    assert_none(found, "remove it, or write it in a way that holds on every machine")
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,10 @@ def test_what_a_file_must_not_contain_is_found(text: str) -> None:
 
 
 def test_everything_has_a_docstring() -> None:
-    assert [found for source in code() for found in undocumented(source)] == []
+    assert_none(
+        [found for source in code() for found in undocumented(source)],
+        "describe in a docstring what it does, and name it by what it is",
+    )
 
 
 @pytest.mark.parametrize(
@@ -110,6 +113,7 @@ def test_a_missing_docstring_is_found(path: str, text: str) -> None:
 
 
 def test_every_test_module_has_a_docstring() -> None:
-    assert [
-        each.path for each in sources() if each.path.startswith("tests/") and not ast.get_docstring(each.tree)
-    ] == []
+    assert_none(
+        [each.path for each in sources() if each.path.startswith("tests/") and not ast.get_docstring(each.tree)],
+        "begin the module with a docstring: the question that it answers",
+    )

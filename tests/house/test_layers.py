@@ -24,15 +24,19 @@ from tests.house.modules import (
     own_graph,
     reachable,
 )
-from tests.house.sources import ROOT, SERVICES, Source, sources
+from tests.house.sources import ROOT, SERVICES, Source, assert_none, sources
 
 MARKET = "services/market/market"
 
 
 def test_imports_follow_the_table() -> None:
     found = [each for source in sources() for each in violations(source)]
-    assert found == [], f"{len(found)} imports against the table"
-    assert [each for source in sources() for each in misplaced_libraries(source)] == []
+    assert_none(found, "move the code to a layer that may import it: see the table of layers in CONTRIBUTING.md")
+
+
+def test_libraries_are_imported_where_they_belong() -> None:
+    found = [each for source in sources() for each in misplaced_libraries(source)]
+    assert_none(found, "use the library through the files that ONLY_IN of tests/house/layers.py names for it")
 
 
 @pytest.mark.parametrize(
@@ -148,14 +152,16 @@ def test_modules_that_load_a_kafka_client_are_known() -> None:
 
 def test_every_layer_has_files() -> None:
     used = {layer.name for source in sources() if (layer := layer_of(source.path))}
-    assert {layer.name for layer in LAYERS} - used == set()
+    assert_none({layer.name for layer in LAYERS} - used, "remove the row from LAYERS in tests/house/layers.py")
 
 
 def test_contributing_prints_exactly_these_tables() -> None:
     page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     printed = re.findall(r"(?m)^(?:\|.*\n)+", page)
-    assert table() in printed
-    assert table_of_libraries() in printed
+    assert_none(
+        [each for each in (table(), table_of_libraries()) if each not in printed],
+        "copy these tables of tests/house/layers.py to CONTRIBUTING.md",
+    )
 
 
 # What a process loads
@@ -202,7 +208,7 @@ def test_what_a_process_loads_is_seen() -> None:
 
 def test_nothing_imports_in_circles() -> None:
     found = cycles(own_graph())
-    assert found == [], f"{len(found)} circles of imports"
+    assert_none(found, "move what both need to a module of its own")
 
 
 def test_a_circle_is_found() -> None:

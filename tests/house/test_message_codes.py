@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 import pytest
 
 from programme.messages import MESSAGES
-from tests.house.sources import Source, code
+from tests.house.sources import Source, assert_none, code
 
 TABLES = {"shared/programme/messages.py", "shared/programme/http_messages.py"}
 RAISES = {"Refused", "problem"}
@@ -37,11 +37,17 @@ def unused(codes: Iterable[str], files: Iterable[Source]) -> list[str]:
 
 
 def test_every_code_has_its_messages() -> None:
-    assert [found for source in code() for found in without_message(source, MESSAGES)] == []
+    assert_none(
+        [found for source in code() for found in without_message(source, MESSAGES)],
+        "add it to shared/programme/messages.py, sorted by code",
+    )
 
 
 def test_every_message_is_used() -> None:
-    assert unused(MESSAGES, [source for source in code() if source.path not in TABLES]) == []
+    assert_none(
+        unused(MESSAGES, [source for source in code() if source.path not in TABLES]),
+        "remove it from shared/programme/messages.py or http_messages.py: no code refuses with it",
+    )
 
 
 @pytest.mark.parametrize(

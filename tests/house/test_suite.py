@@ -7,7 +7,7 @@ from pathlib import PurePath
 
 import pytest
 
-from tests.house.sources import Source, collected, imports, sources
+from tests.house.sources import Source, assert_none, collected, imports, sources
 
 # Calls that raise when what they check does not hold: of pytest, playwright, jsonschema, and of waits with a deadline.
 CHECKS = ("raises", "warns", "fail", "expect", "validate", "wait_for", "until")
@@ -77,18 +77,18 @@ def _name(node: ast.AST) -> str:
 
 
 def test_no_two_test_modules_have_the_same_name() -> None:
-    assert repeated_names(each.path for each in collected()) == []
+    assert_none(repeated_names(each.path for each in collected()), "rename one of the modules")
 
 
 def test_no_test_module_is_imported() -> None:
     found = [each for source in sources() for each in imports_of_tests(source)]
-    assert found == [], f"{len(found)} imports of test modules; what several use belongs in tests/support"
+    assert_none(found, "move what several use to tests/support")
 
 
 def test_every_test_asserts_something() -> None:
     helpers = [each for each in sources() if each.path.startswith("tests/")]
     found = [each for source in collected() for each in idle_tests(source, helpers)]
-    assert found == [], f"{len(found)} tests assert nothing"
+    assert_none(found, "assert what the test is about: it asserts nothing")
 
 
 def test_two_modules_of_one_name_are_found() -> None:

@@ -16,7 +16,7 @@ from kernel.errors import Transient
 from kernel.kafka.relay import Relay
 from kernel.record import Record
 from kernel.store import Change, Effects, Snapshot, Source, Store
-from registration import jobs
+from registration.jobs import seat_allocation
 from reporting.domain.ranking import Score
 from reporting.tallies import MemoryTallies
 from tests.journeys.in_process_platform import START
@@ -121,4 +121,4 @@ async def drain_outside(
     await batch.transact(store, [subject for subject, _ in sources], change, {}, clock, projection, 0)
 
 
-TRANSACT, MOVE, EFFECTS = OptimisticStore.transact, MemoryTallies.move, jobs._Pass.effects
+TRANSACT, MOVE, EFFECTS = OptimisticStore.transact, MemoryTallies.move, seat_allocation._Pass.effects

@@ -32,9 +32,9 @@ from kernel.roles.scheduler import Scheduler
 from kernel.store import Pending
 from programme.policies import CURRENT
 from recovery import parked_events
-from registration import jobs
 from registration.domain.applicant import Register
-from registration.jobs import Allocator
+from registration.jobs import seat_allocation
+from registration.jobs.seat_allocation import Allocator
 from tests.journeys.in_process_platform import (
     ALL,
     CONSUMED,
@@ -52,7 +52,7 @@ from tests.journeys.log_reader import InProcessLogReader
 
 SEED = 103  # of a run with a sale that lasts
 DEPTH = 5  # functions by which paths to an await differ: from the store up to `bisect`
-MODULES = (relay, store, batch, scheduler, consumer, jobs)  # whose awaits are struck
+MODULES = (relay, store, batch, scheduler, consumer, seat_allocation)  # whose awaits are struck
 FILES = {str(module.__file__) for module in MODULES}
 Path = tuple[tuple[str, int], ...]  # file and line of each function that awaits, innermost first
 Points = Mapping[tuple[int, bool], type[BaseException]]  # (n, after it) -> what is raised there

@@ -25,10 +25,10 @@ from market.domain.connection import Connect, End, RaiseEvidence
 from market.domain.offer import Answer, MakeOffer
 from market.service import service as market
 from programme.policies import CURRENT
-from registration.domain.applicant import IdentityChecked, Register, Withdraw
+from registration.domain.applicant import RecordIdentityCheck, Register, Withdraw
 from registration.domain.ledger import SetQuota
 from registration.domain.round import OpenRound, Window
-from registration.jobs import Allocator
+from registration.jobs.seat_allocation import Allocator
 from registration.queries import promotable_ledgers, unsettled_ledgers
 from registration.service import service as registration
 from reporting.ranking_cache import RankingCache
@@ -118,7 +118,7 @@ class InProcessPlatform:
             return
         if not applicant.current.identity and self.random.random() < 0.5:
             result = self.random.choice(["match", "match", "mismatch", "unavailable"])
-            await self.request("registration", subject, IdentityChecked(applicant.application, result))
+            await self.request("registration", subject, RecordIdentityCheck(applicant.application, result))
         await self.request("screening", subject, self._decision())
         if state["screening"].seat:
             capacity = IdentifyCapacity("processing", "kilogram", "10-49", "skilled")

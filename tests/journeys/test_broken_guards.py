@@ -13,8 +13,8 @@ from kernel import batch, commands
 from kernel import record as records
 from kernel.batch import drain, process
 from kernel.kafka.relay import Relay
-from registration import jobs
 from registration.domain import applicant
+from registration.jobs import seat_allocation
 from reporting.domain.ranking import Score
 from reporting.tallies import MemoryTallies
 from screening.domain.case import Decide
@@ -168,9 +168,9 @@ GUARDS: dict[str, tuple[Callable[[], Awaitable[None]], Any, str, Callable[[], An
         parking, batch, "consume",
         lambda: without(records.consume, "parked.append(park(message, reason, moment, fault))", "pass")),
     "tallies are added to": (rush, MemoryTallies, "move", lambda: broken.add_to_tallies),
-    "the ledger is not written": (rush, jobs._Pass, "effects", lambda: broken.forget_ledger),
+    "the ledger is not written": (rush, seat_allocation._Pass, "effects", lambda: broken.forget_ledger),
     "ties are broken by the quota alone": (rush, Score, "order", lambda: broken.break_ties_by_quota),
-    "seats go to the last ones": (queue, jobs._Pass, "_order", lambda: broken.order_backwards),
+    "seats go to the last ones": (queue, seat_allocation._Pass, "_order", lambda: broken.order_backwards),
     "a head is never ready": (
         parking, batch, "head_of",
         lambda: without(batch.head_of, 'heads[source] = replace(head, reason="ready")', "pass")),

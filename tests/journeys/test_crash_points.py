@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from kernel.errors import Conflict
-from registration import jobs
+from registration.jobs import seat_allocation
 from tests.house.sources import ROOT
 from tests.journeys.crash_simulation import FILES, Bug, Crash, Path, Points, simulate
 from tests.journeys.optimistic_store import OptimisticStore
@@ -61,7 +61,7 @@ def _awaits() -> Iterator[tuple[str, int, int]]:
     """Yield file, first and last line of every `await` and `async with` of the modules; of the jobs, the allocator."""
     for file in FILES:
         tree: ast.AST = ast.parse(File(file).read_text(encoding="utf-8"))
-        if file == jobs.__file__:
+        if file == seat_allocation.__file__:
             tree = next(node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == "Allocator")
         for node in ast.walk(tree):
             if ast.unparse(node).startswith(ELSEWHERE):

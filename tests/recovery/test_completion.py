@@ -17,9 +17,8 @@ from kernel.stores.mongodb import MongoStore, connect
 from observability.health import ReadinessReason
 from peyvand.endpoints import CommandError
 from peyvand.store_backup import MANIFEST, read_manifest
-from recovery import completion
-from recovery import restore as restore_mark
-from recovery.restore import closed_until_complete, new_mark, read_mark, set_mark
+from recovery import completion, restore_mark
+from recovery.restore_mark import closed_until_complete, new_mark, read_mark, set_mark
 from tests.support.restored_system import back_up, lose, restore, start_all, stop_all, until_ready, until_reason
 from tests.support.servers import Servers
 from tests.support.small_api import HERE, problem_of, routes

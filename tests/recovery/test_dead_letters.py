@@ -13,8 +13,8 @@ from contracts.subjects import PARTITIONS
 from kernel.batch import CircuitBreaker, drain, process
 from kernel.record import LogPosition, Undecodable
 from kernel.store import Change
+from recovery.dead_letter import LetterOutcome, group, parse
 from recovery.dead_letters import DeadLetters
-from recovery.letters import LetterOutcome, group, parse
 from tests.support.faulty_events import faulty, park_three, recorded_actions, recount, rules_with_bug
 from tests.support.messages import REGISTERED, UNKNOWN_TYPE, WITHDRAWN, message, unknown
 from tests.support.small_services import NOON, Tallies, noon

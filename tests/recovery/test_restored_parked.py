@@ -17,7 +17,7 @@ from kernel.record import Parked
 from kernel.stores.mongodb import MongoStore
 from recovery.completion import Completed, complete
 from recovery.dead_letters import DeadLetters
-from recovery.restore import read_mark
+from recovery.restore_mark import read_mark
 from tests.support.messages import WITHDRAWN, message
 from tests.support.restored_system import back_up, lose, restore, stop_all, until_ready
 from tests.support.small_services import ScreeningRules, noon

@@ -37,7 +37,7 @@ from kernel.record import Message, Record, consume, emit
 from market.domain import producer
 from market.domain.connection import Connect, End, RaiseEvidence
 from market.domain.offer import Answer, MakeOffer
-from market.domain.producer import State, stage_of
+from market.domain.producer import State, status_of
 
 SUBJECT = "0199a000-0000-7000-8000-000000000001"
 CONTEXT = Context(round="1404", province="IR-20", county="2001", field="JF001", policy="1404-1")
@@ -109,7 +109,7 @@ def refusal(scenario: Scenario, command: Any) -> Refused:
 
 def test_known_capacity_readies_a_producer(scenario: Scenario) -> None:
     assert [each.event for each in scenario.emitted] == [ProducerReadied(product_group="handicrafts")]
-    assert scenario.emitted[0].context == CONTEXT and stage_of(scenario.state) == "ready"
+    assert scenario.emitted[0].context == CONTEXT and status_of(scenario.state) == "ready"
 
 
 def test_no_connection_before_the_capacity_is_known() -> None:
@@ -125,7 +125,7 @@ def test_no_connection_before_the_capacity_is_known() -> None:
 
 def test_offer_is_answered_once(scenario: Scenario) -> None:
     assert scenario.execute(MakeOffer("direct", "lead-1")) == [OfferMade(offer="o1", channel="direct", lead="lead-1")]
-    assert stage_of(scenario.state) == "offered" and scenario.record.indexed["leads"] == ["lead-1"]
+    assert status_of(scenario.state) == "offered" and scenario.record.indexed["leads"] == ["lead-1"]
     assert refusal(scenario, Answer("o1", True, lead="lead-2")).code == "offer_unknown", (
         "the offer of another lead enterprise is unknown"
     )
@@ -133,7 +133,7 @@ def test_offer_is_answered_once(scenario: Scenario) -> None:
     assert refusal(scenario, Answer("o1", False, "mood")).code == "reason_unknown"
     assert scenario.execute(Answer("o1", False, "price")) == [OfferDeclined(offer="o1", reason="price")]
     assert refusal(scenario, Answer("o1", True)).code == "offer_closed"
-    assert stage_of(scenario.state) == "ready"
+    assert status_of(scenario.state) == "ready"
     assert refusal(scenario, MakeOffer("smoke_signals")).field == "channel"
 
 
@@ -141,13 +141,13 @@ def test_accepted_offer_becomes_a_connection_once(scenario: Scenario) -> None:
     scenario.execute(MakeOffer("cooperative", "lead-1"))
     assert refusal(scenario, connect(offer="o1")).code == "offer_not_accepted"
     assert scenario.execute(Answer("o1", True)) == [OfferAccepted(offer="o1")]
-    assert stage_of(scenario.state) == "offered"
+    assert status_of(scenario.state) == "offered"
     assert scenario.execute(connect(offer="o1", lead="lead-1", role="lead")) == [
         ProducerConnected(
             connection="c1", channel="cooperative", counterparty_kind="cooperative", evidence="E2", offer="o1"
         )
     ]
-    assert stage_of(scenario.state) == "connected"
+    assert status_of(scenario.state) == "connected"
     assert refusal(scenario, connect(offer="o1")).code == "offer_closed"
     assert refusal(scenario, connect(lead="lead-1", role="lead")).code == "offer_unknown", (
         "a lead enterprise needs an offer of its own"
@@ -181,14 +181,14 @@ def test_connection_is_sustained_ninety_days_after_it_first_counted(scenario: Sc
     scenario.now = due
     assert scenario.execute(Tick(due - timedelta(milliseconds=1))) == []
     assert scenario.execute(Tick(due)) == [ConnectionSustained(connection="c1")]
-    assert scenario.execute(Tick(due)) == [] and stage_of(scenario.state) == "sustained"
+    assert scenario.execute(Tick(due)) == [] and status_of(scenario.state) == "sustained"
 
 
 def test_ended_connection_is_neither_sustained_nor_evidenced(scenario: Scenario) -> None:
     scenario.execute(connect())
     assert refusal(scenario, End("c1", "boredom")).code == "reason_unknown"
     assert scenario.execute(End("c1", "delivery")) == [ConnectionEnded(connection="c1", reason="delivery")]
-    assert "due" not in scenario.record.indexed and stage_of(scenario.state) == "ended"
+    assert "due" not in scenario.record.indexed and status_of(scenario.state) == "ended"
     assert scenario.execute(Tick(START + timedelta(days=400))) == []
     for command in (End("c1", "price"), RaiseEvidence("c1", "E3", "service")):
         assert refusal(scenario, command).code == "connection_ended"
@@ -202,7 +202,7 @@ def test_lost_seat_ends_the_connections(scenario: Scenario) -> None:
         ConnectionEnded(connection="c1", reason="withdrawn")
     ]
     assert scenario.consume("registration", ApplicantSeatReleased(reason="withdrawn")) == []
-    assert stage_of(scenario.state) == "ended"
+    assert status_of(scenario.state) == "ended"
     for command in (connect(), MakeOffer("direct"), Answer("o1", True)):
         assert refusal(scenario, command).code == "not_ready"
 
@@ -256,7 +256,7 @@ def test_any_interleaving_of_the_sources_gives_the_same_state(
             source = "registration" if (first and left["registration"]) or not left["screening"] else "screening"
             if left[source]:
                 scenario.consume(source, left[source].pop(0))
-        states.append((scenario.state, producer.indexed(scenario.state), stage_of(scenario.state)))
+        states.append((scenario.state, producer.indexed(scenario.state), status_of(scenario.state)))
     assert states[0] == states[1]
 
 

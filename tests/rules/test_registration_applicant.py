@@ -28,7 +28,7 @@ from registration.domain.applicant import (
     RECHECK_AFTER,
     Admit,
     Command,
-    IdentityChecked,
+    RecordIdentityCheck,
     Register,
     ReleaseSeat,
     State,
@@ -115,7 +115,7 @@ def test_events_about_an_earlier_application_are_ignored() -> None:
     one.execute(register())
     one.consume(CaseOpened(application=1, due=date(2025, 10, 11))).consume(approved(1))
     assert status(one.state) == "registered" and seating(one.state) == ""
-    assert one.execute(IdentityChecked(1, "match")) == []
+    assert one.execute(RecordIdentityCheck(1, "match")) == []
     one.consume(CaseOpened(application=2, due=date(2025, 10, 11))).consume(approved(2))
     assert seating(one.state) == "awaiting"
 
@@ -193,17 +193,17 @@ def test_identity_checks_are_repeated_with_growing_pauses_up_to_a_limit() -> Non
     one = Applicant()
     one.execute(register())
     for pause in RECHECK_AFTER:
-        assert one.execute(IdentityChecked(1, "unavailable"))
+        assert one.execute(RecordIdentityCheck(1, "unavailable"))
         assert one.indexed["check_due"] == one.at + pause
-    one.execute(IdentityChecked(1, "unavailable"))
+    one.execute(RecordIdentityCheck(1, "unavailable"))
     assert "check_due" not in one.indexed
 
 
 def test_a_final_answer_ends_the_checks() -> None:
     one = Applicant()
     one.execute(register())
-    assert one.execute(IdentityChecked(1, "unavailable")) and one.execute(IdentityChecked(1, "match"))
-    assert "check_due" not in one.indexed and one.execute(IdentityChecked(1, "mismatch")) == []
+    assert one.execute(RecordIdentityCheck(1, "unavailable")) and one.execute(RecordIdentityCheck(1, "match"))
+    assert "check_due" not in one.indexed and one.execute(RecordIdentityCheck(1, "mismatch")) == []
 
 
 MOVES = st.sampled_from(
@@ -230,7 +230,7 @@ def move(one: Applicant, name: str) -> list[Event]:
                 "admit": Admit(),
                 "waitlist": Waitlist(),
                 "release": ReleaseSeat(),
-                "match": IdentityChecked(n, "match"),
+                "match": RecordIdentityCheck(n, "match"),
             }
             return one.execute(commands[name])
     return []

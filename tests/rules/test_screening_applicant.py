@@ -30,7 +30,7 @@ from contracts.events import (
 from kernel.record import Message, Record, consume, emit
 from programme.calendar import day_end
 from screening.domain import applicant
-from screening.domain.applicant import State, holder_of, stage_of
+from screening.domain.applicant import State, holder_of, status_of
 from screening.domain.capacity import IdentifyCapacity
 from screening.domain.case import Decide
 
@@ -99,7 +99,7 @@ def refusal(scenario: Scenario, command: Any) -> Refused:
 
 def test_registration_opens_a_case_due_in_ten_working_days(scenario: Scenario) -> None:
     assert scenario.consume(registered()) == [CaseOpened(due=date(2025, 10, 8))]  # with two Fridays in between
-    assert stage_of(scenario.state) == "open" and holder_of(scenario.state) == "screening"
+    assert status_of(scenario.state) == "open" and holder_of(scenario.state) == "screening"
     assert scenario.record.indexed["due"] == scenario.record.indexed["deadline"] == day_end(date(2025, 10, 8))
     assert scenario.record.indexed["scope"] == "IR-20/2001"
     assert scenario.emitted[0].context == CONTEXT and scenario.emitted[0].cause == "registration/1"
@@ -112,7 +112,7 @@ def test_decision_contains_reasons_rule_version_and_hours(scenario: Scenario) ->
         outcome="approved", reasons=("meets_conditions",), rule_version="1404-1", working_hours=16, within_sla=True
     )
     assert scenario.execute(APPROVE) == [decided]
-    assert stage_of(scenario.state) == "decided" and holder_of(scenario.state) == "registration"
+    assert status_of(scenario.state) == "decided" and holder_of(scenario.state) == "registration"
     assert "due" not in scenario.record.indexed
     assert refusal(scenario, REJECT).code == "already_decided"
 
@@ -132,7 +132,7 @@ def test_decision_contains_reasons_rule_version_and_hours(scenario: Scenario) ->
 def test_invalid_decision_on_an_open_case_is_refused(scenario: Scenario, command: Decide, code: str) -> None:
     scenario.consume(registered())
     assert refusal(scenario, command).code == code
-    assert stage_of(scenario.state) == "open"
+    assert status_of(scenario.state) == "open"
 
 
 def test_no_decision_before_the_case_opens_or_after_a_withdrawal(scenario: Scenario) -> None:
@@ -140,7 +140,7 @@ def test_no_decision_before_the_case_opens_or_after_a_withdrawal(scenario: Scena
     scenario.consume(registered())
     assert scenario.consume(ApplicantWithdrawn(reason="moved")) == []
     assert refusal(scenario, APPROVE).code == "no_open_case"
-    assert stage_of(scenario.state) == "closed" and "due" not in scenario.record.indexed
+    assert status_of(scenario.state) == "closed" and "due" not in scenario.record.indexed
 
 
 def test_registration_on_the_web_excludes_no_officer(scenario: Scenario) -> None:
@@ -171,12 +171,12 @@ def test_seat_requests_the_capacity_once(scenario: Scenario) -> None:
     scenario.execute(APPROVE)
     assert refusal(scenario, KILIMS).code == "not_admitted"
     assert scenario.consume(ApplicantAdmitted()) == [CapacityRequested(due=date(2025, 10, 20))]
-    assert stage_of(scenario.state) == "awaiting_capacity" and holder_of(scenario.state) == "screening"
+    assert status_of(scenario.state) == "awaiting_capacity" and holder_of(scenario.state) == "screening"
     assert refusal(scenario, IdentifyCapacity("rugs", "piece", "10-49", "skilled")).field == "product_group"
     assert refusal(scenario, IdentifyCapacity("handicrafts", "piece", "10-49", "skilled", ("luck",))).field == "needs"
     assert isinstance(scenario.execute(KILIMS)[0], CapacityIdentified)
     assert refusal(scenario, KILIMS).code == "capacity_known"
-    assert stage_of(scenario.state) == "identified" and holder_of(scenario.state) == "market"
+    assert status_of(scenario.state) == "identified" and holder_of(scenario.state) == "market"
 
 
 def test_capacity_is_breached_after_its_due_day_and_closed_with_the_seat(scenario: Scenario) -> None:
@@ -200,7 +200,7 @@ def test_reactivation_opens_a_new_case(scenario: Scenario) -> None:
     assert scenario.execute(APPROVE)[0].application == 2  # type: ignore[attr-defined]  # of-1 registered only the first
     assert scenario.record.indexed["scope"] == "IR-23/2301"
     assert scenario.consume(ApplicantAdmitted(application=1)) == [], "events about an earlier application are ignored"
-    assert stage_of(scenario.state) == "decided"
+    assert status_of(scenario.state) == "decided"
 
 
 def test_events_of_other_services_change_nothing() -> None:

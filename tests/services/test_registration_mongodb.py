@@ -17,7 +17,8 @@ from kernel.record import Message
 from kernel.stores.mongodb import connect
 from registration import queries
 from registration.domain import ledger
-from registration.jobs import COUNTED, Allocator, pending_work
+from registration.jobs.seat_allocation import Allocator
+from registration.queries import COUNTED, pending_work
 from registration.service import service
 from security.audit import MongoAuditChain, first_broken
 from tests.support.registration_api import ALL_PARTITIONS, RegistrationApi, a_national_id, csv_file

@@ -20,11 +20,12 @@ from kernel.query import Query
 from kernel.record import Message
 from kernel.store import Effects
 from kernel.stores.memory import MemoryStore
-from registration import jobs, queries
+from registration import queries
 from registration.domain import ledger
 from registration.domain.applicant import Register, Withdraw
 from registration.domain.ledger import SetQuota
-from registration.jobs import Allocator
+from registration.jobs import seat_allocation
+from registration.jobs.seat_allocation import Allocator
 from registration.service import service
 from tests.support.registration_api import ALL_PARTITIONS, PROFILE
 
@@ -273,8 +274,8 @@ async def test_canary_seats_given_without_the_ledger_are_detected(monkeypatch: p
     await registration.set_quota(1)
     await registration.register("a")
     await registration.approve("a")
-    effects = jobs._Pass.effects
-    monkeypatch.setattr(jobs._Pass, "effects", lambda self: Effects(effects(self).changes[1:]))
+    effects = seat_allocation._Pass.effects
+    monkeypatch.setattr(seat_allocation._Pass, "effects", lambda self: Effects(effects(self).changes[1:]))
     await registration.allocator.allocate("ledger:1404/IR-20")
     with pytest.raises(AssertionError):
         registration.check()

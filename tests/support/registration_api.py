@@ -22,7 +22,8 @@ from programme.calendar import tehran_day
 from programme.numbers import check_digit
 from programme.policies import CURRENT, policy
 from registration.domain.application import COLUMNS, FIELDS, accept
-from registration.jobs import Allocator, DevelopmentRegistry, IdentityChecks
+from registration.jobs.identity_checks import DevelopmentRegistry, IdentityChecks
+from registration.jobs.seat_allocation import Allocator
 from registration.persons import Persons
 from registration.registrations import RegistrationService, Resources
 from registration.service import service

@@ -57,7 +57,7 @@ def _becomes_ready(server: Kafka | Mongod, process: "subprocess.Popen[bytes]") -
 
 @contextmanager
 def started(folder: Path, settings: str = "") -> Iterator[Servers]:
-    """Start both and end both for certain: if pytest is killed, the kernel ends them.
+    """Start both and end both reliably: if pytest is killed, the kernel ends them.
 
     `settings` are lines of Kafka's properties, which override ours.
     """

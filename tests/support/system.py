@@ -91,7 +91,7 @@ class RunningSystem:
         return self.supervisor.wait(STOP_TIMEOUT)
 
     def end(self) -> None:
-        """End everything for certain."""
+        """End everything reliably."""
         if self.supervisor and self.supervisor.poll() is None:
             try:
                 self.interrupt()

@@ -1,4 +1,4 @@
-"""How a process runs: health beside the work, a drained end, and an exit with an error."""
+"""How a process runs: health beside the work, a graceful shutdown, and an exit with an error."""
 
 import asyncio
 import os

@@ -21,8 +21,8 @@ from pymongo.errors import PyMongoError
 from observability.health import build_version
 from peyvand.endpoints import CommandError
 from peyvand.terminal.progress_bars import Progress
-from recovery.restore import COLLECTION as MARK
-from recovery.restore import new_mark
+from recovery.restore_mark import COLLECTION as MARK
+from recovery.restore_mark import new_mark
 
 MANIFEST = "manifest.json"
 FORMAT = 1

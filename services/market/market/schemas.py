@@ -231,7 +231,7 @@ def offer_answer(record: Record, name: str) -> OfferAnswer:
     return OfferAnswer.model_construct(
         offer=public_id(record.subject, name),
         producer=record.subject,
-        state=producers.stage_of(record.state),
+        state=producers.status_of(record.state),
         answer=record.state.offers[name].answer,
     )
 
@@ -242,7 +242,7 @@ def connection_answer(record: Record, name: str) -> ConnectionAnswer:
     return ConnectionAnswer.model_construct(
         connection=public_id(record.subject, name),
         producer=record.subject,
-        state=producers.stage_of(record.state),
+        state=producers.status_of(record.state),
         evidence=connection.evidence,
         ended=connection.ended,
     )
@@ -254,7 +254,7 @@ def outcome(subject: str, result: CommandOutcome, name: str = "") -> Outcome:
         return Outcome.model_construct(
             producer=subject,
             connection=public_id(subject, name) if name else None,
-            state=producers.stage_of(result.record.state),
+            state=producers.status_of(result.record.state),
             repeated=result.repeated or None,
         )
     return Outcome.model_construct(producer=subject, **refusal_fields(result))
@@ -285,7 +285,7 @@ def _row(record: Record) -> dict[str, Any]:
     context = producers.context(state)
     return {
         "id": record.subject,
-        "state": producers.stage_of(state),
+        "state": producers.status_of(state),
         "province": context.province,
         "county": context.county,
         "field": context.field,

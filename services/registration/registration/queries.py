@@ -6,13 +6,15 @@ from typing import Any
 
 from base.ids import typed_code
 from contracts.commands import Refused
-from contracts.subjects import ledger_subject
+from contracts.subjects import PARTITIONS, ledger_subject
 from kernel.query import EXISTS, Index, Query, at_most, more_than, one_of, starts_with
 from kernel.record import Record
 from kernel.store import Store
 from registration.domain.applicant import STATUSES
 
 PUBLISHED_ORDER = ("priority", "registered_at")  # of applicants who compete for seats; then by applicant id
+
+COUNTED = 1_000  # due identity checks that `pending_work` counts
 
 UNIQUE = ("person", "tracking")  # one application per person and round nationwide; one applicant per tracking code
 INDEXES = (
@@ -141,3 +143,9 @@ def examples() -> dict[str, Query]:
         "ahead of": ahead_of(_SEMNAN, (0, _NOON, "0199a000")),
         "unchecked": unchecked(range(16), _NOON, 500),
     }
+
+
+async def pending_work(store: Store, now: datetime) -> int:
+    """Count due identity checks, ledgers with undecided seats and promotable ledgers; 0 means at rest."""
+    due = await store.find_subjects(unchecked(range(PARTITIONS), now, COUNTED))
+    return len(due) + len(await unsettled_ledgers(store)) + len(await promotable_ledgers(store))

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from kernel.service import PeriodicJob, Runtime, Service
 from registration.domain import applicant, ledger
 from registration.domain import round as rounds
-from registration.jobs import Allocator, DevelopmentRegistry, IdentityChecks, NoRegistry
+from registration.jobs.identity_checks import DevelopmentRegistry, IdentityChecks, NoRegistry
+from registration.jobs.seat_allocation import Allocator
 from registration.queries import INDEXES, UNIQUE
 from registration.registrations import resources
 from registration.settings import RegistrationSettings

@@ -13,7 +13,7 @@ from kernel.commands import Result
 from kernel.record import Record
 from programme.policies import policy
 from screening.domain import applicant
-from screening.domain.applicant import AWAITING_CAPACITY, DECIDED, IDENTIFIED, State, facts_of, holder_of, stage_of
+from screening.domain.applicant import AWAITING_CAPACITY, DECIDED, IDENTIFIED, State, facts_of, holder_of, status_of
 from screening.domain.capacity import IdentifyCapacity
 from screening.domain.case import APPROVED, Decide
 from screening.domain.eligibility import Finding, trace, trace_of_decision
@@ -207,8 +207,8 @@ def case_file(record: Record, history: list[Envelope]) -> CaseFile:
 def outcome(subject: str, result: CommandOutcome) -> Outcome:
     """Return the outcome of one item."""
     if isinstance(result, Result):
-        stage = stage_of(result.record.state)
-        return Outcome.model_construct(id=subject, state=stage, repeated=result.repeated or None)
+        status = status_of(result.record.state)
+        return Outcome.model_construct(id=subject, state=status, repeated=result.repeated or None)
     return Outcome.model_construct(id=subject, **refusal_fields(result))
 
 
@@ -229,13 +229,13 @@ def findings(state: State) -> tuple[Finding, ...]:
 
 def due_of(state: State) -> date | None:
     """Return the day by which the present state has to end."""
-    stage = stage_of(state)
-    return state.case.due if stage == applicant.OPEN else state.capacity.due if stage == AWAITING_CAPACITY else None
+    status = status_of(state)
+    return state.case.due if status == applicant.OPEN else state.capacity.due if status == AWAITING_CAPACITY else None
 
 
 def _row(record: Record) -> dict[str, Any]:
     state: State = record.state
-    stage = stage_of(state)
+    status = status_of(state)
     began = {
         DECIDED: state.case.decided,
         AWAITING_CAPACITY: state.capacity.requested,
@@ -243,14 +243,14 @@ def _row(record: Record) -> dict[str, Any]:
     }
     return {
         "id": record.subject,
-        "state": stage,
+        "state": status,
         "holder": holder_of(state),
         "province": state.province,
         "county": state.county,
         "field": state.field,
-        "since": began.get(stage, state.case.opened),
+        "since": began.get(status, state.case.opened),
         "due": due_of(state),
-        "breached": state.capacity.breached if stage == AWAITING_CAPACITY else state.case.breached,
+        "breached": state.capacity.breached if status == AWAITING_CAPACITY else state.case.breached,
         "version": record.version,
     }
 

@@ -34,8 +34,10 @@ log = structlog.get_logger(__name__)
 
 
 class Chunk(NamedTuple):
-    """What was read of a few partitions, from where to where, and where the log ended then; `end` is empty where
-    nothing could be read."""
+    """What was read of a few partitions, with start and end offsets, and where the log ended then.
+
+    `end` is empty where nothing could be read.
+    """
 
     records: Sequence[Message | Undecodable]
     start: Mapping[TopicPartition, int]
@@ -123,7 +125,7 @@ class Consumer:
         return ids, lost
 
     async def _recover(self) -> None:
-        """Go on with broken partitions whose cursors have been reset."""
+        """Resume broken partitions whose cursors have been reset."""
         intact, broken, _ = await self._examine(self.broken.keys())
         if intact:
             await self.close()  # what was read ahead may come from a log that no longer exists

@@ -29,17 +29,20 @@ SWEEP = 5.0  # seconds after which a cursor that has not moved is compared with 
 BATCH = 5_000  # live events in one transaction
 CLOCK_SKEW_LIMIT = 5.0  # seconds between this machine's clock and the database's
 FENCED_LIMIT = 20  # batches fenced in a row
-ASSIGNMENT_ATTEMPTS = 8
+ASSIGNMENT_ATTEMPTS = 9
 TRANSIENT = (Transient, KafkaError, OSError, TimeoutError)
 
 Step = Callable[[], Awaitable[float]]  # of a loop; returns the seconds until the next one
-Gate = Callable[["Worker", asyncio.Event], Awaitable[None]]  # must return before the worker starts, or `stop` is set
+Gate = Callable[["Worker", asyncio.Event], Awaitable[None]]  # see Worker
 
 log = structlog.get_logger(__name__)
 
 
 class Worker:
-    """One member of a service's consumer group. `gates` and `loops` are what recovery and `run` add."""
+    """One member of a service's consumer group. `gates` and `loops` are what recovery and `run` add.
+
+    The worker starts when every gate has returned; a gate also returns when `stop` is set.
+    """
 
     def __init__(
         self,
@@ -153,7 +156,7 @@ class Worker:
                 if (attempt := attempt + 1) == ASSIGNMENT_ATTEMPTS:
                     raise
                 log.warning("assignment retried", service=self.service, attempt=attempt, error=repr(e))
-                await asyncio.sleep(backoff(attempt))
+                await asyncio.sleep(backoff(attempt - 1))
         self._drop_arrived()
         self.assigned = True
         self._wake()
@@ -195,7 +198,7 @@ class Worker:
                 self.retrying.pop(name, None)
             except TRANSIENT as e:
                 attempt += 1
-                pause = backoff(attempt)
+                pause = backoff(attempt - 1)
                 if attempt > 2:
                     self.retrying[name] = repr(e)
                 metrics.TRANSIENT_ERRORS.labels(self.service, name).inc()

@@ -13,8 +13,8 @@ from pydantic import BaseModel, Field
 from contracts.envelope import UnknownEvent, encode
 from kernel.record import Fault
 from kernel.service import Runtime
+from recovery.dead_letter import Group, Kind, Letter, LetterOutcome, OutcomeCode, group
 from recovery.dead_letters import ONE_OPERATOR_LIMIT, DeadLetters
-from recovery.letters import Group, Kind, Letter, LetterOutcome, OutcomeCode, group
 from security.auth import Principal
 from web.app import Body
 from web.authorization import allow

@@ -26,7 +26,7 @@ from market.domain.connection import Connect, RaiseEvidence
 from programme.policies import CURRENT
 from programme.reference import counties, job_fields
 from registration.domain import applicant as registration
-from registration.domain.applicant import Admit, IdentityChecked, Register, Waitlist, Withdraw
+from registration.domain.applicant import Admit, RecordIdentityCheck, Register, Waitlist, Withdraw
 from screening.domain import applicant as screening
 from screening.domain.capacity import IdentifyCapacity
 from screening.domain.case import Decide
@@ -81,7 +81,7 @@ class Person:
         self._register()
         if random.random() < 0.95:
             result = "match" if random.random() < 0.93 else "mismatch"
-            self.execute("registration", IdentityChecked(1, result), after=timedelta(seconds=2), actor="registry:")
+            self.execute("registration", RecordIdentityCheck(1, result), after=timedelta(seconds=2), actor="registry:")
         if random.random() < 0.04:
             self.execute("registration", Withdraw("own_request"), after=days(8))
             return self.story

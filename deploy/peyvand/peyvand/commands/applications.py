@@ -35,7 +35,7 @@ COLUMNS = (
 )
 ALIASES = {"consent_version": "consent"}
 TIMEOUT = 600.0  # seconds for a whole province's file
-ATTEMPTS = 5  # the same file under the same key is never registered twice
+ATTEMPTS = 6  # the same file under the same key is never registered twice
 BACKOFF, BACKOFF_LIMIT = 1.0, 30.0  # seconds between attempts
 
 
@@ -124,7 +124,7 @@ def register_file(client: "ApiClient", file: Path, round_id: str, show: Callable
             if e.status not in {*OUTCOME_UNKNOWN, 503} or attempt == ATTEMPTS - 1:
                 raise with_refused_rows(e) from e
             show(f"{e.message}; trying again ({attempt + 1} of {ATTEMPTS - 1})")
-            sleep(backoff(attempt + 1, BACKOFF, BACKOFF_LIMIT))
+            sleep(backoff(attempt, BACKOFF, BACKOFF_LIMIT))
     raise AssertionError("the last attempt returns or raises")
 
 

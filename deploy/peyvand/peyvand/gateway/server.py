@@ -45,8 +45,8 @@ def application(settings: GatewaySettings) -> web.Application:
 async def serve(settings: GatewaySettings) -> None:
     """Serve until SIGTERM or SIGINT."""
     stop = asyncio.Event()
-    for sign in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(sign, stop.set)
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
     runner = web.AppRunner(
         application(settings),
         access_log=None,

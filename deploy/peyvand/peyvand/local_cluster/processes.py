@@ -1,4 +1,4 @@
-"""Operating system processes: identified reliably, recorded before they run, and ended for certain."""
+"""Operating system processes: identified and ended reliably, and recorded before they run."""
 
 import ctypes
 import os
@@ -20,7 +20,7 @@ _WAIT_THEN_RUN = 'read -r go && exec "$@" </dev/null'
 
 
 class ProcessIdentity(msgspec.Struct, frozen=True):
-    """Identifies one process for certain: a pid may be reused, but not with the same start in the same boot."""
+    """Identifies one process reliably: a pid may be reused, but not with the same start in the same boot."""
 
     pid: int
     started: int  # clock ticks after boot
@@ -49,11 +49,11 @@ def alive(identity: ProcessIdentity) -> bool:
 
 def end(processes: Collection[ProcessIdentity], grace: float = 5.0) -> None:
     """End processes, children or not: SIGTERM, and SIGKILL after `grace` seconds."""
-    for sign, timeout in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
+    for signal_number, timeout in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
         for identity in processes:
             if alive(identity):
                 os.kill(identity.pid, signal.SIGCONT)
-                os.kill(identity.pid, sign)
+                os.kill(identity.pid, signal_number)
         wait_until(lambda: not any(map(alive, processes)), timeout)
         if not any(map(alive, processes)):
             return
@@ -108,8 +108,8 @@ def start(
     return process
 
 
-def _set_parent_death_signal(sign: signal.Signals) -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, sign)
+def _set_parent_death_signal(signal_number: signal.Signals) -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal_number)
 
 
 def stop(process: "subprocess.Popen[bytes]", grace: float) -> None:

@@ -52,8 +52,8 @@ class Supervisor:
     async def run(self) -> int:
         """Run until a signal arrives or the start fails; return the exit code."""
         loop = asyncio.get_running_loop()
-        for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(sign, self._on_signal)
+        for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(signal_number, self._on_signal)
         work = asyncio.create_task(self._work())
         stopping = asyncio.create_task(self.stopping.wait())
         try:

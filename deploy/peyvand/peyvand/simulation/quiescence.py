@@ -1,4 +1,4 @@
-"""Whether the platform is quiescent: nothing pending, parked or due, every cursor at the end of its log.
+"""Whether the platform is quiescent: every cursor at the end of its log, nothing pending, due, unallocated or ready.
 
 Read from the stores and the log, not from the services.
 """

@@ -39,7 +39,7 @@ async def enlist_lead(
     if principal.province and principal.province != province:
         raise Refused("scope_other", "province")
     name = display(body.name)
-    if len(name) < 2:
+    if len(loose_key(name)) < 2 or not any(c.isalnum() for c in name):
         raise Refused("missing_field", "name")
     # The name is content of this service: it is stored beside the record, and no event contains it.
     private = Private(indexed={"lead_name": f"{province}/{loose_key(name)}"}, content={"name": name})

@@ -159,8 +159,8 @@ def indexed(state: State) -> Mapping[str, Any]:
         "scope": f"{current.province}/{current.county}" if current.county else current.province,
         "province": current.province,
     }
-    if stage := stage_of(state):
-        fields["state"] = stage
+    if status := status_of(state):
+        fields["state"] = status
     if leads := sorted({each.lead for each in state.offers.values() if each.lead}):
         fields["leads"] = leads
     times = (connections.sustained_at(each, current.policy) for each in state.connections.values())
@@ -174,7 +174,7 @@ def context(state: State) -> Context:
     return next((state.contexts[source] for source in SOURCES if source in state.contexts), Context())
 
 
-def stage_of(state: State) -> str:
+def status_of(state: State) -> str:
     """Return the state of the present application: one of STATES; empty before the capacity is known."""
     own = [each for each in state.connections.values() if each.application == state.application]
     active = [each for each in own if not each.ended]
@@ -195,7 +195,7 @@ def _is_pending(state: State, name: str) -> bool:
     """Return whether an offer of the present application is open, or accepted without a connection yet."""
     offer = state.offers[name]
     used = any(each.offer == name for each in state.connections.values())
-    return offer.application == state.application and offer.answer != offers.DECLINED and not used
+    return offer.application == state.application and offer.answer in (offers.OPEN, offers.ACCEPTED) and not used
 
 
 def _check_ready(state: State) -> None:

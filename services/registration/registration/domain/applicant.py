@@ -88,7 +88,7 @@ class Withdraw(msgspec.Struct, frozen=True):
     reason: str
 
 
-class IdentityChecked(msgspec.Struct, frozen=True):
+class RecordIdentityCheck(msgspec.Struct, frozen=True):
     """Record the answer of the identity registry about an application: match, mismatch or unavailable."""
 
     application: int
@@ -107,7 +107,7 @@ class ReleaseSeat(msgspec.Struct, frozen=True):
     """Release a seat that is no longer wanted. Sent by the allocator."""
 
 
-Command = Register | Withdraw | IdentityChecked | Admit | Waitlist | ReleaseSeat
+Command = Register | Withdraw | RecordIdentityCheck | Admit | Waitlist | ReleaseSeat
 
 
 def decide(state: State, command: Command, at: datetime) -> Sequence[Event | EventWithContext]:
@@ -120,7 +120,7 @@ def decide(state: State, command: Command, at: datetime) -> Sequence[Event | Eve
             return [_register(state, command)]
         case Withdraw(reason=reason):
             return [_withdraw(state, reason)]
-        case IdentityChecked(application=application, result=result):
+        case RecordIdentityCheck(application=application, result=result):
             if application != state.application or state.current.withdrawn_at or state.current.identity in _FINAL:
                 return ()
             return [ApplicantIdentityChecked(application=application, result=result)]

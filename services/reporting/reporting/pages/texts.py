@@ -2,18 +2,8 @@
 
 import msgspec
 
+from contracts.codes import Label
 from programme.messages import localized
-
-
-class Text(msgspec.Struct, frozen=True):
-    """A text in Persian and English."""
-
-    fa: str
-    en: str
-
-    def text(self, lang: str) -> str:
-        """Return the text in `fa` or `en`."""
-        return localized(self.fa, self.en, lang)
 
 
 class Tile(msgspec.Struct, frozen=True):
@@ -30,75 +20,75 @@ class Tile(msgspec.Struct, frozen=True):
 
 
 TERMS = {
-    "R1": Text("ثبت‌نام نسبت به سهمیه", "Registered, of quota"),
-    "S1": Text("پایش کامل‌شده", "Screened, of registered"),
-    "S3": Text("پایش در مهلت", "Screened in time"),
-    "C1": Text("پذیرش نسبت به سهمیه", "Admitted, of quota"),
-    "C2": Text("ظرفیت شناسایی‌شده", "Capacity identified, of admitted"),
-    "C3": Text("شناسایی در مهلت", "Identified in time"),
-    "M1": Text("متصل با گواه نسبت به سهمیه", "Connected with evidence, of quota"),
-    "M2": Text("متصل از شناسایی‌شده", "Connected, of identified"),
-    "M3": Text("پایدار پس از ۹۰ روز", "Sustained after 90 days"),
-    "R3": Text("هویت تأییدشده", "Identity verified, of registered"),
-    "M5": Text("ادعای تأییدشده", "Claims confirmed, of claimed connections"),
+    "R1": Label("ثبت‌نام نسبت به سهمیه", "Registered, of quota"),
+    "S1": Label("پایش کامل‌شده", "Screened, of registered"),
+    "S3": Label("پایش در مهلت", "Screened in time"),
+    "C1": Label("پذیرش نسبت به سهمیه", "Admitted, of quota"),
+    "C2": Label("ظرفیت شناسایی‌شده", "Capacity identified, of admitted"),
+    "C3": Label("شناسایی در مهلت", "Identified in time"),
+    "M1": Label("متصل با گواه نسبت به سهمیه", "Connected with evidence, of quota"),
+    "M2": Label("متصل از شناسایی‌شده", "Connected, of identified"),
+    "M3": Label("پایدار پس از ۹۰ روز", "Sustained after 90 days"),
+    "R3": Label("هویت تأییدشده", "Identity verified, of registered"),
+    "M5": Label("ادعای تأییدشده", "Claims confirmed, of claimed connections"),
 }
 HEADS = {  # of columns, in two lines
-    "R1": (Text("ثبت‌نام", "Registered,"), Text("از سهمیه", "of quota")),
-    "S1": (Text("پایش‌شده،", "Screened,"), Text("از ثبت‌نام", "of registered")),
-    "S3": (Text("پایش", "Screened"), Text("در مهلت", "in time")),
-    "C1": (Text("پذیرفته،", "Admitted,"), Text("از سهمیه", "of quota")),
-    "C2": (Text("ظرفیت،", "Identified,"), Text("از پذیرفته", "of admitted")),
-    "C3": (Text("شناسایی", "Identified"), Text("در مهلت", "in time")),
-    "M1": (Text("متصل با گواه،", "Connected,"), Text("از سهمیه", "of quota")),
-    "M2": (Text("متصل،", "Connected,"), Text("از ظرفیت", "of identified")),
-    "M3": (Text("پایدار،", "Sustained,"), Text("پس از ۹۰ روز", "after 90 days")),
+    "R1": (Label("ثبت‌نام", "Registered,"), Label("از سهمیه", "of quota")),
+    "S1": (Label("پایش‌شده،", "Screened,"), Label("از ثبت‌نام", "of registered")),
+    "S3": (Label("پایش", "Screened"), Label("در مهلت", "in time")),
+    "C1": (Label("پذیرفته،", "Admitted,"), Label("از سهمیه", "of quota")),
+    "C2": (Label("ظرفیت،", "Identified,"), Label("از پذیرفته", "of admitted")),
+    "C3": (Label("شناسایی", "Identified"), Label("در مهلت", "in time")),
+    "M1": (Label("متصل با گواه،", "Connected,"), Label("از سهمیه", "of quota")),
+    "M2": (Label("متصل،", "Connected,"), Label("از ظرفیت", "of identified")),
+    "M3": (Label("پایدار،", "Sustained,"), Label("پس از ۹۰ روز", "after 90 days")),
 }
 NOTES = {
-    "R1": Text("از ۱۰۰ بیشتر شمرده نمی‌شود", "counts at most 100"),
-    "C1": Text("از ۱۰۰ بیشتر شمرده نمی‌شود", "counts at most 100"),
-    "S3": Text("پروندهٔ باز دیرشده هم در مخرج است", "overdue open cases count in the denominator"),
-    "C3": Text("شناسایی‌نشدهٔ دیرشده هم در مخرج است", "overdue open ones count in the denominator"),
-    "M1": Text("درجهٔ ۲ و بالاتر", "evidence at E2 or above"),
-    "M3": Text("کمتر از ۱۰ مورد، شمرده نمی‌شود", "left out below 10 cases"),
+    "R1": Label("از ۱۰۰ بیشتر شمرده نمی‌شود", "counts at most 100"),
+    "C1": Label("از ۱۰۰ بیشتر شمرده نمی‌شود", "counts at most 100"),
+    "S3": Label("پروندهٔ باز دیرشده هم در مخرج است", "overdue open cases count in the denominator"),
+    "C3": Label("شناسایی‌نشدهٔ دیرشده هم در مخرج است", "overdue open ones count in the denominator"),
+    "M1": Label("درجهٔ ۲ و بالاتر", "evidence at E2 or above"),
+    "M3": Label("کمتر از ۱۰ مورد، شمرده نمی‌شود", "left out below 10 cases"),
 }
 STAGES = (
-    Text("ثبت‌نام و پایش", "Registration and screening"),
-    Text("شناسایی ظرفیت", "Capacity identification"),
-    Text("اتصال به بازار", "Connection to market"),
+    Label("ثبت‌نام و پایش", "Registration and screening"),
+    Label("شناسایی ظرفیت", "Capacity identification"),
+    Label("اتصال به بازار", "Connection to market"),
 )
-DATA = Text("کیفیت داده", "Data quality")
+DATA = Label("کیفیت داده", "Data quality")
 GRADES = (
-    ("claims", Text("۰. اظهار شده", "E0. Declared")),
-    ("claims_documented", Text("۱. سند دارد", "E1. Documented")),
-    ("claims_confirmed", Text("۲. طرف مقابل تأیید کرده", "E2. Confirmed by the counterparty")),
-    ("claims_sold", Text("۳. فروش ثابت شده", "E3. First sale proven")),
-    ("claims_sustained", Text("۴. ۹۰ روز پابرجا", "E4. Holds after 90 days")),
+    ("claims", Label("۰. اظهار شده", "E0. Declared")),
+    ("claims_documented", Label("۱. سند دارد", "E1. Documented")),
+    ("claims_confirmed", Label("۲. طرف مقابل تأیید کرده", "E2. Confirmed by the counterparty")),
+    ("claims_sold", Label("۳. فروش ثابت شده", "E3. First sale proven")),
+    ("claims_sustained", Label("۴. ۹۰ روز پابرجا", "E4. Holds after 90 days")),
 )
 FUNNEL = (
-    ("registered", Text("ثبت‌نام", "Registered"), Text("افراد یکتا در کل کشور", "distinct persons, nationwide")),
-    ("screened", Text("پایش‌شده", "Screened"), Text("پروندهٔ تصمیم‌گرفته", "cases decided")),
+    ("registered", Label("ثبت‌نام", "Registered"), Label("افراد یکتا در کل کشور", "distinct persons, nationwide")),
+    ("screened", Label("پایش‌شده", "Screened"), Label("پروندهٔ تصمیم‌گرفته", "cases decided")),
     (
         "admitted",
-        Text("پذیرفته در سهمیه", "Admitted"),
-        Text("پس از پایش، به ترتیب اعلام‌شده", "after screening, in the published order"),
+        Label("پذیرفته در سهمیه", "Admitted"),
+        Label("پس از پایش، به ترتیب اعلام‌شده", "after screening, in the published order"),
     ),
     (
         "identified",
-        Text("ظرفیت شناسایی‌شده", "Capacity identified"),
-        Text("محصول، مقدار و نیاز روشن است", "product, amount and needs are known"),
+        Label("ظرفیت شناسایی‌شده", "Capacity identified"),
+        Label("محصول، مقدار و نیاز روشن است", "product, amount and needs are known"),
     ),
     (
         "connected",
-        Text("متصل به بازار", "Connected to market"),
-        Text("با تأیید طرف مقابل", "confirmed by the counterparty"),
+        Label("متصل به بازار", "Connected to market"),
+        Label("با تأیید طرف مقابل", "confirmed by the counterparty"),
     ),
-    ("sustained", Text("پایدار", "Sustained"), Text("پس از ۹۰ روز هنوز می‌فروشد", "still selling after 90 days")),
+    ("sustained", Label("پایدار", "Sustained"), Label("پس از ۹۰ روز هنوز می‌فروشد", "still selling after 90 days")),
 )
 DURATIONS = (
-    ("to_decision", Text("ثبت‌نام تا تصمیم", "Registered to decided")),
-    ("to_capacity", Text("پذیرش تا شناسایی ظرفیت", "Admitted to capacity")),
-    ("to_market", Text("شناسایی تا اتصال", "Capacity to market")),
-    ("end_to_end", Text("از ثبت‌نام تا بازار", "Registered to market")),
+    ("to_decision", Label("ثبت‌نام تا تصمیم", "Registered to decided")),
+    ("to_capacity", Label("پذیرش تا شناسایی ظرفیت", "Admitted to capacity")),
+    ("to_market", Label("شناسایی تا اتصال", "Capacity to market")),
+    ("end_to_end", Label("از ثبت‌نام تا بازار", "Registered to market")),
 )
 TILES = {
     "IR-00": Tile(4, 3, "مرکزی", "Markazi"),

@@ -132,7 +132,7 @@ def indexed(state: State) -> Mapping[str, Any]:
     found: dict[str, Any] = {
         "scope": f"{state.province}/{state.county}" if state.county else state.province,
         "province": state.province,
-        "state": stage_of(state),
+        "state": status_of(state),
     }
     if limit := state.capacity.due if found["state"] in (AWAITING_CAPACITY, IDENTIFIED) else state.case.due:
         found["deadline"] = day_end(limit)
@@ -149,7 +149,7 @@ def context(state: State) -> Context:
     )
 
 
-def stage_of(state: State) -> str:
+def status_of(state: State) -> str:
     """Return the state of the present application: one of STATES."""
     if state.withdrawn:
         return CLOSED
@@ -162,10 +162,10 @@ def stage_of(state: State) -> str:
 
 def holder_of(state: State) -> str:
     """Return which service acts next: screening, registration (for a seat) or market; empty for none."""
-    stage = stage_of(state)
-    if stage == DECIDED:
+    status = status_of(state)
+    if status == DECIDED:
         return "registration" if state.case.outcome == cases.APPROVED else ""
-    return {OPEN: "screening", AWAITING_CAPACITY: "screening", IDENTIFIED: "market"}.get(stage, "")
+    return {OPEN: "screening", AWAITING_CAPACITY: "screening", IDENTIFIED: "market"}.get(status, "")
 
 
 def facts_of(state: State) -> Facts:

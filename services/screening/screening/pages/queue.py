@@ -15,7 +15,7 @@ from programme.calendar import day_end, day_start, tehran_day, working_days_betw
 from programme.policies import policy
 from screening import metrics, queries
 from screening.api.cases import DECIDERS, Decider, Reader
-from screening.domain.applicant import AWAITING_CAPACITY, OPEN, stage_of
+from screening.domain.applicant import AWAITING_CAPACITY, OPEN, status_of
 from screening.schemas import due_of
 from web.dependencies import Clock, Leases, Store
 from web.pages import pages
@@ -115,7 +115,7 @@ def week_end(day: date) -> date:
 
 def _line(record: Record, today: date, claimed: bool) -> Line:
     state = record.state
-    awaiting_capacity = stage_of(state) == AWAITING_CAPACITY
+    awaiting_capacity = status_of(state) == AWAITING_CAPACITY
     started = state.capacity.requested if awaiting_capacity else state.case.opened
     due = due_of(state) or today  # every case in the queue has a deadline
     rules = policy(state.policy)

@@ -1,0 +1,88 @@
+"""Check identities against the civil registry."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from base.clock import Clock
+from kernel.commands import CommandMetadata, execute_many
+from kernel.store import Store
+from registration import queries
+from registration.domain.applicant import RecordIdentityCheck
+from registration.domain.application import Values
+from registration.persons import Persons
+
+CHECKS = 500  # identities in one request to the registry
+CHECK_WAIT = 0.1  # seconds for which a call waits for the registry; the next call picks up a later answer
+CHECK_TIMEOUT = 10.0  # seconds, after which the registry counts as unavailable
+
+
+class IdentityRegistry(Protocol):
+    """Checks identities."""
+
+    async def check(self, identities: Sequence[Values]) -> Sequence[str]:
+        """Return `match`, `mismatch` or `unavailable` for each identity. Raise OSError, TimeoutError."""
+
+
+class DevelopmentRegistry:
+    """Answers from digits 4 to 9 of the national ID: of 100 serial numbers 97 match, 2 do not, 1 is unavailable.
+
+    It takes the place of the civil registry in development; the same identity always gets the same answer.
+    """
+
+    async def check(self, identities: Sequence[Values]) -> Sequence[str]:
+        """Return an answer for each identity."""
+        return [self.answer(each["national_id"]) for each in identities]
+
+    def answer(self, national_id: str) -> str:
+        """Return the answer for a national ID."""
+        serial = int(national_id[3:9]) % 100
+        return "unavailable" if serial == 0 else "mismatch" if serial <= 2 else "match"
+
+
+class NoRegistry:
+    """Answers `unavailable`: in production until the civil registry is connected. Applications do not wait for it."""
+
+    async def check(self, identities: Sequence[Values]) -> Sequence[str]:
+        """Return `unavailable` for each identity."""
+        return ["unavailable"] * len(identities)
+
+
+class IdentityChecks:
+    """Checks due identities against the registry and records only its answer.
+
+    A job blocks the other jobs of the worker, so the request to the registry runs as a task of its own.
+    """
+
+    def __init__(self, store: Store, persons: Persons, registry: IdentityRegistry, clock: Clock) -> None:
+        self.store, self.persons, self.registry, self.clock = store, persons, registry, clock
+        self.request: asyncio.Task[Mapping[str, RecordIdentityCheck]] | None = None
+
+    async def __call__(self, partitions: frozenset[int]) -> int:
+        """Send a request, or record the answers to it; return how many were recorded. Raise Transient."""
+        if self.request is None:
+            due = await self.store.find_subjects(queries.unchecked(partitions, self.clock().at, CHECKS))
+            if not due:
+                return 0
+            self.request = asyncio.create_task(self._check(due))
+            await asyncio.wait([self.request], timeout=CHECK_WAIT)
+        if not self.request.done():
+            return 0
+        finished, self.request = self.request, None
+        commands = finished.result()
+        await execute_many(self.store, commands, self.clock, CommandMetadata(actor="identity:"))
+        return len(commands)
+
+    async def _check(self, due: Sequence[str]) -> Mapping[str, RecordIdentityCheck]:
+        records = await self.store.read(due)
+        identities = await self.persons.open(list(records.values()))
+        try:
+            async with asyncio.timeout(CHECK_TIMEOUT):
+                results = await self.registry.check(list(identities.values()))
+        except (OSError, TimeoutError):
+            results = ["unavailable"] * len(identities)
+        by_subject = dict(zip(identities, results, strict=True))
+        return {
+            subject: RecordIdentityCheck(record.state.application, by_subject.get(subject, "unavailable"))
+            for subject, record in records.items()
+        }

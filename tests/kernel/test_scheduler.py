@@ -5,12 +5,14 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from base.clock import Moment
 from kernel.batch import process
 from kernel.errors import Transient
 from kernel.roles.scheduler import TICKS, Scheduler
 from kernel.stores.memory import MemoryStore
+from tests.support.fixtures import StoreOf
 from tests.support.messages import message
 from tests.support.small_services import NOON, PERIOD, ScreeningRules, noon
 
@@ -100,3 +102,23 @@ async def test_a_periodic_job_that_fails_does_not_stop_the_next_one() -> None:
     assert done == [EVERYWHERE]
     with pytest.raises(Transient):
         await Scheduler("screening", store, later, asyncio.Lock(), [unreachable]).once(EVERYWHERE)
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("store_of", [pytest.param("mongodb", marks=pytest.mark.server)], indirect=True)
+async def test_a_damaged_record_that_is_due_counts_as_a_fault_and_a_newer_one_does_not(store_of: StoreOf) -> None:
+    """The newer version's own scheduler sends the tick to the latter."""
+
+    def faults() -> float:
+        return REGISTRY.get_sample_value("peyvand_scheduler_faults_total", {"service": "screening"}) or 0.0
+
+    store = await store_of("screening")
+    subjects = ["damaged", "healthy", "newer"]
+    await process(store, [message("registration", 1, subject=s) for s in subjects], {}, noon)
+    await store.records.update_one({"_id": "damaged"}, {"$set": {"state": '{"context": 5}'}})
+    await store.records.update_one({"_id": "newer"}, {"$set": {"rules_version": 9}})
+    scheduler, before = Scheduler("screening", store, later, asyncio.Lock()), faults()
+    for _ in range(2):
+        await scheduler.once(EVERYWHERE)
+    assert scheduler.unresponsive == {"damaged", "newer"} and faults() == before + 1
+    assert (await store.read(["healthy"]))["healthy"].last_sequence == 2

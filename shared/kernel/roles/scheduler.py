@@ -8,7 +8,7 @@ import structlog
 from base.clock import Clock
 from contracts.commands import Tick
 from kernel.commands import CommandMetadata, Result, execute_many
-from kernel.errors import Transient
+from kernel.errors import Transient, UnreadableRecord
 from kernel.service import PeriodicJob
 from kernel.store import Store, due_query
 from observability import metrics
@@ -68,3 +68,6 @@ class Scheduler:
             self.unresponsive.add(due[0])
         else:
             self.unresponsive |= {s for s, out in outcomes.items() if not (isinstance(out, Result) and out.events)}
+            for subject in (s for s, out in outcomes.items() if isinstance(out, UnreadableRecord)):
+                log.error("tick failed", service=self.service, subject=subject, error=str(outcomes[subject]))
+                metrics.SCHEDULER_FAULTS.labels(self.service).inc()

@@ -338,11 +338,6 @@ def _root(e: Exception) -> BaseException:
     return e.__cause__ if isinstance(e, ProjectionFailed) and e.__cause__ else e
 
 
-def is_new(message: Message, inbox: Mapping[str, int]) -> bool:
-    """Return whether an event has not been handled."""
-    return message.envelope.sequence > inbox.get(message.envelope.source, 0)
-
-
 def _joined(one: Effects, two: Effects) -> Effects:
     return Effects(
         [*one.changes, *two.changes],

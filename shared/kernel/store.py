@@ -72,6 +72,18 @@ class Effects(msgspec.Struct, frozen=True):
     heads: Mapping[Source, Parked] = {}  # the first parked events afterwards; the store counts what is behind them
 
 
+async def read_snapshot(store: "Store", subjects: Collection[str]) -> Snapshot:
+    """Return these records, and what can be read of unreadable ones: no subject fails the others. Raise Transient."""
+    found = list[Snapshot]()
+
+    def keep(snapshot: Snapshot) -> Effects:
+        found.append(snapshot)
+        return Effects()
+
+    await store.transact(subjects, keep)
+    return found[-1]
+
+
 class Pending(msgspec.Struct, frozen=True):
     """Events of one record that Kafka does not have yet."""
 

@@ -31,8 +31,11 @@ class OperatorAction(msgspec.Struct, frozen=True, kw_only=True):
 class DeadLetterStore(Protocol):
     """Undecodable bytes and operator actions of one service. Each method raises Transient."""
 
-    async def undecodable(self) -> list[tuple[Undecodable, datetime]]:
-        """Return undecodable bytes that are not explained yet, the oldest first, and since when they are there."""
+    async def undecodable(self, ids: Collection[str] = ()) -> list[tuple[Undecodable, datetime]]:
+        """Return undecodable bytes that are not explained yet, the oldest first, and since when they are there.
+
+        Those with these ids; without, the oldest 10,000.
+        """
 
     async def explain(self, positions: Collection[str], who: str, reason: str) -> None:
         """Record why some of them need no further attention."""
@@ -64,8 +67,10 @@ class MongoDeadLetterStore:
         self.collection, self.actions = store.undecodable, store.database.operator_actions
         self.parked = store.parked.collection
 
-    async def undecodable(self) -> list[tuple[Undecodable, datetime]]:
-        query = {"explained": {"$exists": False}}
+    async def undecodable(self, ids: Collection[str] = ()) -> list[tuple[Undecodable, datetime]]:
+        query: dict[str, Any] = {"explained": {"$exists": False}}
+        if ids:
+            query["_id"] = {"$in": list(ids)}
         async with translate_errors():
             found = self.collection.find(query, limit=UNDECODABLE_LIMIT, sort=[("at", 1)])
             return [
@@ -113,9 +118,10 @@ class MemoryDeadLetterStore:
         """Return what operators did, in order."""
         return self.storage.actions
 
-    async def undecodable(self) -> list[tuple[Undecodable, datetime]]:
+    async def undecodable(self, ids: Collection[str] = ()) -> list[tuple[Undecodable, datetime]]:
         found = [(each, self.storage.since.setdefault(p, machine_now())) for p, each in self.store.undecodable.items()]
-        return [(each, at) for each, at in found if position_id(each.position) not in self.storage.explained]
+        wanted = [(each, at) for each, at in found if not ids or position_id(each.position) in ids]
+        return [(each, at) for each, at in wanted if position_id(each.position) not in self.storage.explained]
 
     async def explain(self, positions: Collection[str], who: str, reason: str) -> None:
         self.storage.explained |= dict.fromkeys(positions, reason)

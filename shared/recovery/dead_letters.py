@@ -6,7 +6,7 @@ can, or explained. Payloads are never edited.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from functools import cached_property
 from typing import Literal
@@ -20,7 +20,7 @@ from contracts.subjects import kind_of
 from kernel.batch import CHUNK, PASS_ON, CircuitBreaker, drain_sources
 from kernel.errors import NewerRules, ProjectionFailed, UnreadableRecord
 from kernel.record import BLOCKED, Fault, Message, Parked, Reason, Undecodable, consume
-from kernel.store import Projection, Source, Store
+from kernel.store import Projection, Source, Store, read_snapshot
 from recovery.dead_letter import (
     Letter,
     LetterOutcome,
@@ -87,7 +87,9 @@ class DeadLetters:
         if not dry_run:
             recorded = OperatorAction(at=machine_now(), who=who, action=action, reason=reason, letters=tuple(ids))
             await self.storage.record_action(recorded)
-        bytes_by_id = await self._undecodable() if len(sources) < len(ids) else {}
+        bytes_ids = [each for each in ids if each not in sources]
+        found = await self.storage.undecodable(bytes_ids) if bytes_ids else []
+        bytes_by_id = {position_id(each.position): each for each, _ in found}
         outcomes = []
         for each in ids:
             if each not in sources:
@@ -100,28 +102,13 @@ class DeadLetters:
         """Return the missing events for which parked ones have waited longer than a minute."""
         heads = await self.store.parked.heads(EARLY, subject)
         overdue = [head for head in heads if machine_now() - head.since > EARLY_LISTED]
-        inboxes = await self._inboxes(list({head.subject for head in overdue})) if overdue else {}
-        return [
-            missing_letter(head, inboxes[head.subject].get(head.source, 0) + 1)
-            for head in overdue
-            if head.subject in inboxes  # else listed for that reason once an event is next
-        ]
-
-    async def _inboxes(self, subjects: Sequence[str]) -> dict[str, Mapping[str, int]]:
-        """Return the inboxes of these subjects, without those whose record this version cannot read."""
-        try:
-            return {subject: record.inbox for subject, record in (await self.store.read(subjects)).items()}
-        except (NewerRules, UnreadableRecord):
-            if len(subjects) < 2:
-                return {}
-            half = len(subjects) // 2
-            return {**await self._inboxes(subjects[:half]), **await self._inboxes(subjects[half:])}
+        if not overdue:
+            return []
+        snapshot = await read_snapshot(self.store, {head.subject for head in overdue})
+        return [missing_letter(head, snapshot.inbox(head.subject).get(head.source, 0) + 1) for head in overdue]
 
     async def _undecodable_letters(self) -> list[Letter]:
         return [undecodable_letter(each, at) for each, at in await self.storage.undecodable()]
-
-    async def _undecodable(self) -> dict[str, Undecodable]:
-        return {position_id(each.position): each for each, _ in await self.storage.undecodable()}
 
     async def _check_number(self, ids: Sequence[str]) -> None:
         """Refuse when one operator would discard too many of one fingerprint, in however many requests."""
@@ -226,7 +213,7 @@ class DeadLetters:
 
     async def _inbox(self, source: Source) -> int:
         subject, name = source
-        return (await self._inboxes([subject])).get(subject, {}).get(name, 0)
+        return (await read_snapshot(self.store, [subject])).inbox(subject).get(name, 0)
 
     async def _is_blocking(self, source: Source, sequence: int) -> bool:
         """Whether parked events of the source wait for this one: it is parked first, or missing."""

@@ -1,11 +1,17 @@
 """What operators change about parked events: discard the one that blocks the others, or insert one to be handled."""
 
+import asyncio
+
+from base.backoff import backoff
 from base.clock import Clock, Moment
 from contracts.subjects import partition_of
-from kernel.batch import changed_heads, head_of, is_new, transact
-from kernel.errors import Fenced
+from kernel.batch import changed_heads, head_of, transact
+from kernel.errors import Fenced, Transient
 from kernel.record import Message, discard, park
 from kernel.store import Effects, Projection, Snapshot, Source, Store
+
+ATTEMPTS = 8  # of an insertion beside a worker ...
+ATTEMPT_TIMEOUT, BACKOFF = 1.0, 0.02  # seconds for each, and between two at first
 
 
 async def discard_one(
@@ -35,22 +41,24 @@ async def insert_parked(store: Store, message: Message, clock: Clock) -> bool:
     """Park an event for the owner of its partition to handle; return False if it has been handled already.
 
     The transaction writes the cursor of the partition although it does not move it: so it conflicts with every batch
-    of the owner, and neither misses the other's head. Raise Transient.
+    of the owner, and neither misses the other's head. Raise Transient, also if the owner is too busy.
     """
     subject, source = message.envelope.subject, message.envelope.source
     assert message.position is not None
-    tp = message.position.topic, partition_of(subject)
+    tp = topic, partition = message.position.topic, partition_of(subject)
 
     def change(snapshot: Snapshot, moment: Moment) -> Effects:
         inbox = snapshot.inbox(subject)
-        if not is_new(message, inbox):
+        if message.envelope.sequence <= inbox.get(source, 0):
             return Effects()
         parked = [park(message, "early", moment)]
         return Effects((), parked, {}, changed_heads(snapshot, parked, {(subject, source): inbox}))
 
-    while True:
+    for attempt in range(ATTEMPTS):
         cursor = (await store.cursors([tp]))[tp]
         try:
-            return bool((await transact(store, [subject], change, {tp: (cursor, cursor)}, clock, None)).parked)
-        except Fenced:
-            continue  # the owner has moved the cursor meanwhile
+            async with asyncio.timeout(ATTEMPT_TIMEOUT):
+                return bool((await transact(store, [subject], change, {tp: (cursor, cursor)}, clock, None)).parked)
+        except (Fenced, TimeoutError):  # the owner is storing a batch, or has moved the cursor meanwhile
+            await asyncio.sleep(backoff(attempt, BACKOFF, ATTEMPT_TIMEOUT))
+    raise Transient(f"the worker is busy with {topic} {partition}: retry when it has caught up")

@@ -64,6 +64,12 @@ def test_modules_hold_definitions_only() -> None:
         "TABLE = open('table.csv').read()",
         "TABLE = tables.read('table.csv')",
         "app = create_app()",
+        "import subprocess\nP = subprocess.Popen(['true'])",
+        "from subprocess import Popen\nP = Popen(['true'])",
+        "import pymongo\nCLIENT = pymongo.MongoClient('localhost')",
+        "import httpx\nCLIENT = httpx.Client()",
+        "import threading\nT = threading.Thread(target=print)",
+        "from kafka import KafkaProducer\nP = KafkaProducer()",
         "HOME = os.environ['HOME']",
         "for each in (1, 2):\n    N = each",
         "try:\n    import x\nexcept ImportError:\n    x = None",
@@ -81,12 +87,12 @@ def test_effects_of_an_import_are_found(text: str) -> None:
     "text",
     [
         '"""What it is."""\nN = 1',
-        "from x import Row\nROWS = (Row(1), Row(2))",
+        "from kernel.x import Row\nROWS = (Row(1), Row(2))",
         "def make(): ...\nTHING = make()",
         "LATER = lambda: connect('localhost')",
         "if __name__ == '__main__':\n    main()",
         "class A:\n    n: int = field(default=0)",
-        "from x import y\nROWS = (y.Row(1), y.Row(2))",
+        "from kernel import y\nROWS = (y.Row(1), y.Row(2))",
     ],
 )
 def test_definitions_are_allowed(text: str) -> None:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 import kernel.batch
 from contracts.subjects import partition_of
 from kernel.batch import SOURCES, CircuitBreaker, drain, process
-from kernel.errors import Conflict, Fenced
+from kernel.errors import Conflict, Fenced, Transient
 from kernel.record import BLOCKED, LogPosition, Message
 from kernel.roles.consumer import RETRIED
 from kernel.stores.mongodb import MongoStore
@@ -195,3 +195,18 @@ async def test_an_insertion_is_repeated_when_the_worker_moves_the_cursor(
     assert await insert_parked(store, at(2, "p"), noon) and attempts == 2
     assert (await head(store)).sequence == 2 and replace(await head(store), raw=b"") == await head(store)
     assert isinstance(store, MongoStore) or store.parked.by_source[REGISTRATION][2].raw
+
+
+async def test_an_insertion_beside_a_busy_worker_ends(store_of: StoreOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The operator is asked to retry later; nothing is stored."""
+    store = await store_of("reporting")
+    monkeypatch.setattr("recovery.parked_events.ATTEMPT_TIMEOUT", 0.01)
+
+    async def fenced(*_: Any, **__: Any) -> Any:
+        raise Fenced
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(store), "transact", fenced)
+        with pytest.raises(Transient, match="busy"):
+            await insert_parked(store, at(2, "p"), noon)
+    assert not await parked(store)

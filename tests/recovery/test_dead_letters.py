@@ -333,15 +333,19 @@ async def test_a_record_of_a_newer_version_fails_its_own_letter_only(small_syste
 
 
 @pytest.mark.server
-async def test_missing_events_of_other_records_are_listed_beside_a_record_of_a_newer_version(
+async def test_a_missing_event_is_listed_although_a_newer_version_wrote_the_record(
     small_system: SmallSystem,
 ) -> None:
     store = small_system.store("reporting")
     events = [message("registration", n, subject=subject) for subject in "abc" for n in (1, 3)]
     await process(store, events, {}, noon)
     await store.records.update_one({"_id": "b"}, {"$set": {"rules_version": 9}})
-    letters = await DeadLetters(store, noon).letters()
-    assert [each.id for each in letters] == ["registration/a/2", "registration/c/2"]
+    dead = DeadLetters(store, noon)
+    assert [each.id for each in await dead.letters()] == [f"registration/{subject}/2" for subject in "abc"]
+    outcomes = await dead.act("retry", ["registration/b/1", "registration/b/2"], OPERATOR, "", dry_run=False)
+    assert outcomes_of(outcomes) == [("gone", 0), ("parked", 0)], "the first was handled, the second waits"
+    (outcome,) = await dead.act("discard", ["registration/b/2"], OPERATOR, "lost", dry_run=False)
+    assert (outcome.outcome, outcome.fault.error) == ("parked", "NewerRules")
 
 
 async def test_an_unknown_id_is_gone_and_a_malformed_one_is_refused(store_of: StoreOf) -> None:

@@ -153,3 +153,13 @@ async def test_an_identity_cannot_be_opened_without_its_key(api: RegistrationApi
     shown = (await api.request("GET", f"/v1/applications/{made['id']}")).json()
     assert shown["identity"] is None and shown["status"] == "registered"
     assert (await api.register(key="key-0009")).status_code == 409, "the blind index stays"
+
+
+async def test_identities_are_checked_beside_an_unreadable_record(api: RegistrationApi) -> None:
+    await api.open_round()
+    broken, *others = await import_applicants(api, 4)
+    await api.store.records.update_one({"_id": broken}, {"$set": {"state": "{"}})
+    while not await api.checks(ALL_PARTITIONS):
+        pass
+    records = await api.store.read(others)
+    assert {each.state.current.identity for each in records.values()} <= {"match", "mismatch", "unavailable"}

@@ -16,6 +16,7 @@ from contracts.events import ApplicantAdmitted, ApplicantSeatReleased, CaseDecid
 from contracts.subjects import kind_of, ledger_subject, partition_of
 from kernel.batch import process
 from kernel.commands import execute
+from kernel.errors import UnreadableRecord
 from kernel.query import Query
 from kernel.record import Message
 from kernel.store import Effects
@@ -279,3 +280,23 @@ async def test_canary_seats_given_without_the_ledger_are_detected(monkeypatch: p
     await registration.allocator.allocate("ledger:1404/IR-20")
     with pytest.raises(AssertionError):
         registration.check()
+
+
+async def test_an_unreadable_record_stops_its_own_ledger_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    registration = Registration()
+    for subject, province in (("a", "IR-07"), ("b", "IR-20")):
+        await registration.set_quota(1, province)
+        await registration.register(subject, province)
+        await registration.approve(subject)
+    allocate = Allocator.allocate
+
+    async def broken(self: Allocator, subject: str) -> int:
+        if subject == ledger_subject("1404", "IR-07"):
+            raise UnreadableRecord(subject)
+        return await allocate(self, subject)
+
+    monkeypatch.setattr(Allocator, "allocate", broken)
+    assert await registration.allocator(ALL_PARTITIONS) == 1
+    assert registration.store.records["b"].state.seat and not registration.store.records["a"].state.seat
+    with pytest.raises(UnreadableRecord):
+        await registration.allocator(ALL_PARTITIONS)  # the scheduler counts the fault

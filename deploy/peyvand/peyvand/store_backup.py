@@ -25,7 +25,7 @@ from recovery.restore_mark import COLLECTION as MARK
 from recovery.restore_mark import new_mark
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 BATCH = 1_000  # documents
 BATCH_BYTES = 8 << 20
 RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from base.clock import Clock
 from kernel.commands import CommandMetadata, execute_many
-from kernel.store import Store
+from kernel.store import Store, read_snapshot
 from registration import queries
 from registration.domain.applicant import RecordIdentityCheck
 from registration.domain.application import Values
@@ -74,7 +74,7 @@ class IdentityChecks:
         return len(commands)
 
     async def _check(self, due: Sequence[str]) -> Mapping[str, RecordIdentityCheck]:
-        records = await self.store.read(due)
+        records = (await read_snapshot(self.store, due)).records  # an unreadable one waits for its own version
         identities = await self.persons.open(list(records.values()))
         try:
             async with asyncio.timeout(CHECK_TIMEOUT):

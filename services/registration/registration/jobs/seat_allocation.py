@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from base.clock import Clock, Moment
 from contracts.envelope import decode
 from contracts.subjects import partition_of
+from kernel.errors import NewerRules, UnreadableRecord
 from kernel.record import Record, emit, event_time
 from kernel.store import Effects, Snapshot, Store
 from registration import metrics, queries
@@ -32,17 +33,26 @@ class Allocator:
         self.promotions_at = -PROMOTION_INTERVAL  # machine time of the last query for promotable ledgers
 
     async def __call__(self, partitions: frozenset[int]) -> int:
-        """Run one pass over each ledger with work to do; return how many applicants changed. Raise Transient."""
+        """Run one pass over each ledger with work to do; return how many applicants changed.
+
+        Raise NewerRules, UnreadableRecord once only ledgers with an unreadable record have work to do; Transient.
+        """
         found = await queries.unsettled_ledgers(self.store)
         if monotonic() - self.promotions_at >= PROMOTION_INTERVAL:
             found |= await queries.promotable_ledgers(self.store)
             self.promotions_at = monotonic()
         changed = 0
+        unreadable = list[Exception]()
         for subject in sorted(found):
             if partition_of(subject) in partitions:
-                changed += await self.allocate(subject)
+                try:
+                    changed += await self.allocate(subject)
+                except (NewerRules, UnreadableRecord) as e:  # the other ledgers go on
+                    unreadable.append(e)
         if changed:
             self.promotions_at = -PROMOTION_INTERVAL  # more seats may be free than one pass can give
+        elif unreadable:
+            raise unreadable[0]
         return changed
 
     async def allocate(self, subject: str) -> int:

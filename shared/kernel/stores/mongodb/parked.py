@@ -69,13 +69,8 @@ class MongoParked:
                 writes.append(UpdateOne({"_id": parked_id(*source, old[0].sequence)}, {"$unset": {"head": ""}}))
             deleted = sum(each.sequence <= effects.unparked.get(source, 0) for each in old)
             behind = (old[0].behind + 1 if old else 0) - deleted + inserted[source] - 1
-            values = {
-                "head": True,
-                "reason": head.reason,
-                "since": head.since,
-                "behind": behind,
-                "fault": msgspec.structs.asdict(head.fault),
-            }
+            values: dict[str, Any] = {"head": True, "reason": head.reason, "since": head.since, "behind": behind}
+            values |= {"fault": msgspec.structs.asdict(head.fault)}
             # `writes` makes a concurrent transaction conflict even if no value changes.
             update = {"$set": values, "$inc": {"writes": 1}}
             writes.append(UpdateOne({"_id": parked_id(*source, head.sequence)}, update))
@@ -97,9 +92,8 @@ class MongoParked:
         """Return all parked events of these subjects."""
         query = {"head": True, "subject": {"$in": list(subjects)}}
         async with translate_errors():
-            found = [
-                (d["subject"], d["source"]) async for d in self.collection.find(query, {"subject": 1, "source": 1})
-            ]
+            heads = self.collection.find(query, {"subject": 1, "source": 1})
+            found = [(d["subject"], d["source"]) async for d in heads]
         return [each for source in found for each in await self.events(source, 0)]
 
     async def heads(self, reasons: Collection[Reason], subject: str = "") -> list[Parked]:

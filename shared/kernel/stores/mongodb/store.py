@@ -124,9 +124,8 @@ class MongoStore:
             async with translate_errors(), self.client.start_session() as session:
                 try:
                     await session.with_transaction(body, read_concern=ReadConcern("snapshot"))
-                    return replace(
-                        written, changes=[(before, stored(before, after)) for before, after in written.changes]
-                    )
+                    changes = [(before, stored(before, after)) for before, after in written.changes]
+                    return replace(written, changes=changes)
                 except BulkWriteError as e:
                     _raise_violation(e)
 

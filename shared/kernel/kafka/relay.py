@@ -141,8 +141,9 @@ class TopicIds:
     """The ids that Kafka has given to topics: a topic that was deleted and recreated has another one."""
 
     def __init__(self, bootstrap: str, client_id: str) -> None:
-        self.bootstrap, self.client_id = bootstrap, client_id
+        self.options = {"bootstrap_servers": bootstrap, "client_id": client_id}
         self.client: Any = None
+        self.reading = threading.Lock()
 
     async def read(self, topics: Collection[str]) -> dict[str, str]:
         """Return the ids of those topics that exist. Raise Transient."""
@@ -152,12 +153,13 @@ class TopicIds:
         from kafka import KafkaAdminClient
         from kafka.errors import KafkaError
 
-        try:
-            self.client = self.client or KafkaAdminClient(bootstrap_servers=self.bootstrap, client_id=self.client_id)
-            found = self.client.describe_topics(topics)
-        except (KafkaError, OSError) as e:
-            self.close()
-            raise Transient(f"Kafka does not describe its topics: {e!r}") from e
+        with self.reading:  # one thread at a time: an error closes the client, and a request to a closed one never ends
+            try:
+                self.client = self.client or KafkaAdminClient(**self.options)
+                found = self.client.describe_topics(topics)
+            except (KafkaError, OSError) as e:
+                self.close()
+                raise Transient(f"Kafka does not describe its topics: {e!r}") from e
         return {each["name"]: str(each["topic_id"]) for each in found if not each["error_code"]}
 
     def close(self) -> None:

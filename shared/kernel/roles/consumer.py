@@ -92,9 +92,8 @@ class Consumer:
 
     async def _release_parked(self) -> None:
         """Make ready what an older version could not handle, and what waits for an event that may have come."""
-        unknown: tuple[Reason, ...] = ("unknown_type",)
         await self.store.parked.release(RETRIED, partitions=self.partitions)
-        await self.store.parked.release(unknown, partitions=self.partitions, types=TYPES)
+        await self.store.parked.release(["unknown_type"], partitions=self.partitions, types=TYPES)
         self.draining = True
 
     async def _examine(
@@ -169,8 +168,7 @@ class Consumer:
                 if tp in ends and before.get(tp, 0) > ends[tp]
             }
         )
-        unmoved = {tp for tp, cursor in self.cursors.items() if before.get(tp) == cursor}
-        self.behind |= {tp for tp in unmoved if self.cursors[tp] < ends.get(tp, 0)}
+        self.behind |= {tp for tp, cursor in self.cursors.items() if before.get(tp) == cursor < ends.get(tp, 0)}
         self.draining = True
         if self.broken:
             await self._recover()

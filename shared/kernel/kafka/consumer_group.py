@@ -43,7 +43,6 @@ class ConsumerGroup:
         `revoked` gets the partitions that were taken away, and `deliver` each event.
         """
         self.topics, self.resume, self.revoked, self.deliver = tuple(topics), resume, revoked, deliver
-        self.resuming = asyncio.Lock()  # faust may call again before the last assignment is taken over
         # Topics are assigned together only while all members consume the same ones: another topic is another group.
         # The prefix of the topics is part of the name: two systems on one cluster have groups of their own.
         prefix, producers = self.topics[0].rpartition(".")[0], sorted(t.rpartition(".")[2] for t in self.topics)
@@ -119,9 +118,8 @@ class ConsumerGroup:
     async def _resume(self) -> None:
         owned: set[TopicPartition] = set()
         try:
-            async with self.resuming:  # one after the other: a former assignment must not replace the present one
-                owned = self._owned()
-                await self._continue_from(await self.resume(owned))
+            owned = self._owned()
+            await self._continue_from(await self.resume(owned))
         except Exception as e:  # faust would take it for another rebalance and then do nothing for ever
             if isinstance(e, IllegalStateError) and owned != self._owned():
                 return  # reassigned meanwhile: this is called again for the new assignment

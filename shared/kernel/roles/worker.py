@@ -29,6 +29,7 @@ SWEEP = 5.0  # seconds after which a cursor that has not moved is compared with 
 BATCH = 5_000  # live events in one transaction
 CLOCK_SKEW_LIMIT = 5.0  # seconds between this machine's clock and the database's
 FENCED_LIMIT = 20  # batches fenced in a row
+ASSIGNMENT_TIMEOUT = 45.0  # seconds for one attempt: a client that never answers must not stop a worker silently
 ASSIGNMENT_ATTEMPTS = 9
 TRANSIENT = (Transient, KafkaError, OSError, TimeoutError)
 
@@ -151,7 +152,8 @@ class Worker:
         attempt, live_from = 0, None
         while live_from is None:
             try:
-                live_from = await self.consumer.resume(owned)
+                async with asyncio.timeout(ASSIGNMENT_TIMEOUT):
+                    live_from = await self.consumer.resume(owned)
             except TRANSIENT as e:
                 if (attempt := attempt + 1) == ASSIGNMENT_ATTEMPTS:
                     raise

@@ -185,7 +185,7 @@ class Process:
     async def consume(self) -> None:
         """Get some new events live, catch up with the rest, and sweep; a broken partition is recovered."""
         if not self.assigned:
-            await self.consumer.resume([TopicPartition(t, p) for t in CONSUMED[self.service] for p in ALL])
+            await self.consumer.resume(lambda: {TopicPartition(t, p) for t in CONSUMED[self.service] for p in ALL})
             self.assigned = True
         before = self.consumer.cursors
         live = [r for tp, at in before.items() for r in self.reader.records(tp, at, at + 2)]

@@ -23,6 +23,9 @@ pytestmark = pytest.mark.server
 PARTITIONS = 4
 
 
+Assigned = Callable[[], set[TopicPartition]]
+
+
 class Group:
     """A consumer group with topics of its own."""
 
@@ -74,7 +77,7 @@ class Member:
         group: Group,
         at: Mapping[TopicPartition, int],
         client_id: str,
-        resume: Callable[[set[TopicPartition]], Awaitable[Mapping[TopicPartition, int]]] | None = None,
+        resume: Callable[[Assigned], Awaitable[Mapping[TopicPartition, int]]] | None = None,
         ack: bool = True,
     ) -> None:
         self.at, self.ack = at, ack
@@ -91,9 +94,9 @@ class Member:
             deliver=self.deliver,
         )
 
-    async def resume(self, owned: set[TopicPartition]) -> Mapping[TopicPartition, int]:
+    async def resume(self, assigned: Assigned) -> Mapping[TopicPartition, int]:
         """Return the offsets from which to continue."""
-        self.assigned.append(owned)
+        self.assigned.append(owned := assigned())
         return {tp: self.at.get(tp, 0) for tp in owned}
 
     async def deliver(self, event: Any) -> None:
@@ -182,8 +185,8 @@ async def test_a_rebalance_during_resume_calls_it_again(group: Group) -> None:
     """Otherwise a seek in partitions that are revoked by then would end the member."""
     resuming = asyncio.Event()
 
-    async def slow(owned: set[TopicPartition]) -> Mapping[TopicPartition, int]:
-        one.assigned.append(owned)
+    async def slow(assigned: Assigned) -> Mapping[TopicPartition, int]:
+        one.assigned.append(owned := assigned())
         if not resuming.is_set():
             resuming.set()
             with suppress(asyncio.CancelledError):  # faust cancels us then, maybe too late
@@ -206,7 +209,7 @@ async def test_a_rebalance_during_resume_calls_it_again(group: Group) -> None:
 async def test_an_error_in_resume_crashes_the_member(group: Group) -> None:
     """faust would take the exception for another rebalance and then do nothing for ever."""
 
-    async def broken(owned: set[TopicPartition]) -> Mapping[TopicPartition, int]:
+    async def broken(assigned: Assigned) -> Mapping[TopicPartition, int]:
         raise ZeroDivisionError
 
     member = await group.join(resume=broken)

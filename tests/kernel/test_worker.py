@@ -13,6 +13,7 @@ from contracts.envelope import Envelope
 from contracts.subjects import PARTITIONS, partition_of
 from kernel.batch import SUBJECTS_LIMIT
 from kernel.commands import execute, execute_many
+from kernel.errors import Transient
 from kernel.roles.worker import Worker
 from recovery.parked_events import discard_one
 from tests.support.messages import message, unknown
@@ -268,3 +269,40 @@ async def test_settles_notices_an_event_that_is_counted_late(small_system: Small
     await late
     with pytest.raises(AssertionError, match=r"not .* within"):
         await small_system.settles({"ApplicantRegistered": 3}, within=0.5)
+
+
+async def test_a_former_assignment_does_not_replace_the_present_one(small_system: SmallSystem) -> None:
+    """faust calls `resume` for a new assignment while the last one still waits for Kafka, and retries."""
+    worker = small_system.worker("reporting")
+    topic = small_system.consumes["reporting"][0]
+    former = present = {TopicPartition(topic, p) for p in range(32)}
+    waiting, answered, read = asyncio.Event(), asyncio.Event(), worker.consumer.topic_ids
+
+    async def slow_at_first(topics: Any) -> Any:
+        if not waiting.is_set():
+            waiting.set()
+            await answered.wait()
+            raise Transient("no answer")
+        return await read(topics)
+
+    worker.consumer.topic_ids = slow_at_first
+    first = asyncio.create_task(worker._resume(lambda: present))
+    await waiting.wait()
+    present = {TopicPartition(topic, p) for p in range(16)}
+    offsets = await worker._resume(lambda: present)
+    answered.set()
+    assert offsets.keys() == (await first).keys() == present != former
+    assert worker.consumer.owned == worker.consumer.cursors.keys() == present
+    await worker.reader.stop()
+    worker.topic_ids.close()
+
+
+async def test_partitions_that_are_reassigned_during_an_attempt_are_not_taken_over(small_system: SmallSystem) -> None:
+    worker = small_system.worker("reporting")
+    topic = small_system.consumes["reporting"][0]
+    answers = [{TopicPartition(topic, p)} for p in (0, 1)]
+    with pytest.raises(Transient, match="meanwhile"):
+        await worker.consumer.resume(lambda: answers.pop(0))
+    assert not worker.consumer.owned and not worker.consumer.cursors
+    await worker.reader.stop()
+    worker.topic_ids.close()

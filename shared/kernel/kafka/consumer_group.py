@@ -34,11 +34,12 @@ class ConsumerGroup:
         bootstrap: str,
         client_id: str,
         *,
-        resume: Callable[[set[TopicPartition]], Awaitable[Mapping[TopicPartition, int]]],
+        resume: Callable[[Callable[[], set[TopicPartition]]], Awaitable[Mapping[TopicPartition, int]]],
         revoked: Callable[[set[TopicPartition]], None],
         deliver: Callable[[Any], Awaitable[None]],
     ) -> None:
-        """`resume` gets all owned partitions after an assignment and returns where the live stream starts;
+        """`resume` is called after an assignment, perhaps again before it has returned. It gets a function that returns
+        the partitions that are assigned now, and returns where the live stream starts;
 
         `revoked` gets the partitions that were taken away, and `deliver` each event.
         """
@@ -93,8 +94,7 @@ class ConsumerGroup:
     @property
     def crashed(self) -> BaseException | None:
         """Return what ended faust or this member's participation in the group, if anything did."""
-        reason: BaseException | None = self.app.crash_reason if self.app.crashed else self._lost_coordination()
-        return reason
+        return self.app.crash_reason if self.app.crashed else self._lost_coordination()
 
     def _lost_coordination(self) -> BaseException | None:
         """Return what ended aiokafka's coordination or metadata task: without them nothing is ever assigned again.
@@ -116,12 +116,12 @@ class ConsumerGroup:
         self.revoked({TopicPartition(*tp) for tp in revoked})
 
     async def _resume(self) -> None:
-        owned: set[TopicPartition] = set()
+        offsets: Mapping[TopicPartition, int] = {}
         try:
-            owned = self._owned()
-            await self._continue_from(await self.resume(owned))
+            offsets = await self.resume(self._owned)
+            await self._continue_from(offsets)
         except Exception as e:  # faust would take it for another rebalance and then do nothing for ever
-            if isinstance(e, IllegalStateError) and owned != self._owned():
+            if isinstance(e, IllegalStateError) and not offsets.keys() <= self._owned():
                 return  # reassigned meanwhile: this is called again for the new assignment
             await self.app.crash(e)
 

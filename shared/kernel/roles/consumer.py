@@ -18,7 +18,7 @@ from contracts.envelope import DecodeError, decode
 from contracts.events import TYPES
 from contracts.subjects import PARTITIONS
 from kernel.batch import CircuitBreaker, drain, process
-from kernel.errors import CircuitOpen, Fenced
+from kernel.errors import CircuitOpen, Fenced, Transient
 from kernel.kafka.log_reader import CHUNK, LogReader
 from kernel.record import LogPosition, Message, Reason, Undecodable
 from kernel.roles.observation import observe_batch
@@ -80,10 +80,16 @@ class Consumer:
 
     # Assignment
 
-    async def resume(self, owned: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
-        """Take over all owned partitions after an assignment; return where the live stream starts."""
+    async def resume(self, assigned: Callable[[], Collection[TopicPartition]]) -> Mapping[TopicPartition, int]:
+        """Take over all partitions that are assigned now; return where the live stream starts.
+
+        Raise Transient, also if others are assigned meanwhile: a former assignment must not replace the present one.
+        """
+        owned = frozenset(assigned())
         intact, broken, ends = await self._examine(owned)
-        self.owned, self.broken = frozenset(owned), {}
+        if owned != assigned():
+            raise Transient("other partitions were assigned meanwhile")
+        self.owned, self.broken = owned, {}
         self._break(broken)
         self.behind |= {tp for tp, cursor in intact.items() if cursor < ends[tp]}
         self.cursors = intact

@@ -29,7 +29,6 @@ SWEEP = 5.0  # seconds after which a cursor that has not moved is compared with 
 BATCH = 5_000  # live events in one transaction
 CLOCK_SKEW_LIMIT = 5.0  # seconds between this machine's clock and the database's
 FENCED_LIMIT = 20  # batches fenced in a row
-ASSIGNMENT_TIMEOUT = 45.0  # seconds for one attempt: a client that never answers must not stop a worker silently
 ASSIGNMENT_ATTEMPTS = 9
 TRANSIENT = (Transient, KafkaError, OSError, TimeoutError)
 
@@ -148,12 +147,11 @@ class Worker:
 
     # Consumer group
 
-    async def _resume(self, owned: set[TopicPartition]) -> Mapping[TopicPartition, int]:
+    async def _resume(self, assigned: Callable[[], set[TopicPartition]]) -> Mapping[TopicPartition, int]:
         attempt, live_from = 0, None
         while live_from is None:
             try:
-                async with asyncio.timeout(ASSIGNMENT_TIMEOUT):
-                    live_from = await self.consumer.resume(owned)
+                live_from = await self.consumer.resume(assigned)
             except TRANSIENT as e:
                 if (attempt := attempt + 1) == ASSIGNMENT_ATTEMPTS:
                     raise

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.client import AIOKafkaClient
+from faust.exceptions import AlreadyConfiguredWarning
 from faust.transport import consumer as faust_consumer
 from faust.transport.drivers import aiokafka as driver
 from kafka import KafkaAdminClient
@@ -204,6 +205,31 @@ async def test_a_rebalance_during_resume_calls_it_again(group: Group) -> None:
     await group.publish(1)
     await until(lambda: len(one.events) + len(two.events) == PARTITIONS)
     assert not one.consumer_group.crashed
+
+
+async def test_a_resume_may_take_longer_than_a_request(group: Group) -> None:
+    """Otherwise faust would give up after one request's time-out and never resume any later assignment."""
+    slow = asyncio.Event()
+
+    async def resume(assigned: Assigned) -> Mapping[TopicPartition, int]:
+        if slow.is_set():
+            await asyncio.sleep(2)
+        return dict.fromkeys(assigned(), 0)
+
+    first = await group.join(resume=resume)
+    with pytest.warns(AlreadyConfiguredWarning):
+        first.consumer_group.app.conf.broker_request_timeout = 0.5
+    slow.set()
+    second = await group.join()
+    await until(lambda: second.assigned)
+    await asyncio.sleep(4)
+    await group.publish(1)
+    await until(lambda: {p for _, p, _ in first.positions + second.positions} == set(range(PARTITIONS)))
+    slow.clear()
+    group.members.remove(second)
+    await second.consumer_group.stop()
+    await group.publish(1)
+    await until(lambda: {p for _, p, offset in first.positions if offset == 1} == set(range(PARTITIONS)))
 
 
 async def test_an_error_in_resume_crashes_the_member(group: Group) -> None:

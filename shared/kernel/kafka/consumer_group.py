@@ -69,6 +69,9 @@ class ConsumerGroup:
         # Otherwise a member that stops during a rebalance has its connections closed from another thread and never
         # ends: aiokafka waits for metadata for ever.
         self.app._on_rebalance_when_stopped = lambda: None  # type: ignore[method-assign]
+        # Otherwise faust gives up where `resume` takes longer than one request, and never resumes an assignment again.
+        recovery: Any = self.app.tables.recovery  # type: ignore[attr-defined]
+        recovery._wait = lambda coro, timeout=None, wait=recovery._wait: wait(coro)
         self.app.agent(
             self.app.topic(
                 *self.topics, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"

@@ -102,12 +102,15 @@ class Worker:
         try:
             for gate in self.gates:
                 await gate(self, stop)
-        except BaseException:
+            if not stop.is_set():
+                await self._work(stop)
+        finally:
+            await self.consumer.close()
             await self.reader.stop()
-            raise
-        if stop.is_set():
-            await self.reader.stop()
-            return
+            await asyncio.to_thread(self.relay.close)
+            await asyncio.to_thread(self.topic_ids.close)
+
+    async def _work(self, stop: asyncio.Event) -> None:
         tasks: list[asyncio.Task[Any]] = [
             asyncio.create_task(self._forever(name, step), name=name) for name, step in self.loops.items()
         ]
@@ -120,10 +123,6 @@ class Worker:
         finally:
             await self.group.stop()
             await cancel_and_wait(*tasks)
-            await self.consumer.close()
-            await self.reader.stop()
-            await asyncio.to_thread(self.relay.close)
-            await asyncio.to_thread(self.topic_ids.close)
 
     async def ready(self) -> list[ReadinessReason]:
         """Return why this worker is not ready; empty if it is."""

@@ -14,6 +14,22 @@ class Label(msgspec.Struct, frozen=True):
         return self.fa if lang == "fa" else self.en
 
 
+ROLES = {  # from the widest to the narrowest; the first role of a principal names the actor in events
+    "ministry_admin": Label("مدیر سهمیهٔ وزارت", "Ministry quota administrator"),
+    "council": Label("عضو شورای راهبری", "Council member"),
+    "manager": Label("مدیر اجرایی طرح", "Executive manager"),
+    "labour_expert": Label("کارشناس ادارهٔ کار", "Labour expert"),
+    "screener": Label("کارشناس پایش", "Screener"),
+    "registrar": Label("مسئول ثبت‌نام", "Registrar"),
+    "county_operator": Label("کارشناس شهرستان", "County operator"),
+    "lead": Label("پیشران", "Lead enterprise"),
+    "analyst": Label("تحلیلگر وزارت", "Ministry analyst"),
+    "auditor": Label("ناظر", "Auditor"),
+    "operator": Label("متصدی سامانه", "Operator"),
+    "service": Label("سرویس", "Service"),
+    "applicant": Label("متقاضی", "Applicant"),
+}
+
 SEXES = {"female": Label("زن", "Female"), "male": Label("مرد", "Male")}
 
 AGE_BANDS = {
@@ -75,7 +91,7 @@ CHANNELS = {
     "cooperative": Label("تعاونی بازاریابی", "Marketing cooperative"),
     "provincial_webshop": Label("فروشگاه اینترنتی استان", "Provincial web shop"),
     "online_marketplace": Label("بازار اینترنتی", "Online marketplace"),
-    "place_market": Label("مکان‌بازار اینترنتی", "Internet place-market"),
+    "place_market": Label("مکان‌بازار اینترنتی", "Internet market-place"),
     "exhibition": Label("نمایشگاه", "Exhibition"),
     "weekly_market": Label("بازار هفتگی", "Weekly market"),
     "export": Label("صادرات", "Export"),

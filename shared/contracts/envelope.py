@@ -3,7 +3,7 @@
 import re
 from datetime import datetime
 from hashlib import blake2b
-from typing import Any, Union
+from typing import Any
 
 import msgspec
 
@@ -28,9 +28,13 @@ class Context(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class UnknownEvent(Event, frozen=True, kw_only=True, gc=False):
-    """An event of a type that this version does not know: a newer producer emitted it."""
+    """An event of a type that this version does not know: a newer producer emitted it.
+
+    Or one that was parked as such, and of whose type it is known by now `why` its bytes cannot be decoded.
+    """
 
     type: str
+    why: str = ""
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -50,14 +54,20 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class DecodeError(ValueError):
-    """Bytes that hold no event of ours."""
+    """Bytes that hold no event of ours. `code` is the cause, the same for all with this cause."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class _Wire(msgspec.Struct, kw_only=True, gc=False):
+    type: str
     source: str
     subject: str
     sequence: int
     time: datetime
+    data: Any
     round: str = ""
     province: str = ""
     county: str = ""
@@ -70,51 +80,27 @@ class _Wire(msgspec.Struct, kw_only=True, gc=False):
     traceparent: str = ""
 
 
-class _Untyped(_Wire, kw_only=True, gc=False):
-    type: str
+class _Read(_Wire, kw_only=True, gc=False):
     data: msgspec.Raw
 
 
-class _CloudEvent(msgspec.Struct, omit_defaults=True, gc=False):
-    """What is written. The attributes after `traceparent` are for other readers of CloudEvents."""
+class _Written(_Wire, kw_only=True, omit_defaults=True, gc=False):
+    """The attributes after `traceparent` are for other readers of CloudEvents."""
 
-    type: str
-    source: str
-    subject: str
-    sequence: int
-    time: datetime
-    data: Event
-    round: str = ""
-    province: str = ""
-    county: str = ""
-    field: str = ""
-    policy: str = ""
-    actor: str = ""
-    recorded: datetime | None = None
-    cause: str = ""
-    previous: str = ""
-    traceparent: str = ""
     id: str = ""
     codesystem: str = ""
     datacontenttype: str = ""
     specversion: str = ""
 
 
-_source_of = {
-    event: service
+# Name of a type -> its producer and what decodes its data.
+_known = {
+    event.TYPE: (service, msgspec.json.Decoder(event).decode)
     for service, module in PRODUCERS.items()
     for event in TYPES.values()
     if event.__module__ == module.__name__
 }
-# One struct per type, distinguished by `type`: envelope and data are decoded in one pass.
-_typed = {
-    name: msgspec.defstruct(
-        event.__name__, [("data", event)], bases=(_Wire,), tag_field="type", tag=name, kw_only=True, gc=False
-    )
-    for name, event in TYPES.items()
-}
-_decode_typed = msgspec.json.Decoder(Union[tuple(_typed.values())]).decode  # noqa: UP007
-_decode_untyped = msgspec.json.Decoder(_Untyped).decode
+_decode = msgspec.json.Decoder(_Read).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -124,20 +110,21 @@ def decode(raw: bytes) -> Envelope:
     Raise DecodeError, also for values that no record could hold.
     """
     try:
-        wire: Any = _decode_typed(raw)
-        event = wire.data
-        producer = _source_of[event.__class__]
+        wire = _decode(raw)
+        producer, decode_data = _known.get(wire.type, ("", None))
+        event: Event = decode_data(wire.data) if decode_data else UnknownEvent(type=wire.type)
     except (msgspec.DecodeError, TypeError, ValueError, RecursionError) as e:
-        wire, event = _unknown(raw, e)
-        producer = wire.source
-    if wire.source != producer:
-        raise DecodeError(f"an event of {producer} from another source")
+        raise DecodeError("malformed", str(e)) from e
+    if not producer and (not wire.type.startswith(f"ir.peyvand.{wire.source}.") or len(wire.type) > LONGEST_TYPE):
+        raise DecodeError("foreign_type", f"unknown type {wire.type[:LONGEST_TYPE]!r}")
+    if producer and wire.source != producer:
+        raise DecodeError("wrong_source", f"an event of {producer} from another source")
     if not 0 < wire.sequence <= LAST_SEQUENCE or not 0 < len(wire.subject) <= LONGEST_SUBJECT:
-        raise DecodeError("sequence or subject out of bounds")
+        raise DecodeError("out_of_bounds", "sequence or subject out of bounds")
     if wire.time.tzinfo is None or (wire.recorded is not None and wire.recorded.tzinfo is None):
-        raise DecodeError("a time without a time zone")
+        raise DecodeError("no_time_zone", "a time without a time zone")
     if wire.cause and not _is_cause(wire.cause):
-        raise DecodeError("a cause that is not source/sequence")
+        raise DecodeError("invalid_cause", "a cause that is not source/sequence")
     for code in (wire.round, wire.province, wire.county, wire.field, wire.policy):
         if code not in _known_codes:
             _check_code(code)
@@ -158,17 +145,14 @@ def decode(raw: bytes) -> Envelope:
     )
 
 
-def _unknown(raw: bytes, error: Exception) -> tuple[_Untyped, UnknownEvent]:
-    """Return an event of an unknown type of its source. Raise DecodeError."""
-    try:
-        wire = _decode_untyped(raw)
-    except (msgspec.DecodeError, TypeError, ValueError, RecursionError) as e:
-        raise DecodeError(str(e)) from e
-    if wire.type in TYPES:
-        raise DecodeError(str(error)) from error
-    if not wire.type.startswith(f"ir.peyvand.{wire.source}.") or len(wire.type) > LONGEST_TYPE:
-        raise DecodeError(f"unknown type {wire.type[:LONGEST_TYPE]!r}")
-    return wire, UnknownEvent(type=wire.type)
+def decode_from(topic: str, raw: bytes | None) -> Envelope:
+    """Return the envelope in a record of a topic. Raise DecodeError, also where it is not the topic's producer's."""
+    if raw is None:
+        raise DecodeError("no_value", "no value")
+    envelope = decode(raw)
+    if envelope.source != topic.rpartition(".")[2]:
+        raise DecodeError("wrong_topic", f"an event of {envelope.source} in the topic of another producer")
+    return envelope
 
 
 _known_codes: set[str] = set()  # a thousand codes occur in millions of events
@@ -179,7 +163,7 @@ _is_code = re.compile(r"[A-Za-z0-9_-]{0,32}").fullmatch
 def _check_code(code: str) -> None:
     """Remember a valid code of a context: consumers use them as names of fields. Raise DecodeError."""
     if not _is_code(code):
-        raise DecodeError("a context code with characters that codes do not have")
+        raise DecodeError("invalid_code", "a context code with characters that codes do not have")
     if len(_known_codes) >= KNOWN_CODES_LIMIT:
         _known_codes.clear()
     _known_codes.add(code)
@@ -194,7 +178,7 @@ def encode(envelope: Envelope) -> bytes:
     """Return the envelope as bytes. Its CloudEvents id is source/subject/sequence."""
     e, x = envelope, envelope.context
     return _encode(
-        _CloudEvent(
+        _Written(
             type=e.event.TYPE,
             source=e.source,
             subject=e.subject,

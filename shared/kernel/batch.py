@@ -4,16 +4,19 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import dropwhile
 
 import msgspec
 from msgspec.structs import replace
 
 from base.clock import Clock, Moment
-from contracts.envelope import decode
+from contracts.envelope import Envelope, UnknownEvent
+from contracts.events import TYPES
 from contracts.subjects import kind_of
 from kernel.commands import at_one_moment
 from kernel.errors import CircuitOpen, Conflict, Fenced, ProjectionFailed, Transient
-from kernel.record import Fault, Message, Parked, Reason, consume, park
+from kernel.record import Fault, Message, Parked, Reason, consume, park, unpark
+from kernel.rules import Rules
 from kernel.store import Effects, OffsetRanges, Projection, Snapshot, Source, Store
 
 CHUNK = 2_000  # parked events in one transaction
@@ -70,10 +73,15 @@ async def process(
     """
     by_subject = defaultdict[str, list[Message]](list)
     for message in messages:
-        if kind_of(message.envelope.subject) in store.rules:  # other kinds do not concern this service
+        if concerns(store.rules, message.envelope):
             by_subject[message.envelope.subject].append(message)
     batch = _Batch(store, clock, projection, breaker or CircuitBreaker())
     return await batch.process(by_subject, ranges)
+
+
+def concerns(rules: Mapping[str, Rules], envelope: Envelope) -> bool:
+    """Return whether a service with these rules handles the event, or its next version may."""
+    return kind_of(envelope.subject) in rules or isinstance(envelope.event, UnknownEvent)
 
 
 class _Batch(msgspec.Struct):
@@ -239,11 +247,16 @@ def _drain_all(
         if not chunk or chunk[0].reason != "ready":
             continue  # drained meanwhile
         if (unreadable := snapshot.unreadable.get(subject)) is not None:
-            fault = Fault(unreadable.reason, unreadable.why)
-            heads[source] = replace(chunk[0], reason=unreadable.reason, fault=fault)
+            left, reason = chunk, unreadable.reason
+            if reason == "unknown_type":  # a type that this version knows, of a kind without rules: no concern of ours
+                left = list(dropwhile(lambda each: each.type in TYPES, chunk[: limit - 1])) or chunk[limit - 1 :]
+                unparked[source] = left[0].sequence - 1 if left else chunk[-1].sequence
+                reason = "ready" if left and left[0] is not chunk[0] else reason  # to be looked at again
+            if left:
+                heads[source] = replace(left[0], reason=reason, fault=Fault(reason, unreadable.why))
             continue
         before, rest = snapshot.records[subject], chunk[limit - 1 :]
-        messages = [Message(decode(each.raw), each.raw) for each in chunk[: limit - 1]]
+        messages = list(map(unpark, chunk[: limit - 1]))
         after, stopped = consume(before, store.rules[kind_of(subject)], store.service, messages, moment)
         if after is not before:
             changes.append((before, after))
@@ -258,11 +271,9 @@ def _drain_all(
 def _block(source: Source, fault: Fault, breaker: CircuitBreaker, snapshot: Snapshot, moment: Moment) -> Effects:
     """Mark a head with the fault that its draining met, unless it was drained meanwhile."""
     head = snapshot.heads.get(source)
-    if head is None or head.reason != "ready":
-        return Effects()
-    head = replace(head, reason="fault", fault=fault)
-    breaker.check([head], moment.recorded)
-    return Effects(heads={source: head})
+    heads = {source: replace(head, reason="fault", fault=fault)} if head and head.reason == "ready" else {}
+    breaker.check(list(heads.values()), moment.recorded)
+    return Effects(heads=heads)
 
 
 def _park_all(
@@ -292,9 +303,9 @@ def _park_unhandled(
     parked = []
     for message in messages:
         source, missing = message.envelope.source, message.envelope.sequence - inbox.get(message.envelope.source, 0) - 1
-        if missing > 0 or (missing == 0 and source in heads):
+        if reason != "unknown_type" and (missing > 0 or (missing == 0 and source in heads)):
             parked.append(park(message, "early", moment))
-        elif missing == 0:
+        elif missing >= 0:
             parked.append(park(message, reason, moment, fault))
     return parked
 

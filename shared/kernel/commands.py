@@ -35,7 +35,7 @@ class CommandMetadata(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """The record afterwards and its new events; `repeated` if the key had been answered before."""
+    """The record afterwards and its new events; `repeated` if a response is stored under the key."""
 
     record: Record
     events: tuple[Envelope, ...] = ()

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from base.clock import Moment
 from contracts.commands import EventWithContext, Refused
-from contracts.envelope import Envelope, UnknownEvent, digest, encode, type_of
+from contracts.envelope import DecodeError, Envelope, UnknownEvent, decode, digest, encode, type_of
 from contracts.events import Event
 from kernel.rules import Rules
 
@@ -30,6 +30,9 @@ class LogPosition(msgspec.Struct, frozen=True, gc=False):
     partition: int
     offset: int
 
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}@{self.offset}"
+
 
 class Message(msgspec.Struct, frozen=True, gc=False):
     """A consumed event: its envelope, its bytes and where they came from."""
@@ -45,6 +48,7 @@ class Undecodable(msgspec.Struct, frozen=True):
     position: LogPosition
     raw: bytes | None
     why: str
+    code: str = ""  # of the DecodeError
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -67,6 +71,14 @@ class Fault(msgspec.Struct, frozen=True):
         return cls(type(e).__name__, str(e)[:500], where)
 
 
+NO_FAULT = Fault()
+
+
+def fingerprint(*cause: str) -> str:
+    """Return a short name of a cause."""
+    return blake2b("\0".join(cause).encode(), digest_size=6).hexdigest()
+
+
 class Parked(msgspec.Struct, frozen=True):
     """An event that cannot be handled now.
 
@@ -80,18 +92,17 @@ class Parked(msgspec.Struct, frozen=True):
     raw: bytes
     reason: Reason
     since: datetime  # machine time
-    fault: Fault = Fault()
+    fault: Fault = NO_FAULT
     behind: int = 0  # of a head: parked events of the same subject and source that follow it
 
     @property
     def fingerprint(self) -> str:
         """Return what parked events with the same cause have in common: twelve hexadecimal digits, no subject."""
-        cause = (self.reason, self.source, self.type, self.fault.error, self.fault.where)
-        return blake2b("\0".join(cause).encode(), digest_size=6).hexdigest()
+        return fingerprint(self.reason, self.source, self.type, self.fault.error, self.fault.where)
 
 
 class StoredResponse(msgspec.Struct, frozen=True):
-    """A request that was answered: repeated under the same key, it is answered from the record."""
+    """The response to a request, by its idempotency key: the same request again gets the same response."""
 
     key: str
     fingerprint: bytes
@@ -183,10 +194,11 @@ def consume(
         if missing < 0:
             continue
         reason: Reason = "early"
-        fault = Fault()
+        fault = NO_FAULT
         if not missing and (not first_parked or sequence < first_parked.get(source, sequence + 1)):
             if envelope.event.__class__ is UnknownEvent:
-                reason = "unknown_type"
+                why = envelope.event.why
+                reason, fault = ("fault", Fault("DecodeError", why)) if why else ("unknown_type", fault)
             else:
                 try:
                     evolved = evolve(state, envelope)
@@ -231,10 +243,19 @@ def _consume_singly(
     return record, parked
 
 
-def park(message: Message, reason: Reason, moment: Moment, fault: Fault = Fault()) -> Parked:  # noqa: B008
+def park(message: Message, reason: Reason, moment: Moment, fault: Fault = NO_FAULT) -> Parked:
     """Describe an event that cannot be handled now."""
     e = message.envelope
     return Parked(e.subject, e.source, e.sequence, type_of(e.event), message.raw, reason, moment.recorded, fault)
+
+
+def unpark(p: Parked) -> Message:
+    """Return a parked event to be handled; one that this version cannot decode as an UnknownEvent."""
+    try:
+        return Message(decode(p.raw), p.raw)
+    except DecodeError as e:
+        event = UnknownEvent(type=p.type, why=str(e))
+    return Message(Envelope(source=p.source, subject=p.subject, sequence=p.sequence, time=NEVER, event=event), p.raw)
 
 
 def discard(record: Record, source: str, sequence: int, reason: str, who: str, moment: Moment) -> Record:

@@ -24,13 +24,13 @@ class Unreadable(msgspec.Struct, frozen=True):
     """A record that this version cannot read, as far as it can be read."""
 
     inbox: Mapping[str, int]
-    reason: Reason  # newer_rules or unreadable_record
+    reason: Reason  # newer_rules, unreadable_record; unknown_type: of a kind without rules
     why: str
 
     @property
     def error(self) -> Exception:
         """What a command about the subject raises."""
-        return NewerRules(self.why) if self.reason == "newer_rules" else UnreadableRecord(self.why)
+        return UnreadableRecord(self.why) if self.reason == "unreadable_record" else NewerRules(self.why)
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -59,7 +59,7 @@ class Snapshot(msgspec.Struct, frozen=True):
 def empty_snapshot(rules: Mapping[str, Rules], subjects: Collection[str]) -> Snapshot:
     """Return an empty record of each subject; of a kind that this version does not know an unreadable one."""
     known = {s: rules[kind_of(s)] for s in subjects if kind_of(s) in rules}
-    unknown = {s: Unreadable({}, "newer_rules", f"{s}: a kind without rules") for s in subjects if s not in known}
+    unknown = {s: Unreadable({}, "unknown_type", f"{s}: a kind without rules") for s in subjects if s not in known}
     return Snapshot({s: Record(subject=s, state=each.State()) for s, each in known.items()}, unknown)
 
 
@@ -72,15 +72,18 @@ class Effects(msgspec.Struct, frozen=True):
     heads: Mapping[Source, Parked] = {}  # the first parked events afterwards; the store counts what is behind them
 
 
-async def read_snapshot(store: "Store", subjects: Collection[str]) -> Snapshot:
-    """Return these records, and what can be read of unreadable ones: no subject fails the others. Raise Transient."""
+async def read_snapshot(store: "Store", subjects: Collection[str], parked: int = 0) -> Snapshot:
+    """Return these records, and what can be read of unreadable ones: no subject fails the others. Raise Transient.
+
+    With up to `parked` parked events of each source.
+    """
     found = list[Snapshot]()
 
     def keep(snapshot: Snapshot) -> Effects:
         found.append(snapshot)
         return Effects()
 
-    await store.transact(subjects, keep)
+    await store.transact(subjects, keep, parked=parked)
     return found[-1]
 
 
@@ -95,9 +98,6 @@ class Pending(msgspec.Struct, frozen=True):
 
 class ParkedEvents(Protocol):
     """The collection of parked events. Written by `Store.transact`; each method raises Transient."""
-
-    async def any(self, partitions: Collection[int]) -> bool:
-        """Return whether anything is parked in these partitions."""
 
     async def ready(self, partitions: Collection[int], limit: int) -> list[Source]:
         """Return whose heads can be handled now."""

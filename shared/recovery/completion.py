@@ -24,9 +24,9 @@ from kernel.errors import NewerRules, Transient, UnreadableRecord
 from kernel.kafka.log_reader import LogReader
 from kernel.record import Parked, Record
 from kernel.roles.worker import Worker
-from kernel.store import Effects, Snapshot, Source
+from kernel.store import Effects, Snapshot, Source, read_snapshot
 from kernel.stores.mongodb import MongoStore
-from recovery.missing_events import Inconsistent, take_back
+from recovery.missing_events import SKIPPED_LIMIT, Inconsistent, take_back
 from recovery.restore_mark import RestoreMark, clear_mark, read_mark
 
 SUBJECTS = 500  # in one transaction
@@ -158,7 +158,10 @@ class _Completion(msgspec.Struct):
     async def consumed_events(self, subjects: Collection[str], partition: int) -> dict[str, RawEvents]:
         """Return what others emitted about these subjects since the store's cursors, and what of it is parked."""
         found: dict[str, RawEvents] = {subject: {} for subject in subjects}
-        raws = [each.raw for each in await self.store.parked.of_subjects(subjects)]
+        snapshot = await read_snapshot(self.store, subjects, SKIPPED_LIMIT)
+        for (subject, source), events in snapshot.parked.items():
+            found[subject][source] = {each.sequence: each.raw for each in events}
+        raws = list[bytes]()
         tps = [TopicPartition(topic, partition) for topic in self.topics]
         cursors, begins = await self.store.cursors(tps), await self.reader.begins(tps)
         ends = await self.reader.ends(tps)

@@ -1,18 +1,15 @@
 """A dead letter: a parked event that blocks those behind it, a missing one, or bytes that hold no event."""
 
-import re
 from collections.abc import Iterable
 from datetime import datetime
-from hashlib import blake2b
 from typing import Literal
 
 import msgspec
 
 from contracts.commands import Refused
 from contracts.envelope import DecodeError, Envelope, decode
-from kernel.record import Fault, Parked, Undecodable
+from kernel.record import Fault, Parked, Undecodable, fingerprint
 from kernel.store import Source
-from recovery.dead_letter_store import position_id
 
 Kind = Literal["parked", "undecodable"]
 OutcomeCode = Literal["drained", "parked", "discarded", "gone"]
@@ -130,7 +127,7 @@ def missing_letter(head: Parked, sequence: int) -> Letter:
     return Letter(
         id=f"{head.source}/{head.subject}/{sequence}",
         kind="parked",
-        fingerprint=_fingerprint("early", head.source),
+        fingerprint=fingerprint("early", head.source),
         reason="early",
         source=head.source,
         subject=head.subject,
@@ -151,23 +148,19 @@ def fault_of(head: Parked | None, handled: int) -> Fault:
 
 
 def undecodable_letter(each: Undecodable, at: datetime) -> Letter:
-    """Describe undecodable bytes; the cause without its numbers makes the group."""
+    """Describe undecodable bytes."""
     kind = _type_in(each.raw)
     return Letter(
-        id=position_id(each.position),
+        id=str(each.position),
         kind="undecodable",
-        fingerprint=_fingerprint("undecodable", each.position.topic, re.sub(r"\d+", "#", each.why), kind),
+        fingerprint=fingerprint("undecodable", each.position.topic, each.code, kind),
         reason="undecodable",
         source=each.position.topic,
         type=kind,
-        fault=Fault("DecodeError", each.why),
+        fault=Fault("DecodeError", each.why, each.code),
         since=at,
         raw=each.raw,
     )
-
-
-def _fingerprint(*parts: str) -> str:
-    return blake2b("\0".join(parts).encode(), digest_size=6).hexdigest()
 
 
 def _type_in(raw: bytes | None) -> str:

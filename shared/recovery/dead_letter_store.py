@@ -47,11 +47,6 @@ class DeadLetterStore(Protocol):
         """Store an action; when this returns it is durable."""
 
 
-def position_id(position: LogPosition) -> str:
-    """Return topic/partition@offset."""
-    return f"{position.topic}/{position.partition}@{position.offset}"
-
-
 def dead_letter_store(store: Store) -> DeadLetterStore:
     """Return the dead letter store beside these records."""
     if isinstance(store, MongoStore):
@@ -74,7 +69,10 @@ class MongoDeadLetterStore:
         async with translate_errors():
             found = self.collection.find(query, limit=UNDECODABLE_LIMIT, sort=[("at", 1)])
             return [
-                (Undecodable(LogPosition(d["topic"], d["partition"], d["offset"]), d["raw"], d["why"]), d["at"])
+                (
+                    Undecodable(LogPosition(d["topic"], d["partition"], d["offset"]), d["raw"], d["why"], d["code"]),
+                    d["at"],
+                )
                 async for d in found
             ]
 
@@ -120,8 +118,8 @@ class MemoryDeadLetterStore:
 
     async def undecodable(self, ids: Collection[str] = ()) -> list[tuple[Undecodable, datetime]]:
         found = [(each, self.storage.since.setdefault(p, machine_now())) for p, each in self.store.undecodable.items()]
-        wanted = [(each, at) for each, at in found if not ids or position_id(each.position) in ids]
-        return [(each, at) for each, at in wanted if position_id(each.position) not in self.storage.explained]
+        wanted = [(each, at) for each, at in found if not ids or str(each.position) in ids]
+        return [(each, at) for each, at in wanted if str(each.position) not in self.storage.explained]
 
     async def explain(self, positions: Collection[str], who: str, reason: str) -> None:
         self.storage.explained |= dict.fromkeys(positions, reason)

@@ -15,11 +15,11 @@ import msgspec
 
 from base.clock import Clock, machine_now
 from contracts.commands import Refused
-from contracts.envelope import DecodeError, Envelope, decode
+from contracts.envelope import DecodeError, decode_from
 from contracts.subjects import kind_of
-from kernel.batch import CHUNK, PASS_ON, CircuitBreaker, drain_sources
+from kernel.batch import CHUNK, PASS_ON, CircuitBreaker, concerns, drain_sources
 from kernel.errors import NewerRules, ProjectionFailed, UnreadableRecord
-from kernel.record import BLOCKED, Fault, Message, Parked, Reason, Undecodable, consume
+from kernel.record import BLOCKED, Fault, Message, Parked, Reason, Undecodable, consume, unpark
 from kernel.store import Projection, Source, Store, read_snapshot
 from recovery.dead_letter import (
     Letter,
@@ -31,7 +31,7 @@ from recovery.dead_letter import (
     parse,
     undecodable_letter,
 )
-from recovery.dead_letter_store import Action, DeadLetterStore, OperatorAction, dead_letter_store, position_id
+from recovery.dead_letter_store import Action, DeadLetterStore, OperatorAction, dead_letter_store
 from recovery.parked_events import discard_one, insert_parked
 
 ONE_OPERATOR_LIMIT = 1_000  # letters of one fingerprint that one operator may discard; more needs a second person
@@ -89,7 +89,7 @@ class DeadLetters:
             await self.storage.record_action(recorded)
         bytes_ids = [each for each in ids if each not in sources]
         found = await self.storage.undecodable(bytes_ids) if bytes_ids else []
-        bytes_by_id = {position_id(each.position): each for each, _ in found}
+        bytes_by_id = {str(each.position): each for each, _ in found}
         outcomes = []
         for each in ids:
             if each not in sources:
@@ -127,8 +127,6 @@ class DeadLetters:
     async def _act_on_event(
         self, letter: str, source: Source, sequence: int, action: Action, who: str, reason: str, dry_run: bool
     ) -> LetterOutcome:
-        if kind_of(source[0]) not in self.store.rules:
-            return LetterOutcome(id=letter, outcome="gone")
         try:
             if dry_run:
                 return await self._try(letter, source, sequence, skip=action == "discard")
@@ -178,13 +176,13 @@ class DeadLetters:
         subject, name = source
         before = (await self.store.read([subject]))[subject]
         chunk = [each for each in await self.store.parked.events(source, CHUNK) if each.sequence >= sequence + skip]
-        messages = [Message(decode(each.raw), each.raw) for each in chunk]
+        messages = list(map(unpark, chunk))
         if skip:
             before = msgspec.structs.replace(before, inbox={**before.inbox, name: sequence})
         rules = self.store.rules[kind_of(subject)]
         after, stopped = consume(before, rules, self.store.service, messages, self.clock())
         drained = after.inbox.get(name, 0) - before.inbox.get(name, 0)
-        fault = stopped[0].fault if stopped else Fault()
+        fault = fault_of(next(iter(stopped), None), after.inbox.get(name, 0))
         outcome: OutcomeCode = "discarded" if skip else "drained" if drained else "parked"
         return LetterOutcome(id=letter, outcome=outcome, drained=drained, fault=fault)
 
@@ -199,11 +197,11 @@ class DeadLetters:
                 await self.storage.explain([letter], who, reason)
             return LetterOutcome(id=letter, outcome="discarded")
         try:
-            message = Message(_decode_from(found), found.raw or b"", found.position)
+            message = Message(decode_from(found.position.topic, found.raw), found.raw or b"", found.position)
         except DecodeError as e:
-            return LetterOutcome(id=letter, outcome="parked", fault=Fault("DecodeError", str(e)))
+            return LetterOutcome(id=letter, outcome="parked", fault=Fault("DecodeError", str(e), e.code))
         if not dry_run:
-            if kind_of(message.envelope.subject) in self.store.rules:
+            if concerns(self.store.rules, message.envelope):
                 await insert_parked(self.store, message, self.clock)
             await self.storage.explain([letter], who, "decoded again")
         return LetterOutcome(id=letter, outcome="drained", drained=1)
@@ -223,11 +221,3 @@ class DeadLetters:
         if head.reason == "early":
             return await self._inbox(source) + 1 == sequence
         return head.sequence == sequence
-
-
-def _decode_from(found: Undecodable) -> Envelope:
-    """Return the event in these bytes. Raise DecodeError, also if another than the topic's producer wrote it."""
-    envelope = decode(found.raw or b"")
-    if envelope.source != found.position.topic.rpartition(".")[2]:
-        raise DecodeError(f"an event of {envelope.source} in the topic of another producer")
-    return envelope

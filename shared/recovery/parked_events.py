@@ -4,7 +4,7 @@ import asyncio
 
 from base.backoff import backoff
 from base.clock import Clock, Moment
-from contracts.subjects import partition_of
+from contracts.subjects import kind_of, partition_of
 from kernel.batch import changed_heads, head_of, transact
 from kernel.errors import Fenced, Transient
 from kernel.record import Message, discard, park
@@ -24,10 +24,11 @@ async def discard_one(
     """
 
     def change(snapshot: Snapshot, moment: Moment) -> Effects:
-        before, parked = snapshot.record(source[0]), snapshot.parked.get(source, ())
-        if not parked or parked[0].reason == "ready" or before.inbox.get(source[1], 0) + 1 != sequence:
+        parked = snapshot.parked.get(source, ())
+        if not parked or parked[0].reason == "ready":
             return Effects()
-        if parked[0].sequence < sequence:
+        before = snapshot.record(source[0])
+        if before.inbox.get(source[1], 0) + 1 != sequence or parked[0].sequence < sequence:
             return Effects()  # handled already: it must drain first, or what is parked behind it would lose its head
         after = discard(before, source[1], sequence, reason, who, moment)
         left = [each for each in parked if each.sequence > sequence]
@@ -51,7 +52,7 @@ async def insert_parked(store: Store, message: Message, clock: Clock) -> bool:
         inbox = snapshot.inbox(subject)
         if message.envelope.sequence <= inbox.get(source, 0):
             return Effects()
-        parked = [park(message, "early", moment)]
+        parked = [park(message, "early" if kind_of(subject) in store.rules else "unknown_type", moment)]
         return Effects((), parked, {}, changed_heads(snapshot, parked, {(subject, source): inbox}))
 
     for attempt in range(ATTEMPTS):

@@ -1,6 +1,7 @@
 """Parked events: what is early, faulty or unknown waits alone, and in the end nothing is lost or handled twice.
 
-What operators do with them, and races: test_parked_races.py. What stops a worker before it parks everything:
+Types that only a newer version knows: test_unknown_types.py. What operators do with them, and races:
+test_parked_races.py. What stops a worker before it parks everything:
 test_circuit_breaker.py.
 """
 
@@ -16,7 +17,6 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from base.clock import Moment
-from contracts.envelope import decode
 from contracts.subjects import partition_of
 from kernel.batch import CHUNK, drain, process
 from kernel.record import BLOCKED, Message
@@ -25,7 +25,7 @@ from kernel.store import Change, Effects, Snapshot
 from kernel.stores.memory import MemoryStore
 from recovery.parked_events import insert_parked
 from tests.support.fixtures import StoreOf
-from tests.support.messages import REGISTERED, UNKNOWN_TYPE, WITHDRAWN, Picky, message, unknown
+from tests.support.messages import WITHDRAWN, Picky, message
 from tests.support.parked_events import EVERYWHERE, REGISTRATION, head, parked, record, settle
 from tests.support.small_services import NOON, ReportingRules, Tallies, noon
 
@@ -147,32 +147,7 @@ async def test_what_was_handled_elsewhere_is_removed_without_an_effect(store_of:
     assert tallies.counts == {("IR-20", "ApplicantRegistered"): 499}
 
 
-# Unknown types and records that cannot be read
-
-
-async def test_an_unknown_type_waits_for_the_version_that_knows_it(
-    store_of: StoreOf, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A producer is deployed before its consumers: other sources flow, nothing is lost, nothing is handled twice."""
-    store = await store_of("reporting")
-    await settle(store, [message("registration", 1), unknown(2), message("registration", 3), message("screening", 1)])
-    assert (await record(store)).inbox == {"registration": 1, "screening": 1}
-    first = await head(store)
-    assert (first.reason, first.sequence, first.type, first.behind) == ("unknown_type", 2, UNKNOWN_TYPE, 1)
-    await settle(store, [message("registration", 3), message("registration", 4)])  # still behind it
-    assert len((await parked(store))[REGISTRATION]) == 3
-    assert await store.parked.release(["unknown_type"], types=["another"]) == 0
-    assert await store.parked.release(["unknown_type"], types=[UNKNOWN_TYPE]) == 1
-    await settle(store)
-    assert (await head(store)).reason == "unknown_type", "released too early, it is parked again"
-    decoded = unknown(2)
-    envelope = replace(decoded.envelope, event=REGISTERED)
-    monkeypatch.setattr("kernel.batch.decode", lambda raw: envelope if raw == decoded.raw else decode(raw))
-    await store.parked.release(["unknown_type"], types=[UNKNOWN_TYPE])
-    await settle(store)
-    found = await record(store)
-    assert found.inbox == {"registration": 4, "screening": 1} and not await parked(store)
-    assert found.state.consumed == {"ApplicantRegistered": 4, "CaseOpened": 1}
+# Records that cannot be read
 
 
 @only_mongodb

@@ -188,7 +188,7 @@ async def test_writes_that_only_the_lost_primary_had_were_not_acknowledged(
     await clients.register(0, BEFORE)
     await small_system.settles({"ApplicantRegistered": BEFORE, "CaseOpened": BEFORE})
     total = BEFORE
-    for turn in (1, 2):
+    for attempt in (1, 2):
         registering = list[asyncio.Task[None]]()
 
         async def write(first: int = total, registering: list[asyncio.Task[None]] = registering) -> None:
@@ -203,7 +203,7 @@ async def test_writes_that_only_the_lost_primary_had_were_not_acknowledged(
         total += MEANWHILE
         await asyncio.to_thread(replica_set.start, primary)
         await small_system.settles({"ApplicantRegistered": total, "CaseOpened": total}, within=90)
-        rolled_back = await asyncio.to_thread(wait_until, partial(replica_set.rolled_back, turn), 60)
+        rolled_back = await asyncio.to_thread(wait_until, partial(replica_set.rolled_back, attempt), 60)
         assert rolled_back, "a canary: the lost primary had no write of its own"
         await _complete(replica_set)
     assert len(clients.acknowledged) == total

@@ -1,19 +1,18 @@
 """One query, two interpreters: memory and MongoDB answer the same, whatever is asked."""
 
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from kernel.query import EXISTS, Condition, Query, at_most, more_than, not_equal, one_of, starts_with, within
+from kernel.query import EXISTS, Query, at_most, more_than, one_of, starts_with, within
 from kernel.record import Record
 from kernel.stores.memory import MemoryStore
-from kernel.stores.mongodb import MongoStore, connect
+from kernel.stores.mongodb import MongoStore
 from tests.support.fixtures import StoreOf
-from tests.support.servers import Servers
 from tests.support.small_services import ReportingRules
 
 RULES: dict[str, Any] = {"applicant": ReportingRules, "lead": ReportingRules}
@@ -39,13 +38,13 @@ def random_record(chance: random.Random, n: int) -> Record:
 
 def random_query(chance: random.Random, records: list[Record]) -> Query:
     choices: dict[str, Any] = {
-        "state": lambda: chance.choice(["open", one_of(["open", "closed"]), not_equal("open"), EXISTS]),
+        "state": lambda: chance.choice(["open", one_of(["open", "closed"]), EXISTS]),
         "scope": lambda: within(chance.choice(SCOPES)),
         "deadline": lambda: chance.choice([at_most, more_than])(chance.choice(DAYS)),
         "leads": lambda: chance.choice(["lead:a", one_of(["lead:b", "lead:c"])]),
         "subject": lambda: one_of([r.subject for r in chance.sample(records, 100)]),
         "partition": lambda: one_of(range(chance.randrange(32))),
-        "priority": lambda: Condition(chance.choice(["lt", "gte"]), 1),
+        "priority": lambda: chance.choice([at_most, more_than])(1),
         "person": lambda: starts_with(chance.choice(["v1:", "v1", "v."])),
     }
     fields = chance.sample(sorted(choices), chance.randrange(4))
@@ -63,16 +62,6 @@ async def fill(stores: Sequence[Any], records: Sequence[Record]) -> None:
     for record in records:
         for store in stores:
             assert await store.swap(replace(record, indexed={}), record)
-
-
-@pytest.fixture
-async def database(servers: Servers) -> AsyncIterator[Any]:
-    """Make an empty database."""
-    client = connect(servers.mongo)
-    database = client[servers.database()]
-    yield database
-    await client.drop_database(database.name)
-    await client.close()
 
 
 @pytest.mark.server

@@ -134,14 +134,14 @@ async def test_a_killed_server_comes_back(own_servers: tuple[OwnServers, SmallSy
     ]
     await _register(small_system, 0)
     await small_system.settles({"ApplicantRegistered": 50, "CaseOpened": 50})
-    for turn in (1, 2):
-        writing = asyncio.create_task(_register(small_system, turn * 50))
+    for attempt in (1, 2):
+        writing = asyncio.create_task(_register(small_system, attempt * 50))
         await asyncio.sleep(0.1)
         await asyncio.to_thread(servers.kill, name)
         await asyncio.sleep(3)
         await asyncio.to_thread(servers.start, name)
         await writing
-        total = (turn + 1) * 50
+        total = (attempt + 1) * 50
         await small_system.settles({"ApplicantRegistered": total, "CaseOpened": total}, within=90)
 
     async def ready() -> bool:

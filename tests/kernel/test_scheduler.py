@@ -5,11 +5,13 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from prometheus_client import REGISTRY
 
 from base.clock import Moment
 from kernel.batch import process
 from kernel.errors import Transient
+from kernel.record import EVENTS_LIMIT
 from kernel.roles.scheduler import TICKS, Scheduler
 from kernel.stores.memory import MemoryStore
 from tests.support.fixtures import StoreOf
@@ -51,6 +53,11 @@ def breached(store: MemoryStore) -> int:
     return sum(len(events) == 2 for events in store.events.values())
 
 
+def faults() -> float:
+    """Return how many faults of the scheduler were counted."""
+    return REGISTRY.get_sample_value("peyvand_scheduler_faults_total", {"service": "screening"}) or 0.0
+
+
 async def test_every_due_subject_gets_one_tick() -> None:
     """Rounds are of bounded size; the last one returns that nothing is left."""
     store = await store_with_due(ScreeningRules, honey=TICKS + 50)
@@ -83,6 +90,16 @@ async def test_unresponsive_subjects_do_not_block_the_others(field: str, monkeyp
     assert not scheduler.unresponsive  # a new version of the rules may respond
 
 
+async def test_a_full_subject_counts_as_a_fault_and_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its rules do not raise, but its record takes no more events."""
+    store, before = await store_with_due(ScreeningRules, honey=3), faults()
+    store.records["honey1"] = replace(store.records["honey1"], last_sequence=EVENTS_LIMIT)
+    scheduler = Scheduler("screening", store, later, asyncio.Lock())
+    await scheduler.once(EVERYWHERE)
+    assert breached(store) == 2 and scheduler.unresponsive == {"honey1"}
+    assert faults() == before + 1 and "subject='honey1'" in capsys.readouterr().out
+
+
 async def test_a_periodic_job_that_fails_does_not_stop_the_next_one() -> None:
     """Transient errors are raised, and the loop retries them; other errors are logged."""
     done = []
@@ -108,9 +125,6 @@ async def test_a_periodic_job_that_fails_does_not_stop_the_next_one() -> None:
 @pytest.mark.parametrize("store_of", [pytest.param("mongodb", marks=pytest.mark.server)], indirect=True)
 async def test_a_damaged_record_that_is_due_counts_as_a_fault_and_a_newer_one_does_not(store_of: StoreOf) -> None:
     """The newer version's own scheduler sends the tick to the latter."""
-
-    def faults() -> float:
-        return REGISTRY.get_sample_value("peyvand_scheduler_faults_total", {"service": "screening"}) or 0.0
 
     store = await store_of("screening")
     subjects = ["damaged", "healthy", "newer"]

@@ -76,8 +76,8 @@ async def test_fifty_concurrent_commands_on_one_subject(store_of: StoreOf) -> No
     outcomes = await asyncio.gather(*(execute(store, "p", Register(), noon) for _ in range(50)), return_exceptions=True)
     assert sum(isinstance(o, Result) for o in outcomes) == 1
     assert sum(isinstance(o, Refused) for o in outcomes) == 49
-    for turn in range(5):
-        command = Register() if turn % 2 else Withdraw()
+    for attempt in range(5):
+        command = Register() if attempt % 2 else Withdraw()
         await asyncio.gather(*(execute(store, "p", command, noon) for _ in range(10)), return_exceptions=True)
     events = await emitted(store, "p")
     assert [type(e) for e in events] == [ApplicantRegistered, ApplicantWithdrawn] * 3

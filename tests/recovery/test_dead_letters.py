@@ -17,6 +17,7 @@ from recovery.dead_letter import LetterOutcome, group, parse
 from recovery.dead_letters import DeadLetters
 from tests.support.faulty_events import faulty, park_three, recorded_actions, recount, rules_with_bug
 from tests.support.messages import REGISTERED, UNKNOWN_TYPE, WITHDRAWN, message, unknown
+from tests.support.parked_events import parked
 from tests.support.small_services import NOON, Tallies, noon
 from tests.support.small_workers import SmallSystem
 
@@ -235,8 +236,9 @@ async def test_an_event_that_is_missing_for_a_minute_is_listed_under_its_own_id(
     assert (letter.id, letter.kind, letter.reason, letter.behind) == ("registration/a/2", "parked", "early", 2)
     assert letter.raw is None and letter.type == "" and letter.fault.error == "EventMissing"
     assert "event 2 is missing, event 3 waits for it" in letter.fault.message
-    (retried,) = await dead.act("retry", [letter.id], OPERATOR, "", dry_run=False)
-    assert (retried.outcome, retried.fault) == ("parked", letter.fault)
+    for dry_run in (True, False):
+        (retried,) = await dead.act("retry", [letter.id], OPERATOR, "", dry_run=dry_run)
+        assert (retried.outcome, retried.fault) == ("parked", letter.fault)
     for dry_run in (True, False):
         (outcome,) = await dead.act("discard", [letter.id], OPERATOR, "lost by its producer", dry_run=dry_run)
         assert (outcome.outcome, outcome.drained) == ("discarded", 2)
@@ -263,7 +265,7 @@ async def test_undecodable_bytes_are_grouped_explained_or_decoded_by_a_version_t
         ("undecodable", topic, 1),
     ]
     (expected,) = await dead.act("retry", [f"{topic}/4@1"], OPERATOR, "", dry_run=True)
-    assert expected.outcome == "drained" and not await store.parked.any(EVERY_PARTITION)
+    assert expected.outcome == "drained" and not await parked(store)
 
     ids = [f"{topic}/3@5", f"{topic}/4@1", f"{topic}/4@1", f"{topic}/9@9"]
     outcomes = await dead.act("retry", ids, OPERATOR, "a newer version", dry_run=False)
@@ -273,7 +275,7 @@ async def test_undecodable_bytes_are_grouped_explained_or_decoded_by_a_version_t
     assert await store.parked.ready(EVERY_PARTITION, 10) == [("p", "registration")]
     assert await drain(store, EVERY_PARTITION, noon, tallies.move) == 1
     assert tallies.counts == {("IR-20", "ApplicantRegistered"): 1}
-    assert not await store.parked.any(EVERY_PARTITION)
+    assert not await parked(store)
 
     await dead.act("discard", [f"{topic}/3@5", f"{topic}/3@61"], OPERATOR, "test data", dry_run=True)
     assert len(await dead.letters()) == 2, "a dry run changes nothing"
@@ -292,7 +294,7 @@ async def test_decoded_bytes_that_were_handled_already_change_nothing(store_of: 
     await store.add_undecodable([Undecodable(LogPosition("peyvand.registration", 4, 1), repeated.raw, "why")])
     dead = DeadLetters(store, noon, tallies.move)
     await dead.act("retry", ["peyvand.registration/4@1"], OPERATOR, "", dry_run=False)
-    assert await dead.letters() == [] and not await store.parked.any(EVERY_PARTITION)
+    assert await dead.letters() == [] and not await parked(store)
     assert tallies.counts == {("IR-20", "ApplicantRegistered"): 1}
 
 
@@ -304,7 +306,7 @@ async def test_an_event_in_the_topic_of_another_producer_stays_undecodable(store
     for dry_run in (True, False):
         (outcome,) = await dead.act("retry", ["peyvand.screening/4@1"], OPERATOR, "", dry_run=dry_run)
         assert outcome.outcome == "parked" and "another producer" in outcome.fault.message
-    assert len(await dead.letters()) == 1 and not await store.parked.any(EVERY_PARTITION)
+    assert len(await dead.letters()) == 1 and not await parked(store)
 
 
 # Records and ids

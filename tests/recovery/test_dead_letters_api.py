@@ -16,6 +16,7 @@ from observability.health import ReadinessReason
 from recovery import dead_letters as letters_of_service
 from tests.support.faulty_events import park_three, recorded_actions, recount, rules_with_bug
 from tests.support.messages import UNKNOWN_TYPE, message, unknown
+from tests.support.parked_events import parked
 from tests.support.small_api import HERE, problem_of
 from tests.support.small_services import Tallies, noon
 from tests.support.tokens import Issuer
@@ -166,7 +167,7 @@ async def test_discarding_many_needs_two_persons(api: Api, monkeypatch: pytest.M
     await park_three(api.store, api.tallies)
     refused = await api.request("POST", "/discard", letters=ABC[:1], reason="all of them")
     assert "two persons" in problem_of(refused, 403, "two_persons_needed")["detail"]
-    assert await api.store.parked.any(range(PARTITIONS)) and await recorded_actions(api.store) == []
+    assert await parked(api.store) and await recorded_actions(api.store) == []
     monkeypatch.setattr(letters_of_service, "ONE_OPERATOR_LIMIT", 3)
     done = (await api.request("POST", "/discard", letters=ABC[:1], reason="test data")).json()
     assert [each["outcome"] for each in done["outcomes"]] == ["discarded"]

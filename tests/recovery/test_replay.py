@@ -20,6 +20,7 @@ from recovery import replay
 from recovery.dead_letters import EARLY
 from recovery.replay_requests import REPUBLISH, ReplayRequests
 from tests.support.messages import message
+from tests.support.parked_events import parked
 from tests.support.small_api import HERE
 from tests.support.small_services import Register, noon
 from tests.support.small_workers import SmallSystem, counted, exact
@@ -133,13 +134,13 @@ async def test_an_event_that_was_parked_before_the_topic_was_recreated_is_handle
     await small_system.publish("registration", message("registration", 2, subject=subject))
     worker = small_system.start(small_system.worker("reporting"))
 
-    async def parked() -> bool:
+    async def is_parked() -> bool:
         return bool(await worker.store.parked.heads(EARLY, subject))
 
     async def handled() -> bool:
         return (await worker.store.read([subject]))[subject].inbox == {"registration": 2}
 
-    await small_system.until(parked)
+    await small_system.until(is_parked)
     await recreate(small_system, topic)
     await small_system.publish("registration", raw=[(b"k", b"no event")])
     await small_system.publish("registration", message("registration", 1, subject=subject))
@@ -149,7 +150,7 @@ async def test_an_event_that_was_parked_before_the_topic_was_recreated_is_handle
     await until_ready(small_system, worker)
     await small_system.publish("registration", message("registration", 2, subject=subject))
     await small_system.settles({"ApplicantRegistered": 2})
-    assert not await worker.store.parked.any(range(PARTITIONS))
+    assert not await parked(worker.store)
 
 
 async def test_live_events_of_a_lost_log_are_not_taken_for_those_of_the_new_one(

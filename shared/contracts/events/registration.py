@@ -40,24 +40,25 @@ class QuotaSet(Event, frozen=True, kw_only=True, omit_defaults=True):
     previous: Seats = 0
 
 
-class ApplicantRegistered(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
+class ApplicationEvent(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """An application; events contain these of its answers."""
+
+    sex: Sex
+    age_band: AgeBand
+    work_mode: WorkMode
+    intake_channel: IntakeChannel
+
+
+class ApplicantRegistered(ApplicationEvent, frozen=True, kw_only=True, omit_defaults=True):
     """An application was accepted. Its registration time is the `time` of this event."""
 
     TYPE = "ir.peyvand.registration.applicant.registered.v1"
-    sex: Sex
-    age_band: AgeBand
-    work_mode: WorkMode
-    intake_channel: IntakeChannel
 
 
-class ApplicantReactivated(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
+class ApplicantReactivated(ApplicationEvent, frozen=True, kw_only=True, omit_defaults=True):
     """A withdrawn applicant applied again, under the same id and with the next `application` number."""
 
     TYPE = "ir.peyvand.registration.applicant.reactivated.v1"
-    sex: Sex
-    age_band: AgeBand
-    work_mode: WorkMode
-    intake_channel: IntakeChannel
 
 
 class ApplicantIdentityChecked(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):

@@ -14,7 +14,7 @@ from aiokafka.errors import OffsetOutOfRangeError
 
 from base.clock import Clock
 from base.tasks import cancel_and_wait
-from contracts.envelope import DecodeError, decode
+from contracts.envelope import DecodeError, decode_from
 from contracts.events import TYPES
 from contracts.subjects import PARTITIONS
 from kernel.batch import CircuitBreaker, drain, process
@@ -228,8 +228,8 @@ class Consumer:
         if (chunk := await self._next_chunk()) is None:
             return
         positions = {**self.cursors, **chunk.end}
-        if turn := self._next_partitions(_lags(positions, chunk.log_ends)):
-            self.ahead = asyncio.create_task(self._read(turn, positions, chunk.log_ends))
+        if numbers := self._next_partitions(_lags(positions, chunk.log_ends)):
+            self.ahead = asyncio.create_task(self._read(numbers, positions, chunk.log_ends))
         ranges = {
             tp: (start, chunk.end[tp])
             for tp, start in chunk.start.items()
@@ -255,20 +255,20 @@ class Consumer:
             if chunk.end and all(self.cursors.get(tp) == start for tp, start in chunk.start.items()):
                 return chunk
         self.behind &= self.cursors.keys()
-        numbers = {tp.partition for tp in self.behind}
-        ends = await self.reader.ends([tp for tp in self.cursors if tp.partition in numbers])
+        behind = {tp.partition for tp in self.behind}
+        ends = await self.reader.ends([tp for tp in self.cursors if tp.partition in behind])
         lags = _lags(self.cursors, ends)
         self.behind &= lags.keys()  # the sweep may have added to it meanwhile
-        if not self.behind or not (turn := self._next_partitions(lags)):
+        if not self.behind or not (numbers := self._next_partitions(lags)):
             return None
-        chunk = await self._read(turn, self.cursors, ends)
+        chunk = await self._read(numbers, self.cursors, ends)
         return chunk if chunk.end else None
 
     async def _read(
-        self, turn: Collection[int], positions: Mapping[TopicPartition, int], log_ends: Mapping[TopicPartition, int]
+        self, numbers: Collection[int], positions: Mapping[TopicPartition, int], log_ends: Mapping[TopicPartition, int]
     ) -> Chunk:
         """Read these partitions of all topics, from their positions, up to one chunk."""
-        start = {tp: offset for tp, offset in positions.items() if tp.partition in turn}
+        start = {tp: offset for tp, offset in positions.items() if tp.partition in numbers}
         try:
             await self.reader.seek(start)
             ends = {tp: log_ends[tp] for tp in start}
@@ -287,15 +287,14 @@ class Consumer:
 
     def _next_partitions(self, lags: Mapping[TopicPartition, int]) -> set[int]:
         """Return the next partition that is behind, and those after it as long as they have few events together."""
-        numbers = sorted({tp.partition for tp in lags})
-        turn, events = set[int](), 0
-        for number in sorted(numbers, key=lambda n: (n <= self.last_caught_up, n)):
+        numbers, events = set[int](), 0
+        for number in sorted({tp.partition for tp in lags}, key=lambda n: (n <= self.last_caught_up, n)):
             events += sum(n for tp, n in lags.items() if tp.partition == number)
-            if turn and events > SHARED_CHUNK:
+            if numbers and events > SHARED_CHUNK:
                 break
-            turn.add(number)
+            numbers.add(number)
             self.last_caught_up = number
-        return turn
+        return numbers
 
     async def _handle(self, records: Sequence[Message | Undecodable], ranges: OffsetRanges) -> None:
         """Handle records and move the cursors from where the reader was to where it is, in one transaction."""
@@ -326,14 +325,11 @@ def decode_record(record: Any) -> Message | Undecodable:
     """Return the event in a record of a topic, or why there is none from the topic's producer."""
     position = LogPosition(record.topic, record.partition, record.offset)
     try:
-        if record.key is None or record.value is None:
-            raise DecodeError("no key" if record.key is None else "no value")
-        envelope = decode(record.value)
-        if envelope.source != record.topic.rpartition(".")[2]:
-            raise DecodeError(f"an event of {envelope.source} in the topic of another producer")
-        return Message(envelope, record.value, position)
+        if record.key is None:
+            raise DecodeError("no_key", "no key")
+        return Message(decode_from(record.topic, record.value), record.value, position)
     except DecodeError as e:
-        return Undecodable(position, record.value, str(e))
+        return Undecodable(position, record.value, str(e), e.code)
 
 
 def _partition(record: Message | Undecodable) -> TopicPartition:

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 
 import structlog
 
+from base.bisection import bisect
 from base.clock import Clock
 from contracts.commands import Tick
 from kernel.commands import CommandMetadata, Result, execute_many
-from kernel.errors import Transient, UnreadableRecord
+from kernel.errors import NewerRules, Transient
 from kernel.service import PeriodicJob
 from kernel.store import Store, due_query
 from observability import metrics
@@ -50,24 +51,17 @@ class Scheduler:
         self.unresponsive.clear()
 
     async def _tick(self, due: Sequence[str], tick: Tick) -> None:
-        if not due:
-            return
-        try:
+        faults = dict[str, Exception]()
+
+        async def send(subjects: Sequence[str]) -> None:
             async with self.writing:
                 metadata = CommandMetadata(actor="clock:")
-                outcomes = await execute_many(self.store, dict.fromkeys(due, tick), self.clock, metadata)
-        except Transient:
-            raise
-        except Exception:
-            if len(due) > 1:  # find the subject that raises; the others are not affected
-                await self._tick(due[: len(due) // 2], tick)
-                await self._tick(due[len(due) // 2 :], tick)
-                return
-            log.exception("tick failed", service=self.service, subject=due[0])
-            metrics.SCHEDULER_FAULTS.labels(self.service).inc()
-            self.unresponsive.add(due[0])
-        else:
+                outcomes = await execute_many(self.store, dict.fromkeys(subjects, tick), self.clock, metadata)
             self.unresponsive |= {s for s, out in outcomes.items() if not (isinstance(out, Result) and out.events)}
-            for subject in (s for s, out in outcomes.items() if isinstance(out, UnreadableRecord)):
-                log.error("tick failed", service=self.service, subject=subject, error=str(outcomes[subject]))
-                metrics.SCHEDULER_FAULTS.labels(self.service).inc()
+            faults.update((s, out) for s, out in outcomes.items() if not isinstance(out, Result | NewerRules))
+
+        raised = await bisect(send, due, Transient)
+        self.unresponsive |= raised.keys()
+        for subject, fault in (faults | raised).items():
+            log.error("tick failed", service=self.service, subject=subject, exc_info=fault)
+            metrics.SCHEDULER_FAULTS.labels(self.service).inc()

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from operator import ge, gt, le, lt, ne
+from operator import gt, le
 from typing import Any
 
 from msgspec.structs import replace
@@ -151,9 +151,6 @@ class MemoryParked:
     def __init__(self) -> None:
         self.by_source: dict[Source, dict[int, Parked]] = {}
 
-    async def any(self, partitions: Collection[int]) -> bool:
-        return any(partition_of(subject) in partitions for subject, _ in self.by_source)
-
     def first(self, subjects: Collection[str], limit: int) -> dict[Source, Sequence[Parked]]:
         """Return the first parked events of these subjects, `limit` of each source."""
         if not self.by_source or not limit:
@@ -211,7 +208,7 @@ def _head(events: Mapping[int, Parked]) -> Parked:
     return replace(events[min(events)], behind=len(events) - 1)
 
 
-_COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {"ne": ne, "lt": lt, "lte": le, "gt": gt, "gte": ge}
+_COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {"lte": le, "gt": gt}
 
 
 def _matches(query: Query, record: Record) -> bool:
@@ -233,8 +230,6 @@ def _field(record: Record, field: str) -> Any:
 
 def _fulfils(condition: Condition, value: Any) -> bool:
     operator, wanted = condition.operator, condition.value
-    if operator == "ne":
-        return bool(value != wanted)
     if value is None:
         return False
     match operator:

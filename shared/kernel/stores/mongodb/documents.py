@@ -18,6 +18,8 @@ _encode_state = msgspec.json.Encoder().encode
 def record_of(rules: Mapping[str, Rules], d: Mapping[str, Any]) -> Record:
     """Return the record in a document. Raise NewerRules, UnreadableRecord."""
     try:
+        if d["kind"] not in rules:
+            raise NewerRules(f"{d['_id']}: a kind without rules")
         version, written = rules[d["kind"]].VERSION, d["rules_version"]
         if written > version:
             raise NewerRules(f"{d['_id']}: written by version {written} of the rules, this is {version}")
@@ -116,7 +118,5 @@ def parked_document(p: Parked) -> dict[str, Any]:
 
 def parked_of(d: Mapping[str, Any]) -> Parked:
     """Return the parked event in a document; its bytes are missing where they were not read."""
-    return Parked(
-        d["subject"], d["source"], d["sequence"], d["type"], d.get("raw", b""), d["reason"], d["since"],
-        Fault(**d["fault"]), d["behind"],
-    )  # fmt: skip
+    values = {name: d.get(name, b"") for name in Parked.__struct_fields__}
+    return Parked(**(values | {"fault": Fault(**d["fault"])}))

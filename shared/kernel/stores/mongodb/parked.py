@@ -31,11 +31,6 @@ class MongoParked:
         for fields in (("subject",), ("partition", "reason"), ("reason", "since")):
             await self.collection.create_index([(field, 1) for field in fields], partialFilterExpression={"head": True})
 
-    async def any(self, partitions: Collection[int]) -> bool:
-        async with translate_errors():
-            query = {"head": True, "partition": {"$in": list(partitions)}}
-            return await self.collection.find_one(query, {"_id": 1}) is not None
-
     async def first(
         self, subjects: Collection[str], limit: int, session: AsyncClientSession
     ) -> dict[Source, Sequence[Parked]]:
@@ -87,14 +82,6 @@ class MongoParked:
         async with translate_errors(session):
             found = self.collection.find(_events(source), sort=[("sequence", 1)], limit=limit, session=session)
             return [parked_of(d) async for d in found]
-
-    async def of_subjects(self, subjects: Collection[str]) -> list[Parked]:
-        """Return all parked events of these subjects."""
-        query = {"head": True, "subject": {"$in": list(subjects)}}
-        async with translate_errors():
-            heads = self.collection.find(query, {"subject": 1, "source": 1})
-            found = [(d["subject"], d["source"]) async for d in heads]
-        return [each for source in found for each in await self.events(source, 0)]
 
     async def heads(self, reasons: Collection[Reason], subject: str = "") -> list[Parked]:
         query: dict[str, Any] = {"head": True, "reason": {"$in": list(reasons)}}

@@ -6,7 +6,7 @@ from typing import Any
 
 from kernel.query import Condition, Query
 
-_OPERATORS = {"ne": "$ne", "lt": "$lt", "lte": "$lte", "gt": "$gt", "gte": "$gte"}
+_OPERATORS = {"lte": "$lte", "gt": "$gt"}
 
 
 def filter_of(query: Query) -> dict[str, Any]:

@@ -68,9 +68,9 @@ class MongoStore:
         for field in ("stored_responses.key", *(f"indexed.{each}" for each in self.unique)):
             await self._create_index([field], present=field, unique=True)
         for index in self.indexes:
-            await self._create_index(
-                ["kind", *map(path_of, index.fields), "_id"], present=path_of(index.present or index.fields[0])
-            )
+            paths = ["kind", *map(path_of, index.fields), "_id"]
+            present = path_of(index.present or index.fields[0])
+            await self._create_index(paths, present=present, kind=index.kind)
 
     async def read(self, subjects: Collection[str], session: AsyncClientSession | None = None) -> Mapping[str, Record]:
         snapshot = await self._read(subjects, session)
@@ -201,10 +201,10 @@ class MongoStore:
     async def add_undecodable(self, found: Sequence[Undecodable]) -> None:
         writes = []
         for each in found:
-            p = each.position
-            document = {**msgspec.structs.asdict(p), "raw": each.raw, "why": each.why, "at": machine_now()}
-            key = {"_id": f"{p.topic}/{p.partition}@{p.offset}"}
-            writes.append(UpdateOne(key, {"$setOnInsert": document}, upsert=True))
+            document = msgspec.structs.asdict(each.position) | {"raw": each.raw, "why": each.why, "code": each.code}
+            writes.append(
+                UpdateOne({"_id": str(each.position)}, {"$setOnInsert": {**document, "at": machine_now()}}, upsert=True)
+            )
         async with translate_errors():
             await self.undecodable.bulk_write(writes, ordered=False)
 
@@ -228,7 +228,7 @@ class MongoStore:
         snapshot = empty_snapshot(self.rules, subjects)
         records, unreadable = dict(snapshot.records), dict(snapshot.unreadable)
         async with translate_errors(session):
-            async for d in self.records.find({"_id": {"$in": list(records)}}, WITHOUT_EVENTS, session=session):
+            async for d in self.records.find({"_id": {"$in": list(subjects)}}, WITHOUT_EVENTS, session=session):
                 try:
                     records[d["_id"]] = record_of(self.rules, d)
                 except (NewerRules, UnreadableRecord) as e:
@@ -265,9 +265,11 @@ class MongoStore:
             return InsertOne(document_of(rules, after))  # half of what an upsert costs
         return UpdateOne({"_id": after.subject, "version": before.version}, update_of(rules, before, after))
 
-    async def _create_index(self, fields: Sequence[str], *, present: str, unique: bool = False) -> None:
+    async def _create_index(self, fields: Sequence[str], *, present: str, unique: bool = False, kind: str = "") -> None:
+        covered = {present: {"$exists": True}} | ({"kind": kind} if kind else {})
+        name = "_".join([*([kind] if kind else ()), *fields])
         await self.records.create_index(
-            [(field, 1) for field in fields], unique=unique, partialFilterExpression={present: {"$exists": True}}
+            [(field, 1) for field in fields], name=name, unique=unique, partialFilterExpression=covered
         )
 
 

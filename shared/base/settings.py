@@ -32,7 +32,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    service: str = Field(description="Name of the service: registration, screening, market or reporting.")
+    service: str = Field(description="Name of the service.")
     environment: Literal["development", "production"] = Field(
         default="production",
         description="Development allows a settable clock and default secrets; production refuses both.",

@@ -126,7 +126,8 @@ UNDECODABLE = Counter(
 )
 SCHEDULER_FAULTS = Counter(
     "peyvand_scheduler_faults_total",
-    "Ticks and periodic jobs that raised; other subjects were not affected. The log names them: fix the rules.",
+    "Ticks, identity checks and seat allocations that raised, once for each subject and attempt, and periodic jobs "
+    "that failed as a whole. Other subjects were not affected. The log names them: fix the rules.",
     ["service"],
 )
 TRANSIENT_ERRORS = Counter(

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 
+from base import bisection
 from contracts.envelope import Context
 from contracts.subjects import kind_of, partition_of
 from contracts.topics import topic_of
@@ -52,7 +53,7 @@ from tests.journeys.log_reader import InProcessLogReader
 
 SEED = 103  # of a run with a sale that lasts
 DEPTH = 5  # functions by which paths to an await differ: from the store up to `bisect`
-MODULES = (relay, store, batch, scheduler, consumer, seat_allocation)  # whose awaits are struck
+MODULES = (relay, store, batch, bisection, scheduler, consumer, seat_allocation)  # whose awaits are struck
 FILES = {str(module.__file__) for module in MODULES}
 Path = tuple[tuple[str, int], ...]  # file and line of each function that awaits, innermost first
 Points = Mapping[tuple[int, bool], type[BaseException]]  # (n, after it) -> what is raised there
@@ -199,6 +200,7 @@ class Process:
     async def run_jobs(self) -> None:
         """Run the scheduler and the jobs once."""
         self.allocator.promotions_at = -math.inf
+        self.allocator.faults.reported.clear()
         self.scheduler.retry_unresponsive()
         await self.scheduler.once(ALL)
 
@@ -281,13 +283,13 @@ class Simulation:
             points.wrap_all(each)
             points.wrap_all(each.parked)
         self.processes = {name: Process(platform, name, points) for name in SERVICES}
-        for turn in range(7):
+        for cycle in range(7):
             for person in range(2):
                 await self.survive(partial(platform.advance, person, 0))
-            if turn == 1:
+            if cycle == 1:
                 await self.survive(partial(_register_list, platform, []))
             await self.work()
-            platform.now += timedelta(days=95 if turn == 5 else 4)
+            platform.now += timedelta(days=95 if cycle == 5 else 4)
         await self.survive(partial(platform.withdraw, 0))
         await self.work()
         points.finished = True

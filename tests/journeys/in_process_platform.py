@@ -232,6 +232,7 @@ class InProcessPlatform:
         """Allocate seats, sometimes by two allocators at once, and send ticks to subjects that are due."""
         if service == "registration":
             self.allocator.promotions_at = -math.inf  # machine time stands still
+            self.allocator.faults.reported.clear()
             passes = [self.allocator(ALL) for _ in range(self._workers())]
             await asyncio.gather(*passes, return_exceptions=True)
         self.schedulers[service].retry_unresponsive()
@@ -327,4 +328,4 @@ class InProcessPlatform:
 
     def ranking(self) -> RankingCache:
         """Return what reporting shows."""
-        return RankingCache(self.tallies, self.clock, pause=0)
+        return RankingCache(self.stores["reporting"], self.tallies, self.clock, pause=0)

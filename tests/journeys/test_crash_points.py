@@ -20,7 +20,7 @@ PAIRS = int(os.environ.get("PEYVAND_CRASH_PAIRS", "30"))  # drawn pairs of crash
 ELSEWHERE = (  # the parts of these are struck; or they call Kafka itself
     *("await asyncio.gather(", "await ahead", "await cancel_and_wait(", "await self.close()"),
     "await asyncio.to_thread(self._read",
-    "await store.transact(subjects, keep)",  # reads only; called by recovery and the identity checks
+    "await store.transact(subjects, keep, parked=parked)",  # reads only; called by recovery and the identity checks
 )
 FIGURE = "each of the {count:,} awaits"  # as docs/reliability.md shows it
 

@@ -9,7 +9,9 @@ from types import FrameType
 from typing import Any
 
 import httpx
+import pytest
 
+from kernel.stores.mongodb.client import connect
 from reporting.ranking_cache import RankingCache
 from tests.house.contributing import Hop, hops
 from tests.house.sources import ROOT
@@ -17,6 +19,7 @@ from tests.journeys.crash_simulation import CrashPoints, Process
 from tests.journeys.in_process_platform import InProcessPlatform
 from tests.support.registration_api import RegistrationApi
 from tests.support.reporting_round import app_of
+from tests.support.servers import Servers
 
 OVER_MONGODB = "shared/kernel/stores/mongodb/"  # the platform in one process stores in memory
 
@@ -56,7 +59,7 @@ async def carry(platform: InProcessPlatform, registration: RegistrationApi, publ
 
     vars(platform.stores["reporting"])["topic_ids"] = topic_ids
     await Process(platform, "reporting", CrashPoints({})).consume()
-    app = app_of(RankingCache(platform.tallies, platform.clock, pause=0))
+    app = app_of(RankingCache(platform.stores["reporting"], platform.tallies, platform.clock, pause=0))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
         response = await client.get("/ranking?table=1")
         assert response.status_code == 200, response.text
@@ -74,6 +77,21 @@ async def test_a_registration_takes_every_hop_in_order(tmp_path: Path) -> None:
     figures = await platform.ranking().figures("1404", fresh=True)
     assert figures is not None and figures.counts["IR-20"].registered == 1
     assert "IR-20" in page or "Semnan" in page or "سمنان" in page
+
+
+@pytest.mark.server
+async def test_over_mongodb_a_registration_takes_the_hops_up_to_its_document(tmp_path: Path, servers: Servers) -> None:
+    route = hops()[:6]
+    client = connect(servers.mongo)
+    name = servers.database()
+    registration = RegistrationApi(tmp_path, client, name)
+    async with registration.client:
+        await registration.open_round(quota=3)
+        with calls_of(route) as called:
+            response = await registration.register(key="a-key-of-a-client")
+    assert response.status_code == 201 and called == [1, 2, 3, 4, 5, 6]
+    await client.drop_database(name)
+    await client.close()
 
 
 async def test_a_hop_that_is_left_out_is_found(tmp_path: Path) -> None:

@@ -158,6 +158,8 @@ async def test_an_applicant_outside_the_scope_is_answered_like_a_missing_one(api
     assert not api.audit.rows, "nothing was read"
     listed = await api.request("GET", "/v1/rounds/1404/applications?province=IR-20", scope="IR-07")
     assert listed.json()["items"] == []
+    unknown = await api.request("GET", "/v1/rounds/1404/applications?province=IR-99", scope="IR-07")
+    assert unknown.json()["code"] == "province_unknown"
     for subject in ("round:1404", "ledger:1404%2FIR-20"):
         assert (await api.request("GET", f"/v1/applications/{subject}")).status_code in (404, 422)
 

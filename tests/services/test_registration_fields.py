@@ -1,5 +1,8 @@
 """Form, JSON schema and identity follow from the declared fields of an application."""
 
+from collections import Counter
+
+from contracts.events import Event, registration
 from registration.domain.application import FIELD, FIELDS, PROFILE
 from registration.pages.steps import STEPS
 from registration.schemas import Application, ApplicationRequest, Identity
@@ -14,9 +17,9 @@ def test_the_form_asks_for_every_field_once() -> None:
 
 def test_every_step_has_texts_in_both_languages() -> None:
     for step in STEPS:
-        for text in (step.text.question, step.text.why, step.label):
+        for text in (step.texts.question, step.texts.why, step.label):
             assert text.fa and text.en, step.slug
-        assert bool(step.text.hint.fa) == bool(step.text.hint.en), step.slug
+        assert bool(step.texts.hint.fa) == bool(step.texts.hint.en), step.slug
 
 
 def test_the_request_has_every_field() -> None:
@@ -31,3 +34,9 @@ def test_the_response_separates_identity_and_profile() -> None:
     identity = {field.name for field in FIELDS if field.identity}
     assert set(Identity.model_fields) == {*identity, "birth_date_jalali"}
     assert set(PROFILE) <= set(Application.model_fields) and not identity & set(Application.model_fields)
+
+
+def test_the_events_declare_every_field_once() -> None:
+    events = {each for each in vars(registration).values() if isinstance(each, type) and issubclass(each, Event)}
+    declared = Counter(name for each in events for name in each.__annotations__)
+    assert {name: declared[name] for name in PROFILE} == dict.fromkeys(PROFILE, 1)

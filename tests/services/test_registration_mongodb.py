@@ -18,7 +18,7 @@ from kernel.stores.mongodb import connect
 from registration import queries
 from registration.domain import ledger
 from registration.jobs.seat_allocation import Allocator
-from registration.queries import COUNTED, pending_work
+from registration.queries import promotable_ledgers, unchecked, unsettled_ledgers
 from registration.service import service
 from security.audit import MongoAuditChain, first_broken
 from tests.support.registration_api import ALL_PARTITIONS, RegistrationApi, a_national_id, csv_file
@@ -79,17 +79,23 @@ async def test_no_record_contains_an_identity(api: RegistrationApi) -> None:
         assert secret not in str(document) and secret.encode() not in b"".join(document["events"])
 
 
+async def pending_work(api: RegistrationApi) -> int:
+    """Count due identity checks, ledgers with undecided seats and promotable ledgers."""
+    due: int = await api.store.count(unchecked(ALL_PARTITIONS, api.now, 0))
+    return due + len(await unsettled_ledgers(api.store)) + len(await promotable_ledgers(api.store))
+
+
 async def test_a_file_of_three_thousand_is_imported_and_repeated(api: RegistrationApi) -> None:
     await api.open_round()
     subjects = await import_applicants(api, 3_000)
     assert len(set(subjects)) == 3_000
     again = await api.request("POST", IMPORT, csv=csv_file(range(1, 3_001)), key="key-file")
     assert (again.json()["registered"], again.json()["repeated"]) == (0, 3_000)
-    assert await pending_work(api.store, api.now) == COUNTED == 1_000, "identity checks are due"
+    assert await pending_work(api) == 3_000, "identity checks are due"
     await api.run_jobs()
-    assert await pending_work(api.store, api.now) == 0
+    assert await pending_work(api) == 0
     api.advance(hours=2)
-    assert await pending_work(api.store, api.now) == 30, "the registry was unavailable for one in a hundred"
+    assert await pending_work(api) == 30, "the registry was unavailable for one in a hundred"
 
 
 async def test_two_concurrent_allocators_admit_the_first_hundred_of_five_hundred(api: RegistrationApi) -> None:

@@ -3,11 +3,14 @@
 import asyncio
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
+from prometheus_client import REGISTRY
 
 from base.clock import Moment
 from contracts.commands import Refused
@@ -16,15 +19,16 @@ from contracts.events import ApplicantAdmitted, ApplicantSeatReleased, CaseDecid
 from contracts.subjects import kind_of, ledger_subject, partition_of
 from kernel.batch import process
 from kernel.commands import execute
-from kernel.errors import UnreadableRecord
+from kernel.errors import Transient, UnreadableRecord
 from kernel.query import Query
-from kernel.record import Message
+from kernel.record import EVENTS_LIMIT, Message
 from kernel.store import Effects
 from kernel.stores.memory import MemoryStore
 from registration import queries
-from registration.domain import ledger
-from registration.domain.applicant import Register, Withdraw
+from registration.domain import applicant, ledger
+from registration.domain.applicant import Admit, Register, ReleaseSeat, Withdraw
 from registration.domain.ledger import SetQuota
+from registration.jobs import faults as job_faults
 from registration.jobs import seat_allocation
 from registration.jobs.seat_allocation import Allocator
 from registration.service import service
@@ -49,9 +53,10 @@ class Registration:
         command = SetQuota(round="1404", province=province, policy="1404-1", quota=quota)
         await execute(self.store, ledger_subject("1404", province), command, self.clock)
 
-    async def register(self, subject: str, province: str = "IR-20") -> None:
+    async def register(self, subject: str, province: str = "IR-20", county: str = "") -> None:
         self.now += timedelta(seconds=1)
-        context = Context(round="1404", province=province, county=f"{province[3:]}01", field="JF001", policy="1404-1")
+        county = county or f"{province[3:]}01"
+        context = Context(round="1404", province=province, county=county, field="JF001", policy="1404-1")
         command = Register(context=context, profile=PROFILE, intake_channel="import")
         await execute(self.store, subject, command, self.clock)
 
@@ -282,8 +287,15 @@ async def test_canary_seats_given_without_the_ledger_are_detected(monkeypatch: p
         registration.check()
 
 
-async def test_an_unreadable_record_stops_its_own_ledger_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    registration = Registration()
+def faults() -> float:
+    return REGISTRY.get_sample_value("peyvand_scheduler_faults_total", {"service": "registration"}) or 0.0
+
+
+@pytest.mark.parametrize("error", [UnreadableRecord("a"), ValueError("a")])
+async def test_a_ledger_that_raises_stops_no_other(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registration, before = Registration(), faults()
     for subject, province in (("a", "IR-07"), ("b", "IR-20")):
         await registration.set_quota(1, province)
         await registration.register(subject, province)
@@ -292,11 +304,93 @@ async def test_an_unreadable_record_stops_its_own_ledger_only(monkeypatch: pytes
 
     async def broken(self: Allocator, subject: str) -> int:
         if subject == ledger_subject("1404", "IR-07"):
-            raise UnreadableRecord(subject)
+            raise error
         return await allocate(self, subject)
 
     monkeypatch.setattr(Allocator, "allocate", broken)
-    assert await registration.allocator(ALL_PARTITIONS) == 1
+    assert await registration.allocator(ALL_PARTITIONS) == 1 and await registration.allocator(ALL_PARTITIONS) == 0
     assert registration.store.records["b"].state.seat and not registration.store.records["a"].state.seat
-    with pytest.raises(UnreadableRecord):
-        await registration.allocator(ALL_PARTITIONS)  # the scheduler counts the fault
+    assert faults() == before + 1 and "subject='ledger:1404/IR-07'" in capsys.readouterr().out
+    monkeypatch.setattr(Allocator, "allocate", allocate)
+    later = monotonic() + job_faults.RETRY
+    monkeypatch.setattr(job_faults, "monotonic", lambda: later)
+    assert await registration.allocator(ALL_PARTITIONS) == 1, "it is tried again"
+
+
+async def test_an_unreachable_database_stops_the_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    registration = Registration()
+    await registration.register("a")
+    await registration.approve("a")
+
+    async def unreachable(self: Allocator, subject: str) -> int:
+        raise Transient
+
+    monkeypatch.setattr(Allocator, "allocate", unreachable)
+    with pytest.raises(Transient):
+        await registration.allocator(ALL_PARTITIONS)
+    assert not registration.allocator.faults.recent()
+
+
+def raise_for(county: str, command: type[applicant.Command], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the rules raise when they decide on this command about an applicant of this county."""
+    decide = applicant.decide
+
+    def raising(state: applicant.State, decided: applicant.Command, at: datetime) -> Any:
+        if isinstance(decided, command) and state.context.county == county:
+            raise ValueError
+        return decide(state, decided, at)
+
+    monkeypatch.setattr(applicant, "decide", raising)
+
+
+async def test_an_applicant_for_whom_a_seat_raises_keeps_it_free_and_stops_no_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The others get what they would have got anyway: no seat is given to the next in line, and the line goes on."""
+    registration, before = Registration(), faults()
+    await registration.set_quota(2)
+    for subject in "abcd":
+        await registration.register(subject, county="2002" if subject == "a" else "2001")
+        await registration.approve(subject)
+    raise_for("2002", Admit, monkeypatch)
+    await registration.run_allocator()
+    await registration.run_allocator()
+    assert await registration.with_status("admitted") == ["b"] and await registration.with_status("approved") == ["a"]
+    assert sorted(await registration.with_status("waitlisted")) == ["c", "d"]
+    assert faults() == before + 1 and "subject='a'" in capsys.readouterr().out
+    registration.check()
+    await registration.withdraw("b")
+    await registration.run_allocator()
+    assert await registration.with_status("admitted") == ["c"], "the seat of b, not that of a"
+    monkeypatch.undo()
+    await registration.run_allocator()
+    assert sorted(await registration.with_status("admitted")) == ["a", "c"]
+    registration.check()
+
+
+async def test_a_seat_whose_release_raises_stays_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    registration = Registration()
+    await registration.set_quota(2)
+    for subject in "abcd":
+        await registration.register(subject, county="2002" if subject == "a" else "2001")
+        await registration.approve(subject)
+    await registration.run_allocator()
+    for subject in "ab":
+        await registration.withdraw(subject)
+    raise_for("2002", ReleaseSeat, monkeypatch)
+    await registration.run_allocator()
+    assert await registration.with_status("admitted") == ["c"] and registration.seat_ledger().admitted == 2
+    registration.check()
+
+
+async def test_a_record_that_is_full_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    registration = Registration()
+    await registration.set_quota(1)
+    for subject in "abc":
+        await registration.register(subject)
+        await registration.approve(subject)
+    full = replace(registration.store.records["b"], last_sequence=EVENTS_LIMIT)
+    registration.store.records["b"] = full
+    await registration.run_allocator()
+    assert await registration.with_status("admitted") == ["a"] and await registration.with_status("waitlisted") == ["c"]
+    assert registration.allocator.faults.recent() == {"b"}

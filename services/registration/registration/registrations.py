@@ -94,7 +94,8 @@ class RegistrationService:
         try:
             snapshot.check_intake(accepted)
         except Refused:
-            if subject := await self._answered(metadata):  # a response given before the window closed is repeated
+            # A response given before the window closed is repeated.
+            if subject := await self._subject_under_key(metadata):
                 return await execute(self.store, subject, command, self.clock, metadata)
             raise
         try:
@@ -180,7 +181,7 @@ class RegistrationService:
         private = await self.persons.private(subject, accepted, self.clock().recorded)
         return await execute(self.store, subject, command, self.clock, replace(metadata, private=private))
 
-    async def _answered(self, metadata: CommandMetadata) -> str | None:
+    async def _subject_under_key(self, metadata: CommandMetadata) -> str | None:
         key = metadata.idempotency_key
         return (await self.store.find_by_unique("idempotency_key", [key])).get(key) if key else None
 
@@ -205,12 +206,14 @@ async def resources(runtime: Runtime[RegistrationSettings]) -> AsyncIterator[Res
     assert isinstance(store, MongoStore), "a runtime over memory brings its resources"
     keyring = Keyring.of(runtime.settings)
     persons = Persons(KeyBlocks(runtime.database("keys"), keyring), keyring)
-    yield Resources(
-        registrations=RegistrationService(store, persons, runtime.clock),
-        persons=persons,
-        audit=MongoAuditChain(store.database),
-    )
-    await persons.keys.close()
+    try:
+        yield Resources(
+            registrations=RegistrationService(store, persons, runtime.clock),
+            persons=persons,
+            audit=MongoAuditChain(store.database),
+        )
+    finally:
+        await persons.keys.close()
 
 
 def _command(accepted: Accepted, channel: str) -> Register:

@@ -11,11 +11,16 @@ class RegistrationSettings(Settings):
     master_key: SecretStr = secret("Wraps the key of each person; do not keep it with the backups of the data.")
     index_key: SecretStr = secret("Key of the blind indexes, which find a person without decrypting anything.")
     key_version: int = Field(
-        default=1, ge=1, le=255, description="Version of both keys; raise it when you rotate them."
+        default=1,
+        ge=1,
+        le=255,
+        description="Version of both keys. To rotate them, set new ones under a higher version and keep the former "
+        "ones in PEYVAND_OLDER_KEYS.",
     )
     older_keys: dict[int, tuple[SecretStr, SecretStr]] = Field(
         default_factory=dict,
-        description="Older keys in use during a rotation, as JSON: version to [master_key, index_key].",
+        description="Former keys, as JSON: version to [master_key, index_key]. Keep them: identities stored under them "
+        "need them.",
     )
     max_pending_events: int = Field(
         default=200_000, ge=1, description="Subjects with pending events above which new applications get a 503."

@@ -15,6 +15,7 @@ from kernel.commands import CommandMetadata, Result, execute
 from kernel.record import Record
 from kernel.store import Store as StorePort
 from programme.messages import message_text
+from programme.reference import province_or_all
 from registration import queries, schemas
 from registration.api.csv_import import RowsInvalid, read_rows
 from registration.api.dependencies import Audit, Guard, Registrations, bounded_intake
@@ -23,7 +24,7 @@ from registration.domain.applicant import Status, Withdraw
 from registration.domain.application import COLUMNS, Accepted, InvalidApplication
 from registration.registrations import RoundSnapshot
 from security.auth import Principal
-from security.scopes import is_visible, scope_of
+from security.scopes import is_visible, restricted
 from web.app import raw
 from web.authorization import allow, public
 from web.dependencies import Clock, Store
@@ -124,11 +125,11 @@ async def applications(
 ) -> Page[schemas.Listed]:
     """Return the applicants of a round in the caller's scope, by id, without identities."""
     await registrations.round_snapshot(round_id)
-    scope = scope_of(principal, province)
+    scope = restricted(principal.scope, province_or_all(province))
     if scope is None:
         return Page(items=[], next=None)
-    after = str(paging.after[0]) if paging.after else ""
-    found = await store.find(queries.applications(round_id, scope, status or "", after, paging.limit + 1))
+    query = queries.applications(round_id, scope, status or "", paging.after_id, paging.limit + 1)
+    found = await store.find(query)
     return paging.page([schemas.listed(each) for each in found], after=lambda each: (each.id,))
 
 

@@ -11,9 +11,9 @@ from registration.api.enumeration_guard import EnumerationGuard
 from registration.registrations import RegistrationService, Resources
 from registration.settings import RegistrationSettings
 from security.audit import AuditChain
-from security.encryption import Keyring
+from web.authorization import authorized_principal
 from web.dependencies import runtime
-from web.load_shedding import AdmissionControl, admission_control_of, bounded
+from web.load_shedding import AdmissionControl, admission_control_of
 
 
 class ApiResources(msgspec.Struct, frozen=True):
@@ -21,7 +21,6 @@ class ApiResources(msgspec.Struct, frozen=True):
 
     enumeration_guard: EnumerationGuard
     admission_control: AdmissionControl
-    keyring: Keyring
 
 
 def api_resources(runtime: Runtime[RegistrationSettings]) -> ApiResources:
@@ -37,15 +36,19 @@ def api_resources(runtime: Runtime[RegistrationSettings]) -> ApiResources:
                 max_pending_events=settings.max_pending_events,
                 min_free_disk=settings.min_free_disk,
             ),
-            Keyring.of(settings),
         )
     created: ApiResources = resources.api
     return created
 
 
 def bounded_intake() -> Any:
-    """Return a dependency that answers 503 while the store is full."""
-    return bounded(lambda runtime: api_resources(runtime).admission_control)
+    """Return a dependency that answers 503 while the store is full, after the policy of the route has been checked."""
+
+    async def check(request: Request) -> None:
+        await authorized_principal(request)
+        await api_resources(await runtime(request)).admission_control.check()
+
+    return Depends(check)
 
 
 async def _resources(request: Request) -> Resources:

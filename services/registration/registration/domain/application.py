@@ -1,7 +1,7 @@
 """The fields of an application, declared once.
 
 Form pages, CSV columns, the JSON schema of the API, validation, the sealed identity, the fields of the events and those
-of the applicant's state follow from `FIELDS`. The texts of the form pages are in `pages.steps`.
+of the applicant's state follow from `FIELDS`. The texts of the form pages are in `pages.texts`.
 """
 
 from collections.abc import Callable, Iterable, Mapping

@@ -4,12 +4,15 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from base.bisection import bisect
 from base.clock import Clock
-from kernel.commands import CommandMetadata, execute_many
+from kernel.commands import CommandMetadata, Outcome, Result, execute_many
+from kernel.errors import Transient
 from kernel.store import Store, read_snapshot
 from registration import queries
 from registration.domain.applicant import RecordIdentityCheck
 from registration.domain.application import Values
+from registration.jobs.faults import Faults
 from registration.persons import Persons
 
 CHECKS = 500  # identities in one request to the registry
@@ -56,12 +59,15 @@ class IdentityChecks:
 
     def __init__(self, store: Store, persons: Persons, registry: IdentityRegistry, clock: Clock) -> None:
         self.store, self.persons, self.registry, self.clock = store, persons, registry, clock
+        self.faults = Faults(store.service, "identity check failed")  # by applicant
         self.request: asyncio.Task[Mapping[str, RecordIdentityCheck]] | None = None
 
     async def __call__(self, partitions: frozenset[int]) -> int:
         """Send a request, or record the answers to it; return how many were recorded. Raise Transient."""
         if self.request is None:
-            due = await self.store.find_subjects(queries.unchecked(partitions, self.clock().at, CHECKS))
+            recent = self.faults.recent()
+            query = queries.unchecked(partitions, self.clock().at, CHECKS + len(recent))
+            due = [subject for subject in await self.store.find_subjects(query) if subject not in recent][:CHECKS]
             if not due:
                 return 0
             self.request = asyncio.create_task(self._check(due))
@@ -69,20 +75,35 @@ class IdentityChecks:
         if not self.request.done():
             return 0
         finished, self.request = self.request, None
-        commands = finished.result()
-        await execute_many(self.store, commands, self.clock, CommandMetadata(actor="identity:"))
-        return len(commands)
+        return await self._record(finished.result())
 
     async def _check(self, due: Sequence[str]) -> Mapping[str, RecordIdentityCheck]:
-        records = (await read_snapshot(self.store, due)).records  # an unreadable one waits for its own version
-        identities = await self.persons.open(list(records.values()))
-        try:
-            async with asyncio.timeout(CHECK_TIMEOUT):
-                results = await self.registry.check(list(identities.values()))
-        except (OSError, TimeoutError):
-            results = ["unavailable"] * len(identities)
-        by_subject = dict(zip(identities, results, strict=True))
-        return {
-            subject: RecordIdentityCheck(record.state.application, by_subject.get(subject, "unavailable"))
-            for subject, record in records.items()
-        }
+        snapshot = await read_snapshot(self.store, due)
+        commands: dict[str, RecordIdentityCheck] = {}
+
+        async def ask(subjects: Sequence[str]) -> None:
+            identities = await self.persons.open([snapshot.records[subject] for subject in subjects])
+            try:
+                async with asyncio.timeout(CHECK_TIMEOUT):
+                    results = await self.registry.check(list(identities.values()))
+            except (OSError, TimeoutError):
+                results = ["unavailable"] * len(identities)
+            by_subject = dict(zip(identities, results, strict=True))
+            for subject in subjects:
+                application = snapshot.records[subject].state.application
+                commands[subject] = RecordIdentityCheck(application, by_subject.get(subject, "unavailable"))
+
+        self.faults.report({subject: each.error for subject, each in snapshot.unreadable.items()})
+        self.faults.report(await bisect(ask, list(snapshot.records), Transient))
+        return commands
+
+    async def _record(self, commands: Mapping[str, RecordIdentityCheck]) -> int:
+        outcomes: dict[str, Outcome] = {}
+
+        async def record(subjects: Sequence[str]) -> None:
+            chunk = {subject: commands[subject] for subject in subjects}
+            outcomes.update(await execute_many(self.store, chunk, self.clock, CommandMetadata(actor="identity:")))
+
+        self.faults.report(await bisect(record, list(commands), Transient))
+        self.faults.report({s: outcome for s, outcome in outcomes.items() if not isinstance(outcome, Result)})
+        return sum(isinstance(outcome, Result) for outcome in outcomes.values())

@@ -18,7 +18,7 @@ from programme import calendar, reference
 from programme.messages import MESSAGES, STATUSES, message_text
 from programme.policies import CURRENT, policy
 from registration import queries
-from registration.api.dependencies import Guard, Registrations, api_resources, bounded_intake
+from registration.api.dependencies import Guard, Registrations, bounded_intake
 from registration.domain import consent
 from registration.domain import round as rounds
 from registration.domain.application import FIELD, Answers, Field, InvalidApplication, check, shown
@@ -29,7 +29,7 @@ from security.auth import Principal, anonymous
 from web.authorization import public
 from web.dependencies import Clock, Store, runtime
 from web.idempotency import metadata_of
-from web.pages import lang_of, pages
+from web.pages import Pages, lang_of
 from web.rate_limit import limited
 
 DONE = "/registration/done"
@@ -38,7 +38,7 @@ form_limit = limited("form", per_minute=120)
 
 Error = Mapping[str, str]  # field, message, href
 
-templates = pages("registration.pages")
+templates = Pages("registration.pages")
 router = APIRouter(include_in_schema=False)
 
 
@@ -62,7 +62,7 @@ async def _open_round(store: Store, clock: Clock) -> RoundSnapshot | None:
 
 async def _drafts(request: Request) -> Drafts:
     running = await runtime(request)
-    return Drafts(api_resources(running).keyring, running.settings.public_url)
+    return Drafts(running.resources.persons.keyring, running.settings.public_url)
 
 
 OpenRound = Annotated[RoundSnapshot | None, Depends(_open_round)]
@@ -198,7 +198,7 @@ def _render_review(
     lang = lang_of(request)
     facts: dict[str, list[Fact]] = {"person": [], "work": []}
     for step in STEPS:
-        facts[step.text.section].append(_fact(step, answers, lang))
+        facts[step.texts.section].append(_fact(step, answers, lang))
     return templates.render(
         request,
         "check.html",

@@ -18,14 +18,14 @@ from registration.domain import applicant
 from security.auth import Principal
 from web.authorization import public
 from web.dependencies import Clock, Store
-from web.pages import lang_of, pages
+from web.pages import Pages, lang_of
 from web.rate_limit import limited
 
 PATH = "/registration/tracking"
 
 Anyone = Annotated[Principal, public()]
 
-templates = pages("registration.pages")
+templates = Pages("registration.pages")
 router = APIRouter(prefix="/tracking", include_in_schema=False)
 
 
@@ -75,7 +75,7 @@ async def tracking_page(code: str, request: Request, principal: Anyone, store: S
 def stages(current: applicant.Application) -> list[Stage]:
     """Return all stages, with the state of the application in each."""
     ended = bool(current.withdrawn_at) or current.outcome == "rejected"
-    instants = {
+    moments = {
         "registered": current.registered_at,
         "screened": current.decided_at,
         "seated": current.admitted_at,
@@ -83,7 +83,7 @@ def stages(current: applicant.Application) -> list[Stage]:
         "connected": None,
     }
     found: list[Stage] = []
-    for name, at in instants.items():
+    for name, at in moments.items():
         in_progress = at is None and not ended and all(each.state == "done" for each in found)
         state = "done" if at else "now" if in_progress else ""
         found.append(Stage(name, state, tehran_day(at) if at else None))

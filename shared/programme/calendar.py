@@ -92,17 +92,6 @@ def jalali_text(day: date) -> str:
     return "{:04d}-{:02d}-{:02d}".format(*to_jalali(day))
 
 
-def parse_jalali(text: str, field: str = "") -> date:
-    """Return the day of a Jalali date as typed: `1404-07-05`, `۱۴۰۴/۷/۵`. Raise Refused: date_invalid."""
-    try:
-        year, month, day = _parts(text)
-        if year >= _GREGORIAN_YEARS:
-            raise ValueError("a Gregorian year")
-        return from_jalali(year, month, day)
-    except ValueError as e:
-        raise Refused("date_invalid", field=field) from e
-
-
 def parse_date(text: str, field: str = "") -> date:
     """Return the day of a Jalali date, or a Gregorian one if the year is 1700 or later. Raise Refused: date_invalid."""
     try:
@@ -115,12 +104,6 @@ def parse_date(text: str, field: str = "") -> date:
 def month_of(day: date) -> str:
     """Return the Jalali month of a day: `1404-07`."""
     return jalali_text(day)[:7]
-
-
-def month_start(period: str) -> date:
-    """Return the first day of a Jalali month. Raise ValueError."""
-    year, month = map(int, period.split("-"))
-    return from_jalali(year, month, 1)
 
 
 def month_end(period: str) -> date:

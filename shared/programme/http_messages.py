@@ -1,4 +1,24 @@
-"""Messages for requests that are refused before a rule is applied: format, size, authentication, rate, load."""
+"""Messages for requests that are refused before a rule is applied: format, size, authentication, rate, load.
+
+The messages of the gateway and of the development issuer are among them.
+"""
+
+TITLES = {  # of a status in Persian; in English it is the phrase of HTTP
+    400: "درخواست خوانده نشد",
+    401: "نخست وارد شوید",
+    403: "این کار از شما برنمی‌آید",
+    404: "پیدا نشد",
+    405: "روش نادرست",
+    409: "با آنچه ثبت شده است سازگار نیست",
+    413: "بیش از اندازه بزرگ",
+    415: "نوع محتوا نادرست است",
+    422: "درخواست را درست کنید",
+    429: "درخواست‌های پی‌درپی",
+    500: "خطای سامانه",
+    502: "پاسخ نیمه‌کاره ماند",
+    503: "سامانه موقتاً در دسترس نیست",
+    504: "پاسخی نرسید",
+}
 
 # Three lines each: code and kind, Persian sentence, English sentence. Sorted by code.
 HTTP_MESSAGES = """
@@ -31,7 +51,7 @@ failed failed
 Something went wrong on our side and was recorded. Try again shortly; if it stays, give this number to support.
 
 forbidden forbidden
-این کار در اختیار شما نیست. اگر باید باشد، به مدیر طرح در استان بگویید.
+این کار در اختیار شما نیست. اگر باید باشد، به مدیر اجرایی طرح در استان بگویید.
 You are not allowed to do this. If you should be, contact the plan's manager in your province.
 
 history_full busy
@@ -102,6 +122,10 @@ restoring busy
 سامانه پس از بازگرداندن پشتیبان، کارنامه‌اش را کامل می‌کند. چیزی ثبت نشد؛ {seconds} ثانیهٔ دیگر دوباره بفرستید.
 The system completes its records after a restore. Nothing was recorded; send it again in {seconds} seconds.
 
+role_unknown invalid
+نقش را از فهرست انتخاب کنید؛ نقش‌ها: {roles}.
+Choose the role from the list; the roles are {roles}.
+
 row_invalid invalid
 ردیف {row} را درست کنید.
 Correct row {row}.
@@ -117,6 +141,18 @@ No row was taken. Correct {count} rows and send the file again.
 scope_other forbidden
 این کار فقط برای استان خودتان ممکن است.
 You can do this for your own province only.
+
+service_away busy
+درخواست شما به این بخش نرسید و چیزی ثبت نشد. چند لحظهٔ دیگر دوباره بفرستید.
+Your request did not reach this part and nothing was recorded. Send it again in a moment.
+
+service_interrupted interrupted
+پاسخ نیمه‌کاره ماند و شاید درخواست شما ثبت شده باشد. همان را دوباره بفرستید؛ با همان کلید تکرار، دو بار ثبت نمی‌شود.
+The response broke off and it may be recorded. Repeat it: with the same Idempotency-Key nothing is recorded twice.
+
+service_unresponsive unresponsive
+پاسخی نرسید و شاید درخواست شما ثبت شده باشد. همان را دوباره بفرستید؛ با همان کلید تکرار، دو بار ثبت نمی‌شود.
+No response came and it may be recorded. Repeat it: with the same Idempotency-Key nothing is recorded twice.
 
 sign_in_failed malformed
 ورود کامل نشد. دوباره از صفحهٔ ورود آغاز کنید.

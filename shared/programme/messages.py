@@ -23,11 +23,13 @@ STATUSES = {
     "invalid": 422,
     "limited": 429,
     "failed": 500,
+    "interrupted": 502,
     "busy": 503,
+    "unresponsive": 504,
 }
 
 
-class Message(msgspec.Struct, frozen=True):
+class MessageTemplate(msgspec.Struct, frozen=True):
     """A message by its code; placeholders such as `{limit}` are filled from the details of the refusal."""
 
     code: str
@@ -159,8 +161,8 @@ not_admitted conflict
 This applicant has not been admitted to a seat yet.
 
 not_eligible conflict
-با قواعدی که برقرار نیست نمی‌توان پذیرفت: {rules}.
-Conditions that do not hold forbid an approval: {rules}.
+تأیید نمی‌شود؛ این شرط‌ها برقرار یا پرسیده نیست: {rules}.
+Not eligible. These conditions are not met, or not confirmed yet: {rules}.
 
 not_ready conflict
 این تولیدکننده هنوز آمادهٔ اتصال نیست؛ نخست باید ظرفیتش شناسایی شود.
@@ -244,18 +246,18 @@ Set the window of the province within that of the round.
 """
 
 
-def _parse(table: str) -> dict[str, Message]:
-    messages: dict[str, Message] = {}
+def _parse(table: str) -> dict[str, MessageTemplate]:
+    messages: dict[str, MessageTemplate] = {}
     for entry in table.strip().split("\n\n"):
         head, fa, en = entry.split("\n")
         code, kind = head.split(" ")
         if kind not in STATUSES or code in messages:
             raise ValueError(f"message {code}: unknown kind {kind}, or a duplicate")
-        messages[code] = Message(code, kind, fa, en)
+        messages[code] = MessageTemplate(code, kind, fa, en)
     return messages
 
 
-MESSAGES: dict[str, Message] = _parse(_TABLE.strip() + "\n\n" + HTTP_MESSAGES.strip())
+MESSAGES: dict[str, MessageTemplate] = _parse(_TABLE.strip() + "\n\n" + HTTP_MESSAGES.strip())
 
 
 def localized(fa: str, en: str, lang: str) -> str:

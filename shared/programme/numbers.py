@@ -38,11 +38,6 @@ def check_digit(nine: str) -> str:
     return str(remainder if remainder < 2 else 11 - remainder)
 
 
-def mask_national_id(number: str) -> str:
-    """Mask a national ID for display to officers: `9990000018` -> `999****018`."""
-    return f"{number[:3]}****{number[7:]}"
-
-
 def mobile(typed: str, field: str = "mobile") -> str:
     """Return a mobile number in E.164, `+989xxxxxxxxx`, from any usual notation. Raise Refused: mobile_invalid.
 

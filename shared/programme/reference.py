@@ -123,6 +123,11 @@ def province(code: str, field: str = "province") -> Province:
     return provinces()[code]
 
 
+def province_or_all(code: str) -> str:
+    """Return the code of a province, or "" for all of them. Raise Refused: province_unknown, province_code_old."""
+    return province(code).code if code else ""
+
+
 def province_named(code: str, name_fa: str) -> Province:
     """Return the province with this code and this name, compared regardless of spaces and letter variants.
 

@@ -16,18 +16,17 @@ from recovery.restore_mark import closed_until_complete
 from run.server import serve
 from web import oidc_login
 from web.admin import dead_letters, replays
-from web.app import App
-from web.app import create_app as create
+from web.app import App, create_app
 from web.assets import Mount
 
 
 def run_api(service: Service[Any]) -> None:
     """Serve over MongoDB until SIGTERM or SIGINT."""
     settings = load(service.settings)
-    serve(create_app(service, settings), settings)
+    serve(service_app(service, settings), settings)
 
 
-def create_app(service: Service[Any], settings: Any, runtime: Runtime[Any] | None = None) -> App:
+def service_app(service: Service[Any], settings: Any, runtime: Runtime[Any] | None = None) -> App:
     """Return the application of a service; with a `runtime` of its own it needs no database."""
 
     @asynccontextmanager
@@ -45,7 +44,7 @@ def create_app(service: Service[Any], settings: Any, runtime: Runtime[Any] | Non
             await opened.store.machine_time()
         return await service.ready(opened) if service.ready else []
 
-    app = create(
+    app = create_app(
         settings,
         service.title,
         description=service.description,

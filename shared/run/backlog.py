@@ -1,18 +1,24 @@
-"""What waits in the partitions of a worker: pending, parked and due subjects, and the lag of its cursors, as gauges."""
+"""What waits in some partitions: pending, parked and due subjects. The worker sets gauges, and the lag of its cursors.
+
+`peyvand status` reads the same of all partitions, so this module loads no Kafka client.
+"""
 
 from collections import Counter
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 
 from base.clock import machine_now
 from kernel.record import EVENTS_ALERT, Reason
-from kernel.roles.worker import SWEEP, Worker
 from kernel.stores.mongodb import MongoStore, translate_errors
 from observability import metrics
 
+if TYPE_CHECKING:
+    from kernel.roles.worker import Worker
+
+PAUSE = 5.0  # seconds between two readings
 REASONS: tuple[Reason, ...] = get_args(Reason)
 
 
@@ -36,7 +42,7 @@ class Backlog(msgspec.Struct, frozen=True, kw_only=True):
 class BacklogLoop:
     """A loop of the worker; independent of Kafka, which may be what is down."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: "Worker") -> None:
         self.worker = worker
 
     async def __call__(self) -> float:
@@ -57,7 +63,7 @@ class BacklogLoop:
             metrics.PARKED_AGE.labels(service, reason).set(parked.age)
         metrics.DUE_AGE.labels(service).set(backlog.due_age)
         metrics.EVENTS_PER_SUBJECT.labels(service).set(backlog.events_longest)
-        return SWEEP
+        return PAUSE
 
 
 async def read_backlog(store: MongoStore, partitions: Collection[int], now: datetime) -> Backlog:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
+from contracts.codes import ROLES
 from contracts.commands import Refused
 
 if TYPE_CHECKING:
@@ -25,22 +26,6 @@ LEEWAY = 5.0  # seconds by which the clock of the issuer may be ahead
 VERIFIED_KEPT = 10_000  # tokens; beyond that the one verified first is verified again
 KNOWN_HEADERS = {"alg", "kid", "typ"}  # any other makes us trust another key or rule: jku, jwk, x5u, crit ...
 
-# From the widest to the narrowest; the first role of a principal names the actor in events.
-ROLES = (
-    "ministry_admin",
-    "council",
-    "manager",
-    "labour_expert",
-    "screener",
-    "registrar",
-    "county_operator",
-    "lead",
-    "analyst",
-    "auditor",
-    "operator",
-    "service",
-    "applicant",
-)
 PROVINCIAL_ROLES = frozenset({"registrar", "screener", "manager", "labour_expert", "county_operator"})
 PUBLIC = "public"  # the role of the principal of open routes
 

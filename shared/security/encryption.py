@@ -57,10 +57,6 @@ class Sealed(Exception):
     """A sealed text cannot be opened: wrong key, wrong `about`, or modified."""
 
 
-class Destroyed(Exception):
-    """The key of a person was destroyed or never existed."""
-
-
 class Keyring:
     """The keys of the service: the current version, and older ones that stay valid during a rotation."""
 
@@ -120,14 +116,10 @@ class Keyring:
         except (InvalidTag, ValueError) as e:
             raise Sealed("wrong master key, wrong id, or modified") from e
 
-    def blind_index(self, *parts: str) -> str:
-        """Return `v1:` and a keyed hash of the parts. Without the key, trying all national IDs finds nothing."""
-        return self._index(self.version, parts)
-
     def live_indexes(self, *parts: str) -> list[str]:
-        """Return the blind index under every valid key, the current one first.
+        """Return the blind index under every valid key, the current one first: `v1:` and a keyed hash of the parts.
 
-        Storing all of them keeps the value unique during a rotation.
+        Without the key, trying all national IDs finds nothing. Storing all keeps the value unique during a rotation.
         """
         return [self._index(version, parts) for version in self._indexes]
 
@@ -158,13 +150,6 @@ class KeyBlocks:
         if self._refill is not None:
             await self._refill
 
-    async def key_of(self, key_id: str) -> bytes:
-        """Return the key. Raise Destroyed, Sealed."""
-        found = await self.keys_of([key_id])
-        if key_id not in found:
-            raise Destroyed(key_id)
-        return found[key_id]
-
     async def keys_of(self, key_ids: Collection[str]) -> dict[str, bytes]:
         """Return the keys of several persons by id, without destroyed ones. Raise Sealed."""
         wrapped = await self._wrapped(key_ids)
@@ -175,18 +160,6 @@ class KeyBlocks:
         await self.keys.update_one(
             {"_id": key_id}, {"$unset": {"wrapped": ""}, "$set": {"destroyed": machine_now(), "version": 0}}
         )
-
-    async def rewrap(self) -> int:
-        """Wrap every key with the current master key, after a rotation; return how many had an older one."""
-        count = 0
-        async for document in self.keys.find({"version": {"$nin": [0, self.keyring.version]}}):
-            key = self.keyring.unwrap(document["wrapped"], document["_id"])
-            updated = await self.keys.update_one(
-                {"_id": document["_id"], "wrapped": document["wrapped"]},
-                {"$set": {"wrapped": self.keyring.wrap(key, document["_id"]), "version": self.keyring.version}},
-            )
-            count += updated.modified_count
-        return count
 
     async def _create_in_advance(self, known: int) -> None:
         try:
@@ -228,13 +201,6 @@ class MemoryKeyBlocks(KeyBlocks):
     async def destroy(self, key_id: str) -> None:
         """Destroy a key."""
         self.stored.pop(key_id, None)
-
-    async def rewrap(self) -> int:
-        """Wrap every key with the current master key; return how many had an older one."""
-        older = {k: w for k, w in self.stored.items() if w[0] != self.keyring.version}
-        for key_id, wrapped in older.items():
-            self.stored[key_id] = self.keyring.wrap(self.keyring.unwrap(wrapped, key_id), key_id)
-        return len(older)
 
     async def _store(self, wrapped: Mapping[str, bytes], at: datetime) -> None:
         self.stored.update(wrapped)

@@ -37,7 +37,7 @@ from observability import health
 from observability.health import ReadinessReason, Ready
 from security.auth import Verifier
 from web import openapi, problems
-from web.authorization import Policy, authorized_principal, public
+from web.authorization import AccessPolicy, authorized_principal, public
 from web.middleware import Middleware
 from web.rate_limit import Buckets
 
@@ -73,15 +73,15 @@ class App(FastAPI):
         return {each.endpoint: each.path for each in iter_route_contexts(self.routes) if each.endpoint and each.path}
 
     @cached_property
-    def policies_by_endpoint(self) -> Mapping[Any, tuple[Policy, ...]]:
+    def policies_by_endpoint(self) -> Mapping[Any, tuple[AccessPolicy, ...]]:
         """Return the policies of each route by endpoint."""
         return {
-            each.endpoint: tuple(_calls(each.dependant, Policy))
+            each.endpoint: tuple(_calls(each.dependant, AccessPolicy))
             for each in iter_route_contexts(self.routes)
             if isinstance(each.original_route, APIRoute)
         }
 
-    def policies_of(self, endpoint: Any) -> tuple[Policy, ...]:
+    def policies_of(self, endpoint: Any) -> tuple[AccessPolicy, ...]:
         """Return the policies that a route declares."""
         return self.policies_by_endpoint.get(endpoint, ())
 
@@ -145,7 +145,7 @@ def seal_routes(app: FastAPI) -> None:
     for each in iter_route_contexts(app.routes):
         route = each.original_route
         if isinstance(route, APIRoute):
-            if next(_calls(each.dependant, Policy), None) is None:
+            if next(_calls(each.dependant, AccessPolicy), None) is None:
                 raise UndeclaredRoute(
                     f"{'/'.join(sorted(each.methods or ()))} {each.path}: declare allow(...) or public()"
                 )
@@ -158,7 +158,7 @@ def policies(app: FastAPI) -> dict[tuple[str, str], frozenset[str]]:
     roles: dict[tuple[str, str], frozenset[str]] = {}
     for each in iter_route_contexts(app.routes):
         if isinstance(each.original_route, APIRoute):
-            declared = [policy.roles for policy in _calls(each.dependant, Policy)]
+            declared = [policy.roles for policy in _calls(each.dependant, AccessPolicy)]
             for method in each.methods or ():
                 roles[method, str(each.path)] = frozenset.intersection(*declared) if declared else frozenset()
     return roles

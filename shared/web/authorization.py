@@ -11,11 +11,12 @@ from typing import Any
 from fastapi import Depends
 from starlette.requests import HTTPConnection, Request
 
+from contracts.codes import ROLES
 from contracts.commands import Refused
-from security.auth import COOKIE, PUBLIC, ROLES, Principal, Unauthenticated, Verifier, anonymous
+from security.auth import COOKIE, PUBLIC, Principal, Unauthenticated, Verifier, anonymous
 
 
-class Policy:
+class AccessPolicy:
     """The roles that may use a route; `web.app.policies` lists them."""
 
     def __init__(self, roles: frozenset[str]) -> None:
@@ -36,12 +37,12 @@ def allow(*roles: str) -> Any:
         raise ValueError(f"unknown role: {', '.join(sorted(unknown))}")
     if not roles:
         raise ValueError("a policy names the roles it allows; use public() for open routes")
-    return Depends(Policy(frozenset(roles)))
+    return Depends(AccessPolicy(frozenset(roles)))
 
 
 def public() -> Any:
     """Return a dependency that declares a route open; it gives `anonymous()` whatever token the request carries."""
-    return Depends(Policy(frozenset({PUBLIC})))
+    return Depends(AccessPolicy(frozenset({PUBLIC})))
 
 
 async def authorized_principal(request: Request) -> Principal:

@@ -11,11 +11,12 @@ import hashlib
 import hmac
 import re
 from collections.abc import Collection, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 from fastapi import Depends, Header
 from msgspec.structs import replace
+from pydantic import BaseModel
 from starlette.requests import Request
 
 from base.clock import Clock
@@ -28,6 +29,33 @@ from web.authorization import authorized_principal
 _KEY = re.compile(r"[\x21-\x7e]{8,128}")
 _canonical = msgspec.json.Encoder(order="sorted").encode
 _decode = msgspec.json.Decoder().decode
+
+
+T = TypeVar("T", bound="ItemOutcome")
+
+
+class ItemOutcome(BaseModel):
+    """What became of one item of a list: done, perhaps before, or why it was refused."""
+
+    repeated: bool | None = None
+    code: str | None = None
+    field: str | None = None
+    detail: str | None = None
+    detail_fa: str | None = None
+
+
+class Outcomes(BaseModel, Generic[T]):
+    """The outcomes in the order of the items."""
+
+    items: list[T]
+    done: int
+    refused: int
+
+    @classmethod
+    def of(cls, items: Sequence[T]) -> "Outcomes[T]":
+        """Return the outcomes with their numbers."""
+        refused = sum(each.code is not None for each in items)
+        return cls(items=list(items), done=len(items) - refused, refused=refused)
 
 
 class Idempotent:

@@ -6,23 +6,17 @@ subjects have pending events or the disk of the database is nearly full. The age
 
 import asyncio
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import structlog
-from fastapi import Depends
-from starlette.requests import Request
 
 from contracts.commands import Refused
 from contracts.subjects import PARTITIONS
 from kernel.errors import Transient
-from kernel.service import Runtime
 from kernel.store import Store
 from kernel.stores.mongodb import MongoStore, translate_errors
 from observability import metrics
-from web.authorization import authorized_principal
-from web.dependencies import runtime
 
 CHECK_INTERVAL = 1.0  # seconds between two checks of the store
 COST_FACTOR = 10  # at least this many times what a check took: counting 200,000 subjects takes a quarter of a second
@@ -113,16 +107,3 @@ def admission_control_of(
     """Return the admission control of a store; a store in memory has no limits."""
     load = MongoLoad(store) if isinstance(store, MongoStore) else None
     return AdmissionControl(load, service, max_pending_events=max_pending_events, min_free_disk=min_free_disk)
-
-
-def bounded(admission_control: Callable[[Runtime[Any]], AdmissionControl]) -> Any:
-    """Return a dependency that answers 503 while the store is full, after the policy of the route has been checked.
-
-    `admission_control` finds it in the runtime: `bounded(lambda runtime: runtime.resources.admission_control)`.
-    """
-
-    async def check(request: Request) -> None:
-        await authorized_principal(request)
-        await admission_control(await runtime(request)).check()
-
-    return Depends(check)

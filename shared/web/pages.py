@@ -48,11 +48,6 @@ class Pages:
         return response
 
 
-def pages(package: str) -> Pages:
-    """Return the pages of a package; compiled templates are cached."""
-    return Pages(package)
-
-
 def lang_of(request: Request) -> str:
     """Return `fa` or `en`: from `?lang=`, else from the cookie, else Persian."""
     lang = request.query_params.get("lang") or request.cookies.get(LANGUAGE_COOKIE) or "fa"

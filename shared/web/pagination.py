@@ -42,6 +42,15 @@ class Paging:
     def __init__(self, request: Request, response: Response, limit: int, after: tuple[Any, ...] | None) -> None:
         self.request, self.response, self.limit, self.after = request, response, limit, after
 
+    @property
+    def after_id(self) -> str:
+        """Return the cursor of a list ordered by id; empty for the first page. Raise Refused: cursor_invalid."""
+        if self.after is None:
+            return ""
+        if len(self.after) != 1 or not isinstance(self.after[0], str):
+            raise Refused("cursor_invalid", "after")
+        return self.after[0]
+
     def page(self, found: Sequence[T], after: Callable[[T], tuple[Any, ...]]) -> Page[T]:
         """Return the page of up to `limit + 1` items that were found; `after` returns the sort key of an item."""
         items = list(found[: self.limit])

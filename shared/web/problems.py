@@ -24,6 +24,7 @@ from contracts.commands import Refused
 from kernel.errors import Fenced, KeyReused, NewerRules, Transient, UniqueViolation, UnreadableRecord
 from kernel.record import RecordFull
 from observability import metrics
+from programme.http_messages import TITLES
 from programme.messages import MESSAGES, STATUSES, message_text
 from security.auth import Unauthenticated
 
@@ -101,7 +102,7 @@ def _problem(
     body: dict[str, Any] = {
         "type": f"urn:peyvand:problem:{code}",
         "title": HTTPStatus(status).phrase,
-        "title_fa": _TITLES.get(status, _TITLES[400 if status < 500 else 500]),
+        "title_fa": TITLES.get(status, TITLES[400 if status < 500 else 500]),
         "status": status,
         "code": code,
         "detail": message_text(code, "en", **details),
@@ -111,22 +112,6 @@ def _problem(
     if listed := list(errors):
         body["errors"] = listed[:MAX_ERRORS]
     return body
-
-
-_TITLES = {
-    400: "درخواست خوانده نشد",
-    401: "نخست وارد شوید",
-    403: "این کار از شما برنمی‌آید",
-    404: "پیدا نشد",
-    405: "روش نادرست",
-    409: "با آنچه ثبت شده است سازگار نیست",
-    413: "بیش از اندازه بزرگ",
-    415: "نوع محتوا نادرست است",
-    422: "درخواست را درست کنید",
-    429: "درخواست‌های پی‌درپی",
-    500: "خطای سامانه",
-    503: "سامانه موقتاً در دسترس نیست",
-}
 
 
 def error(field: str, code: str, /, **details: Any) -> dict[str, Any]:

@@ -72,7 +72,7 @@ async def test_the_gateway_explains_that_a_service_is_unavailable(visitor: Visit
     before = system.process("market-api")
     os.kill(before.identity.pid, signal.SIGKILL)
     await visitor.go("/market/", 503)
-    assert "در دسترس نیست" in await visitor.page.locator("h1").inner_text()
+    assert "نمی‌توانیم پاسخ بدهیم" in await visitor.page.locator("h1").inner_text()
     await check_page(visitor, "fa")
     system.restarted("market-api", before)
     await visitor.press("دوباره", "link")

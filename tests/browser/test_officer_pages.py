@@ -28,7 +28,7 @@ async def test_an_officer_decides_a_case_and_identifies_a_capacity(browser: Brow
     async with new_visitor(browser, small_round.system.url) as visitor:
         page = visitor.page
         await sign_in(visitor, "screener", SEMNAN)
-        assert "صف غربالگری سمنان" in await page.locator("h1").inner_text()
+        assert "صف پایش سمنان" in await page.locator("h1").inner_text()
         before = await open_cases(visitor)
         assert before >= len(small_round.open[SEMNAN])
         first = await page.locator("tbody th[scope=row] a").first.get_attribute("href")

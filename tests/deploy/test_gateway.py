@@ -185,7 +185,7 @@ async def test_a_body_over_the_limit_is_refused_with_or_without_its_length(gatew
     for data in (b"x" * (BODY_LIMIT + 1), _pieces(BODY_LIMIT // 1024 + 1)):
         async with gateway.post("/registration/v1/x", data=data) as response:
             assert response.status == 413
-            assert (await response.json(content_type="application/problem+json"))["code"] == "body_too_large"
+            assert (await response.json(content_type="application/problem+json"))["code"] == "too_large"
 
 
 async def test_a_head_request_keeps_the_length_and_has_no_body(gateway: Gateway) -> None:
@@ -206,21 +206,21 @@ async def test_an_unavailable_service_is_a_problem_with_retry_after(gateway: Gat
         problem = await response.json(content_type="application/problem+json")
         assert (response.status, problem["code"], problem["service"]) == (503, "service_away", "market")
         assert response.headers["Retry-After"] == "3"
-        assert problem["detail_fa"] and problem["instance"] == response.headers["X-Request-ID"]
+        assert problem["detail_fa"] and problem["instance"].endswith(response.headers["X-Request-ID"])
 
 
-@pytest.mark.parametrize(("query", "word"), [("", "در دسترس نیست"), ("?lang=en", "not available at the moment")])
+@pytest.mark.parametrize(("query", "word"), [("", "نمی‌توانیم پاسخ بدهیم"), ("?lang=en", "We cannot answer right now")])
 async def test_a_browser_gets_a_page_in_its_language(gateway: Gateway, query: str, word: str) -> None:
     async with gateway.get(f"/market/{query}", headers={"Accept": "text/html,*/*"}) as response:
         page = await response.text()
         assert response.status == 503 and word in page
-        assert response.headers["Content-Security-Policy"] == "default-src 'self'; img-src 'self' data:"
+        assert response.headers["Content-Security-Policy"].startswith("default-src 'self'; img-src 'self' data:")
 
 
 async def test_an_interrupted_response_is_a_502(gateway: Gateway) -> None:
     async with gateway.post("/registration/breaks", data=b"{}") as response:
         problem = await response.json(content_type="application/problem+json")
-    assert (response.status, problem["code"]) == (502, "service_broke_off")
+    assert (response.status, problem["code"]) == (502, "service_interrupted")
 
 
 async def test_ready_only_if_all_four_services_are(gateway: Gateway) -> None:

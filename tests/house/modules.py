@@ -57,6 +57,20 @@ def cycles(graph: Graph) -> list[str]:
     return sorted(found.values())
 
 
+def packages_of_services(graph: Graph) -> Graph:
+    """Return the graph of the packages of each service, such as `market.api`; a module beside them is its own."""
+
+    def package(module: str) -> str:
+        return ".".join(module.split(".")[:2])
+
+    found: dict[str, set[str]] = {}
+    for module, targets in graph.items():
+        if module.split(".")[0] in SERVICES and "." in module:
+            inside = {package(each) for each in targets if each.startswith(f"{module.split('.')[0]}.")}
+            found.setdefault(package(module), set()).update(inside - {package(module)})
+    return {name: frozenset(targets) for name, targets in found.items()}
+
+
 def _module(name: str, modules: Iterable[str]) -> str:
     """Return which of our modules an import of this name loads; empty if it is a library's."""
     if name.split(".")[0] not in OWN:

@@ -1,4 +1,4 @@
-"""Habits that no type checker knows: short files, docstrings, no paths of one machine, nothing left to do."""
+"""Habits that no type checker knows: docstrings, no paths of one machine, nothing left to do."""
 
 import ast
 import re
@@ -7,8 +7,6 @@ import pytest
 
 from tests.house.sources import ROOT, Source, assert_none, code, committed, sources
 
-LINES = 400
-WRITTEN = (".py", ".html", ".js", ".sh")  # by people
 NOT_OURS = re.compile(r"\.(png|woff2|ico|jar|svg)$|^deploy/embedded/.*lock|(^|/)package-lock\.json$")
 SEARCHES_FOR_THEM = {"tests/deploy/test_setup.py"}  # for addresses in the lock files
 EMPTY_SUFFIXES = ("Manager", "Impl", "Dto", "Helper", "Util", "Utils", "Helpers")
@@ -22,11 +20,6 @@ FORBIDDEN = {
     ),
     "a folder that is not here": re.compile(r"\.\./" + r"shared\b|hand-" + r"outs?\b|hand" + r"outs?\b"),
 }
-
-
-def long_files(files: dict[str, int]) -> list[str]:
-    """Return files with more lines than the limit."""
-    return [f"{path}: {lines} lines" for path, lines in files.items() if lines > LINES]
 
 
 def leftovers(path: str, text: str) -> list[str]:
@@ -52,19 +45,6 @@ def undocumented(source: Source) -> list[str]:
             if not node.name.startswith("_") and not ast.get_docstring(node):
                 found.append(f"{path}:{node.lineno} {node.name} has no docstring")
     return found
-
-
-def test_no_file_is_long() -> None:
-    lines = {
-        file: (ROOT / file).read_text(encoding="utf-8").count("\n")
-        for file in committed()
-        if file.endswith(WRITTEN) and "/published/" not in file
-    }
-    assert_none(long_files(lines), f"divide it by the nouns of the programme: at most {LINES} lines")
-
-
-def test_a_long_file_is_found() -> None:
-    assert long_files({"a.py": LINES + 1, "b.py": LINES}) == [f"a.py: {LINES + 1} lines"]
 
 
 def test_no_committed_file_contains_what_it_must_not() -> None:

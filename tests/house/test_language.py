@@ -21,6 +21,9 @@ def test_no_banned_word_is_used() -> None:
     ("path", "text", "word"),
     [
         ("new.py", "told = 1", "told"),
+        ("new.py", "turn = 1", "turn"),
+        ("new.py", "class Office: ...", "Office"),
+        ("new.py", "# The healing of a topic.", "healing"),
         ("new.py", "def heard_by(): ...", "heard"),
         ("new.py", "class StrandedSubjects: ...", "stranded"),
         ("new.py", "# The relay tells Kafka.", "tells"),
@@ -60,6 +63,7 @@ def test_a_banned_word_is_found_in_its_line_with_the_word_to_write(path: str, te
         ("new.py", 'text = "سهمیهٔ استان پر شده است"'),
         ("new.py", "unreadable_record = roommate = storming = 1"),
         ("new.py", "# a figure of the whole country"),
+        ("new.py", "in_turn = OFFICE_HOURS  # each in turn"),
         ("new.html", "<p>Tell us.</p>"),
         ("new.md", "The relay publishes pending events."),
     ],

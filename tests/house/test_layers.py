@@ -1,5 +1,6 @@
 """Every file belongs to a layer and imports only what the table of layers allows; nothing imports in circles."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -22,9 +23,10 @@ from tests.house.modules import (
     graph_of,
     leading_to,
     own_graph,
+    packages_of_services,
     reachable,
 )
-from tests.house.sources import ROOT, SERVICES, Source, assert_none, sources
+from tests.house.sources import PACKAGES, ROOT, SERVICES, Source, assert_none, sources
 
 MARKET = "services/market/market"
 
@@ -86,6 +88,7 @@ def test_libraries_are_imported_where_they_belong() -> None:
         ("services/registration/registration/queries.py", "from registration.persons import Persons"),
         (f"{MARKET}/api/new.py", "from kernel.roles import worker"),
         (f"{MARKET}/api/new.py", "import pymongo"),
+        (f"{MARKET}/api/new.py", "from market.pages import market"),
         (f"{MARKET}/api/new.py", "from market.service import service"),
         (f"{MARKET}/pages/new.py", "from reporting.queries import ranking"),
         (f"{MARKET}/metrics.py", "from kernel.record import Record"),
@@ -144,6 +147,27 @@ def test_a_misplaced_library_is_found(path: str, line: str) -> None:
     assert misplaced_libraries(Source(path, line))
 
 
+def codes(source: Source) -> list[str]:
+    """Return the literals with codes of provinces in a file; docstrings may have examples."""
+    docstrings = {node.value for node in source.nodes if isinstance(node, ast.Expr)}
+    return [
+        f"{source.path}:{node.lineno} has {node.value!r}"
+        for node in source.nodes
+        if isinstance(node, ast.Constant) and node not in docstrings and "IR-" in str(node.value)
+    ]
+
+
+def test_shared_layers_have_no_codes_of_provinces() -> None:
+    below = [f"shared/{package}/" for package in PACKAGES if package not in ("contracts", "programme")]
+    found = [each for source in sources() if source.path.startswith(tuple(below)) for each in codes(source)]
+    assert_none(found, "let the caller check the code by programme.reference")
+
+
+def test_a_code_of_a_province_is_found() -> None:
+    assert codes(Source("shared/security/new.py", '"""As IR-20."""\nPROVINCE = re.compile(r"IR-[0-2][0-9]|IR-30")\n'))
+    assert not codes(Source("shared/security/new.py", '"""As IR-20."""\n'))
+
+
 def test_modules_that_load_a_kafka_client_are_known() -> None:
     loading = leading_to_kafka()
     assert {"kernel.kafka.consumer_group", "kernel.kafka.log_reader", "kernel.roles.worker"} <= loading
@@ -198,6 +222,10 @@ def test_a_declaration_loads_neither_a_web_framework_nor_a_kafka_client() -> Non
     assert loaded(DECLARATIONS) & {*WEB_FRAMEWORKS, *KAFKA_CLIENTS} == set()
 
 
+def test_the_status_loads_no_kafka_client_with_the_backlog() -> None:
+    assert loaded("import run.backlog") & {*WEB_FRAMEWORKS, *KAFKA_CLIENTS} == set()
+
+
 def test_what_a_process_loads_is_seen() -> None:
     assert {"starlette", "fastapi"} <= loaded("import fastapi")
     assert "aiokafka" in loaded("import kernel.kafka.log_reader")
@@ -207,7 +235,7 @@ def test_what_a_process_loads_is_seen() -> None:
 
 
 def test_nothing_imports_in_circles() -> None:
-    found = cycles(own_graph())
+    found = [*cycles(own_graph()), *cycles(packages_of_services(own_graph()))]
     assert_none(found, "move what both need to a module of its own")
 
 
@@ -221,6 +249,20 @@ def test_a_circle_is_found() -> None:
     assert cycles(graph_of(circle)) == ["base.a -> base.b -> base.c -> base.a"]
     late = Source("shared/base/c.py", "def f():\n    import base.a")
     assert cycles(graph_of([*circle[:2], late])) == []
+
+
+def test_a_circle_of_packages_is_found() -> None:
+    circle = [
+        Source(f"{MARKET}/api/a.py", "from market.pages.c import thing"),
+        Source(f"{MARKET}/pages/b.py", "from market.api.d import thing"),
+        Source(f"{MARKET}/pages/c.py", ""),
+        Source(f"{MARKET}/api/d.py", "from market import schemas"),
+        Source(f"{MARKET}/schemas.py", ""),
+    ]
+    graph = graph_of(circle)
+    assert cycles(graph) == []
+    assert cycles(packages_of_services(graph)) == ["market.api -> market.pages -> market.api"]
+    assert cycles(packages_of_services(graph_of(circle[1:]))) == []
 
 
 def test_what_an_import_leads_to_is_followed() -> None:

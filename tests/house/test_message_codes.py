@@ -9,14 +9,14 @@ from programme.messages import MESSAGES
 from tests.house.sources import Source, assert_none, code
 
 TABLES = {"shared/programme/messages.py", "shared/programme/http_messages.py"}
-RAISES = {"Refused", "problem"}
+RAISES = {"Refused", "error_response", "problem"}
 
 
 def raised(source: Source) -> Iterator[tuple[int, str]]:
     """Yield line and code of refusals whose code is a constant, each branch of a choice included."""
     for node in source.nodes:
         if isinstance(node, ast.Call) and node.args and _name(node.func) in RAISES:
-            for code in _constants(node.args[0]):
+            for code in _constants(node.args[_name(node.func) == "error_response"]):  # after the request
                 yield node.lineno, code
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.commands import Refused
-from programme.numbers import check_digit, mask_national_id, mobile, national_id
+from programme.numbers import check_digit, mobile, national_id
 
 
 @pytest.mark.parametrize(
@@ -73,10 +73,6 @@ def test_any_text_is_normalised_or_refused(typed: str) -> None:
         assert len(national_id(typed)) == 10
     except Refused as refused:
         assert refused.code.startswith("national_id_")
-
-
-def test_mask() -> None:
-    assert mask_national_id("9990000018") == "999****018"
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,8 @@ def test_names_of_provinces_stay_distinct_when_normalised() -> None:
     [
         (lambda: reference.province("IR-31"), "province_code_old"),
         (lambda: reference.province("20"), "province_unknown"),
+        (lambda: reference.province_or_all("IR-31"), "province_code_old"),
+        (lambda: reference.province_or_all("IR-2"), "province_unknown"),
         (lambda: reference.county_in("2099", "IR-20"), "county_unknown"),
         (lambda: reference.county_in("2101", "IR-20"), "county_not_in_province"),
         (lambda: reference.job_field("JF999"), "field_unknown"),
@@ -108,3 +110,7 @@ def test_names_in_both_languages() -> None:
         assert (each.name("fa"), each.name("en")) == (each.name_fa, each.name_en)
     county = reference.county_in("2002", "IR-20")
     assert county.name("fa") == county.name("en") == "سمنان"
+
+
+def test_an_empty_code_stands_for_all_provinces() -> None:
+    assert (reference.province_or_all(""), reference.province_or_all("IR-20")) == ("", "IR-20")

@@ -269,7 +269,7 @@ def test_functions_that_make_hostile_tokens_can_make_valid_ones(issuer: Issuer, 
     assert verifier.verify(signed(issuer)) and verifier.verify(hand_made(issuer))
 
 
-GARBAGE = [
+NO_TOKENS = [
     "",
     ".",
     "..",
@@ -289,8 +289,8 @@ GARBAGE = [
 ]
 
 
-@pytest.mark.parametrize("token", GARBAGE, ids=range(len(GARBAGE)))
-def test_garbage_is_refused(verifier: Verifier, token: str) -> None:
+@pytest.mark.parametrize("token", NO_TOKENS, ids=range(len(NO_TOKENS)))
+def test_what_is_no_token_is_refused(verifier: Verifier, token: str) -> None:
     assert refused(verifier, token)
 
 

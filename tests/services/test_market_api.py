@@ -5,77 +5,35 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from pydantic import SecretStr
 
-from base.clock import Moment
-from base.settings import Settings
 from contracts.commands import Tick
-from contracts.envelope import Context, Envelope, encode
 from contracts.events import CapacityIdentified
-from kernel.batch import process
 from kernel.commands import execute
-from kernel.leases import MemoryLeases
-from kernel.record import Message
-from kernel.service import Runtime
-from kernel.stores.memory import MemoryStore
 from market.service import service
-from run.api import create_app
-from tests.support.tokens import Issuer
+from tests.support.service_api import ServiceApi, of_another_type, subject_of
 
 START = datetime(2025, 11, 1, 6, tzinfo=UTC)
 SALE = {"channel": "cooperative", "counterparty_kind": "cooperative", "evidence": "E2"}
 
 
-class MarketApi:
-    """Market over memory: consume events of screening, send requests."""
+class MarketApi(ServiceApi):
+    """Market over memory: consume events of screening, send requests of managers."""
 
     def __init__(self, folder: Path) -> None:
-        self.now, self.issuer = START, Issuer(folder)
-        self.store = MemoryStore(service.name, service.rules, service.unique)
-        settings = Settings(
-            service="market", environment="development", kafka="-", mongo=SecretStr("-"), database="-",
-            issuer=self.issuer.name, jwks=self.issuer.jwks,
-        )  # fmt: skip
-
-        runtime = Runtime(settings=settings, store=self.store, leases=MemoryLeases(), clock=self.clock)
-        self.http = httpx.AsyncClient(
-            transport=httpx.ASGITransport(create_app(service, settings, runtime)), base_url="http://127.0.0.1"
-        )
-
-    def clock(self) -> Moment:
-        return Moment(self.now, datetime.now(UTC))
+        super().__init__(service, folder, START, "screening", "manager")
 
     async def ready(self, n: int, province: str = "IR-20") -> str:
         """Consume the capacity of applicant `n`; return the producer."""
-        subject = subject_of(n)
         event = CapacityIdentified(
             product_group="handicrafts", unit="piece", monthly_band="10-49", skill_level="skilled"
         )
-        context = Context(round="1404", province=province, county=f"{province[3:]}01", field="JF001", policy="1404-1")
-        envelope = Envelope(
-            source="screening", subject=subject, sequence=1, time=self.now, event=event, context=context
-        )
-        await process(self.store, [Message(envelope, encode(envelope))], {}, self.clock)
-        return subject
-
-    async def request(self, method: str, path: str, *roles: str, key: str = "", **options: Any) -> httpx.Response:
-        """Send a request as a manager of IR-20 unless roles, id, province or lead are given."""
-        claims = {"id": options.pop("id", "of-1"), "province": options.pop("province", "IR-20")}
-        claims |= {"lead": options.pop("lead")} if "lead" in options else {}
-        headers = self.issuer.bearer(*(roles or ("manager",)), **claims)
-        headers |= {"Idempotency-Key": key} if key else {}
-        return await self.http.request(method, f"/market{path}", headers=headers, **options)
+        return await self.consume(n, event, province)
 
     async def enlist(self, name: str = "بافته‌های کویر", province: str = "IR-20") -> str:
         body = {"name": name, "services": ["sale"], "fields": ["JF001"], "province": province}
         lead: str = (await self.request("POST", "/v1/leads", json=body, province=province)).json()["id"]
         return lead
-
-
-def subject_of(n: int) -> str:
-    return f"0199a000-0000-7000-8000-{n:012d}"
 
 
 @pytest.fixture
@@ -118,6 +76,7 @@ async def test_producers_are_listed_by_state_within_the_scope(api: MarketApi) ->
     rest = (await api.request("GET", f"/v1/producers?state=ready&limit=2&after={first['next']}")).json()
     assert [each["id"] for each in rest["items"]] == [subject_of(3)] and rest["next"] is None
     assert (await api.request("GET", "/v1/producers?province=IR-23")).json()["items"] == []
+    assert (await api.request("GET", "/v1/producers?province=IR-31")).json()["code"] == "province_code_old"
     assert (await api.request("GET", f"/v1/producers/{subject_of(4)}")).status_code == 404
     assert (await api.request("GET", "/v1/producers?after=WzFd")).status_code == 400
 
@@ -153,6 +112,14 @@ async def test_from_an_offer_to_a_sustained_connection(api: MarketApi) -> None:
     ]  # fmt: skip
     ended = await api.request("POST", f"{connection}/end", json={"reason": "completed"})
     assert (ended.json()["ended"], ended.json()["state"]) == ("completed", "ended")
+
+
+async def test_history_names_a_type_that_this_version_does_not_know(api: MarketApi) -> None:
+    """As after a rollback: a newer version has emitted it."""
+    producer = await api.ready(1)
+    api.store.events[producer].append(of_another_type(api.store.events[producer][-1], "ir.peyvand.market.new.v1"))
+    shown = (await api.request("GET", f"/v1/producers/{producer}")).json()
+    assert [each["type"] for each in shown["history"]][1:] == ["ir.peyvand.market.new.v1"]
 
 
 async def test_lead_enterprise_has_access_to_its_own_only(api: MarketApi) -> None:

@@ -23,13 +23,10 @@ from market.domain.connection import Connect
 from market.domain.lead import Enlist
 from market.domain.offer import MakeOffer
 from market.service import service
+from tests.support.service_api import subject_of
 
 START = datetime(2025, 11, 1, 6, tzinfo=UTC)
 SALE = Connect("cooperative", "cooperative", "E2", role="manager")
-
-
-def subject_of(n: int) -> str:
-    return f"0199a000-0000-7000-8000-{n:012d}"
 
 
 def clock() -> Moment:
@@ -89,7 +86,7 @@ async def test_producers_are_found_by_state_and_scope(store: Store) -> None:
         (queries.producers("IR-20/2002", "ready"), []),
         (queries.producers("IR-2", "ready"), []),
         (queries.producers("", "connected"), ids[:2]),
-        (queries.producers("", "connected", province="IR-23"), [ids[1]]),
+        (queries.producers("IR-23", "connected"), [ids[1]]),
         (queries.producers("", "offered", lead=lead), [ids[3]]),
         (queries.producers("IR-23", "offered", lead=lead), [ids[3]]),
         (queries.producers("IR-20", "offered", lead=lead), []),

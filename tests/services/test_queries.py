@@ -1,12 +1,16 @@
 """Every query of every service: memory and MongoDB answer the same, and MongoDB answers it from an index.
 
-A find examines at most twice as many keys as it returns, plus 50, and does not sort. A count reads no documents.
+A find examines at most twice as many keys as it returns, plus 50, and does not sort. A count reads no documents. Each
+use of a query in the code of a service has an example in its `queries.py`.
 """
 
+import ast
+import inspect
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -20,20 +24,17 @@ from kernel.stores.memory import MemoryStore
 from kernel.stores.mongodb import MongoStore, connect
 from kernel.stores.mongodb.documents import document_of
 from programme.reference import counties_of, provinces
+from tests.house.sources import SERVICES, Source, assert_none, code
 from tests.support.query_plans import explain, explain_count
 from tests.support.servers import Servers
+from tests.support.service_api import subject_of
 
-SERVICES = ("registration", "screening", "market")
 RECORDS = 6_000
 NOON = datetime(2025, 10, 8, 8, 30, tzinfo=UTC)
 ALLOWANCE = 50  # keys
 Indexed = dict[str, Any]
-# Answered by `count`, `count_by` or `distinct` alone, in all services: {service: {name of the example: field}}
-COUNTED = {
-    "registration": {"waiting": "ledger", "ahead of": "", "unsettled": "ledger", "waiting for": "ledger"},
-    "screening": {"count by state": "state", "count by state, of a county": "state", "count up to a deadline": ""},
-    "market": {},
-}
+FINDS, COUNTS = ("find", "find_subjects"), ("count", "count_by", "distinct")  # methods of a store
+Use = tuple[str, ...]  # a method, its field if it has one, and the function that returns the query
 
 
 def area(chance: random.Random) -> Indexed:
@@ -62,44 +63,118 @@ def registration(chance: random.Random, n: int) -> tuple[str, Indexed]:
         indexed["registered_at"] = NOON + timedelta(minutes=chance.randrange(10_000) - 5_000)
     if chance.random() < 0.1:
         indexed["check_due"] = NOON + timedelta(minutes=chance.randrange(10_000) - 5_000)
-    return identifier(n), indexed
+    return subject_of(n), indexed
 
 
 def screening(chance: random.Random, n: int) -> tuple[str, Indexed]:
     """Cases, most of them decided."""
     deadline = NOON + timedelta(hours=chance.randrange(2_000) - 1_000)
     state = chance.choice(["decided"] * 8 + ["open", "awaiting_capacity"])
-    return identifier(n), {**area(chance), "state": state, "deadline": deadline}
+    return subject_of(n), {**area(chance), "state": state, "deadline": deadline}
 
 
 def market(chance: random.Random, n: int) -> tuple[str, Indexed]:
     """Lead enterprises, and producers, most of whom have ended."""
     if n < 300:
-        return lead_subject(identifier(n)), {"province": area(chance)["province"], "lead_name": str(n)}
+        return lead_subject(subject_of(n)), {"province": area(chance)["province"], "lead_name": str(n)}
     indexed = area(chance)
     if chance.random() < 0.7:
         indexed["state"] = chance.choice(["ended"] * 8 + ["ready", "offered"])
-        indexed["leads"] = sorted({identifier(90), identifier(chance.randrange(300))})
-    return identifier(n), indexed
+        indexed["leads"] = sorted({subject_of(90), subject_of(chance.randrange(300))})
+    return subject_of(n), indexed
 
 
-def identifier(n: int) -> str:
-    """Return an id in the form of those in the examples."""
-    return f"0199a000-0000-7000-8000-{n:012}"
+def reporting(chance: random.Random, n: int) -> tuple[str, Indexed]:
+    """A few rounds, some not opened yet, among many applicants."""
+    if n < 20:
+        subject = f"14{n:02}"
+        return round_subject(subject), {"round": subject, **({"opens": NOON + timedelta(days=n)} if n % 4 else {})}
+    return subject_of(n), {"round": f"14{n % 20:02}", "scope": area(chance)["scope"]}
 
 
 SAMPLES: dict[str, Callable[[random.Random, int], tuple[str, Indexed]]] = {
     "registration": registration,
     "screening": screening,
     "market": market,
+    "reporting": reporting,
 }
+
+
+def queries_of(service: str) -> Any:
+    """Return the module with the queries of a service."""
+    return import_module(f"{service}.queries")
 
 
 def examples() -> Iterator[Any]:
     """Yield each example of each service."""
     for service in SERVICES:
-        for name, query in import_module(f"{service}.queries").examples().items():
-            yield pytest.param(service, query, COUNTED[service].get(name), id=f"{service}: {name}")
+        for name, (method, *field, query) in queries_of(service).examples().items():
+            yield pytest.param(service, method, field, query, id=f"{service}: {name}")
+
+
+def functions(queries: ModuleType) -> set[str]:
+    """Return the names of the functions that return a query."""
+    own = {name: each for name, each in vars(queries).items() if inspect.isfunction(each)}
+    return {name for name, each in own.items() if each.__annotations__.get("return") is Query}
+
+
+def exemplified(queries: Any, monkeypatch: pytest.MonkeyPatch) -> set[Use]:
+    """Return the uses of which there is an example."""
+    made: dict[int, str] = {}  # id of a query -> the function that returned it
+
+    def recorded(name: str, function: Callable[..., Query]) -> Callable[..., Query]:
+        def record(*args: Any, **options: Any) -> Query:
+            query = function(*args, **options)
+            made[id(query)] = name
+            return query
+
+        return record
+
+    for name in functions(queries):
+        monkeypatch.setattr(queries, name, recorded(name, getattr(queries, name)))
+    return {(method, *field, made[id(query)]) for method, *field, query in queries.examples().values()}
+
+
+def used(source: Source) -> Iterator[Use]:
+    """Yield how a file uses queries; a query that no function returns stands as it is written."""
+    assigned = dict[str, list[ast.expr]]()
+    for node in source.nodes:
+        match node:
+            case ast.Assign(targets=[ast.Name(id=variable)], value=value):
+                assigned.setdefault(variable, []).append(value)
+    for node in source.nodes:
+        match node:
+            case ast.Call(func=ast.Attribute(value=store, attr=method), args=[*field, query]) if (
+                method in FINDS + COUNTS and ast.unparse(store).endswith("store")
+            ):
+                names = [str(each.value) if isinstance(each, ast.Constant) else ast.unparse(each) for each in field]
+                for value in assigned.get(ast.unparse(query), [query]):
+                    function = ast.unparse(value.func if isinstance(value, ast.Call) else value)
+                    yield "find" if method in FINDS else method, *names, function.removeprefix("queries.")
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_use_of_a_query_has_an_example(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    queries = queries_of(service)
+    names, known = functions(queries), exemplified(queries, monkeypatch)
+    assert_none(names - {function for *_, function in known}, "queries without an example in `examples`")
+    uses = {use for each in code() if each.path.startswith(f"services/{service}/") for use in used(each)}
+    assert uses
+    assert_none(sorted(map(str, uses - known)), "add an example of this use to `examples` of the service's queries")
+
+
+def test_a_use_without_an_example_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Canaries: a count of what is otherwise only found, and a query that is made elsewhere."""
+    text = """
+store.count_by("services", leads(""))
+query = queries.lead(id)
+self.store.find(query)
+store.count(Query("lead"))
+"""
+    uses = set(used(Source("services/market/market/new.py", text)))
+    known = exemplified(queries_of("market"), monkeypatch)
+    assert uses - known == {("count_by", "services", "leads"), ("count", "Query")}
+    assert uses & known == {("find", "lead")}
 
 
 @pytest.fixture(scope="module")
@@ -136,20 +211,17 @@ async def client(servers: Servers) -> AsyncIterator[Any]:
 
 
 @pytest.mark.server
-@pytest.mark.parametrize(("service", "query", "counted"), list(examples()))
+@pytest.mark.parametrize(("service", "method", "field", "query"), list(examples()))
 async def test_both_stores_answer_the_same_from_an_index(
-    service: str, query: Query, counted: str | None, client: Any, servers: Servers, databases: Any
+    service: str, method: str, field: list[str], query: Query, client: Any, servers: Servers, databases: Any
 ) -> None:
     memory, mongodb = await filled(service, client, databases, servers.database())
     found = await memory.find_subjects(query)
+    assert found, "the sample has no match"
     assert await mongodb.find_subjects(query) == found
-    assert await mongodb.count(query) == await memory.count(query)
-    assert found or query.where.get("subject") is not None or "subject" in query.where, "the sample has no match"
-    if counted is not None:
-        if counted:
-            assert await mongodb.count_by(counted, query) == await memory.count_by(counted, query)
-            assert await mongodb.distinct(counted, query) == await memory.distinct(counted, query)
-        plan = await explain_count(mongodb, query, counted)
+    assert await getattr(mongodb, method)(*field, query) == await getattr(memory, method)(*field, query)
+    if method in COUNTS:
+        plan = await explain_count(mongodb, method, query, *field)
         assert plan.documents == 0, plan
         assert plan.keys <= await memory.count(query) + ALLOWANCE, plan
         return

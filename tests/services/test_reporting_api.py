@@ -8,7 +8,9 @@ from fractions import Fraction
 import httpx
 import pytest
 
+from kernel.stores.memory import MemoryStore
 from programme.reference import provinces
+from reporting.domain import RULES
 from reporting.ranking_cache import RankingCache
 from reporting.tallies import MemoryTallies
 from tests.support.reporting_round import (
@@ -30,7 +32,8 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 async def client_without_round() -> AsyncIterator[httpx.AsyncClient]:
-    async with running_client(app_of(RankingCache(MemoryTallies(), fixed_clock(NOW)))) as client:
+    empty = RankingCache(MemoryStore("reporting", RULES), MemoryTallies(), fixed_clock(NOW))
+    async with running_client(app_of(empty)) as client:
         yield client
 
 
@@ -68,7 +71,7 @@ async def test_the_rank_of_a_province_can_be_recomputed_from_its_terms(client: h
 
 
 async def test_the_nationwide_figures_are_sums_over_the_provinces(client: httpx.AsyncClient) -> None:
-    nationwide = (await client.get("/v1/country")).json()
+    nationwide = (await client.get("/v1/nationwide")).json()
     rows = (await client.get("/v1/ranking")).json()["rows"]
     for name in ("quota", "registered", "screened", "admitted", "identified", "connected"):
         assert nationwide["counts"][name] == sum(row["counts"][name] for row in rows)
@@ -109,4 +112,4 @@ async def test_an_unknown_table_or_round_is_refused(client: httpx.AsyncClient) -
 
 async def test_openapi_lists_every_path(client: httpx.AsyncClient) -> None:
     paths = (await client.get("/openapi.json")).json()["paths"]
-    assert {"/v1/ranking", "/v1/ranking.csv", "/v1/provinces/{province}", "/v1/country", "/v1/stream"} <= set(paths)
+    assert {"/v1/ranking", "/v1/ranking.csv", "/v1/provinces/{province}", "/v1/nationwide", "/v1/stream"} <= set(paths)

@@ -87,9 +87,9 @@ async def test_a_quota_raised_within_a_month_counts_from_its_day() -> None:
     raised = START + timedelta(days=15)
     events.emit("registration", "ledger:1404/IR-20", QuotaSet(quota=90, previous=40), raised, "IR-20")
     tallies = MemoryTallies()
-    await consume(tallies, events.envelopes)
+    store = await consume(tallies, events.envelopes)
     for days, quota in ((14, 40), (15, 90), (40, 90)):
-        found = await RankingCache(tallies, fixed_clock(START + timedelta(days=days)), pause=0).figures()
+        found = await RankingCache(store, tallies, fixed_clock(START + timedelta(days=days)), pause=0).figures()
         assert found is not None and found.counts["IR-20"].quota == quota
 
 
@@ -100,9 +100,9 @@ async def test_an_ended_connection_still_counts_in_the_past() -> None:
     ended = ConnectionEnded(connection=f"{sold}.c1", reason="price")
     events.emit("market", sold, ended, NOW - timedelta(days=1), "IR-20")
     tallies = MemoryTallies()
-    await consume(tallies, events.envelopes)
-    after = await RankingCache(tallies, fixed_clock(NOW), pause=0).figures()
-    past = await RankingCache(tallies, fixed_clock(NOW - timedelta(days=2)), pause=0).figures()
+    store = await consume(tallies, events.envelopes)
+    after = await RankingCache(store, tallies, fixed_clock(NOW), pause=0).figures()
+    past = await RankingCache(store, tallies, fixed_clock(NOW - timedelta(days=2)), pause=0).figures()
     assert before is not None and after is not None and past is not None
     assert after.counts["IR-20"].connected == before.counts["IR-20"].connected - 1
     assert past.counts["IR-20"].connected == before.counts["IR-20"].connected
@@ -114,10 +114,10 @@ async def test_an_open_case_is_overdue_from_the_day_after_it_is_due() -> None:
     events.applicant("0199", "IR-20", 1)
     due: date = next(e.event.due for e in events.envelopes if hasattr(e.event, "due"))
     tallies = MemoryTallies()
-    await consume(tallies, events.envelopes)
+    store = await consume(tallies, events.envelopes)
     for day, counted in ((due, 0), (due + timedelta(days=1), 1)):
         noon = START + (day - START.date())
-        found = await RankingCache(tallies, fixed_clock(noon), pause=0).figures()
+        found = await RankingCache(store, tallies, fixed_clock(noon), pause=0).figures()
         assert found is not None and found.day == day
         assert found.counts["IR-20"].screening_due == counted
 
@@ -136,7 +136,7 @@ async def test_only_the_tallies_that_moved_are_read_again() -> None:
     events = round_events()
     tallies = MemoryTallies()
     store = await consume(tallies, events.envelopes)
-    cache = RankingCache(tallies, fixed_clock(NOW), pause=0)
+    cache = RankingCache(store, tallies, fixed_clock(NOW), pause=0)
     first = await cache.figures()
     assert await cache.figures() is first
     more = RoundEvents()

@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from programme.reference import provinces
-from reporting.pages.texts import TERMS, TILES
+from reporting.domain.terms import TERMS
+from reporting.pages.texts import TILES
 from reporting.ranking_cache import RankingCache
 from reporting.tallies import MemoryTallies
 from tests.support.reporting_round import (
@@ -73,6 +74,21 @@ async def test_a_province_shows_numerator_and_denominator_of_each_term(client: h
         assert f'{term["numerator"]} <span class="of">of {term["denominator"]}</span>' in page
 
 
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("/ranking", r"\S.* با شاخص [۰-۹٫]+ اول است\.( \S.* [۰-۹]+ پله بالا آمده است\.)?"),
+        ("/ranking?table=1&lang=en", r"[A-Z].* leads? with [\d.]+ of 100\.( [A-Z].* is up \d+\.)?"),
+        ("/provinces/IR-20", r"بیشترین کاستی در «\S[^»]*» است: \S.*[۰-۹]+.*\."),
+        ("/provinces/IR-20?lang=en", r"It loses most in [a-z ]+: .*\d+ .*\."),
+    ],
+)
+async def test_the_news_is_one_sentence(client: httpx.AsyncClient, path: str, sentence: str) -> None:
+    page = (await client.get(path)).text
+    shown = re.findall(r'<p class="lead[^>]*>(.*?)</p>', page, re.DOTALL)
+    assert shown and re.fullmatch(sentence, " ".join(shown[0].split()))
+
+
 async def test_a_province_without_a_quota_shows_the_reason(client: httpx.AsyncClient) -> None:
     assert "بی‌رتبه: سهمیهٔ این دوره هنوز ابلاغ نشده است" in (await client.get("/ranking")).text
     assert "No quota has been notified" in (await client.get(f"/provinces/{WITHOUT_QUOTA}?lang=en")).text
@@ -102,7 +118,7 @@ async def test_only_static_files_are_served(client: httpx.AsyncClient) -> None:
 async def test_the_stream_announces_new_figures() -> None:
     tallies = MemoryTallies()
     store = await consume(tallies, round_events().envelopes)
-    cache = RankingCache(tallies, fixed_clock(NOW), pause=0.02)
+    cache = RankingCache(store, tallies, fixed_clock(NOW), pause=0.02)
     app = app_of(cache)
     async with running_client(app) as client:
         streaming = asyncio.create_task(client.get("/v1/stream"))

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.server
 async def test_figures_over_mongodb_equal_those_over_memory(servers: Servers) -> None:
     envelopes = round_events().envelopes
     memory = MemoryTallies()
-    await consume(memory, envelopes)
+    facts = await consume(memory, envelopes)
     client = connect(servers.mongo)
     try:
         database = client[servers.database()]
@@ -29,7 +29,8 @@ async def test_figures_over_mongodb_equal_those_over_memory(servers: Servers) ->
         for start in range(0, len(messages), 700):
             await process(store, messages[start : start + 700], {}, fixed_clock(NOW), tallies.move)
         await process(store, messages, {}, fixed_clock(NOW), tallies.move)  # every event again
-        one, other = RankingCache(memory, fixed_clock(NOW), pause=0), RankingCache(tallies, fixed_clock(NOW), pause=0)
+        one = RankingCache(facts, memory, fixed_clock(NOW), pause=0)
+        other = RankingCache(store, tallies, fixed_clock(NOW), pause=0)
         expected, found = await one.figures(), await other.figures()
         assert expected is not None and found is not None
         assert found.counts == expected.counts and found.events == expected.events == len(envelopes)

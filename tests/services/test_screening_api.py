@@ -9,7 +9,8 @@ import pytest
 from prometheus_client import REGISTRY
 
 from contracts.events import ApplicantAdmitted
-from tests.support.screening_api import ScreeningApi, subject_of
+from tests.support.screening_api import ScreeningApi
+from tests.support.service_api import of_another_type, subject_of
 
 APPROVE = {"outcome": "approved", "reasons": ["meets_conditions"]}
 KILIMS = {"product_group": "handicrafts", "unit": "piece", "monthly_band": "10-49", "skill_level": "skilled"}
@@ -44,6 +45,7 @@ async def test_queue_is_ordered_by_deadline_and_paged(api: ScreeningApi) -> None
     of_province = (await api.request("GET", "/v1/cases?province=IR-23", "auditor", province="")).json()
     assert [each["id"] for each in of_province["items"]] == [subject_of(4)]
     assert (await api.request("GET", "/v1/cases?province=IR-23")).json()["items"] == []
+    assert (await api.request("GET", "/v1/cases?province=IR-31")).json()["code"] == "province_code_old"
     assert (await api.request("GET", "/v1/cases?after=WyJ4Il0")).status_code == 400
 
 
@@ -180,6 +182,14 @@ async def test_case_shows_its_conditions_and_history_but_no_identity(api: Screen
     assert not_modified.status_code == 304
 
 
+async def test_history_names_a_type_that_this_version_does_not_know(api: ScreeningApi) -> None:
+    """As after a rollback: a newer version has emitted it."""
+    case = await api.register(1)
+    api.store.events[case].append(of_another_type(api.store.events[case][-1], "ir.peyvand.screening.new.v1"))
+    shown = (await api.request("GET", f"/v1/cases/{case}")).json()
+    assert [each["type"] for each in shown["history"]][1:] == ["ir.peyvand.screening.new.v1"]
+
+
 async def test_counts_include_overdue_cases(api: ScreeningApi) -> None:
     await api.register(1)
     api.now += timedelta(days=11)  # the due day itself
@@ -190,6 +200,7 @@ async def test_counts_include_overdue_cases(api: ScreeningApi) -> None:
     assert (await api.request("GET", "/v1/cases/counts")).json()["overdue"] == 1
     foreign = (await api.request("GET", "/v1/cases/counts?province=IR-23")).json()
     assert foreign == {"states": {}, "overdue": 0, "due_today": 0}
+    assert (await api.request("GET", "/v1/cases/counts?province=IR-99")).json()["code"] == "province_unknown"
 
 
 async def test_two_officers_never_claim_the_same_case(api: ScreeningApi) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from contracts.events import ApplicantAdmitted
-from tests.support.screening_api import ScreeningApi, subject_of
+from tests.support.screening_api import ScreeningApi
+from tests.support.service_api import subject_of
 
 YES = {"rule.not_insured": "yes", "rule.resident": "yes", "rule.complete": "yes"}
 PAGE = {"Accept": "text/html", "Sec-Fetch-Site": "same-origin"}
@@ -30,7 +31,7 @@ async def test_queue_is_grouped_by_deadline(api: ScreeningApi) -> None:
     api.now += timedelta(days=11)
     await api.register(2)
     page = (await api.http.get("/screening/")).text
-    assert "صف غربالگری سمنان" in page and "تا پایان امروز" in page and 'lang="fa" dir="rtl"' in page
+    assert "صف پایش سمنان" in page and "تا پایان امروز" in page and 'lang="fa" dir="rtl"' in page
     assert page.index(subject_of(1)) < page.index(subject_of(2))
     api.now += timedelta(days=1)
     late = (await api.http.get("/screening/?f=late&lang=en")).text
@@ -41,7 +42,7 @@ async def test_queue_is_grouped_by_deadline(api: ScreeningApi) -> None:
 
 async def test_empty_queue_explains_when_cases_appear(api: ScreeningApi) -> None:
     assert "پروندهٔ بازی نیست" in (await api.http.get("/screening/")).text
-    assert "کسی منتظر ظرفیت‌سنجی نیست" in (await api.http.get("/screening/?state=awaiting_capacity")).text
+    assert "کسی منتظر شناسایی ظرفیت نیست" in (await api.http.get("/screening/?state=awaiting_capacity")).text
 
 
 async def test_next_case_is_claimed_and_marked_in_the_queue(api: ScreeningApi) -> None:

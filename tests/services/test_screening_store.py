@@ -25,6 +25,7 @@ from programme.calendar import day_end, tehran_day
 from screening import queries
 from screening.domain.case import Decide
 from screening.service import service
+from tests.support.service_api import subject_of
 
 START = datetime(2025, 9, 27, 6, tzinfo=UTC)
 APPROVE = Decide("approved", by="screener:of-1")
@@ -45,10 +46,6 @@ class Stores(msgspec.Struct):
         """Claim the next case; return its subject."""
         record = await queries.claim_next(self.records, self.leases, scope, officer)
         return record.subject if record else None
-
-
-def subject_of(n: int) -> str:
-    return f"0199a000-0000-7000-8000-{n:012d}"
 
 
 def clock() -> Moment:

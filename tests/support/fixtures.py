@@ -48,6 +48,16 @@ async def store_of(request: pytest.FixtureRequest) -> AsyncIterator[StoreOf]:
 
 
 @pytest.fixture
+async def database(servers: Servers) -> AsyncIterator[Any]:
+    """Make an empty database."""
+    client = connect(servers.mongo)
+    database = client[servers.database()]
+    yield database
+    await client.drop_database(database.name)
+    await client.close()
+
+
+@pytest.fixture
 async def small_system(servers: Servers) -> AsyncIterator[SmallSystem]:
     """Prepare the three small services on real servers; workers are started by the test."""
     small_system = SmallSystem(servers)

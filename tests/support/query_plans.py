@@ -27,8 +27,10 @@ async def explain(store: MongoStore, query: Query) -> Plan:
     return await _explain(store, find)
 
 
-async def explain_count(store: MongoStore, query: Query, field: str = "") -> Plan:
-    """Return how MongoDB answers `count`, or with a field `count_by`."""
+async def explain_count(store: MongoStore, method: str, query: Query, field: str = "") -> Plan:
+    """Return how MongoDB answers `count`, `count_by` or `distinct`; the last two have a field."""
+    if method == "distinct":
+        return await _explain(store, {"distinct": "records", "key": path_of(field), "query": filter_of(query)})
     group = {"$group": {"_id": f"${path_of(field)}" if field else None, "n": {"$sum": 1}}}
     count = {"aggregate": "records", "pipeline": [{"$match": filter_of(query)}, group], "cursor": {}}
     return await _explain(store, count)

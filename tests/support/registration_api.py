@@ -28,7 +28,7 @@ from registration.persons import Persons
 from registration.registrations import RegistrationService, Resources
 from registration.service import service
 from registration.settings import RegistrationSettings
-from run.api import create_app
+from run.api import service_app
 from security.audit import MemoryAuditChain, MongoAuditChain
 from security.encryption import KeyBlocks, Keyring, MemoryKeyBlocks
 from tests.support.tokens import Issuer
@@ -91,7 +91,7 @@ class RegistrationApi:
             clock=self.clock,
             resources=Resources(registrations=self.registrations, persons=self.persons, audit=self.audit),
         )
-        self.app = create_app(service, self.settings, runtime)
+        self.app = service_app(service, self.settings, runtime)
         self.client = httpx.AsyncClient(
             transport=httpx.ASGITransport(self.app), base_url=self.settings.public_url, follow_redirects=False
         )

@@ -39,7 +39,7 @@ from reporting.domain import RULES
 from reporting.ranking_cache import RankingCache
 from reporting.service import service
 from reporting.tallies import MemoryTallies
-from run.api import create_app
+from run.api import service_app
 from web.app import App
 
 START = datetime(2025, 9, 23, 6, tzinfo=UTC)  # 1 Mehr 1404
@@ -141,19 +141,16 @@ async def consume(
 
 async def ranking_cache(envelopes: Iterable[Envelope] = (), now: datetime = NOW) -> RankingCache:
     """Return the figures of these events, by default of the small round."""
-    tallies = _shared_tallies()
-    if envelopes:
-        tallies = MemoryTallies()
-        await consume(tallies, envelopes)
-    elif not tallies.tallies:
-        await consume(tallies, _round_events().envelopes)
-    return RankingCache(tallies, fixed_clock(now), pause=0.0)
+    store, tallies = (MemoryStore("reporting", RULES), MemoryTallies()) if envelopes else _shared()
+    if envelopes or not tallies.tallies:
+        await consume(tallies, envelopes or _round_events().envelopes, store)
+    return RankingCache(store, tallies, fixed_clock(now), pause=0.0)
 
 
 @cache
-def _shared_tallies() -> MemoryTallies:
-    """Return the tallies of the small round, filled once for all tests that only read."""
-    return MemoryTallies()
+def _shared() -> tuple[MemoryStore, MemoryTallies]:
+    """Return records and tallies of the small round, filled once for all tests that only read."""
+    return MemoryStore("reporting", RULES), MemoryTallies()
 
 
 def app_of(cache: RankingCache) -> App:
@@ -167,9 +164,8 @@ def app_of(cache: RankingCache) -> App:
         "jwks": Path("none.json"),
     }
     settings = Settings(**values)
-    store = MemoryStore("reporting", RULES)
-    runtime = Runtime(settings=settings, store=store, leases=MemoryLeases(), clock=cache.clock, resources=cache)
-    return create_app(service, settings, runtime)
+    runtime = Runtime(settings=settings, store=cache.store, leases=MemoryLeases(), clock=cache.clock, resources=cache)
+    return service_app(service, settings, runtime)
 
 
 @asynccontextmanager

@@ -11,10 +11,11 @@ import pytest
 from joserfc.jwk import ECKey
 
 from base.clock import system_clock
+from contracts.codes import ROLES
 from kernel.service import Runtime
 from registration.settings import RegistrationSettings
-from run.api import create_app
-from security.auth import COOKIE, PUBLIC, ROLES
+from run.api import service_app
+from security.auth import COOKIE, PUBLIC
 from tests.support.tokens import Issuer
 from web.app import App, policies
 
@@ -51,7 +52,7 @@ def service(request: pytest.FixtureRequest, issuer: Issuer, tmp_path_factory: py
     runtime = Runtime[Any](
         settings=settings, store=untouched, leases=untouched, clock=system_clock(), resources=untouched
     )
-    return create_app(import_module(f"{request.param}.service").service, settings, runtime)
+    return service_app(import_module(f"{request.param}.service").service, settings, runtime)
 
 
 @pytest.fixture

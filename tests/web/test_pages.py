@@ -7,6 +7,7 @@ import pytest
 from starlette.requests import Request
 
 from web import pages
+from web.problems import problem
 
 
 def request_for(path: str, query: bytes = b"", cookie: str = "") -> Request:
@@ -59,24 +60,24 @@ def test_charts_have_no_inline_style() -> None:
     assert 'width="100.0"' in pages.bar(130), "a bar is never longer than its scale"
 
 
-@pytest.mark.parametrize("status", [404, 429, 500, 503, 403, 418])
+@pytest.mark.parametrize("status", [404, 413, 429, 500, 502, 503, 504, 403, 418])
 def test_error_page_is_complete_in_both_languages(status: int) -> None:
-    problem = {"status": status, "title": "Teapot", "detail": "Short and stout", "instance": "r-17"}
+    body = problem("malformed", status=status, instance="r-17")
     for query, direction in ((b"", "rtl"), (b"lang=en", "ltr")):
-        response = pages.error_page(request_for("/missing", query), problem)
-        body = bytes(response.body).decode()
-        assert response.status_code == status and f'dir="{direction}"' in body and "r-17" in body
-        assert not re.search(r"<style|style=|<script(?! src)", body)
+        response = pages.error_page(request_for("/missing", query), body)
+        page = bytes(response.body).decode()
+        assert response.status_code == status and f'dir="{direction}"' in page and "r-17" in page
+        assert not re.search(r"<style|style=|<script(?! src)", page)
 
 
 def test_language_is_kept_in_a_cookie() -> None:
-    response = pages.error_page(request_for("/x", b"lang=en"), {"status": 404, "title": "", "detail": ""})
+    response = pages.error_page(request_for("/x", b"lang=en"), problem("not_found"))
     assert "peyvand_lang=en" in response.headers["set-cookie"]
     assert pages.lang_of(request_for("/x", cookie="peyvand_lang=en")) == "en"
     assert pages.lang_of(request_for("/x", b"lang=de")) == "fa"
 
 
 def test_missing_value_raises() -> None:
-    template = pages.pages("web").environment.from_string("{{ missing }}")
+    template = pages.Pages("web").environment.from_string("{{ missing }}")
     with pytest.raises(Exception, match="missing"):
         template.render()

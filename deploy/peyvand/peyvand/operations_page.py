@@ -17,16 +17,14 @@ from starlette.responses import Response
 from base.clock import Clock
 from base.settings import Settings, load
 from observability.health import ReadinessReason
-from peyvand.commands.status import Action, Status, status
+from peyvand.commands.status import Status, status
 from peyvand.endpoints import Endpoints, find_endpoints, parse_processes
-from peyvand.store_status import ServiceStatus
-from programme.text import number
 from run.server import serve
 from security.auth import Principal
 from web import oidc_login
 from web.app import App, create_app
 from web.authorization import allow
-from web.pages import Pages, lang_of, pages
+from web.pages import Pages
 
 PREFIX = "/operations"
 INTERVAL = 5.0  # seconds between two checks, however many pages are open
@@ -99,7 +97,6 @@ def router(cache: StatusCache) -> APIRouter:
 
     async def render(request: Request, name: str, officer: Principal, hold: bool) -> Response:
         found = await cache.current()
-        lang = lang_of(request)
         return site().render(
             request,
             name,
@@ -108,10 +105,9 @@ def router(cache: StatusCache) -> APIRouter:
             interval=int(INTERVAL),
             found=found,
             error=cache.error,
-            actions=[(each, description(each, found, lang)) for each in found.actions] if found else [],
+            services={each.service: each for each in found.services} if found else {},
             silent=[item for item in found.hours_silent.items() if item[1] >= 1][:PROVINCES_SHOWN] if found else [],
             silent_hours=SILENT_HOURS,
-            names=NAMES,
             affected={each.where for each in found.actions} if found else set(),
         )
 
@@ -127,42 +123,10 @@ def router(cache: StatusCache) -> APIRouter:
     return api
 
 
-NAMES = {
-    "registration": ("ثبت‌نام", "Registration"),
-    "screening": ("غربالگری", "Screening"),
-    "market": ("بازار", "Market"),
-    "reporting": ("گزارش", "Reporting"),
-}
-
-
-def description(action: Action, found: Status, lang: str) -> str:
-    """Return what is wrong in the reader's language; the reasons of a process stay in English."""
-    if lang != "fa":
-        return action.why
-    s = next((each for each in found.services if each.service == action.where), None)
-    if action.code == "not_ready":
-        return "آماده نیست"
-    return _description_fa(action.code, s) if s else action.why
-
-
-def _description_fa(code: str, s: ServiceStatus) -> str:
-    def n(value: float) -> str:
-        return number(round(value), "fa")
-
-    return {
-        "pending": f"{n(s.pending)} رویداد فرستاده نشده است؛ قدیمی‌ترین از {n(s.pending_oldest_seconds)} ثانیه پیش",
-        "stuck": f"{n(s.lag)} رویداد عقب است و هیچ نشانگری پیش نمی‌رود",
-        "dead_letters": f"{n(s.dead_letters)} نفر پشت نامهٔ مرده‌اند؛ از {n(s.dead_letters_oldest_seconds)} ثانیه پیش",
-        "undecodable": f"{n(s.undecodable)} نوشتهٔ ناخوانا هنوز توضیحی ندارد",
-        "missing": f"رویدادی نرسیده است و {n(s.early)} نفر منتظر آن‌اند",
-        "overdue": f"مهلتی {n(s.overdue_oldest_seconds)} ثانیه است که گذشته و رسیدگی نشده",
-    }[code]
-
-
 @cache
 def site() -> Pages:
     """Return the templates of the operator's package."""
-    return pages("peyvand")
+    return Pages("peyvand")
 
 
 def status_check(settings: OperationsSettings, clock: Clock) -> Callable[[], Status]:

@@ -20,7 +20,7 @@ from pymongo.errors import PyMongoError
 
 from observability.health import build_version
 from peyvand.endpoints import CommandError
-from peyvand.terminal.progress_bars import Progress
+from peyvand.terminal.progress_bars import ReportProgress
 from recovery.restore_mark import COLLECTION as MARK
 from recovery.restore_mark import new_mark
 
@@ -70,7 +70,7 @@ def backup(
     folder: Path,
     topics: Mapping[str, str],
     ends: Mapping[str, int],
-    progress: Progress,
+    progress: ReportProgress,
     *,
     services: bool = True,
 ) -> Manifest:
@@ -96,7 +96,7 @@ def backup(
     return manifest
 
 
-def _dump_database(client: Mongo, name: str, folder: Path, progress: Progress) -> dict[str, CollectionFile]:
+def _dump_database(client: Mongo, name: str, folder: Path, progress: ReportProgress) -> dict[str, CollectionFile]:
     """Write a snapshot of every collection of a database."""
     database, files = client[name], {}
     if database[MARK].find_one({}) is not None:
@@ -137,7 +137,7 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def verify(folder: Path, manifest: Manifest, progress: Progress) -> None:
+def verify(folder: Path, manifest: Manifest, progress: ReportProgress) -> None:
     """Compare every file with its digest. Raise CommandError."""
     for name, database in manifest.databases.items():
         total = sum(each.bytes for each in database.collections.values())
@@ -154,7 +154,7 @@ def verify(folder: Path, manifest: Manifest, progress: Progress) -> None:
                 raise CommandError(f"{name}.{collection} is damaged: its digest differs", "take another backup")
 
 
-def restore(url: str, folder: Path, progress: Progress) -> Manifest:
+def restore(url: str, folder: Path, progress: ReportProgress) -> Manifest:
     """Write a verified backup into databases that are empty or half restored; mark those of services as restored.
 
     Raise CommandError.
@@ -187,7 +187,7 @@ def _require_empty(client: Mongo, name: str) -> None:
             )
 
 
-def _restore_database(client: Mongo, name: str, database: Database, folder: Path, progress: Progress) -> None:
+def _restore_database(client: Mongo, name: str, database: Database, folder: Path, progress: ReportProgress) -> None:
     mark = new_mark(database.topic, database.begins, database.made_at)
     document = {**msgspec.structs.asdict(mark), "whole": False}
     client[name][MARK].replace_one({"_id": MARK}, document, upsert=True)

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     Database = AsyncDatabase[dict[str, Any]]
 
-ALL_PARTITIONS = {"$in": list(range(PARTITIONS))}  # every index of records begins with it
-BLOCKED = ("fault", "unknown_type", "newer_rules", "unreadable_record", "invalid")  # reasons that need an operator
 WATCH_SECONDS = 2.0  # within which a cursor with events before it moves
 NEWEST = 1_000  # events of which the time to the ranking is reported
 
@@ -54,9 +52,11 @@ async def store_statuses(
     from pymongo import AsyncMongoClient
     from pymongo.errors import PyMongoError
 
+    from kernel.errors import Transient
+
     client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(url, tz_aware=True)
     try:
-        backlogs = {service: await _backlog(client[service], now) for service in SERVICES}
+        backlogs = {service: await _backlog(client[service], service, now) for service in SERVICES}
         ends = await asyncio.to_thread(ends_of_log)
         before = {service: await _cursors(client[service]) for service in SERVICES}
         behind = {service for service, cursors in before.items() if lag(service, cursors, ends)}
@@ -78,7 +78,7 @@ async def store_statuses(
             )
         marks = client.reporting.marks.find({}, {"latest": 1})
         samples = [sample async for mark in marks for sample in mark["latest"]]
-    except PyMongoError as e:
+    except (PyMongoError, Transient) as e:
         raise CommandError(f"MongoDB does not answer: {e}", "is it up, and may this user read all four stores?") from e
     finally:
         await client.close()
@@ -91,41 +91,30 @@ def lag(service: str, cursors: Mapping[str, int], ends: Mapping[str, int]) -> in
     return sum(max(0, end - cursors.get(at, 0)) for at, end in ends.items() if at.rpartition("/")[0] in topics)
 
 
-async def _backlog(database: "Database", now: datetime) -> dict[str, Any]:
-    """Return what one store holds back, as fields of ServiceStatus."""
-    machine_now = datetime.now(UTC)
+async def _backlog(database: "Database", service: str, now: datetime) -> dict[str, Any]:
+    """Return what one store holds back, as fields of ServiceStatus. Raise Transient."""
+    from kernel.record import BLOCKED
+    from kernel.stores.mongodb import MongoStore
+    from run.backlog import ParkedBacklog, read_backlog
 
-    def age(since: datetime | None, until: datetime = machine_now) -> float:
-        return 0.0 if since is None else round(max(0.0, (until - since).total_seconds()), 1)
-
-    outbox: list[Mapping[str, Any]] = [
-        {"$match": {"partition": ALL_PARTITIONS, "pending_since": {"$exists": True}}},
-        {
-            "$group": {
-                "_id": None,
-                "n": {"$sum": {"$subtract": ["$last_sequence", "$published"]}},
-                "since": {"$min": "$pending_since"},
-            }
-        },
-    ]
-    pending = [d async for d in await database.records.aggregate(outbox)]
-    heads = {"$match": {"head": True, "partition": ALL_PARTITIONS}}
-    grouped = {"$group": {"_id": "$reason", "n": {"$sum": 1}, "since": {"$min": "$since"}}}
-    parked = {d["_id"]: d async for d in await database.parked.aggregate([heads, grouped])}
-    blocked = [parked[reason] for reason in BLOCKED if reason in parked]
-    due = await database.records.find_one(
-        {"partition": ALL_PARTITIONS, "indexed.due": {"$lte": now}}, {"indexed.due": 1}, sort=[("indexed.due", 1)]
-    )
+    backlog = await read_backlog(MongoStore(database, service, rules={}), range(PARTITIONS), now)
+    early = backlog.parked.get("early", ParkedBacklog())
+    blocked = [backlog.parked[reason] for reason in BLOCKED if reason in backlog.parked]
     return {
-        "pending": sum(d["n"] for d in pending),
-        "pending_oldest_seconds": age(pending[0]["since"] if pending else None),
-        "early": parked["early"]["n"] if "early" in parked else 0,
-        "early_oldest_seconds": age(parked["early"]["since"] if "early" in parked else None),
-        "dead_letters": sum(d["n"] for d in blocked),
-        "dead_letters_oldest_seconds": age(min((d["since"] for d in blocked), default=None)),
+        "pending": backlog.pending,
+        "pending_oldest_seconds": _rounded(backlog.pending_age),
+        "early": early.heads,
+        "early_oldest_seconds": _rounded(early.age),
+        "dead_letters": sum(each.heads for each in blocked),
+        "dead_letters_oldest_seconds": _rounded(max((each.age for each in blocked), default=0.0)),
         "undecodable": await database.undecodable.count_documents({"explained": {"$exists": False}}),
-        "overdue_oldest_seconds": age(due["indexed"]["due"] if due else None, now),
+        "overdue_oldest_seconds": _rounded(backlog.due_age),
     }
+
+
+def _rounded(age: float) -> float:
+    """Return an age in tenths of a second; 0 for what a machine whose clock is ahead has stored."""
+    return round(max(0.0, age), 1)
 
 
 async def _cursors(database: "Database") -> dict[str, int]:

@@ -18,13 +18,10 @@ INDEXES = (
 )
 
 
-def producers(scope: str, state: str, *, lead: str = "", province: str = "", after: str = "", limit: int = 0) -> Query:
-    """Match the producers in a state, by id. `lead`: those with an offer of this lead enterprise.
-
-    `province` narrows a scope of the whole country.
-    """
-    own_province, _, county = scope.partition("/")
-    where: dict[str, Any] = {"scope": scope} if county else {"province": _province(own_province or province)}
+def producers(scope: str, state: str, *, lead: str = "", after: str = "", limit: int = 0) -> Query:
+    """Match the producers in a state, by id. `lead`: those with an offer of this lead enterprise."""
+    province, _, county = scope.partition("/")
+    where: dict[str, Any] = {"scope": scope} if county else {"province": _province(province)}
     where |= {"state": state, **({"leads": lead} if lead else {})}
     return Query("applicant", where, after=(after,) if after else None, limit=limit)
 
@@ -71,21 +68,21 @@ def _province(code: str) -> Any:
     return code or one_of(provinces())
 
 
-_LEAD, _PRODUCER = "0199a000-0000-7000-8000-000000000090", "0199a000-0000-7000-8000-000000000002"
+_LEAD, _PRODUCER = "0199a000-0000-7000-8000-000000000090", "0199a000-0000-7000-8000-000000000300"
 
 
-def examples() -> dict[str, Query]:
-    """Return one example of each query. A test runs them on both stores and checks how MongoDB answers them."""
+def examples() -> dict[str, tuple[Any, ...]]:
+    """Return each use of each query: the method of the store, and its arguments. A test runs them on both stores."""
     return {
-        "producers": producers("IR-20", READY, limit=50),
-        "producers of all provinces": producers("", READY, limit=50),
-        "producers of a province, for the whole country": producers("", READY, province="IR-20", limit=50),
-        "producers of a county": producers("IR-20/2001", READY, limit=50),
-        "next page": producers("IR-20", READY, after=_PRODUCER, limit=50),
-        "producers of a lead enterprise": producers("IR-20", OFFERED, lead=_LEAD, limit=50),
-        "producer": producer("IR-20", _PRODUCER),
-        "selected": selected("IR-20", [_PRODUCER]),
-        "leads": leads("IR-20", limit=50),
-        "leads of all provinces": leads("", after=f"lead:{_LEAD}", limit=50),
-        "lead": lead(_LEAD),
+        "producers": ("find", producers("IR-20", READY, limit=50)),
+        "producers of all provinces": ("find", producers("", READY, limit=50)),
+        "producers of a county": ("find", producers("IR-20/2001", READY, limit=50)),
+        "next page": ("find", producers("IR-20", READY, after=_PRODUCER, limit=50)),
+        "producers of a lead enterprise": ("find", producers("IR-20", OFFERED, lead=_LEAD, limit=50)),
+        "producer": ("find", producer("IR-20", _PRODUCER)),
+        "selected": ("find", selected("IR-20", [_PRODUCER])),
+        "leads": ("find", leads("IR-20", limit=50)),
+        "leads of all provinces": ("find", leads("", after=f"lead:{_LEAD}", limit=50)),
+        "leads by province": ("count_by", "province", leads("")),
+        "lead": ("find", lead(_LEAD)),
     }

@@ -7,8 +7,7 @@ from typing import Any, Literal
 import msgspec
 from pydantic import BaseModel, Field
 
-from contracts.commands import Refused
-from contracts.envelope import Envelope
+from contracts.envelope import Envelope, type_of
 from kernel.commands import Outcome as CommandOutcome
 from kernel.commands import Result
 from kernel.record import Record
@@ -18,6 +17,7 @@ from market.domain.connection import Connection
 from market.domain.offer import Offer
 from market.domain.producer import State
 from web.app import Body
+from web.idempotency import ItemOutcome
 from web.problems import refusal_fields
 
 LIST = 500  # items that may come at once
@@ -176,25 +176,12 @@ class ConnectionAnswer(BaseModel):
     ended: str
 
 
-class Outcome(BaseModel):
+class Outcome(ItemOutcome):
     """The outcome of one item: the connection, or why it was refused."""
 
     producer: str
     connection: str | None = None
     state: Stage | None = None
-    repeated: bool | None = None
-    code: str | None = None
-    field: str | None = None
-    detail: str | None = None
-    detail_fa: str | None = None
-
-
-class Outcomes(BaseModel):
-    """The outcomes in the order of the items."""
-
-    items: list[Outcome]
-    done: int
-    refused: int
 
 
 def lead(record: Record) -> Lead:
@@ -219,7 +206,7 @@ def producer_file(record: Record, history: Sequence[Envelope], lead: str = "") -
     """Return a producer with its details and history; with `lead` the offers and connections of this one only."""
     items = [
         HistoryItem(
-            sequence=e.sequence, type=e.event.TYPE, time=e.time, actor=e.actor, data=msgspec.to_builtins(e.event)
+            sequence=e.sequence, type=type_of(e.event), time=e.time, actor=e.actor, data=msgspec.to_builtins(e.event)
         )
         for e in history
     ]
@@ -260,24 +247,9 @@ def outcome(subject: str, result: CommandOutcome, name: str = "") -> Outcome:
     return Outcome.model_construct(producer=subject, **refusal_fields(result))
 
 
-def outcomes(items: list[Outcome]) -> Outcomes:
-    """Return the outcomes of a list."""
-    refused = sum(each.code is not None for each in items)
-    return Outcomes(items=items, done=len(items) - refused, refused=refused)
-
-
 def public_id(subject: str, name: str) -> str:
     """Return the id of an offer or connection outside the service: `o1` of a producer -> `<producer>.o1`."""
     return f"{subject}.{name}"
-
-
-def id_of(after: tuple[Any, ...] | None) -> str:
-    """Return the id in a cursor; empty for the first page. Raise Refused: cursor_invalid."""
-    if after is None:
-        return ""
-    if len(after) != 1 or not isinstance(after[0], str):
-        raise Refused("cursor_invalid", "after")
-    return after[0]
 
 
 def _row(record: Record) -> dict[str, Any]:

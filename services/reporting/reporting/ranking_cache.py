@@ -6,10 +6,12 @@ import time
 from datetime import date
 
 from base.clock import Clock
+from kernel.store import Store
 from programme.calendar import tehran_day
+from reporting import queries
 from reporting.domain import round as rounds
 from reporting.domain.figures import Figures, current_round
-from reporting.tallies import Days, Tallies, tally_id
+from reporting.tallies import ROUNDS, Days, Tallies, tally_id
 
 PAUSE = 1.0  # seconds between two readings of the tallies
 COST_FACTOR = 4  # computing the figures takes at most a fifth of the time
@@ -18,8 +20,8 @@ COST_FACTOR = 4  # computing the figures takes at most a fifth of the time
 class RankingCache:
     """The figures by round, read from the tallies at most once a second for all requests of the process."""
 
-    def __init__(self, tallies: Tallies, clock: Clock, *, pause: float = PAUSE) -> None:
-        self.tallies, self.clock, self.pause = tallies, clock, pause
+    def __init__(self, store: Store, tallies: Tallies, clock: Clock, *, pause: float = PAUSE) -> None:
+        self.store, self.tallies, self.clock, self.pause = store, tallies, clock, pause
         self.versions: dict[str, int] = {}
         self.documents: dict[str, Days] = {}
         self.rounds: dict[str, rounds.State] = {}
@@ -39,7 +41,7 @@ class RankingCache:
     async def refresh(self, *, fresh: bool = False) -> int:
         """Read what moved if the last reading is old enough, or in any case if `fresh`; return the version.
 
-        Raise Transient.
+        Raise Transient, NewerRules, UnreadableRecord.
         """
         pause = 0.0 if fresh else max(self.pause, COST_FACTOR * self.cost)
         if time.monotonic() - self.read_at < pause:
@@ -47,12 +49,13 @@ class RankingCache:
         async with self.reading:
             if time.monotonic() - self.read_at >= pause:
                 found = await self.tallies.read(self.versions)
+                if found.versions.get(ROUNDS) != self.versions.get(ROUNDS):
+                    opened = await self.store.find(queries.rounds())
+                    self.rounds = {each.state.round: each.state for each in opened}
                 if found.versions != self.versions:
                     self.computed = {}
                 self.documents |= found.documents
                 self.versions, self.events, self.latencies = found.versions, found.events, found.latencies
-                if found.rounds is not None:
-                    self.rounds = {each.round: each for each in found.rounds}
                 self.read_at = time.monotonic()
         return self.version
 

@@ -8,6 +8,7 @@ from kernel.service import Runtime, Service
 from kernel.store import Projection
 from observability.health import ReadinessReason
 from reporting.domain import RULES
+from reporting.queries import INDEXES
 from reporting.ranking_cache import RankingCache
 from reporting.tallies import tallies_of
 
@@ -15,11 +16,11 @@ from reporting.tallies import tallies_of
 @asynccontextmanager
 async def resources(runtime: Runtime[Settings]) -> AsyncIterator[RankingCache]:
     """Open the RankingCache: routes read the figures from it, and the projection moves its tallies."""
-    yield RankingCache(tallies_of(runtime.store), runtime.clock)
+    yield RankingCache(runtime.store, tallies_of(runtime.store), runtime.clock)
 
 
 async def ready(runtime: Runtime[Settings]) -> list[ReadinessReason]:
-    """Return no reasons once the tallies can be read. Raise Transient."""
+    """Return no reasons once the figures can be read. Raise Transient, NewerRules, UnreadableRecord."""
     cache: RankingCache = runtime.resources
     await cache.refresh()
     return []
@@ -37,6 +38,7 @@ service = Service(
     description="The ranking of the 31 provinces, open to everyone, with the figures behind it. How it is computed: "
     "docs/methodology.md.",
     rules=RULES,
+    indexes=INDEXES,
     routers=("reporting.api.ranking:router", "reporting.api.stream:router", "reporting.pages.ranking:router"),
     mounts=("reporting.pages.assets:static", "web.assets:own", "web.assets:vendor"),
     settings=Settings,

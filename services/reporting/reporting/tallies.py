@@ -51,11 +51,10 @@ class Movement(msgspec.Struct):
 class Reading(msgspec.Struct, frozen=True):
     """The tallies that moved since certain versions, and the newest versions."""
 
-    versions: dict[str, int]  # tally id -> version
+    versions: dict[str, int]  # tally id -> version; under ROUNDS that of the rounds, which are records
     documents: dict[str, Days]  # of the tallies that moved, complete
     events: int
     latencies: tuple[int, ...]  # in ms, the newest last
-    rounds: tuple[rounds.State, ...] | None  # None if no round has changed
 
 
 class Tallies(Protocol):
@@ -125,7 +124,7 @@ class MongoTallies:
     """The tallies in MongoDB."""
 
     def __init__(self, database: AsyncDatabase[dict[str, Any]]) -> None:
-        self.tallies, self.marks, self.records = database.tallies, database.marks, database.records
+        self.tallies, self.marks = database.tallies, database.marks
         self.last_events: dict[str, int] = {}  # by this process: province -> machine time of its newest event, in ms
 
     async def move(self, changes: Sequence[Change], session: Any) -> None:
@@ -176,12 +175,7 @@ class MongoTallies:
                 ids = moved[start : start + DOCUMENTS_A_QUERY]
                 async for document in self.tallies.find({"_id": {"$in": ids}}, {"days": 1}):
                     documents[document["_id"]] = document["days"]
-            found = await self._rounds() if since.get(ROUNDS, 0) != versions.get(ROUNDS, 0) else None
-        return Reading(versions, documents, sum(mark["events"] for mark in marks), _latencies(marks), found)
-
-    async def _rounds(self) -> tuple[rounds.State, ...]:
-        records = self.records.find({"kind": "round"}, {"state": 1})
-        return tuple([msgspec.json.decode(record["state"], type=rounds.State) async for record in records])
+        return Reading(versions, documents, sum(mark["events"] for mark in marks), _latencies(marks))
 
 
 class MemoryTallies:
@@ -190,7 +184,6 @@ class MemoryTallies:
     def __init__(self) -> None:
         self.tallies: dict[str, Days] = {}
         self.marks: dict[int, dict[str, Any]] = {}
-        self.rounds: dict[str, rounds.State] = {}
 
     async def move(self, changes: Sequence[Change], session: Any) -> None:
         """Move the tallies."""
@@ -206,9 +199,6 @@ class MemoryTallies:
             mark["latest"] = (mark["latest"] + progress.latest)[-LATENCIES:]
             for name, n in progress.versions.items():
                 mark["versions"][name] = mark["versions"].get(name, 0) + n
-        for _, after in changes:
-            if isinstance(after.state, rounds.State):
-                self.rounds[after.subject] = after.state
 
     async def read(self, since: Mapping[str, int]) -> Reading:
         """Return what moved since these versions."""
@@ -219,8 +209,7 @@ class MemoryTallies:
             for name, version in versions.items()
             if since.get(name) != version and name != ROUNDS
         }
-        found = tuple(self.rounds.values()) if since.get(ROUNDS, 0) != versions.get(ROUNDS, 0) else None
-        return Reading(versions, moved, sum(mark["events"] for mark in marks), _latencies(marks), found)
+        return Reading(versions, moved, sum(mark["events"] for mark in marks), _latencies(marks))
 
 
 def tallies_of(store: Store) -> Tallies:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 from pydantic import BaseModel, Field
 
-from contracts.envelope import Envelope
+from contracts.envelope import Envelope, type_of
 from kernel.commands import Outcome as CommandOutcome
 from kernel.commands import Result
 from kernel.record import Record
@@ -18,6 +18,7 @@ from screening.domain.capacity import IdentifyCapacity
 from screening.domain.case import APPROVED, Decide
 from screening.domain.eligibility import Finding, trace, trace_of_decision
 from web.app import Body
+from web.idempotency import ItemOutcome, Outcomes
 from web.problems import refusal_fields
 
 LIST = 500  # items that may come at once
@@ -152,24 +153,11 @@ class CaseFile(Case):
     history: list[HistoryItem]
 
 
-class Outcome(BaseModel):
+class Outcome(ItemOutcome):
     """The outcome of one item: the new state, or why it was refused."""
 
     id: str
     state: Stage | None = None
-    repeated: bool | None = None
-    code: str | None = None
-    field: str | None = None
-    detail: str | None = None
-    detail_fa: str | None = None
-
-
-class Outcomes(BaseModel):
-    """The outcomes in the order of the items."""
-
-    items: list[Outcome]
-    done: int
-    refused: int
 
 
 class Count(BaseModel):
@@ -197,7 +185,11 @@ def case_file(record: Record, history: list[Envelope]) -> CaseFile:
         **_rest(record.state),
         history=[
             HistoryItem(
-                sequence=e.sequence, type=e.event.TYPE, time=e.time, actor=e.actor, data=msgspec.to_builtins(e.event)
+                sequence=e.sequence,
+                type=type_of(e.event),
+                time=e.time,
+                actor=e.actor,
+                data=msgspec.to_builtins(e.event),
             )
             for e in history
         ],
@@ -212,11 +204,9 @@ def outcome(subject: str, result: CommandOutcome) -> Outcome:
     return Outcome.model_construct(id=subject, **refusal_fields(result))
 
 
-def outcomes(items: Sequence[tuple[str, CommandOutcome]]) -> Outcomes:
+def outcomes(items: Sequence[tuple[str, CommandOutcome]]) -> Outcomes[Outcome]:
     """Return the outcomes of a list."""
-    found = [outcome(subject, each) for subject, each in items]
-    refused = sum(each.code is not None for each in found)
-    return Outcomes(items=found, done=len(found) - refused, refused=refused)
+    return Outcomes.of([outcome(subject, each) for subject, each in items])
 
 
 def findings(state: State) -> tuple[Finding, ...]:

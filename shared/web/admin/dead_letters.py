@@ -79,7 +79,7 @@ class Discard(Body):
     dry_run: bool = Field(default=False, description="Only return what would become of the events behind them.")
 
 
-class Outcome(BaseModel):
+class LetterResult(BaseModel):
     """What became of one letter, or would."""
 
     id: str
@@ -88,11 +88,11 @@ class Outcome(BaseModel):
     fault: str = Field(description="The fault at which it stopped again.")
 
 
-class Outcomes(BaseModel):
+class LetterResults(BaseModel):
     """What became of each letter."""
 
     dry_run: bool
-    outcomes: list[Outcome]
+    outcomes: list[LetterResult]
 
 
 async def _dead_letters(running: Annotated[Runtime[Any], Depends(runtime)]) -> DeadLetters:
@@ -132,19 +132,19 @@ async def list_dead_letters(
 @router.post("/retry")
 async def retry_dead_letters(
     body: Retry, principal: Annotated[Principal, allow("operator")], dead_letters: Letterbox
-) -> Outcomes:
+) -> LetterResults:
     """Retry letters, and in order the events behind them; an id that is no dead letter any more is `gone`."""
     done = await dead_letters.act("retry", body.letters, principal.actor, body.reason, dry_run=body.dry_run)
-    return Outcomes(dry_run=body.dry_run, outcomes=[_outcome(each) for each in done])
+    return LetterResults(dry_run=body.dry_run, outcomes=[_outcome(each) for each in done])
 
 
 @router.post("/discard", description=f"Above {ONE_OPERATOR_LIMIT:,} letters of one fingerprint needs two persons.")
 async def discard_dead_letters(
     body: Discard, principal: Annotated[Principal, allow("operator")], dead_letters: Letterbox
-) -> Outcomes:
+) -> LetterResults:
     """Discard letters for good, recorded with reason and operator, and handle the events behind them."""
     done = await dead_letters.act("discard", body.letters, principal.actor, body.reason, dry_run=body.dry_run)
-    return Outcomes(dry_run=body.dry_run, outcomes=[_outcome(each) for each in done])
+    return LetterResults(dry_run=body.dry_run, outcomes=[_outcome(each) for each in done])
 
 
 def _text(fault: Fault) -> str:
@@ -165,5 +165,5 @@ def _dead_letter(each: Letter) -> DeadLetter:
     return DeadLetter(**values, bytes=len(each.raw or b""), event=event)
 
 
-def _outcome(each: LetterOutcome) -> Outcome:
-    return Outcome(id=each.id, outcome=each.outcome, drained=each.drained, fault=_text(each.fault))
+def _outcome(each: LetterOutcome) -> LetterResult:
+    return LetterResult(id=each.id, outcome=each.outcome, drained=each.drained, fault=_text(each.fault))

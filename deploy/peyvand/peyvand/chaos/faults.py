@@ -25,7 +25,7 @@ SLOW_SECONDS, DELAY = 4.0, (0.05, 0.5)  # duration of a slow network, and the ra
 RECOVERY_TIMEOUT = 120.0  # seconds until all processes are ready again, during which other faults go on
 
 
-class Fault(msgspec.Struct, frozen=True):
+class InjectedFault(msgspec.Struct, frozen=True):
     """One fault: of a process, or of the network to one (target "to mongod")."""
 
     target: str
@@ -39,19 +39,19 @@ class Fault(msgspec.Struct, frozen=True):
         return self.target.removeprefix("to ") if self.target.startswith("to ") else ""
 
 
-def schedule(seed: int, faults: int, workers: int) -> list[Fault]:
+def schedule(seed: int, faults: int, workers: int) -> list[InjectedFault]:
     """Return the faults of this seed: every kind on every target in random order, repeated until there are enough."""
     chance = Random(f"chaos/{seed}")
     roles = [role_name(s, "worker", n) for s in SERVICES for n in range(1, workers + 1)]
     names = [*roles, *(f"{s}-api" for s in SERVICES), *SERVERS]
     kinds = [(name, kind) for name in names for kind in PROCESS_FAULTS]
     kinds += [(f"to {name}", kind) for name in PROXIED for kind in NETWORK_FAULTS]
-    drawn: list[Fault] = []
+    drawn: list[InjectedFault] = []
     while len(drawn) < faults:
         chance.shuffle(kinds)
         for target, kind in kinds:
             delay = round(chance.uniform(*DELAY), 2) if kind == "slow" else 0.0
-            drawn.append(Fault(target, kind, round(chance.uniform(1.0, 3.5), 2), delay))
+            drawn.append(InjectedFault(target, kind, round(chance.uniform(1.0, 3.5), 2), delay))
     return drawn[:faults]
 
 
@@ -62,7 +62,7 @@ def current_state(workspace: Workspace) -> ClusterState:
     return state
 
 
-async def inject(workspace: Workspace, proxies: Mapping[str, FaultyProxy], fault: Fault) -> str:
+async def inject(workspace: Workspace, proxies: Mapping[str, FaultyProxy], fault: InjectedFault) -> str:
     """Inject a fault and wait until all processes are ready; return how long that took. Raise NotRecovered."""
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -83,7 +83,7 @@ class NotRecovered(Exception):
     """A process is not ready again in time."""
 
 
-async def _inject_network(proxy: FaultyProxy, fault: Fault) -> None:
+async def _inject_network(proxy: FaultyProxy, fault: InjectedFault) -> None:
     if fault.kind in BLACKHOLE_SECONDS:
         await proxy.blackhole(BLACKHOLE_SECONDS[fault.kind])
     elif fault.kind == "slow":

@@ -21,7 +21,7 @@ TIMEOUT = 8.0  # seconds for a response; the outcome of a slower one is unknown
 PACE = 0.15  # seconds between two registrations of one client
 
 
-class Load:
+class ChaosLoad:
     """All clients. `ok` are acknowledged applications by key, `unknown` the keys without a response.
 
     `acts` are the acknowledged acts of officers: the subject, and the type of the event that follows.

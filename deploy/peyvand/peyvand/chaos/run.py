@@ -20,8 +20,8 @@ from rich.console import Console
 
 from base.clock import hold_clock, set_clock
 from peyvand.chaos import check
-from peyvand.chaos.faults import PROXIED, SERVERS, Fault, NotRecovered, current_state, inject, schedule
-from peyvand.chaos.load import TIMEOUT, Load
+from peyvand.chaos.faults import PROXIED, SERVERS, InjectedFault, NotRecovered, current_state, inject, schedule
+from peyvand.chaos.load import TIMEOUT, ChaosLoad
 from peyvand.chaos.proxy import FaultyProxy
 from peyvand.local_cluster.processes import alive, start
 from peyvand.local_cluster.topology import inherited, read_state
@@ -109,7 +109,7 @@ async def _run_faults(
     try:
         async with PlatformClient(f"http://127.0.0.1:{proxies['gateway'].port}", TIMEOUT) as platform:
             await Round(platform, plan.draw(seed, 1.0, frozenset(PROVINCES)), seed).open()
-            load, over = Load(platform, list(PROVINCES), seed, workspace.run / "history.jsonl"), asyncio.Event()
+            load, over = ChaosLoad(platform, list(PROVINCES), seed, workspace.run / "history.jsonl"), asyncio.Event()
             running = asyncio.create_task(load.run(over))
             differences = await _inject_all(workspace, proxies, schedule(seed, faults, WORKERS), seconds, load)
             over.set()
@@ -128,14 +128,18 @@ async def _run_faults(
 
 
 async def _inject_all(
-    workspace: Workspace, proxies: Mapping[str, FaultyProxy], faults: Sequence[Fault], seconds: float, load: Load
+    workspace: Workspace,
+    proxies: Mapping[str, FaultyProxy],
+    faults: Sequence[InjectedFault],
+    seconds: float,
+    load: ChaosLoad,
 ) -> list[str]:
     """Inject the faults, several at a time but never two on one target; return those without recovery in time."""
     failures, deadline = list[str](), monotonic() + seconds
     slots, targets = asyncio.Semaphore(CONCURRENT_FAULTS), defaultdict[str, asyncio.Lock](asyncio.Lock)
     injected = Counter[tuple[str, str]]()
 
-    async def inject_one(n: int, fault: Fault) -> None:
+    async def inject_one(n: int, fault: InjectedFault) -> None:
         try:
             async with targets[fault.target]:
                 outcome = await inject(workspace, proxies, fault)
@@ -161,14 +165,14 @@ async def _inject_all(
     return failures
 
 
-def _kind_of_target(fault: Fault) -> str:
+def _kind_of_target(fault: InjectedFault) -> str:
     """Return worker, api, mongod, kafka, or the network to one of them."""
     kinds = [kind for kind in ("worker", "api") if f"-{kind}" in fault.target]
     return kinds[0] if kinds else fault.target
 
 
 async def _verify(
-    target: run.Target, platform: PlatformClient, client: AsyncMongoClient[dict[str, Any]], load: Load
+    target: run.Target, platform: PlatformClient, client: AsyncMongoClient[dict[str, Any]], load: ChaosLoad
 ) -> list[str]:
     """Compare acknowledged requests, stored events, log and ranking; print a summary, return the differences."""
     counted = await asyncio.to_thread(check.counted, target.mongo)

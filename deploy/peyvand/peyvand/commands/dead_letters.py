@@ -11,7 +11,7 @@ import typer
 from peyvand.commands.output import GROUP, DryRun, Json, Url, print_result, signed_in_client
 from peyvand.endpoints import CommandError
 from peyvand.local_cluster.topology import SERVICES, prefix
-from peyvand.terminal.progress_bars import Progress, progress_bars
+from peyvand.terminal.progress_bars import ReportProgress, progress_bars
 
 if TYPE_CHECKING:
     from peyvand.api_client import ApiClient
@@ -150,7 +150,7 @@ def act(
     action: str,
     found: Sequence[ServiceLetters],
     reason: str,
-    progress: Progress,
+    progress: ReportProgress,
     *,
     dry_run: bool,
 ) -> tuple[ActionResult, list[ServiceLetters]]:

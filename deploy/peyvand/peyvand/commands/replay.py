@@ -53,7 +53,7 @@ def republish_command(
     print_result(republication, as_json, _republication_line)
 
 
-class CursorReset(msgspec.Struct, frozen=True):
+class CursorResetResult(msgspec.Struct, frozen=True):
     """One service's cursors of a topic, and the beginning of its log: sums over the partitions."""
 
     service: str
@@ -64,7 +64,7 @@ class CursorReset(msgspec.Struct, frozen=True):
     dry_run: bool
 
 
-class Republication(msgspec.Struct, frozen=True):
+class RepublicationResult(msgspec.Struct, frozen=True):
     """What a service publishes again."""
 
     service: str
@@ -87,8 +87,8 @@ def beginning_offsets(bootstrap: str, topic: str) -> dict[int, int]:
 
 def reset_cursors(
     client: "ApiClient", bootstrap: str, topic: str, service: str, reason: str, *, dry_run: bool
-) -> list[CursorReset]:
-    """Order a cursor reset of every service that consumes the topic, or of one; workers carry it out within seconds.
+) -> list[CursorResetResult]:
+    """Request a cursor reset of every service that consumes the topic, or of one; workers carry it out within seconds.
 
     Raise CommandError.
     """
@@ -101,18 +101,18 @@ def reset_cursors(
     for each in consumers:
         path = f"{prefix(each)}/v1/replays/cursor-resets"
         cursors = _post(client, path, topic=topic, reason=reason, dry_run=dry_run)["cursors"].values()
-        resets.append(CursorReset(each, topic, len(cursors), sum(cursors), sum(beginnings.values()), dry_run))
+        resets.append(CursorResetResult(each, topic, len(cursors), sum(cursors), sum(beginnings.values()), dry_run))
     return resets
 
 
-def republish(client: "ApiClient", service: str, reason: str, *, dry_run: bool) -> Republication:
-    """Order that a service publishes all its events again. Raise CommandError."""
+def republish(client: "ApiClient", service: str, reason: str, *, dry_run: bool) -> RepublicationResult:
+    """Request that a service publishes all its events again. Raise CommandError."""
     producers = [each.producer for each in TOPICS]
     if service not in producers:
         raise CommandError(f"{service} publishes nothing", f"one of {', '.join(producers)}")
     path = f"{prefix(service)}/v1/replays/republications"
     response = _post(client, path, reason=reason, dry_run=dry_run)
-    return Republication(service, response["records"], response["events"], dry_run)
+    return RepublicationResult(service, response["records"], response["events"], dry_run)
 
 
 def _post(client: "ApiClient", path: str, **body: Any) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def _post(client: "ApiClient", path: str, **body: Any) -> dict[str, Any]:
     return response
 
 
-def _reset_lines(resets: list[CursorReset]) -> str:
+def _reset_lines(resets: list[CursorResetResult]) -> str:
     verb = "would be" if resets[0].dry_run else "are, within seconds,"
     return "\n".join(
         f"{each.service}: the cursors of {each.partitions} partitions of {each.topic} {verb} reset "
@@ -129,6 +129,6 @@ def _reset_lines(resets: list[CursorReset]) -> str:
     )
 
 
-def _republication_line(republication: Republication) -> str:
+def _republication_line(republication: RepublicationResult) -> str:
     verb = "would be published again" if republication.dry_run else "are published again by its workers, from now on"
     return f"{republication.service}: {republication.events:,} events about {republication.records:,} subjects {verb}"

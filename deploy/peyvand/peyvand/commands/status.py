@@ -37,7 +37,7 @@ def show_status(as_json: Json = False, url: Url = "") -> int:
     return 0 if found.healthy else 1
 
 
-class Action(msgspec.Struct, frozen=True):
+class RequiredAction(msgspec.Struct, frozen=True):
     """Something that an operator should do: where, why, the command to begin with, and the runbook."""
 
     where: str
@@ -54,7 +54,7 @@ class Status(msgspec.Struct, frozen=True):
     services: tuple[ServiceStatus, ...]
     processes: tuple[ProcessStatus, ...]
     errors: tuple[str, ...] = ()
-    actions: tuple[Action, ...] = ()
+    actions: tuple[RequiredAction, ...] = ()
     event_to_ranking: Quantiles = (None, None)  # p50 and p95 in seconds, of the newest events
     at: datetime | None = None  # machine time
 
@@ -97,22 +97,22 @@ def status(endpoints: Endpoints, now: datetime) -> Status:
     return msgspec.structs.replace(found, actions=required_actions(found))
 
 
-def required_actions(found: Status) -> tuple[Action, ...]:
+def required_actions(found: Status) -> tuple[RequiredAction, ...]:
     """Return the actions that an operator should take: processes first, then stores."""
     not_ready = (process for process in found.processes if not process.ready)
     of_processes = (action for process in not_ready for action in _process_actions(process))
     return (*of_processes, *(action for service in found.services for action in _service_actions(service)))
 
 
-def _process_actions(process: ProcessStatus) -> Iterator[Action]:
+def _process_actions(process: ProcessStatus) -> Iterator[RequiredAction]:
     """Yield one action for each topic with a broken log, and one for all other reasons."""
     why = "; ".join(each.text for each in process.reasons)
     broken = dict.fromkeys(each.topic for each in process.reasons if each.code == "log_broken")
     for topic in broken:
         command = f"peyvand replay reset-cursors {topic} --reason '...'"
-        yield Action(process.name, "not_ready", why, command, "log-broken.md")
+        yield RequiredAction(process.name, "not_ready", why, command, "log-broken.md")
     if not broken:
-        yield Action(process.name, "not_ready", why, "peyvand status --json", _runbook(process.reasons))
+        yield RequiredAction(process.name, "not_ready", why, "peyvand status --json", _runbook(process.reasons))
 
 
 RUNBOOKS = {
@@ -127,9 +127,9 @@ def _runbook(reasons: tuple[ReadinessReason, ...]) -> str:
     return next((RUNBOOKS[each.code] for each in reasons if each.code in RUNBOOKS), "process-down.md")
 
 
-Rule = tuple[str, Callable[[ServiceStatus], bool], Callable[[ServiceStatus], str], str, str]
+Check = tuple[str, Callable[[ServiceStatus], bool], Callable[[ServiceStatus], str], str, str]
 
-RULES: tuple[Rule, ...] = (  # code, condition, reason, command, runbook
+CHECKS: tuple[Check, ...] = (  # code, condition, reason, command, runbook
     (
         "pending",
         lambda s: s.pending_oldest_seconds > PENDING_LIMIT,
@@ -175,10 +175,10 @@ RULES: tuple[Rule, ...] = (  # code, condition, reason, command, runbook
 )
 
 
-def _service_actions(service: ServiceStatus) -> Iterator[Action]:
-    for code, applies, why, command, runbook in RULES:
+def _service_actions(service: ServiceStatus) -> Iterator[RequiredAction]:
+    for code, applies, why, command, runbook in CHECKS:
         if applies(service):
-            yield Action(service.service, code, why(service), command.format(service=service.service), runbook)
+            yield RequiredAction(service.service, code, why(service), command.format(service=service.service), runbook)
 
 
 def log_ends(bootstrap: str) -> dict[str, int]:

@@ -19,8 +19,10 @@ from aiohttp import web
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from peyvand.dev_issuer.identity import DevIdentity, InvalidIdentity, dev_identity
+from contracts.commands import Refused
+from peyvand.dev_issuer.identity import DevIdentity, dev_identity
 from peyvand.gateway.settings import GatewaySettings
+from programme.messages import message_text
 
 ALGORITHM = "ES256"
 CLIENT = "peyvand"  # the one public client; it has PKCE instead of a secret
@@ -139,7 +141,7 @@ class Issuer:
             authorization = self._request(request.query)
         except OAuthError as e:
             return self._refuse(request.query, e)
-        return sign_in_page(request.query, _language(request), authorization.redirect_uri)
+        return sign_in_page(request, request.query, authorization.redirect_uri)
 
     async def _submit_form(self, request: web.Request) -> web.StreamResponse:
         from peyvand.dev_issuer.sign_in_page import sign_in_page
@@ -151,8 +153,8 @@ class Issuer:
             return self._refuse(form, e)
         try:
             identity = dev_identity(form)
-        except InvalidIdentity as e:
-            return sign_in_page(form, _language(request), authorization.redirect_uri, error=e)
+        except Refused as e:
+            return sign_in_page(request, form, authorization.redirect_uri, e)
         code = secrets.token_urlsafe(32)
         self._drop_expired(time.monotonic())
         self.codes[code] = Grant(
@@ -219,8 +221,8 @@ class Issuer:
                     tokens = {"access_token": self.token(dev_identity(form))}
                 case _:
                     raise OAuthError("unsupported_grant_type", "authorization_code or client_credentials")
-        except InvalidIdentity as e:
-            return _oauth_error(OAuthError("invalid_request", e.english))
+        except Refused as e:
+            return _oauth_error(OAuthError("invalid_request", f"{e.field}: {message_text(e.code, 'en', **e.details)}"))
         except OAuthError as e:
             return _oauth_error(e)
         return web.json_response({**tokens, "token_type": "Bearer", "expires_in": TOKEN_SECONDS}, headers=NO_STORE)
@@ -279,11 +281,6 @@ def _replace_file(path: Path, content: bytes, mode: int) -> None:
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
         file.write(content)
     new.replace(path)
-
-
-def _language(request: web.Request) -> str:
-    lang = request.query.get("lang") or request.query.get("ui_locales") or request.cookies.get("peyvand_lang")
-    return "en" if lang == "en" else "fa"
 
 
 def _oauth_error(e: OAuthError) -> web.Response:

@@ -76,9 +76,9 @@ class ReverseProxy:
         assert self.session is not None
         raw_path = request.raw_path
         if not raw_path.startswith("/"):
-            return error_response(request, 400, "malformed_request")
+            return error_response(request, "malformed")
         if (request.content_length or 0) > self.body_limit:
-            return error_response(request, 413, "body_too_large")
+            return error_response(request, "too_large", limit=self.body_limit >> 10)
         service = self.service_of(request.path)
         response: web.StreamResponse | None = None
         body = _Body(request, self.body_limit)
@@ -96,15 +96,15 @@ class ReverseProxy:
                 await self._stream_back(request, upstream, response)
                 return response
         except aiohttp.ClientConnectorError:
-            return error_response(request, 503, "service_away", service=service)
+            return error_response(request, "service_away", service)
         except (TimeoutError, aiohttp.ClientError, ConnectionError) as e:
             if response is not None and response.prepared:
                 raise  # half the response is sent: only a broken connection shows that the rest is missing
             if body.too_large:
-                return error_response(request, 413, "body_too_large")
+                return error_response(request, "too_large", limit=self.body_limit >> 10)
             if isinstance(e, aiohttp.ServerTimeoutError):
-                return error_response(request, 504, "service_silent", service=service)
-            return error_response(request, 502, "service_broke_off", service=service)
+                return error_response(request, "service_unresponsive", service)
+            return error_response(request, "service_interrupted", service)
 
     async def _stream_back(
         self, request: web.Request, upstream: aiohttp.ClientResponse, response: web.StreamResponse

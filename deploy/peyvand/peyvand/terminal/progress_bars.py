@@ -4,11 +4,11 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-Progress = Callable[[str, int, int], None]  # name of the work, how many more are done, out of how many
+ReportProgress = Callable[[str, int, int], None]  # name of the work, how many more are done, out of how many
 
 
 @contextmanager
-def progress_bars(hidden: bool = False) -> Iterator[Progress]:
+def progress_bars(hidden: bool = False) -> Iterator[ReportProgress]:
     """Yield a function that reports progress and shows one bar per name."""
     if hidden or not sys.stderr.isatty():
         yield lambda *_: None

@@ -12,7 +12,7 @@ from market.domain.connection import HIGHEST, Connect, End, RaiseEvidence
 from security.auth import Principal
 from web.authorization import allow
 from web.dependencies import Clock, Store
-from web.idempotency import execute_each, idempotent, metadata_for
+from web.idempotency import Outcomes, execute_each, idempotent, metadata_for
 
 LIST_BODY = 512 << 10  # bytes
 
@@ -28,7 +28,7 @@ async def declare_connections(
     store: Store,
     clock: Clock,
     metadata: Metadata,
-) -> schemas.Outcomes:
+) -> Outcomes[schemas.Outcome]:
     """Declare connections of up to 500 producers, each independent of the others."""
     items = [(each.producer, _command(each.producer, each, principal, "")) for each in body.connections]
     permitted = set(await store.find_subjects(queries.selected(principal.scope, [subject for subject, _ in items])))
@@ -38,7 +38,7 @@ async def declare_connections(
         if isinstance(outcome, Result):
             name = await created_name(store, outcome, metadata_for(subject, metadata))
         outcomes.append(schemas.outcome(subject, outcome, name))
-    return schemas.outcomes(outcomes)
+    return Outcomes.of(outcomes)
 
 
 @router.post("/producers/{id}/connections", status_code=201)

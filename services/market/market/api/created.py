@@ -1,6 +1,6 @@
 """The offer or connection that a request created."""
 
-from contracts.envelope import Envelope, decode
+from contracts.envelope import Envelope, decode, type_of
 from contracts.events import OfferMade, ProducerConnected
 from kernel.commands import CommandMetadata, Result
 from kernel.store import Store
@@ -12,7 +12,7 @@ async def created_name(store: Store, result: Result, metadata: CommandMetadata) 
     match envelope.event:
         case OfferMade(offer=name) | ProducerConnected(connection=name):
             return name
-    raise TypeError(f"{envelope.event.TYPE} creates neither an offer nor a connection")
+    raise TypeError(f"{type_of(envelope.event)} creates neither an offer nor a connection")
 
 
 async def _envelope_of(store: Store, result: Result, metadata: CommandMetadata) -> Envelope:

@@ -12,9 +12,10 @@ from kernel.commands import CommandMetadata, execute
 from kernel.record import Private
 from market import queries, schemas
 from market.domain.lead import Enlist
-from programme.reference import province as province_of
+from programme import reference
 from programme.text import display, loose_key
 from security.auth import Principal
+from security.scopes import restricted
 from web.authorization import allow
 from web.dependencies import Clock, Store
 from web.idempotency import idempotent
@@ -35,8 +36,8 @@ async def enlist_lead(
     response: Response,
 ) -> schemas.Lead:
     """Enlist a lead enterprise in a province. Its name is unique there."""
-    province = province_of(body.province).code
-    if principal.province and principal.province != province:
+    province = reference.province(body.province).code
+    if restricted(principal.scope, province) is None:
         raise Refused("scope_other", "province")
     name = display(body.name)
     if len(loose_key(name)) < 2 or not any(c.isalnum() for c in name):
@@ -58,9 +59,8 @@ async def list_leads(
     province: Annotated[str, Query(max_length=8, description="Of one province; all if it is empty.")] = "",
 ) -> Page[schemas.Lead]:
     """Return lead enterprises in the order in which they joined."""
-    code = province_of(province).code if province else ""
-    after = schemas.id_of(paging.after)
-    found = await store.find(queries.leads(code, after=after, limit=paging.limit + 1))
+    after = paging.after_id
+    found = await store.find(queries.leads(reference.province_or_all(province), after=after, limit=paging.limit + 1))
     return paging.page([schemas.lead(each) for each in found], after=lambda lead: (lead_subject(lead.id),))
 
 

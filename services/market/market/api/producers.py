@@ -8,8 +8,9 @@ from contracts.envelope import decode
 from market import queries, schemas
 from market.api.access import access_scope_of, find_producer
 from market.domain.producer import READY
-from programme.reference import province as province_of
+from programme.reference import province_or_all
 from security.auth import Principal
+from security.scopes import restricted
 from web.authorization import allow
 from web.dependencies import Store
 from web.pagination import Etag, Page, Paging, etagged, paged
@@ -29,13 +30,12 @@ async def list_producers(
 ) -> Page[schemas.Row]:
     """Return producers in one state. A lead enterprise gets the ready ones of its province, otherwise its own."""
     access = await access_scope_of(store, principal)
-    code = province_of(province).code if province else ""
-    if code and access.scope and code != access.scope.partition("/")[0]:
+    scope = restricted(access.scope, province_or_all(province))
+    if scope is None:
         return paging.page([], after=lambda row: (row.id,))
     own = access.lead if state != READY else ""
-    after = schemas.id_of(paging.after)
-    query = queries.producers(access.scope, state, lead=own, province=code, after=after, limit=paging.limit + 1)
-    found = await store.find(query)
+    after = paging.after_id
+    found = await store.find(queries.producers(scope, state, lead=own, after=after, limit=paging.limit + 1))
     return paging.page([schemas.row(each) for each in found], after=lambda row: (row.id,))
 
 

@@ -12,9 +12,9 @@ from programme.reference import provinces
 from security.auth import Principal
 from web.authorization import public
 from web.dependencies import Store
-from web.pages import pages
+from web.pages import Pages
 
-templates = pages("market.pages")
+templates = Pages("market.pages")
 router = APIRouter(include_in_schema=False)
 
 

@@ -14,7 +14,7 @@ from reporting import schemas
 from reporting.api.dependencies import Cache
 from reporting.domain.figures import Figures
 from reporting.domain.indicators import PLAIN, STAGES
-from reporting.pages.texts import TERMS
+from reporting.domain.terms import TERMS
 from web.authorization import public
 from web.openapi import MISSING
 from web.pagination import Etag, etagged
@@ -75,7 +75,7 @@ async def province(province: str, figures: RoundFigures, etag: Tag) -> schemas.P
     return schemas.province(figures, province)
 
 
-@router.get("/country", openapi_extra=NO_ROUND)
+@router.get("/nationwide", openapi_extra=NO_ROUND)
 async def nationwide(figures: RoundFigures, etag: Tag) -> schemas.NationwideResponse:
     """Return the sums over all provinces, the number of events, and the latency."""
     etag.match(*figures.edition, "nationwide")

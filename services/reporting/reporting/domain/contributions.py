@@ -5,14 +5,13 @@ first day and -1 on its end, so the sum of the deltas up to a day is the figure 
 `docs/methodology.md` gives the same rules in words.
 """
 
-from collections.abc import Iterable
 from datetime import date
 from functools import lru_cache
 
 from programme.calendar import working_days_between
 from programme.policies import CURRENT, policy
 from reporting.domain import applicant, ledger
-from reporting.domain.applicant import Application, Connection
+from reporting.domain.applicant import Application
 
 QUOTA = "quota"
 REGISTERED = "registered"  # R
@@ -85,12 +84,13 @@ def _add(deltas: Deltas, a: Application, end: int) -> None:
     """Add the deltas of one application, which counts until `end` at the latest."""
     if not a.registered or not a.province:
         return  # other sources were faster: registration has not announced the application yet
+    province = a.province
     for indicator, first, last in _spans(a, end):
         if first < last:
-            key = (a.province, first, indicator)
+            key = (province, first, indicator)
             deltas[key] = deltas.get(key, 0) + 1
             if last < EVER:
-                key = (a.province, last, indicator)
+                key = (province, last, indicator)
                 deltas[key] = deltas.get(key, 0) - 1
 
 
@@ -98,102 +98,96 @@ def _spans(a: Application, end: int) -> list[IndicatorSpan]:
     """Return the spans of all stages; those that are empty count for nothing."""
     withdrawn = a.withdrawn_at is not None and (a.decided_at is None or a.withdrawn_at < a.decided_at)
     until = min(a.withdrawn, end) if withdrawn else end
-    spans = _registration(a, until)
-    spans += _decision(a, until) if a.decided and not withdrawn else _open_case(a, until)
+    spans: list[IndicatorSpan] = []  # one list, to which every stage adds: this runs twice for each changed record
+    _registration(spans, a, until)
+    if a.decided and not withdrawn:
+        _decision(spans, a, until)
+    else:
+        _open_case(spans, a, until)
     if a.admitted:
         seated, left = max(a.admitted, a.registered), min(a.released or EVER, end)
-        spans += _capacity(a, seated, left)
-        spans += _market(a, seated, left)
+        _capacity(spans, a, seated, left)
+        _market(spans, a, seated, left)
     return spans
 
 
-def _registration(a: Application, until: int) -> list[IndicatorSpan]:
-    """Return when the application is registered, and when its identity is verified."""
-    spans = [(REGISTERED, a.registered, until)]
+def _registration(spans: list[IndicatorSpan], a: Application, until: int) -> None:
+    """Add when the application is registered, and when its identity is verified."""
+    spans.append((REGISTERED, a.registered, until))
     for i, (day, verified) in enumerate(a.answers):
         if verified:
             changed = a.answers[i + 1][0] if i + 1 < len(a.answers) else EVER
             spans.append((VERIFIED, max(day, a.registered), min(changed, until)))
-    return spans
 
 
-def _open_case(a: Application, until: int) -> list[IndicatorSpan]:
-    """Return when a case without a decision is overdue."""
-    return [(SCREENING_DUE, max(_late(a.case_due), a.registered), until)]
+def _open_case(spans: list[IndicatorSpan], a: Application, until: int) -> None:
+    """Add when a case without a decision is overdue."""
+    spans.append((SCREENING_DUE, max(_late(a.case_due), a.registered), until))
 
 
-def _decision(a: Application, until: int) -> list[IndicatorSpan]:
-    """Return when a decided case is screened, approved, and screened in time."""
+def _decision(spans: list[IndicatorSpan], a: Application, until: int) -> None:
+    """Add when a decided case is screened, approved, and screened in time."""
     late, decided = _late(a.case_due), max(a.decided, a.registered)
-    spans = [
-        (SCREENED, decided, until),
-        (_duration(TO_DECISION, a.registered, decided), decided, until),
-        (SCREENING_DUE, max(min(a.decided, late), a.registered), until),
-    ]
+    spans.append((SCREENED, decided, until))
+    spans.append((_duration(TO_DECISION, a.registered, decided), decided, until))
+    spans.append((SCREENING_DUE, max(min(a.decided, late), a.registered), until))
     if a.approved:
         spans.append((APPROVED, decided, until))
     if a.decided < late:
         spans.append((SCREENED_IN_TIME, decided, until))
-    return spans
 
 
-def _capacity(a: Application, seated: int, left: int) -> list[IndicatorSpan]:
-    """Return when a person with a seat is admitted, identified, identified in time, and ready."""
-    spans = [(ADMITTED, seated, left)]
+def _capacity(spans: list[IndicatorSpan], a: Application, seated: int, left: int) -> None:
+    """Add when a person with a seat is admitted, identified, identified in time, and ready."""
+    spans.append((ADMITTED, seated, left))
     late = _late(a.capacity_due)
     if not a.identified:
-        return [*spans, (CAPACITY_DUE, max(late, seated), left)]
+        spans.append((CAPACITY_DUE, max(late, seated), left))
+        return
     identified = max(a.identified, seated)
-    spans += [
-        (IDENTIFIED, identified, left),
-        (_duration(TO_CAPACITY, seated, identified), identified, left),
-        (CAPACITY_DUE, max(min(a.identified, late), seated), left),
-    ]
+    spans.append((IDENTIFIED, identified, left))
+    spans.append((_duration(TO_CAPACITY, seated, identified), identified, left))
+    spans.append((CAPACITY_DUE, max(min(a.identified, late), seated), left))
     if a.identified < late:
         spans.append((IDENTIFIED_IN_TIME, identified, left))
     if a.readied:
         spans.append((READY, max(a.readied, identified), left))
-    return spans
 
 
-def _market(a: Application, seated: int, left: int) -> list[IndicatorSpan]:
-    """Return when a person with a seat is connected and sustained, and when each of their claims counts."""
-    spans: list[IndicatorSpan] = []
+def _market(spans: list[IndicatorSpan], a: Application, seated: int, left: int) -> None:
+    """Add when a person with a seat is connected and sustained, and when each of their claims counts."""
+    if not a.connections:
+        return
     sustainable = EVER
     first = min((c.confirmed for c in a.connections.values() if c.confirmed), default=0)
     if first:
         sustainable = max(first + _sustained_days(a.policy), seated)
         spans.append((SUSTAINABLE, sustainable, left))
         spans.append((_duration(END_TO_END, a.registered, first), max(first, seated), left))
-    if not (a.identified and a.connections):
-        return spans
+    if not a.identified:
+        return
     identified = max(a.identified, seated)
     if first:
         spans.append((_duration(TO_MARKET, a.identified, first), max(first, identified), left))
-    claims = [span for c in a.connections.values() for span in _claim(c, identified, sustainable, left)]
-    spans += claims
-    spans += [(CONNECTED, *days) for days in _union(_days_of(CLAIMS_CONFIRMED, claims))]
-    spans += [(SUSTAINED, *days) for days in _union(_days_of(CLAIMS_SUSTAINED, claims))]
-    return spans
-
-
-def _claim(c: Connection, identified: int, sustainable: int, left: int) -> list[IndicatorSpan]:
-    """Return when one connection counts, by grade of evidence; not before its producer is identified."""
-    last = min(c.ended or EVER, left)
-    spans = [(CLAIMS, max(c.claimed, identified), last)]
-    if c.documented:
-        spans.append((CLAIMS_DOCUMENTED, max(c.documented, identified), last))
-    if c.confirmed:
-        spans.append((CLAIMS_CONFIRMED, max(c.confirmed, identified), last))
-        if c.sustained:
-            spans.append((CLAIMS_SUSTAINED, max(c.sustained, c.confirmed, sustainable, identified), last))
-    if c.sold:
-        spans.append((CLAIMS_SOLD, max(c.sold, identified), last))
-    return spans
-
-
-def _days_of(indicator: str, spans: Iterable[IndicatorSpan]) -> list[Span]:
-    return [(first, last) for name, first, last in spans if name == indicator]
+    connected: list[Span] = []
+    sustained: list[Span] = []
+    for c in a.connections.values():
+        last = min(c.ended or EVER, left)
+        spans.append((CLAIMS, max(c.claimed, identified), last))
+        if c.documented:
+            spans.append((CLAIMS_DOCUMENTED, max(c.documented, identified), last))
+        if c.confirmed:
+            day = max(c.confirmed, identified)
+            spans.append((CLAIMS_CONFIRMED, day, last))
+            connected.append((day, last))
+            if c.sustained:
+                day = max(c.sustained, sustainable, day)
+                spans.append((CLAIMS_SUSTAINED, day, last))
+                sustained.append((day, last))
+        if c.sold:
+            spans.append((CLAIMS_SOLD, max(c.sold, identified), last))
+    spans += [(CONNECTED, *days) for days in _union(connected)]
+    spans += [(SUSTAINED, *days) for days in _union(sustained)]
 
 
 def _union(spans: list[Span]) -> list[Span]:

@@ -15,10 +15,10 @@ from reporting.domain.figures import Figures
 from reporting.pages import view_models
 from reporting.schemas import TableName
 from web.authorization import public
-from web.pages import lang_of, pages
+from web.pages import Pages, lang_of
 from web.rate_limit import limited
 
-templates = pages("reporting.pages")
+templates = Pages("reporting.pages")
 router = APIRouter(
     dependencies=[public(), limited("pages", per_minute=1_200)],
     include_in_schema=False,

@@ -1,4 +1,4 @@
-"""Texts for figures on pages and in CSV files, in Persian and English; the positions of the tile map."""
+"""Texts for figures on pages, in Persian and English; the positions of the tile map."""
 
 import msgspec
 
@@ -19,19 +19,6 @@ class Tile(msgspec.Struct, frozen=True):
         return localized(self.fa, self.en, lang)
 
 
-TERMS = {
-    "R1": Label("ثبت‌نام نسبت به سهمیه", "Registered, of quota"),
-    "S1": Label("پایش کامل‌شده", "Screened, of registered"),
-    "S3": Label("پایش در مهلت", "Screened in time"),
-    "C1": Label("پذیرش نسبت به سهمیه", "Admitted, of quota"),
-    "C2": Label("ظرفیت شناسایی‌شده", "Capacity identified, of admitted"),
-    "C3": Label("شناسایی در مهلت", "Identified in time"),
-    "M1": Label("متصل با گواه نسبت به سهمیه", "Connected with evidence, of quota"),
-    "M2": Label("متصل از شناسایی‌شده", "Connected, of identified"),
-    "M3": Label("پایدار پس از ۹۰ روز", "Sustained after 90 days"),
-    "R3": Label("هویت تأییدشده", "Identity verified, of registered"),
-    "M5": Label("ادعای تأییدشده", "Claims confirmed, of claimed connections"),
-}
 HEADS = {  # of columns, in two lines
     "R1": (Label("ثبت‌نام", "Registered,"), Label("از سهمیه", "of quota")),
     "S1": (Label("پایش‌شده،", "Screened,"), Label("از ثبت‌نام", "of registered")),

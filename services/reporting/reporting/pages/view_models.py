@@ -7,7 +7,6 @@ from statistics import median_low
 from typing import Any
 
 from programme.calendar import month_name, to_jalali
-from programme.messages import localized
 from programme.policies import Formula
 from programme.reference import provinces
 from programme.text import number
@@ -15,8 +14,9 @@ from reporting.domain.figures import Figures
 from reporting.domain.indicators import STAGES as STAGE_IDS
 from reporting.domain.indicators import Counts, Term, stage_terms
 from reporting.domain.ranking import TABLES, Row, root, scores, table
+from reporting.domain.terms import TERMS
 from reporting.domain.worked_example import ONLY_REGISTERS, worked_example
-from reporting.pages.texts import BREAKS, DATA, DURATIONS, FUNNEL, GRADES, HEADS, NOTES, STAGES, TERMS, TILES
+from reporting.pages.texts import BREAKS, DATA, DURATIONS, FUNNEL, GRADES, HEADS, NOTES, STAGES, TILES
 
 Values = dict[str, Any]
 NEIGHBOURS = 2  # shown above and below a province
@@ -69,32 +69,24 @@ def ranking(figures: Figures, name: str, lang: str) -> Values:
         if name != "composite"
         else (),
         "tiles": tiles(figures, name, lang, "#p-{digits}"),
-        "lead": lead(figures, name, lang),
+        "news": news(figures, name, lang),
         "last_month": month(figures.month_ends[-1], lang) if figures.month_ends else None,
     }
 
 
-def lead(figures: Figures, name: str, lang: str) -> str:
-    """Return one sentence of news: which province leads, and which gained most ranks."""
+def news(figures: Figures, name: str, lang: str) -> Values | None:
+    """Return which provinces lead, and which one gained most ranks; None if no province is ranked."""
     ranked = [row for row in figures.tables[name] if row.rank]
     if not ranked:
-        return localized(
-            "هنوز هیچ استانی رتبه ندارد: سهمیهٔ این دوره ابلاغ نشده است.",
-            "No province is ranked yet: no quota has been notified for this round.",
-            lang,
-        )
-    first = ranked[0]
-    value = number(first.shown, lang, first.decimals)
-    leaders = [name_of(row.province, lang) for row in ranked if row.rank == 1]
-    climbers = [(figures.change(name, row.province) or 0, row) for row in ranked]
-    gain, climber = max(climbers, key=lambda each: (each[0], each[1].province))
-    if lang == "fa":
-        names = " و ".join(leaders[:3])
-        text = f"{names} با {'شاخص' if name == 'composite' else 'امتیاز'} {value} اول است."
-        return text + (f" {name_of(climber.province, lang)} {number(gain, lang)} پله بالا آمده است." if gain else "")
-    names = " and ".join(leaders[:3])
-    text = f"{names} {'lead' if len(leaders) > 1 else 'leads'} with {value} of 100."
-    return text + (f" {name_of(climber.province, lang)} is up {gain}." if gain else "")
+        return None
+    climbers = [(figures.change(name, row.province) or 0, row.province) for row in ranked]
+    gain, climber = max(climbers)
+    return {
+        "leaders": [name_of(row.province, lang) for row in ranked if row.rank == 1],
+        "value": number(ranked[0].shown, lang, ranked[0].decimals),
+        "climber": name_of(climber, lang),
+        "gain": gain,
+    }
 
 
 def province(figures: Figures, code: str, lang: str) -> Values:
@@ -109,7 +101,7 @@ def province(figures: Figures, code: str, lang: str) -> Values:
         "change": figures.change("composite", code),
         "last_month": month(figures.month_ends[-1], lang) if figures.month_ends else None,
         "ranked": sum(row.rank is not None for row in figures.tables["composite"]),
-        "lead": _explanation(figures, code, lang),
+        "worst": _worst_stage(figures, code, lang),
         "stages": [_stage(figures, code, number_, lang) for number_ in (1, 2, 3)],
         "steps": _steps(figures, code, lang),
         "parts": [
@@ -237,31 +229,9 @@ def _neighbours(figures: Figures, code: str) -> list[Values]:
     ]
 
 
-def _explanation(figures: Figures, code: str, lang: str) -> str:
-    """Return one sentence: the stage in which most of the index is lost, in whole numbers."""
-    score = figures.scores[code]
-    if score.unranked:
-        return localized(
-            "سهمیهٔ این دوره هنوز ابلاغ نشده است؛ تا آن زمان رتبه ندارد.",
-            "No quota has been notified for this round; until then it has no rank.",
-            lang,
-        )
+def _worst_stage(figures: Figures, code: str, lang: str) -> int | None:
+    """Return the stage, from 0, in which most of the index is lost; None without a rank."""
+    if figures.scores[code].unranked:
+        return None
     losses = _steps(figures, code, lang)[1:]
-    worst = max(range(3), key=lambda i: losses[i]["lost"])
-    names = ("screened", "registered", "admitted", "identified", "connected", "quota")
-    screened, registered, admitted, identified, connected, quota = (
-        number(getattr(score.counts, name), lang) for name in names
-    )
-    if lang == "fa":
-        facts = (
-            f"{screened} نفر از {registered} ثبت‌نام‌شده پایش شده‌اند",
-            f"ظرفیت {identified} نفر از {admitted} پذیرفته شناسایی شده است",
-            f"{connected} نفر از سهمیهٔ {quota} نفری به بازار رسیده‌اند",
-        )
-        return f"بیشترین کاستی در «{STAGES[worst].fa}» است: {facts[worst]}."
-    facts = (
-        f"{screened} of {registered} registered have been screened",
-        f"the capacity of {identified} of {admitted} admitted is identified",
-        f"{connected} of a quota of {quota} have reached a market",
-    )
-    return f"It loses most in {STAGES[worst].en.lower()}: {facts[worst]}."
+    return max(range(3), key=lambda i: losses[i]["lost"])

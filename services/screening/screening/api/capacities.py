@@ -6,7 +6,7 @@ from kernel.commands import execute
 from screening import queries, schemas
 from screening.api.cases import LIST_BODY, Decider, Metadata
 from web.dependencies import Clock, Store
-from web.idempotency import execute_each
+from web.idempotency import Outcomes, execute_each
 
 router = APIRouter(prefix="/v1/applicants", tags=["cases"])
 
@@ -14,7 +14,7 @@ router = APIRouter(prefix="/v1/applicants", tags=["cases"])
 @router.post("/capacities", response_model_exclude_none=True, max_body_size=LIST_BODY)
 async def identify_capacities(
     body: schemas.Capacities, principal: Decider, store: Store, clock: Clock, metadata: Metadata
-) -> schemas.Outcomes:
+) -> Outcomes[schemas.Outcome]:
     """Identify the capacities of up to 500 applicants, each independent of the others."""
     commands = [(each.id, each.command()) for each in body.capacities]
     permitted = await store.find_subjects(queries.selected(principal.scope, [each.id for each in body.capacities]))

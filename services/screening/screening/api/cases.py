@@ -9,12 +9,13 @@ from contracts.commands import Refused
 from contracts.envelope import decode
 from kernel.commands import CommandMetadata, execute
 from programme.calendar import day_end, day_start, tehran_day
+from programme.reference import province_or_all
 from screening import metrics, queries, schemas
 from security.auth import Principal
-from security.scopes import scope_of
+from security.scopes import restricted
 from web.authorization import allow
 from web.dependencies import Clock, Leases, Store
-from web.idempotency import execute_each, idempotent
+from web.idempotency import Outcomes, execute_each, idempotent
 from web.openapi import MISSING
 from web.pagination import Etag, Page, Paging, etagged, paged
 
@@ -40,7 +41,7 @@ async def list_cases(
     province: Province = "",
 ) -> Page[schemas.Row]:
     """Return the cases in one state, the earliest deadline first."""
-    scope = scope_of(principal, province)
+    scope = restricted(principal.scope, province_or_all(province))
     after = sort_key_of(paging.after)
     found = [] if scope is None else await store.find(queries.queue(scope, state, after=after, limit=paging.limit + 1))
     keys = {each.subject: queries.sort_key(each) for each in found}
@@ -52,7 +53,7 @@ async def count_cases(
     principal: Annotated[Principal, allow(*COUNTERS)], store: Store, clock: Clock, province: Province = ""
 ) -> schemas.Count:
     """Return the number of cases by state, of overdue cases, and of cases due today."""
-    scope = scope_of(principal, province)
+    scope = restricted(principal.scope, province_or_all(province))
     if scope is None:
         return schemas.Count(states={}, overdue=0, due_today=0)
     today = tehran_day(clock().at)
@@ -74,7 +75,7 @@ async def claim_next_case(principal: Decider, store: Store, leases: Leases) -> s
 @router.post("/cases/decisions", response_model_exclude_none=True, max_body_size=LIST_BODY)
 async def decide_cases(
     body: schemas.Decisions, principal: Decider, store: Store, clock: Clock, metadata: Metadata
-) -> schemas.Outcomes:
+) -> Outcomes[schemas.Outcome]:
     """Decide on up to 500 cases, each independent of the others.
 
     Without a checklist the officer vouches for the conditions that are asked by telephone.

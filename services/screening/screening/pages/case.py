@@ -30,8 +30,6 @@ from web.idempotency import metadata_of
 from web.pages import lang_of
 
 ANSWERS = {"yes": True, "no": False}  # anything else is no answer
-NOT_ELIGIBLE_FA = "تأیید نمی‌شود؛ این شرط‌ها برقرار یا پرسیده نیست:"
-NOT_ELIGIBLE_EN = "Not eligible. These conditions are not met, or not confirmed yet:"
 
 router = APIRouter(prefix="/cases", include_in_schema=False)
 
@@ -124,9 +122,8 @@ async def _render(
 def _errors(record: Record, refused: Refused | None, lang: str) -> list[dict[str, str]]:
     if refused is None:
         return []
-    if refused.code != "not_eligible":
-        field = refused.field or "outcome"
-        return [{"field": field, "message": message_text(refused.code, lang, **refused.details)}]
-    violated = [each for each in findings(record.state) if each.rule in refused.details["rules"]]
-    conditions = " ".join(localized(each.fa, each.en, lang) for each in violated)
-    return [{"field": "outcome", "message": f"{localized(NOT_ELIGIBLE_FA, NOT_ELIGIBLE_EN, lang)} {conditions}"}]
+    details = dict(refused.details)
+    if refused.code == "not_eligible":
+        violated = [each for each in findings(record.state) if each.rule in details["rules"]]
+        details["rules"] = [localized(each.fa, each.en, lang).removesuffix(".") for each in violated]
+    return [{"field": refused.field or "outcome", "message": message_text(refused.code, lang, **details)}]

@@ -18,14 +18,14 @@ from screening.api.cases import DECIDERS, Decider, Reader
 from screening.domain.applicant import AWAITING_CAPACITY, OPEN, status_of
 from screening.schemas import due_of
 from web.dependencies import Clock, Leases, Store
-from web.pages import pages
+from web.pages import Pages
 
 HOME = "/screening/"
 ROWS = 40
 FILTERS = ("late", "today", "week", "all")
 FRIDAY = 4  # the last day of the week
 
-templates = pages("screening.pages")
+templates = Pages("screening.pages")
 router = APIRouter(include_in_schema=False)
 
 

@@ -1,0 +1,100 @@
+"""Persian texts have one place for each kind, and use the words of the programme."""
+
+import ast
+import re
+from collections.abc import Iterator
+from fnmatch import fnmatch
+
+import pytest
+
+from tests.house.sources import Source, assert_none, code, committed, read
+
+LETTERS = re.compile("[\u0621-\u065f\u066e-\u06d3\u06fa-\u06ff]")  # no digits, no punctuation
+# Modules that may hold Persian text, and why.
+PERMITTED = {
+    "shared/programme/*": "messages, reference data, the calendar and the letters themselves",
+    "shared/contracts/codes.py": "the labels of the codes",
+    "services/*/pages/texts.py": "texts that several pages, or code, use",
+    "services/registration/registration/domain/application.py": "a field stands once, with its label and example",
+    "services/registration/registration/domain/consent.py": "the consent texts, by version: what was accepted",
+    "services/reporting/reporting/domain/terms.py": "the names of the terms, on pages and in CSV files",
+    "services/market/market/schemas.py": "an example of the API description",
+    "deploy/peyvand/peyvand/simulation/*": "names of synthetic people and enterprises",
+}
+# The wrong word, and that of the programme.
+WORDS = {
+    "غربال": "پایش",
+    "ظرفیت‌سنجی": "شناسایی ظرفیت",
+    "صندلی": "سهمیه",
+    "مجری استان": "مدیر اجرایی طرح",
+    "مدیر طرح": "مدیر اجرایی طرح",
+}
+
+
+def persian_literals(source: Source) -> Iterator[str]:
+    """Yield the strings with Persian letters of a file, docstrings apart."""
+    docstrings = {
+        id(node.body[0].value)
+        for node in source.nodes
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in source.nodes:
+        match node:
+            case ast.Constant(value=str(text)) if id(node) not in docstrings and LETTERS.search(text):
+                yield f"{source.path}:{node.lineno} {text!r}"
+
+
+def is_permitted(path: str) -> bool:
+    """Return whether this module may hold Persian text."""
+    return any(fnmatch(path, pattern) for pattern in PERMITTED)
+
+
+def wrong_words(path: str, text: str) -> list[str]:
+    """Return the words of this text for which the programme has another."""
+    return [
+        f"{path}:{text.count(chr(10), 0, found.start()) + 1} {wrong}: write instead {right}"
+        for wrong, right in WORDS.items()
+        for found in re.finditer(wrong, text)
+    ]
+
+
+def test_persian_texts_are_where_they_belong() -> None:
+    assert_none(
+        [found for source in code() if not is_permitted(source.path) for found in persian_literals(source)],
+        "a message goes to programme, a sentence of one page to its template, one of several to texts.py of the pages",
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['TITLE = "پیدا نشد"', 'def f(n):\n    return f"{n} رویداد"', 'raise Invalid("role", "نقش را انتخاب کنید.")'],
+)
+def test_a_persian_text_elsewhere_is_found(text: str) -> None:
+    assert list(persian_literals(Source("shared/web/new.py", text)))
+
+
+@pytest.mark.parametrize("text", ['"""Return `سمنان`."""', 'PERCENT = "٪"', 'DIGITS = "۰۱۲"', 'x = "Semnan"  # سمنان'])
+def test_what_is_no_text_is_not_found(text: str) -> None:
+    assert list(persian_literals(Source("shared/web/new.py", text))) == []
+
+
+def test_every_permitted_module_has_persian_text() -> None:
+    having = [source.path for source in code() if any(persian_literals(source))]
+    unused = [pattern for pattern in PERMITTED if not any(fnmatch(path, pattern) for path in having)]
+    assert_none(unused, "remove it from PERMITTED: no such module has Persian text")
+
+
+def test_texts_use_the_words_of_the_programme() -> None:
+    files = [path for path in committed() if path.endswith((".py", ".html", ".js", ".md"))]
+    own = "tests/house/test_persian.py"
+    assert_none(
+        [found for path in files if path != own for found in wrong_words(path, read(path))],
+        "use the word of the programme",
+    )
+
+
+def test_a_wrong_word_is_found() -> None:
+    assert wrong_words("a.html", "<p>\nصف غربالگری</p>") == ["a.html:2 غربال: write instead پایش"]
+    assert wrong_words("a.html", "صف پایش") == []

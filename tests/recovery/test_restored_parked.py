@@ -140,7 +140,7 @@ async def test_a_cause_that_only_the_parked_events_have_is_used(
     await small_system.publish("registration", early)
 
     async def is_parked() -> bool:
-        return bool(await parked(store))
+        return bool(await store.parked.heads(("early",)))
 
     await small_system.until(is_parked)
     await stop_all(small_system)

@@ -16,7 +16,7 @@ from kernel.kafka.log_reader import LogReader
 from kernel.record import Parked
 from kernel.stores.mongodb import MongoStore
 from recovery.completion import Completed, complete
-from recovery.dead_letters import DeadLetters
+from recovery.dead_letters import EARLY, DeadLetters
 from recovery.restore_mark import read_mark
 from tests.support.messages import WITHDRAWN, message
 from tests.support.restored_system import back_up, lose, restore, stop_all, until_ready
@@ -140,7 +140,7 @@ async def test_a_cause_that_only_the_parked_events_have_is_used(
     await small_system.publish("registration", early)
 
     async def is_parked() -> bool:
-        return bool(await store.parked.heads(("early",)))
+        return bool(await store.parked.heads(EARLY))
 
     await small_system.until(is_parked)
     await stop_all(small_system)

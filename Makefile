@@ -28,7 +28,7 @@ up: setup ## run everything but the simulation
 test: python ## run all tests, as CI does (15 minutes)
 	@$(PYTHON) deploy/setup.py --tests
 	@$(MAKE) --no-print-directory lint
-	@exec $(BIN)/python -m pytest -q -n 2 --dist loadfile
+	@exec $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 check: setup ## run the tests that need no server (one minute)
 	@$(MAKE) --no-print-directory lint

@@ -16,6 +16,11 @@ pytest_plugins = ["tests.support.fixtures"]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest: of two processes neither waits for the other at the end."""
+    items.sort(key=lambda item: -2 * bool(item.get_closest_marker("long")) - bool(item.get_closest_marker("server")))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def plain_logs() -> None:
     """Format tracebacks as Python does: structlog's own format takes seconds for the locals of an application."""

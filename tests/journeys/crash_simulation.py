@@ -338,6 +338,7 @@ async def simulate(*crashes: tuple[int, bool], points: Points | None = None) -> 
     struck = CrashPoints(points or dict.fromkeys(crashes, Crash))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(asyncio, "to_thread", _inline)
+        patch.setattr(seat_allocation, "monotonic", lambda: 0.0)  # or the number of awaits depends on the machine
         patch.setattr(batch, "SOURCES", 2)
         patch.setattr(batch, "CHUNK", 2)  # parked events in a transaction: the rest gets a new head
         patch.setattr(consumer, "SHARED_CHUNK", 1)  # a partition in a chunk: the next one is read meanwhile

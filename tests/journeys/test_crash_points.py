@@ -22,7 +22,7 @@ ELSEWHERE = (  # the parts of these are struck; or they call Kafka itself
     "await asyncio.to_thread(self._read",
     "await store.transact(subjects, keep, parked=parked)",  # reads only; called by recovery and the identity checks
 )
-FIGURE = "each of the {count:,} awaits"  # as docs/reliability.md shows it
+FIGURE = "each of more than {count:,} awaits"  # as docs/reliability.md shows it; some depend on the order of sets
 
 
 @pytest.mark.long
@@ -32,7 +32,7 @@ def test_no_crash_point_loses_or_doubles() -> None:
     for n in range(1, whole + 1):
         for after in (False, True):
             assert asyncio.run(simulate((n, after))).raised == 1, (n, after)
-    assert FIGURE.format(count=whole) in (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    assert FIGURE.format(count=whole // 100 * 100) in (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.long

@@ -5,6 +5,8 @@ import unicodedata
 from decimal import Decimal
 from fractions import Fraction
 
+from contracts.commands import Refused
+
 _DIGITS = str.maketrans("۰۱۲۳۴۵۶۷۸۹٠١٢٣٤٥٦٧٨٩", "01234567890123456789")
 _PERSIAN_DIGITS = str.maketrans("0123456789", "۰۱۲۳۴۵۶۷۸۹")
 _INVISIBLE = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")  # bidirectional controls, byte order mark
@@ -14,6 +16,7 @@ _KEY_LETTERS = str.maketrans({"ۀ": "ه", "ة": "ه", "أ": "ا", "إ": "ا", "�
 _MARKS = re.compile("[\u064b-\u0655\u0670]")  # harakat, and combining hamza
 _FINAL_HAMZA = re.compile(r"ئ(?!\w)")  # typed instead of the adjacent key: «بختيارئ»
 _SPACES = re.compile(r"\s+")
+MAX_LENGTH = 1_000  # characters of a text that is normalised: normalising takes time quadratic in runs of marks
 
 
 def digits(s: str) -> str:
@@ -27,7 +30,12 @@ def persian_digits(s: str) -> str:
 
 
 def display(s: str) -> str:
-    """Normalise for display: Persian letters for their Arabic look-alikes, no invisible characters, single spaces."""
+    """Normalise for display: Persian letters for their Arabic look-alikes, no invisible characters, single spaces.
+
+    Raise Refused: too_long.
+    """
+    if len(s) > MAX_LENGTH:
+        raise Refused("too_long", limit=MAX_LENGTH)
     s = _PRESENTATION.sub(lambda match: unicodedata.normalize("NFKC", match[0]), _INVISIBLE.sub("", s))
     return _SPACES.sub(" ", unicodedata.normalize("NFC", s).translate(_LETTERS)).strip()
 

@@ -23,7 +23,7 @@ from base.clock import Clock
 from contracts.commands import Refused
 from kernel.commands import CommandMetadata, Outcome, execute_many
 from kernel.store import Store
-from security.auth import Principal
+from security.auth import PUBLIC, Principal
 from web.authorization import authorized_principal
 
 _KEY = re.compile(r"[\x21-\x7e]{8,128}")
@@ -100,7 +100,7 @@ def metadata_of(
     secret = request.app.state.settings.fingerprint_key.get_secret_value().encode()
     return CommandMetadata(
         actor=principal.actor,
-        idempotency_key=f"{principal.id}/{key}",
+        idempotency_key=stored_key(principal, key),
         fingerprint=fingerprint(secret, request.method, request.scope["path"], content),
         traceparent=request.scope["peyvand.traceparent"],
     )
@@ -136,10 +136,20 @@ async def execute_each(
     return ordered
 
 
-def metadata_for(subject: str, metadata: CommandMetadata) -> CommandMetadata:
-    """Return the metadata of one item of a list: the key of the list and the subject make its own key."""
-    key = metadata.idempotency_key
-    return replace(metadata, idempotency_key=f"{key}/{subject}") if key else metadata
+def stored_key(principal: Principal, key: str) -> str:
+    """Return the key under which the response is stored: no other principal has it, whatever they are called.
+
+    A space follows the key, which has none, and another one the item of a list: see `metadata_for`.
+    """
+    return f"{key}  {'' if PUBLIC in principal.roles else principal.id}"
+
+
+def metadata_for(item: str, metadata: CommandMetadata) -> CommandMetadata:
+    """Return the metadata of one item of a list, such as its subject or row: it has a key of its own."""
+    if not metadata.idempotency_key:
+        return metadata
+    key, _, principal = metadata.idempotency_key.split(" ", 2)
+    return replace(metadata, idempotency_key=f"{key} {item} {principal}")
 
 
 async def _content(request: Request) -> bytes:

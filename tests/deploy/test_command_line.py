@@ -310,8 +310,9 @@ def test_retries_end_with_a_hint(run: Run, server: StubServer, tmp_path: Path, m
 
 
 def test_refused_rows_exit_with_1(run: Run, server: StubServer, tmp_path: Path) -> None:
-    refused = [{"row": 2, "field": "national_id", "code": "already_registered", "detail": "registered already"}]
-    server.replies[IMPORT] = [(200, {"rows": 1, "registered": 0, "repeated": 0, "refused": refused})]
+    refused = [{"row": 2, "field": "field", "code": "field_not_open", "detail": "not open"}]
+    reply = {"rows": 4, "registered": 0, "repeated": 0, "refused": refused, "already_registered": 3}
+    server.replies[IMPORT] = [(200, reply)]
     file = str(_file(tmp_path, {}))
     code, out, _ = run("import", "applications", file, "--round", "1404", "--url", server.url)
-    assert code == 1 and "row 2, national_id: registered already" in out and "1 refused" in out
+    assert code == 1 and "row 2, field: not open" in out and "1 refused, 3 already registered" in out

@@ -35,9 +35,8 @@ class ServiceApi:
             issuer=self.issuer.name, jwks=self.issuer.jwks,
         )  # fmt: skip
         runtime = Runtime(settings=settings, store=self.store, leases=MemoryLeases(), clock=self.clock)
-        self.http = httpx.AsyncClient(
-            transport=httpx.ASGITransport(service_app(service, settings, runtime)), base_url="http://127.0.0.1"
-        )
+        self.app = service_app(service, settings, runtime)
+        self.http = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://127.0.0.1")
 
     def clock(self) -> Moment:
         """Return the present moment of the test."""

@@ -18,9 +18,10 @@ from contracts.events.registration import ApplicantWithdrawn
 from kernel.commands import CommandMetadata, Outcome, Result, execute
 from kernel.errors import KeyReused
 from kernel.stores.memory import MemoryStore
+from security.auth import Principal, anonymous
 from tests.support.small_api import problem_of
 from tests.support.tokens import Issuer
-from web.idempotency import execute_each, fingerprint, metadata_for
+from web.idempotency import execute_each, fingerprint, metadata_for, stored_key
 
 THINGS = "/t/v1/things"
 
@@ -46,13 +47,35 @@ async def test_fingerprint_ignores_the_spelling_of_json(client: httpx.AsyncClien
     assert first == repeated and len(bytes.fromhex(first["fingerprint"])) == 32
 
 
+def test_keys_of_different_principals_cannot_meet() -> None:
+    """Whatever people and items are called, and whatever keys they choose."""
+
+    def key_of(principal: Principal, key: str, item: str = "") -> str:
+        metadata = CommandMetadata(idempotency_key=stored_key(principal, key))
+        return metadata_for(item, metadata).idempotency_key if item else metadata.idempotency_key
+
+    officer = Principal("a", frozenset({"registrar"}))
+    named = [
+        Principal(each, frozenset({"registrar"})) for each in ("a/key-0001", "a key-0001", "web", " a", "item-001 a")
+    ]
+    keys = [
+        key_of(officer, "key-0001"),
+        key_of(officer, "key-0001", "item-001"),
+        key_of(officer, "key-0001/item-001"),
+        key_of(anonymous(), "key-0001"),
+        *(key_of(each, key) for each in named for key in ("key-0001", "item-001", "/key-0001", "key-0001/a")),
+        *(key_of(each, "key-0001", "item-001") for each in named),
+    ]
+    assert len(set(keys)) == len(keys)
+
+
 async def test_body_changes_the_fingerprint_and_principal_the_key(client: httpx.AsyncClient, issuer: Issuer) -> None:
     first = await post(client, issuer, {"name": "ab", "count": 2})
     other = await post(client, issuer, {"name": "ab", "count": 3})
     other_principal = await post(client, issuer, {"name": "ab", "count": 2}, id="of-7777")
 
-    assert first["fingerprint"] != other["fingerprint"] and first["key"] == other["key"] == "of-2f9c/key-0001"
-    assert other_principal["key"] == "of-7777/key-0001"
+    assert first["fingerprint"] != other["fingerprint"] and first["key"] == other["key"] == "key-0001  of-2f9c"
+    assert other_principal["key"] == "key-0001  of-7777"
 
 
 async def test_request_without_key_has_no_fingerprint(client: httpx.AsyncClient, issuer: Issuer) -> None:
@@ -193,7 +216,7 @@ async def test_only_the_first_item_of_a_subject_is_executed(store: MemoryStore, 
 
 
 async def test_repeated_list_gets_the_stored_responses(store: MemoryStore, subjects: list[str]) -> None:
-    metadata = CommandMetadata(actor="manager:of-1", idempotency_key="of-1/key-0001", fingerprint=b"a" * 32)
+    metadata = CommandMetadata(actor="manager:of-1", idempotency_key="key-0001  of-1", fingerprint=b"a" * 32)
 
     assert codes(await withdraw_each(store, subjects, subjects, metadata)) == ["done"] * 4
     assert codes(await withdraw_each(store, subjects, subjects, metadata)) == ["repeated"] * 4
@@ -203,8 +226,8 @@ async def test_repeated_list_gets_the_stored_responses(store: MemoryStore, subje
 
 
 def test_each_item_of_a_list_has_its_own_key() -> None:
-    metadata = CommandMetadata(actor="manager:of-1", idempotency_key="of-1/key-0001", fingerprint=b"a" * 32)
+    metadata = CommandMetadata(actor="manager:of-1", idempotency_key="key-0001  of-1", fingerprint=b"a" * 32)
 
-    assert metadata_for("s-1", metadata).idempotency_key == "of-1/key-0001/s-1"
+    assert metadata_for("s-1", metadata).idempotency_key == "key-0001 s-1 of-1"
     assert metadata_for("s-1", metadata).fingerprint == metadata.fingerprint
     assert metadata_for("s-1", CommandMetadata(actor="manager:of-1")).idempotency_key == ""

@@ -207,6 +207,7 @@ class Imported(BaseModel):
     rows: int
     registered: int
     repeated: int
+    already_registered: int = Field(description="People of the file who are registered in the round, by whomever.")
     applications: list[ImportedRow]
     refused: list[RefusedRow]
 

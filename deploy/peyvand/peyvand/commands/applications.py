@@ -82,7 +82,7 @@ def import_command(
     with spinner(f"registering the rows of {file.name}", as_json) as show:
         result = register_file(client, file, round_id, show)
     print_result(result, as_json, import_lines)
-    return 1 if result.get("refused") else 0
+    return 1 if result.get("refused") or result.get("already_registered") else 0
 
 
 def check_file(content: bytes, today: date) -> FileCheck:

@@ -161,7 +161,8 @@ def import_lines(result: Mapping[str, Any]) -> list[Any]:
     if len(refused) > FAULTS_SHOWN:
         lines.append(f"... and {len(refused) - FAULTS_SHOWN:,} more; --json shows all")
     counts = ", ".join(f"{result.get(name, 0):,} {name}" for name in ("rows", "registered", "repeated"))
-    return [*lines, f"{counts}, {len(refused):,} refused"]
+    known = f", {n:,} already registered" if (n := result.get("already_registered", 0)) else ""
+    return [*lines, f"{counts}, {len(refused):,} refused{known}"]
 
 
 def _seconds(value: float | None) -> str:

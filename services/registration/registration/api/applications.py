@@ -6,7 +6,6 @@ from itertools import islice
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
-from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -28,7 +27,7 @@ from security.scopes import is_visible, restricted
 from web.app import raw
 from web.authorization import allow, public
 from web.dependencies import Clock, Store
-from web.idempotency import idempotent
+from web.idempotency import idempotent, metadata_for
 from web.pagination import Etag, Page, Paging, etagged, paged
 from web.problems import Invalid
 from web.rate_limit import limited
@@ -93,12 +92,14 @@ async def import_applications(
     body: Annotated[bytes, raw("text/csv")],
     principal: Annotated[Principal, allow(*IMPORTERS)],
     registrations: Registrations,
+    guard: Guard,
     metadata: Annotated[CommandMetadata, idempotent(required=True)],
 ) -> schemas.Imported | Response:
     """Register the people in a file; one invalid value in any row refuses the whole file.
 
     Valid rows are stored in chunks, each in one transaction. The same file under the same key continues where it
-    stopped: registered rows are reported as repeated. People who are already registered are reported as refused rows.
+    stopped: registered rows are reported as repeated. Of people who are already registered only the number is reported,
+    and a file with too many of them is stopped: the Retry-After of the 429 is when to send it again.
     """
     snapshot = await registrations.round_snapshot(round_id)
     try:
@@ -108,8 +109,12 @@ async def import_applications(
     outcomes: dict[int, Result | Refused] = {}
     left = iter(accepted.items())
     while chunk := dict(islice(left, CHUNK)):
-        own = {row: replace(metadata, idempotency_key=f"{metadata.idempotency_key}/{row}") for row in chunk}
-        outcomes |= await registrations.register_many(snapshot, chunk, "import", own)
+        guard.check(request, principal)
+        own = {row: metadata_for(str(row), metadata) for row in chunk}
+        done = await registrations.register_many(snapshot, chunk, "import", own)
+        if known := sum(_is_known(each) for each in done.values()):
+            guard.record(request, principal, known)
+        outcomes |= done
     return _imported(outcomes)
 
 
@@ -227,16 +232,23 @@ def _imported(outcomes: Mapping[int, Result | Refused]) -> schemas.Imported:
     results = {row: each for row, each in outcomes.items() if isinstance(each, Result)}
     repeated = sum(each.repeated for each in results.values())
     registered = {row: schemas.registered(each.record) for row, each in results.items()}
+    refused = {row: each for row, each in outcomes.items() if isinstance(each, Refused)}
+    told = {row: each for row, each in refused.items() if not _is_known(each)}
     return schemas.Imported(
         rows=len(outcomes),
         registered=len(results) - repeated,
         repeated=repeated,
+        already_registered=len(refused) - len(told),
         applications=[
             schemas.ImportedRow(row=row, id=each.id, tracking_code=each.tracking_code)
             for row, each in registered.items()
         ],
-        refused=[_refused_row(row, each) for row, each in outcomes.items() if isinstance(each, Refused)],
+        refused=[_refused_row(row, each) for row, each in told.items()],
     )
+
+
+def _is_known(outcome: Result | Refused) -> bool:
+    return isinstance(outcome, Refused) and outcome.code == "already_registered"
 
 
 def _refused_row(row: int, refused: Refused) -> schemas.RefusedRow:

@@ -11,6 +11,7 @@ from contracts.commands import Refused
 from web.problems import error, problem, request_id, respond
 
 MAX_ERRORS = 1_000  # in one response, which counts all of them
+MAX_CELL = 200  # characters
 
 Row = Mapping[str, str]
 
@@ -35,7 +36,7 @@ def read_rows(body: bytes, columns: Mapping[str, str], limit: int) -> Iterator[t
     """Yield the rows of a CSV file in UTF-8, each with its line; the header is line 1.
 
     `columns` maps the columns to the names of their fields. The header has each column once, in any order, under either
-    name. Raise Refused: malformed, columns_unknown, batch_too_long; RowsInvalid if a row has too many cells.
+    name. Raise Refused: malformed, columns_unknown, batch_too_long; RowsInvalid if cells are too many or too long.
     """
     try:
         reader = csv.reader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True)
@@ -47,6 +48,9 @@ def read_rows(body: bytes, columns: Mapping[str, str], limit: int) -> Iterator[t
                 raise Refused("batch_too_long", limit=limit)
             if len(cells) > len(header):
                 raise RowsInvalid([(row, Refused("row_invalid", field="row", row=row))])
+            long = [name for name, cell in zip(header, cells, strict=False) if len(cell) > MAX_CELL]
+            if long:
+                raise RowsInvalid([(row, Refused("too_long", field=name, limit=MAX_CELL)) for name in long])
             yield row, dict(zip(header, cells, strict=False))
     except (UnicodeDecodeError, csv.Error) as e:
         raise Refused("malformed") from e

@@ -1,6 +1,7 @@
 """Enumeration guard: callers who try national IDs one after another are slowed down.
 
-The answer "already registered" reveals that a person applied, so each caller gets only a few of them a minute.
+The answer "already registered" reveals that a person applied, so each caller gets only a few of them a minute: on the
+page, from the API, and by importing a file, whose result has only their number.
 """
 
 import math
@@ -32,10 +33,10 @@ class EnumerationGuard:
             metrics.RATE_LIMITED.labels(request.app.state.settings.service, LIMIT).inc()
             raise Refused("too_many_requests", seconds=math.ceil(left))
 
-    def record(self, request: Request, principal: Principal) -> None:
-        """Count one answer "already registered"."""
+    def record(self, request: Request, principal: Principal, people: int = 1) -> None:
+        """Count answers "already registered", one for each person; those of a file are owed where they are too many."""
         caller, per_minute = caller_of(request, principal), PER_MINUTE[PUBLIC in principal.roles]
-        wait = request.app.state.buckets.take(LIMIT, caller, per_minute, per_minute)
+        wait = request.app.state.buckets.charge(LIMIT, caller, people, per_minute, per_minute)
         if wait:
             self.blocked_until[caller] = monotonic() + wait
             if len(self.blocked_until) > MAX_BLOCKED:

@@ -108,8 +108,10 @@ def check(
     inputs = Inputs(answers, today, policy)
     for field in fields:
         try:
-            typed = answers.get(field.name, "").strip()
-            if not typed:
+            typed = answers.get(field.name, "")
+            if len(typed) > field.max_length:  # before anything looks into it
+                raise Refused("too_long", limit=field.max_length)
+            if not (typed := typed.strip()):
                 raise Refused(field.missing)
             values[field.name] = field.parse(typed, inputs)
         except Refused as refused:

@@ -28,7 +28,7 @@ from registration.registrations import RoundSnapshot
 from security.auth import Principal, anonymous
 from web.authorization import public
 from web.dependencies import Clock, Store, runtime
-from web.idempotency import metadata_of
+from web.idempotency import metadata_of, stored_key
 from web.pages import Pages, lang_of
 from web.rate_limit import limited
 
@@ -113,7 +113,7 @@ async def submit(
     """Register the application."""
     form, answers = await request.form(), drafts.read(request)
     key = str(form.get("key", ""))
-    if not answers and key and (code := await registrations.repeated_tracking_code(f"{anonymous().id}/{key}")):
+    if not answers and key and (code := await registrations.repeated_tracking_code(stored_key(anonymous(), key))):
         return _done(code)  # the form was sent twice
     if snapshot is None or first_unanswered(answers):
         return RedirectResponse(_next(snapshot, answers), 303)

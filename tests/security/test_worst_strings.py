@@ -28,7 +28,7 @@ BYTES = 60_000  # of a body; the limit is 64 KiB
 URL_BYTES = 8_000
 CELL = 131_071  # characters: the longest that Python's csv module reads
 CLAIMS = {"province": "IR-20", "county": "2001", "lead": "0199a000-0000-7000-8000-000000000001"}
-WORST: Mapping[str, str] = {  # repeated as often as there is room
+WORST: Mapping[str, str] = {  # repeated as often as they fit
     "combining marks": "\u0301\u0327",
     "marks after a letter": "ا\u0655\u064b\u0327",
     "zero-width non-joiners": "\u200c",
@@ -124,15 +124,15 @@ class Form:
 
     def requests(self, unit: str, size: int, url_size: int, cell: int) -> Iterator[tuple[str, Sent]]:
         """Yield the name of each field, and a request with the text in it."""
-        room = size if unit.isascii() else size // 3  # percent-encoded
+        bytes_left = size if unit.isascii() else size // 3  # percent-encoded
         for name in (*self.fields, "another"):
             yield (
                 name,
-                {"url": self.path, "data": {name: filled(unit, room)}, "headers": {"Sec-Fetch-Site": "same-origin"}},
+                {"url": self.path, "data": {name: filled(unit, bytes_left)}, "headers": {"Sec-Fetch-Site": "same-origin"}},
             )
         yield (
             "name",
-            {"url": self.path, "data": {filled(unit, room): "1"}, "headers": {"Sec-Fetch-Site": "same-origin"}},
+            {"url": self.path, "data": {filled(unit, bytes_left): "1"}, "headers": {"Sec-Fetch-Site": "same-origin"}},
         )
 
 

@@ -290,7 +290,7 @@ async def test_an_interrupted_import_continues_and_registers_no_one_twice(
         assert (await api.request("POST", path, csv=file, key="key-file")).status_code == 503
     done = (await api.request("POST", path, csv=file, key="key-file")).json()
     assert (done["rows"], done["registered"], done["repeated"]) == (120, 20, 99)
-    assert (done["already_registered"], done["refused"]) == (1, []), "which one is not told"
+    assert (done["already_registered"], done["refused"]) == (1, []), "not which one"
     assert len({a["id"] for a in done["applications"]}) == 119
     again = (await api.request("POST", path, csv=file, key="key-file")).json()
     assert (again["registered"], again["repeated"]) == (0, 119)

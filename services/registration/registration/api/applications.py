@@ -233,17 +233,17 @@ def _imported(outcomes: Mapping[int, Result | Refused]) -> schemas.Imported:
     repeated = sum(each.repeated for each in results.values())
     registered = {row: schemas.registered(each.record) for row, each in results.items()}
     refused = {row: each for row, each in outcomes.items() if isinstance(each, Refused)}
-    told = {row: each for row, each in refused.items() if not _is_known(each)}
+    listed = {row: each for row, each in refused.items() if not _is_known(each)}
     return schemas.Imported(
         rows=len(outcomes),
         registered=len(results) - repeated,
         repeated=repeated,
-        already_registered=len(refused) - len(told),
+        already_registered=len(refused) - len(listed),
         applications=[
             schemas.ImportedRow(row=row, id=each.id, tracking_code=each.tracking_code)
             for row, each in registered.items()
         ],
-        refused=[_refused_row(row, each) for row, each in told.items()],
+        refused=[_refused_row(row, each) for row, each in listed.items()],
     )
 
 

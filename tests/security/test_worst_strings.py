@@ -124,16 +124,11 @@ class Form:
 
     def requests(self, unit: str, size: int, url_size: int, cell: int) -> Iterator[tuple[str, Sent]]:
         """Yield the name of each field, and a request with the text in it."""
-        bytes_left = size if unit.isascii() else size // 3  # percent-encoded
+        text = filled(unit, size if unit.isascii() else size // 3)  # percent-encoded
+        same_origin = {"Sec-Fetch-Site": "same-origin"}
         for name in (*self.fields, "another"):
-            yield (
-                name,
-                {"url": self.path, "data": {name: filled(unit, bytes_left)}, "headers": {"Sec-Fetch-Site": "same-origin"}},
-            )
-        yield (
-            "name",
-            {"url": self.path, "data": {filled(unit, bytes_left): "1"}, "headers": {"Sec-Fetch-Site": "same-origin"}},
-        )
+            yield name, {"url": self.path, "data": {name: text}, "headers": same_origin}
+        yield "name", {"url": self.path, "data": {text: "1"}, "headers": same_origin}
 
 
 def replaced(value: Any, text: str, where: str = "$") -> Iterator[tuple[str, Any]]:

@@ -142,6 +142,12 @@ def province_named(code: str, name_fa: str) -> Province:
     return found
 
 
+def is_area(province: str, county: str) -> bool:
+    """Return whether there is a province with this code and, if one is given, this county in it."""
+    known = counties().get(county)
+    return province in provinces() and (not county or (known is not None and known.province == province))
+
+
 def county_in(code: str, of_province: str, field: str = "county") -> County:
     """Return the county with this code in this province. Raise Refused: county_unknown, county_not_in_province."""
     if code not in counties():

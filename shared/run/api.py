@@ -12,6 +12,7 @@ from contracts.events import PRODUCERS
 from kernel.service import Runtime, Service
 from kernel.stores.mongodb import MongoStore
 from observability.health import ReadinessReason
+from programme.reference import is_area
 from recovery.restore_mark import closed_until_complete
 from run.server import serve
 from web import oidc_login
@@ -52,6 +53,7 @@ def service_app(service: Service[Any], settings: Any, runtime: Runtime[Any] | No
         ready=ready,
         prefix=service.prefix,
         routers=_routers(service),
+        is_area=is_area,
     )
     if runtime is not None:
         app.state.runtime = service.projecting(runtime)  # tests do not always run the lifespan

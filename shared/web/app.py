@@ -103,11 +103,12 @@ def create_app(
     prefix: str,
     routers: Sequence[APIRouter] = (),
     description: str = "",
+    is_area: Callable[[str, str], bool] = lambda province, county: True,
 ) -> App:
     """Return an application with its routers under the prefix.
 
-    `ready` returns the reasons why it is not ready. /healthz, /readyz and /metrics are served at the root of the
-    process, on its own port only.
+    `ready` returns the reasons why it is not ready; `is_area` is that of the `Verifier`. /healthz, /readyz and /metrics
+    are served at the root of the process, on its own port only.
     """
     app = App(
         title=title,
@@ -122,7 +123,7 @@ def create_app(
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     app.state.settings = settings
-    app.state.verifier = Verifier(settings.issuer, settings.audience, settings.jwks)
+    app.state.verifier = Verifier(settings.issuer, settings.audience, settings.jwks, is_area=is_area)
     app.state.buckets = Buckets()
     app.state.stopping = asyncio.Event()
     app.state.ready, app.state.prefix = ready, prefix

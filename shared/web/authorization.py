@@ -69,8 +69,10 @@ def signed_in(request: HTTPConnection) -> Principal:
 
 
 def _token(request: HTTPConnection) -> str:
-    if authorization := request.headers.get("authorization"):
-        scheme, _, token = authorization.partition(" ")
+    if authorization := request.headers.getlist("authorization"):
+        scheme, _, token = authorization[0].partition(" ")
+        if len(authorization) > 1:
+            raise Unauthenticated("two Authorization headers")
         if scheme.lower() != "bearer":
             raise Unauthenticated("not a bearer token")
         return token.strip()

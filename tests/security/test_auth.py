@@ -13,6 +13,7 @@ import pytest
 from joserfc import jws, jwt
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
+from programme.reference import is_area
 from security import auth
 from security.auth import Principal, Unauthenticated, Verifier
 from tests.support.tokens import Issuer
@@ -35,7 +36,7 @@ def issuer(folder: Path) -> Issuer:
 @pytest.fixture
 def verifier(issuer: Issuer) -> Verifier:
     """A new verifier, without cached tokens."""
-    return Verifier(issuer.name, issuer.audience, issuer.jwks)
+    return Verifier(issuer.name, issuer.audience, issuer.jwks, is_area=is_area)
 
 
 def refused(verifier: Verifier, token: str) -> str:
@@ -56,6 +57,11 @@ def signed(issuer: Issuer, claims: dict[str, Any] | None = None, **header: Any) 
     registry = jws.JWSRegistry(algorithms=["ES256", "EdDSA", "RS256", "HS256", "none"], strict_check_header=False)
     registry.max_header_length = registry.max_payload_length = 1 << 20
     return jws.serialize_compact(headers, payload, issuer.key, registry=registry)
+
+
+def compact(issuer: Issuer, payload: bytes) -> str:
+    """Return a token with this payload, signed by the issuer."""
+    return jws.serialize_compact({"alg": "ES256", "kid": issuer.key.kid, "typ": "at+jwt"}, payload, issuer.key)
 
 
 def valid_claims(issuer: Issuer, **claims: Any) -> dict[str, Any]:
@@ -156,6 +162,12 @@ CLAIMS: dict[str, dict[str, Any]] = {
     "a county without a province": {"roles": ["analyst"], "province": "", "county": "2001"},
     "a lead role without a lead": {"roles": ["lead"]},
     "a province that is a list": {"province": ["IR-20"]},
+    "a province that does not exist": {"province": "IR-77"},
+    "a province by its old code": {"province": "IR-99"},
+    "a county of another province": {"province": "IR-20", "county": "0701"},
+    "a county that does not exist": {"province": "IR-20", "county": "9999"},
+    "an endless expiry": {"exp": float("inf")},
+    "an expiry that is no number": {"exp": float("nan")},
 }
 
 
@@ -296,9 +308,22 @@ def test_what_is_no_token_is_refused(verifier: Verifier, token: str) -> None:
 
 @pytest.mark.parametrize("payload", [b"", b"null", b"[]", b'"x"', b"{", b"\xff", b"[" * 3_000, b'{"exp":1e999}'])
 def test_payload_without_claims_is_refused(issuer: Issuer, verifier: Verifier, payload: bytes) -> None:
-    token = jws.serialize_compact({"alg": "ES256", "kid": "test-1", "typ": "at+jwt"}, payload, issuer.key)
+    assert refused(verifier, compact(issuer, payload))
 
-    assert refused(verifier, token)
+
+@pytest.mark.parametrize("claim", ["exp", "nbf", "iat"])
+def test_a_number_beyond_every_float_is_refused(issuer: Issuer, verifier: Verifier, claim: str) -> None:
+    """`1e400` is valid JSON, and infinite in Python."""
+    payload = json.dumps({**valid_claims(issuer), claim: 0}).replace(f'"{claim}": 0', f'"{claim}": 1e400')
+    assert refused(verifier, compact(issuer, payload.encode()))
+
+
+@pytest.mark.parametrize("claim", ["exp", "sub", "roles", "province"])
+def test_a_claim_that_stands_twice_is_refused(issuer: Issuer, verifier: Verifier, claim: str) -> None:
+    claims = valid_claims(issuer, province="IR-20")
+    payload = json.dumps(claims)[:-1] + f', "{claim}": {json.dumps(claims[claim])}}}'
+    assert refused(verifier, compact(issuer, payload.encode()))
+    assert verifier.verify(compact(issuer, json.dumps(claims).encode())).province == "IR-20"
 
 
 def test_oversize_token_is_refused(issuer: Issuer, verifier: Verifier) -> None:

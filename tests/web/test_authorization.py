@@ -69,3 +69,7 @@ async def test_token_comes_as_header_or_cookie_and_the_header_wins(client: httpx
     assert (await client.get("/t/v1/early", headers={**cookie, **header})).json() == "manager:of-header IR-21"
     response = await client.get("/t/v1/early", headers={**cookie, "Authorization": "Basic YTpi"})
     problem_of(response, 401, "unauthenticated")
+    twice = [
+        ("Authorization", value) for value in (header["Authorization"], issuer.bearer("operator")["Authorization"])
+    ]
+    problem_of(await client.get("/t/v1/early", headers=twice), 401, "unauthenticated")

@@ -38,10 +38,10 @@ class ConsumerGroup:
         revoked: Callable[[set[TopicPartition]], None],
         deliver: Callable[[Any], Awaitable[None]],
     ) -> None:
-        """`resume` is called after an assignment, perhaps again before it has returned. It gets a function that returns
-        the partitions that are assigned now, and returns where the live stream starts;
+        """`resume` takes over an assignment, `revoked` gets partitions that were taken away, `deliver` each event.
 
-        `revoked` gets the partitions that were taken away, and `deliver` each event.
+        `resume` may be called while an earlier call is still running. It gets a function that returns what is assigned
+        now, and returns where the live stream starts.
         """
         self.topics, self.resume, self.revoked, self.deliver = tuple(topics), resume, revoked, deliver
         # Topics are assigned together only while all members consume the same ones: another topic is another group.

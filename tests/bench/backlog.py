@@ -37,7 +37,7 @@ async def _check(reader: str, log: Backlog, database: str) -> None:
     """Raise RuntimeError unless every applicant is there and every event was counted once."""
     db = log.client[database]
     people = await (db.applicants if reader == BARE else db.records).estimated_document_count()
-    counted = log.unique if reader == BARE else sum([d["events"] async for d in db.marks.find({})])
+    counted = log.unique if reader == BARE else sum([d["events"] async for d in db.partition_progress.find({})])
     if (people, counted) != (log.people, log.unique):
         raise RuntimeError(f"{reader}: {people} people and {counted} events, not {log.people} and {log.unique}")
 

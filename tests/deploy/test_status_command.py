@@ -138,7 +138,7 @@ async def test_the_backlog_is_read_from_the_stores(servers: Servers, endpoints: 
     await create_topics(servers)
     now, names = datetime.now(UTC), [uuid7() for _ in range(2)]
     with MongoClient[dict[str, Any]](servers.mongo, tz_aware=True) as client:
-        market, marks = client["market"], client["reporting"].marks
+        market, progress = client["market"], client["reporting"].partition_progress
         pending = {"last_sequence": 5, "published": 2, "pending_since": now - timedelta(seconds=90)}
         due = {"last_sequence": 1, "published": 1, "indexed": {"due": now - timedelta(hours=1)}}
         market.records.insert_many(
@@ -151,14 +151,14 @@ async def test_the_backlog_is_read_from_the_stores(servers: Servers, endpoints: 
         ]
         market.parked.insert_many(parked)
         market.undecodable.insert_one({"_id": names[0]})
-        marks.insert_one({"_id": "test", "latest": [[4_000_000_000_000, n] for n in range(1_000)]})
+        progress.insert_one({"_id": "test", "latest": [[4_000_000_000_000, n] for n in range(1_000)]})
         try:
             found = _status(endpoints, now)
         finally:
             market.records.delete_many({"_id": {"$in": names}})
             market.parked.delete_many({"subject": names[0]})
             market.undecodable.delete_one({"_id": names[0]})
-            marks.delete_one({"_id": "test"})
+            progress.delete_one({"_id": "test"})
     by_service = {each.service: each for each in found.services}
     assert tuple(by_service) == SERVICES
     market_status = by_service["market"]

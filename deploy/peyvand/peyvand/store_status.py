@@ -76,8 +76,8 @@ async def store_statuses(
                     service=service, lag=behind_by, consumed=consumed[service], stuck=stuck, **backlogs[service]
                 )
             )
-        marks = client.reporting.marks.find({}, {"latest": 1})
-        samples = [sample async for mark in marks for sample in mark["latest"]]
+        progress = client.reporting.partition_progress.find({}, {"latest": 1})
+        samples = [sample async for each in progress for sample in each["latest"]]
     except (PyMongoError, Transient) as e:
         raise CommandError(f"MongoDB does not answer: {e}", "is it up, and may this user read all four stores?") from e
     finally:

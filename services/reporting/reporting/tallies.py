@@ -2,8 +2,8 @@
 
 With each change of a subject, its tallies move by the difference between its contributions before and after. Two
 collections hold them. `tallies` has one document per (round, province, partition), so that no two workers write the
-same document, with `days.<day>.<indicator>`. `marks` has one small document per partition: the versions of the tallies
-that moved, how many events were consumed, and how long the newest took.
+same document, with `days.<day>.<indicator>`. `partition_progress` has one small document per partition: the versions of
+the tallies that moved, how many events were consumed, and how long the newest took.
 """
 
 from collections.abc import Mapping, Sequence
@@ -110,7 +110,7 @@ def _add_difference(deltas: Deltas, before: object, after: object) -> bool:
 
 
 def tally_id(round_id: str, province: str, partition: int) -> str:
-    """Return the id of a tally document. It is also a field name in `marks`: codes have no dots."""
+    """Return the id of a tally document. It is also a field name in `partition_progress`: codes have no dots."""
     return f"{round_id}/{province}/{partition}"
 
 
@@ -124,7 +124,7 @@ class MongoTallies:
     """The tallies in MongoDB."""
 
     def __init__(self, database: AsyncDatabase[dict[str, Any]]) -> None:
-        self.tallies, self.marks = database.tallies, database.marks
+        self.tallies, self.progress = database.tallies, database.partition_progress
         self.last_events: dict[str, int] = {}  # by this process: province -> machine time of its newest event, in ms
 
     async def move(self, changes: Sequence[Change], session: Any) -> None:
@@ -141,22 +141,21 @@ class MongoTallies:
             )
             for (round_id, province, partition), days in found.tallies.items()
         ]
-        marks = [
+        progress = [
             UpdateOne(
                 {"_id": partition},
                 {
-                    "$inc": {"events": progress.events}
-                    | {f"versions.{name}": n for name, n in progress.versions.items()},
-                    "$push": {"latest": {"$each": progress.latest[-LATENCIES:], "$slice": -LATENCIES}},
+                    "$inc": {"events": more.events} | {f"versions.{name}": n for name, n in more.versions.items()},
+                    "$push": {"latest": {"$each": more.latest[-LATENCIES:], "$slice": -LATENCIES}},
                 },
                 upsert=True,
             )
-            for partition, progress in found.progress.items()
+            for partition, more in found.progress.items()
         ]
         if tallies:
             await self.tallies.bulk_write(tallies, ordered=False, session=session)
-        if marks:
-            await self.marks.bulk_write(marks, ordered=False, session=session)
+        if progress:
+            await self.progress.bulk_write(progress, ordered=False, session=session)
         for province, recorded in found.last_events.items():
             self.last_events[province] = max(recorded, self.last_events.get(province, 0))
             metrics.PROVINCE_LAST_EVENT.labels(province).set(self.last_events[province] / 1_000)
@@ -167,15 +166,15 @@ class MongoTallies:
         The versions are read first, so a document may be newer than its version here; it is then read again next time.
         """
         async with translate_errors():
-            marks = [mark async for mark in self.marks.find({})]
-            versions = _versions(marks)
+            progress = [each async for each in self.progress.find({})]
+            versions = _versions(progress)
             moved = [name for name, version in versions.items() if since.get(name) != version and name != ROUNDS]
             documents: dict[str, Days] = {}
             for start in range(0, len(moved), DOCUMENTS_A_QUERY):
                 ids = moved[start : start + DOCUMENTS_A_QUERY]
                 async for document in self.tallies.find({"_id": {"$in": ids}}, {"days": 1}):
                     documents[document["_id"]] = document["days"]
-        return Reading(versions, documents, sum(mark["events"] for mark in marks), _latencies(marks))
+        return Reading(versions, documents, sum(each["events"] for each in progress), _latencies(progress))
 
 
 class MemoryTallies:
@@ -183,7 +182,7 @@ class MemoryTallies:
 
     def __init__(self) -> None:
         self.tallies: dict[str, Days] = {}
-        self.marks: dict[int, dict[str, Any]] = {}
+        self.progress: dict[int, dict[str, Any]] = {}
 
     async def move(self, changes: Sequence[Change], session: Any) -> None:
         """Move the tallies."""
@@ -193,23 +192,23 @@ class MemoryTallies:
             for day, by in days.items():
                 for indicator, n in by.items():
                     tally.setdefault(day, {})[indicator] = tally.get(day, {}).get(indicator, 0) + n
-        for partition, progress in found.progress.items():
-            mark = self.marks.setdefault(partition, {"versions": {}, "events": 0, "latest": []})
-            mark["events"] += progress.events
-            mark["latest"] = (mark["latest"] + progress.latest)[-LATENCIES:]
-            for name, n in progress.versions.items():
-                mark["versions"][name] = mark["versions"].get(name, 0) + n
+        for partition, more in found.progress.items():
+            progress = self.progress.setdefault(partition, {"versions": {}, "events": 0, "latest": []})
+            progress["events"] += more.events
+            progress["latest"] = (progress["latest"] + more.latest)[-LATENCIES:]
+            for name, n in more.versions.items():
+                progress["versions"][name] = progress["versions"].get(name, 0) + n
 
     async def read(self, since: Mapping[str, int]) -> Reading:
         """Return what moved since these versions."""
-        marks = list(self.marks.values())
-        versions = _versions(marks)
+        progress = list(self.progress.values())
+        versions = _versions(progress)
         moved = {
             name: {day: dict(by) for day, by in self.tallies[name].items()}
             for name, version in versions.items()
             if since.get(name) != version and name != ROUNDS
         }
-        return Reading(versions, moved, sum(mark["events"] for mark in marks), _latencies(marks))
+        return Reading(versions, moved, sum(each["events"] for each in progress), _latencies(progress))
 
 
 def tallies_of(store: Store) -> Tallies:
@@ -217,15 +216,15 @@ def tallies_of(store: Store) -> Tallies:
     return MongoTallies(store.database) if isinstance(store, MongoStore) else MemoryTallies()
 
 
-def _versions(marks: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+def _versions(progress: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     versions: dict[str, int] = {}
-    for mark in marks:
-        for name, version in mark.get("versions", {}).items():
+    for each in progress:
+        for name, version in each.get("versions", {}).items():
             versions[name] = versions.get(name, 0) + version
     return versions
 
 
-def _latencies(marks: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
+def _latencies(progress: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
     """Return the newest latencies, so that the quantiles describe the present, not a catch-up long ago."""
-    samples = sorted((at, ms) for mark in marks for at, ms in mark.get("latest", ()))
+    samples = sorted((at, ms) for each in progress for at, ms in each.get("latest", ()))
     return tuple(ms for _, ms in samples[-LATENCIES_READ:])

@@ -95,7 +95,7 @@ BENCHES: Mapping[str, Bench] = {
     ),
     "fold": Bench(
         title="The fold of a rebuild",
-        question="A whole log in memory: `read`, `receive` and the contributions of each applicant, partition by "
+        question="A whole log in memory: `decode`, `consume` and the contributions of each applicant, partition by "
         "partition, against raw aiokafka `getmany` with a msgspec decode of every event (envelope and data, typed) and "
         "nothing else. One process each, the same topics, no database.",
         columns=("Reader", "Events/s, median", "each round", "CPU an event", "Events"),

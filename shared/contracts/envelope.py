@@ -30,7 +30,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class UnknownEvent(Event, frozen=True, kw_only=True, gc=False):
     """An event of a type that this version does not know: a newer producer emitted it.
 
-    Or one that was parked as such, and of whose type it is known by now `why` its bytes cannot be decoded.
+    Or a parked event whose type this version knows but whose bytes it cannot decode; then `why` is the reason.
     """
 
     type: str
@@ -146,7 +146,7 @@ def decode(raw: bytes) -> Envelope:
 
 
 def decode_from(topic: str, raw: bytes | None) -> Envelope:
-    """Return the envelope in a record of a topic. Raise DecodeError, also where it is not the topic's producer's."""
+    """Return the envelope in a record of a topic. Raise DecodeError, also if another producer emitted the event."""
     if raw is None:
         raise DecodeError("no_value", "no value")
     envelope = decode(raw)

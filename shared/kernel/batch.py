@@ -248,7 +248,7 @@ def _drain_all(
             continue  # drained meanwhile
         if (unreadable := snapshot.unreadable.get(subject)) is not None:
             left, reason = chunk, unreadable.reason
-            if reason == "unknown_type":  # a type that this version knows, of a kind without rules: no concern of ours
+            if reason == "unknown_type":  # this service ignores types that it knows, of kinds without rules
                 left = list(dropwhile(lambda each: each.type in TYPES, chunk[: limit - 1])) or chunk[limit - 1 :]
                 unparked[source] = left[0].sequence - 1 if left else chunk[-1].sequence
                 reason = "ready" if left and left[0] is not chunk[0] else reason  # to be looked at again

@@ -27,25 +27,25 @@ class Buckets:
     def take(self, name: str, caller: str, per_minute: float, burst: float) -> float:
         """Take a token and return 0, or return the seconds until there is one."""
         tokens = self._tokens(name, caller, per_minute, burst)
-        if tokens < 1:
-            return (1 - tokens) * 60 / per_minute
-        self.charge(name, caller, 1, per_minute, burst)
-        return 0.0
+        self._keep(name, caller, tokens - 1 if tokens >= 1 else tokens)
+        return 0.0 if tokens >= 1 else (1 - tokens) * 60 / per_minute
 
     def charge(self, name: str, caller: str, n: int, per_minute: float, burst: float) -> float:
         """Take n tokens, on credit where there are fewer; return the seconds until none is owed, at most an hour."""
         tokens = max(self._tokens(name, caller, per_minute, burst) - n, -60 * per_minute)
-        self.buckets[name, caller] = tokens, self.now()
-        if len(self.buckets) > self.kept:
-            self.buckets.popitem(last=False)
+        self._keep(name, caller, tokens)
         return max(0.0, -tokens) * 60 / per_minute
 
     def _tokens(self, name: str, caller: str, per_minute: float, burst: float) -> float:
         now = self.now()
-        tokens, as_of = self.buckets.pop((name, caller), (burst, now))
-        tokens = min(burst, tokens + (now - as_of) * per_minute / 60)
-        self.buckets[name, caller] = tokens, now
-        return tokens
+        tokens, as_of = self.buckets.get((name, caller), (burst, now))
+        return min(burst, tokens + (now - as_of) * per_minute / 60)
+
+    def _keep(self, name: str, caller: str, tokens: float) -> None:
+        self.buckets[name, caller] = tokens, self.now()
+        self.buckets.move_to_end((name, caller))
+        if len(self.buckets) > self.kept:
+            self.buckets.popitem(last=False)
 
 
 class Limit:

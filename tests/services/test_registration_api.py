@@ -299,6 +299,13 @@ async def test_an_interrupted_import_continues_and_registers_no_one_twice(
     assert other.status_code == 422 and other.json()["code"] == "idempotency_key_reused"
     later = await api.request("POST", path, csv=file, key="key-late")
     assert later.status_code == 429, "after the first 50 rows, all of them registered already"
+    answers = []
+    for _ in range(3):
+        api.app.state.runtime.resources.api.enumeration_guard.blocked_until.clear()  # they have waited
+        api.app.state.buckets.buckets.clear()
+        answers.append(await api.request("POST", path, csv=file, key="key-late"))
+    assert [each.status_code for each in answers] == [429, 200, 200], "it continues where it stopped"
+    assert answers[-1].json()["already_registered"] == 120
 
 
 async def test_an_import_returns_only_how_many_are_registered_already_and_counts_each_of_them(
@@ -311,7 +318,10 @@ async def test_an_import_returns_only_how_many_are_registered_already_and_counts
     known = await api.request("POST", path, csv=csv_file(range(1, 23)), key="key-again")
     assert known.status_code == 200 and 'already_registered"' in known.text
     assert (known.json()["already_registered"], known.json()["registered"], known.json()["refused"]) == (20, 2, [])
-    assert (await api.request("POST", path, csv=csv_file(range(1, 21)), key="key-third")).status_code == 200
+    same = await api.request("POST", path, csv=csv_file(range(1, 21)), key="key-third")
+    assert same.json()["already_registered"] == 20, "they are counted once"
+    await api.request("POST", path, csv=csv_file(range(100, 120)), key="key-others")
+    assert (await api.request("POST", path, csv=csv_file(range(100, 120)), key="key-fourth")).status_code == 200
     for refused in (
         await api.request("POST", path, csv=csv_file(range(30, 31)), key="key-more"),
         await api.register(national_id=a_national_id(40)),

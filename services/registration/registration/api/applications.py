@@ -112,8 +112,8 @@ async def import_applications(
         guard.check(request, principal)
         own = {row: metadata_for(str(row), metadata) for row in chunk}
         done = await registrations.register_many(snapshot, chunk, "import", own)
-        if known := sum(_is_known(each) for each in done.values()):
-            guard.record(request, principal, known)
+        known = (chunk[row] for row, each in done.items() if _is_known(each))
+        guard.record_file(request, principal, [registrations.persons.indexes(each)[0] for each in known])
         outcomes |= done
     return _imported(outcomes)
 

@@ -6,6 +6,7 @@ page, from the API, and by importing a file, whose result has only their number.
 
 import math
 from collections import OrderedDict
+from collections.abc import Collection
 from time import monotonic
 
 from starlette.requests import Request
@@ -18,6 +19,7 @@ from web.rate_limit import caller_of
 LIMIT = "already_registered"  # name of the rate limit
 PER_MINUTE = {True: 5.0, False: 30.0}  # such answers to an address on the open page, and to an officer
 MAX_BLOCKED = 10_000  # callers; beyond that the one blocked first is dropped
+MAX_SEEN = 200_000  # people of files; beyond that the one counted first counts again
 
 
 class EnumerationGuard:
@@ -25,6 +27,7 @@ class EnumerationGuard:
 
     def __init__(self) -> None:
         self.blocked_until: OrderedDict[str, float] = OrderedDict()  # by caller, in machine time
+        self.seen: OrderedDict[tuple[str, str], None] = OrderedDict()  # caller, and a person of one of their files
 
     def check(self, request: Request, principal: Principal) -> None:
         """Raise Refused: too_many_requests, whatever a blocked caller requests."""
@@ -33,10 +36,20 @@ class EnumerationGuard:
             metrics.RATE_LIMITED.labels(request.app.state.settings.service, LIMIT).inc()
             raise Refused("too_many_requests", seconds=math.ceil(left))
 
-    def record(self, request: Request, principal: Principal, people: int = 1) -> None:
-        """Count answers "already registered", one for each person; those of a file are owed where they are too many."""
+    def record_file(self, request: Request, principal: Principal, people: Collection[str]) -> None:
+        """Count the people of a file, by blind index, each once: the same file again reveals nothing new."""
+        caller = caller_of(request, principal)
+        new = [each for each in people if (caller, each) not in self.seen]
+        self.seen |= dict.fromkeys((caller, each) for each in new)
+        while len(self.seen) > MAX_SEEN:
+            self.seen.popitem(last=False)
+        if new:
+            self.record(request, principal, len(new))
+
+    def record(self, request: Request, principal: Principal, answers: int = 1) -> None:
+        """Count answers "already registered"; more than the limit are owed, and the caller waits for longer."""
         caller, per_minute = caller_of(request, principal), PER_MINUTE[PUBLIC in principal.roles]
-        wait = request.app.state.buckets.charge(LIMIT, caller, people, per_minute, per_minute)
+        wait = request.app.state.buckets.charge(LIMIT, caller, answers, per_minute, per_minute)
         if wait:
             self.blocked_until[caller] = monotonic() + wait
             if len(self.blocked_until) > MAX_BLOCKED:

@@ -17,6 +17,7 @@ import msgspec
 
 from contracts.codes import ROLES
 from contracts.commands import Refused
+from security.permissions import bound_to
 
 if TYPE_CHECKING:
     from joserfc.jwk import Key
@@ -28,7 +29,6 @@ LEEWAY = 5.0  # seconds by which the clock of the issuer may be ahead
 VERIFIED_KEPT = 10_000  # tokens; beyond that the one verified first is verified again
 KNOWN_HEADERS = {"alg", "kid", "typ"}  # any other makes us trust another key or rule: jku, jwk, x5u, crit ...
 
-PROVINCIAL_ROLES = frozenset({"registrar", "screener", "manager", "labour_expert", "county_operator"})
 PUBLIC = "public"  # the role of the principal of open routes
 
 
@@ -141,12 +141,12 @@ class Verifier:
             "exp": checked.exp <= now,
             "nbf or iat in the future": max(checked.nbf, checked.iat) > now + LEEWAY,
             "sub": not checked.sub.isprintable(),
-            "a provincial role without a province": bool(roles & PROVINCIAL_ROLES) and not checked.province,
-            "a county role without a county": "county_operator" in roles and not checked.county,
+            "a role without the area or lead that it is bound to": not all(
+                getattr(checked, claim) for claim in bound_to(roles)
+            ),
             "a county without a province": bool(checked.county) and not checked.province,
             "an unknown province or county": bool(checked.province)
             and not self.is_area(checked.province, checked.county),
-            "a lead role without a lead": "lead" in roles and not checked.lead,
         }
         if any(faults.values()):
             raise Unauthenticated(", ".join(fault for fault, found in faults.items() if found))

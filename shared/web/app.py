@@ -5,7 +5,7 @@
     @router.post("/v1/applications", status_code=201, dependencies=[limited("applications", per_minute=600)])
     async def register(
         body: Application,                                                # a `Body`: unknown fields are refused
-        principal: Annotated[Principal, allow("registrar", "manager")],   # or public(); see `web.authorization`
+        principal: Annotated[Principal, allow("register")],   # or public(); see `web.authorization`
         metadata: Annotated[CommandMetadata, idempotent()],               # see `web.idempotency`
         store: Store,                                                     # see `web.dependencies`
     ) -> Registered: ...
@@ -38,7 +38,7 @@ from observability.health import ReadinessReason, Ready
 from security.auth import Verifier
 from web import openapi, problems
 from web.authorization import AccessPolicy, authorized_principal, public
-from web.middleware import Middleware
+from web.middleware import SAFE, Middleware
 from web.rate_limit import Buckets
 
 BODY_LIMIT = 64 << 10  # bytes, unless a route sets max_body_size
@@ -86,7 +86,7 @@ class App(FastAPI):
         return self.policies_by_endpoint.get(endpoint, ())
 
     def openapi(self) -> dict[str, Any]:
-        """Return the OpenAPI document with problems, roles and raw bodies."""
+        """Return the OpenAPI document with problems, actions, roles and raw bodies."""
         generated = self.openapi_schema is None
         schema = super().openapi()
         if generated:
@@ -142,27 +142,31 @@ def create_app(
 
 
 def seal_routes(app: FastAPI) -> None:
-    """Raise UndeclaredRoute for a route without a policy, and for anything else than routes and static files."""
+    """Raise UndeclaredRoute for a route outside the permission table, and for all but routes and static files.
+
+    A route has one policy; one that changes something needs access W.
+    """
     for each in iter_route_contexts(app.routes):
-        route = each.original_route
+        route, methods = each.original_route, each.methods or set()
+        where = f"{'/'.join(sorted(methods))} {each.path or repr(route)}"
         if isinstance(route, APIRoute):
-            if next(_calls(each.dependant, AccessPolicy), None) is None:
-                raise UndeclaredRoute(
-                    f"{'/'.join(sorted(each.methods or ()))} {each.path}: declare allow(...) or public()"
-                )
+            found = set(_calls(each.dependant, AccessPolicy))
+            if len(found) != 1:
+                raise UndeclaredRoute(f"{where}: declare one allow(...) or public(), not {len(found)}")
+            if methods - SAFE and found.pop().access not in ("W", ""):
+                raise UndeclaredRoute(f"{where}: what changes something needs access W")
         elif not isinstance(getattr(route, "app", None), StaticFiles) and each.path != app.openapi_url:
-            raise UndeclaredRoute(f"{each.path or route!r} is neither an API route nor static files")
+            raise UndeclaredRoute(f"{where} is neither an API route nor static files")
 
 
-def policies(app: FastAPI) -> dict[tuple[str, str], frozenset[str]]:
-    """Return the roles that may use each (method, path template); `{"public"}` for open routes."""
-    roles: dict[tuple[str, str], frozenset[str]] = {}
-    for each in iter_route_contexts(app.routes):
-        if isinstance(each.original_route, APIRoute):
-            declared = [policy.roles for policy in _calls(each.dependant, AccessPolicy)]
-            for method in each.methods or ():
-                roles[method, str(each.path)] = frozenset.intersection(*declared) if declared else frozenset()
-    return roles
+def policies(app: FastAPI) -> dict[tuple[str, str], AccessPolicy]:
+    """Return the policy of each (method, path template)."""
+    return {
+        (method, str(each.path)): next(_calls(each.dependant, AccessPolicy))
+        for each in iter_route_contexts(app.routes)
+        if isinstance(each.original_route, APIRoute)
+        for method in each.methods or ()
+    }
 
 
 class Raw:

@@ -1,48 +1,57 @@
-"""Policies: each route declares in its signature who may use it; a route without a policy does not start.
+"""Policies: each route declares which action of the permission table it is; without one it does not start.
 
-    principal: Annotated[Principal, allow("registrar", "manager")]     one of these roles
+    principal: Annotated[Principal, allow("decide_screening")]         who may act; see `security.permissions`
+    principal: Annotated[Principal, allow("decide_screening", "R")]    who may read
     principal: Annotated[Principal, public()]                          open; no token is read
 
-The scope of the principal restricts what the route returns: see `security.scopes`.
+The route receives the principal in those roles only that the action grants. The scope of the principal restricts what
+the route returns: see `security.scopes`.
 """
 
 from typing import Any
 
 from fastapi import Depends
+from msgspec.structs import replace
 from starlette.requests import HTTPConnection, Request
 
-from contracts.codes import ROLES
 from contracts.commands import Refused
 from security.auth import COOKIE, PUBLIC, Principal, Unauthenticated, Verifier, anonymous
+from security.permissions import roles_for
 
 
 class AccessPolicy:
-    """The roles that may use a route; `web.app.policies` lists them."""
+    """The action that a route is, and the access that it needs; `web.app.policies` lists them."""
 
-    def __init__(self, roles: frozenset[str]) -> None:
-        self.roles = roles
+    def __init__(self, action: str, access: str = "") -> None:
+        """Raise ValueError if the permission table does not have them."""
+        self.action, self.access = action, access
+        self.roles = frozenset({PUBLIC}) if action == PUBLIC else roles_for(action, access)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AccessPolicy) and (self.action, self.access) == (other.action, other.access)
+
+    def __hash__(self) -> int:
+        return hash((self.action, self.access))
 
     async def __call__(self, request: Request) -> Principal:
         """Return the principal if the policy admits them. Raise Unauthenticated, Refused: forbidden."""
-        principal = anonymous() if PUBLIC in self.roles else signed_in(request)
-        if not principal.roles & self.roles:
+        principal = anonymous() if self.action == PUBLIC else signed_in(request)
+        if not (granting := principal.roles & self.roles):
             raise Refused("forbidden")
+        if granting != principal.roles:
+            principal = replace(principal, roles=granting)
         request.scope["peyvand.authorized"] = principal
         return principal
 
 
-def allow(*roles: str) -> Any:
-    """Return a dependency that admits principals with one of these roles and gives the Principal."""
-    if unknown := set(roles) - set(ROLES):
-        raise ValueError(f"unknown role: {', '.join(sorted(unknown))}")
-    if not roles:
-        raise ValueError("a policy names the roles it allows; use public() for open routes")
-    return Depends(AccessPolicy(frozenset(roles)))
+def allow(action: str, access: str = "W") -> Any:
+    """Return a dependency that admits the roles of an action (W act, R read, M masked, A counts) as a Principal."""
+    return Depends(AccessPolicy(action, access))
 
 
 def public() -> Any:
     """Return a dependency that declares a route open; it gives `anonymous()` whatever token the request carries."""
-    return Depends(AccessPolicy(frozenset({PUBLIC})))
+    return Depends(AccessPolicy(PUBLIC))
 
 
 async def authorized_principal(request: Request) -> Principal:

@@ -1,10 +1,11 @@
-"""What FastAPI leaves out of an OpenAPI document: problems and roles of every route, and raw bodies."""
+"""What FastAPI leaves out of an OpenAPI document: problems, action and roles of every route, and raw bodies."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from programme.messages import message_text
 from security.auth import COOKIE, PUBLIC
+from web.authorization import AccessPolicy
 from web.problems import MEDIA_TYPE, error, problem
 
 MISSING = "x-peyvand-missing"  # in `openapi_extra` of a route without path parameters: the code of its 404
@@ -12,9 +13,9 @@ PROBLEM = "#/components/schemas/Problem"
 
 
 def complete(
-    schema: dict[str, Any], policies: Mapping[tuple[str, str], frozenset[str]], raw: Mapping[tuple[str, str], str]
+    schema: dict[str, Any], policies: Mapping[tuple[str, str], AccessPolicy], raw: Mapping[tuple[str, str], str]
 ) -> None:
-    """Complete a generated document in place. `policies` and `raw` are by (method, path): roles, and media types."""
+    """Complete a generated document in place. `policies` and `raw` are by (method, path)."""
     schemas = schema.setdefault("components", {}).setdefault("schemas", {})
     schemas.pop("HTTPValidationError", None)
     schemas.pop("ValidationError", None)
@@ -25,19 +26,19 @@ def complete(
     }
     for path, operations in schema.get("paths", {}).items():
         for method, operation in operations.items():
-            roles = policies.get((method.upper(), path), frozenset({PUBLIC}))
             if media_type := raw.get((method.upper(), path)):
                 operation["requestBody"] = {"required": True, "content": {media_type: {"schema": {"type": "string"}}}}
-            _operation(operation, method, path, roles)
+            _operation(operation, method, path, policies[method.upper(), path])
 
 
-def _operation(operation: dict[str, Any], method: str, path: str, roles: frozenset[str]) -> None:
+def _operation(operation: dict[str, Any], method: str, path: str, policy: AccessPolicy) -> None:
     codes = {400: "malformed", 429: "too_many_requests", 500: "failed", 503: "unavailable"}
-    if roles == {PUBLIC}:
+    if policy.action == PUBLIC:
         operation["security"] = []
     else:
         operation["security"] = [{"bearer": []}, {"cookie": []}]
-        operation["x-peyvand-roles"] = sorted(roles)
+        operation["x-peyvand-action"] = {"action": policy.action, "access": policy.access}
+        operation["x-peyvand-roles"] = sorted(policy.roles)
         codes |= {401: "unauthenticated", 403: "forbidden"}
     if "{" in path or MISSING in operation:
         codes[404] = operation.pop(MISSING, "not_found")

@@ -17,10 +17,10 @@ from joserfc.jws import extract_compact
 
 from contracts.codes import ROLES
 from peyvand.dev_issuer import issuer as dev_issuer
-from peyvand.dev_issuer.identity import BOUND_TO
 from peyvand.dev_issuer.issuer import Issuer, challenge_of
 from peyvand.gateway.settings import GatewaySettings
 from programme.reference import provinces
+from security.permissions import ROLE_SCOPES
 
 PUBLIC_URL = "http://127.0.0.1:8080"
 VERIFIER = "v" * 43
@@ -286,7 +286,7 @@ async def test_every_role_is_verified_by_the_services(client: Client, tmp_path: 
             client, grant_type="client_credentials", role=role, province="IR-20", county="2001", lead="l-1", sub="x-1"
         )
         principal = verifier.verify(tokens["access_token"])
-        scope = {"province": "IR-20", "county": "IR-20/2001"}.get(BOUND_TO.get(role, ""), "")
+        scope = {"P": "IR-20", "C": "IR-20/2001"}.get(ROLE_SCOPES.get(role, ""), "")
         assert (principal.actor, principal.scope) == (f"{role}:x-1", scope)
 
 

@@ -95,7 +95,7 @@ async def test_each_action_has_its_cause_and_command(unhealthy: Page) -> None:
 
 async def test_it_is_for_operators_and_others_are_sent_to_the_sign_in(healthy: Page) -> None:
     assert (await healthy.get(role="auditor")).status_code == 200
-    assert (await healthy.get(role="council")).status_code == 403
+    assert (await healthy.get(role="analyst")).status_code == 403
     redirect = await healthy.get(role="")
     assert redirect.status_code == 303 and redirect.headers["Location"].startswith("/operations/sign-in?to=/operations")
     assert (await healthy.get("/now", role="applicant")).status_code == 403

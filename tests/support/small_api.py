@@ -65,7 +65,7 @@ def routes() -> APIRouter:
     @router.post("/v1/things", status_code=201)
     async def create(
         body: Thing,
-        principal: Annotated[Principal, allow("registrar")],
+        principal: Annotated[Principal, allow("bulk_import")],
         metadata: Annotated[CommandMetadata, idempotent()],
     ) -> Received:
         return Received(key=metadata.idempotency_key, actor=metadata.actor, fingerprint=metadata.fingerprint.hex())
@@ -93,7 +93,7 @@ def routes() -> APIRouter:
         return "x"
 
     @router.get("/v1/limited/own", dependencies=[limited("own", per_minute=1)])
-    async def limited_by_principal(principal: Annotated[Principal, allow("registrar")]) -> str:
+    async def limited_by_principal(principal: Annotated[Principal, allow("bulk_import")]) -> str:
         return principal.id
 
     @router.get("/v1/raise/{which}")
@@ -109,7 +109,7 @@ def routes() -> APIRouter:
         return StreamingResponse(chunks())
 
     @router.get("/page", include_in_schema=False)
-    async def page(principal: Annotated[Principal, allow("manager")]) -> str:
+    async def page(principal: Annotated[Principal, allow("import_connections", "R")]) -> str:
         return "page"
 
     return router

@@ -12,10 +12,10 @@ from starlette.staticfiles import StaticFiles
 
 from base.settings import Settings
 from observability.health import ReadinessReason
-from tests.support.small_api import HERE, field_errors, problem_of
+from tests.support.small_api import HERE, field_errors, problem_of, routes
 from tests.support.tokens import Issuer
 from web.app import App, UndeclaredRoute, create_app, policies
-from web.authorization import public
+from web.authorization import allow, public
 
 # Bodies
 
@@ -177,13 +177,12 @@ async def test_authentication_precedes_validation_of_the_body(client: httpx.Asyn
     problem_of(await client.post("/t/v1/things", json={"extra": 1}), 401, "unauthenticated")
 
 
-def test_policies_lists_the_roles_of_every_route(app: App) -> None:
-    roles = policies(app)
+def test_policies_lists_the_policy_of_every_route(app: App) -> None:
+    found = policies(app)
 
-    assert roles["POST", "/t/v1/things"] == {"registrar"}
-    assert roles["GET", "/t/v1/things"] == roles["GET", "/healthz"] == {"public"}
-    assert roles["GET", "/t/page"] == {"manager"}
-    assert all(roles.values())
+    assert found["POST", "/t/v1/things"].roles == {"registrar", "manager", "ministry_admin"}
+    assert found["GET", "/t/v1/things"].roles == found["GET", "/healthz"].roles == {"public"}
+    assert (found["GET", "/t/page"].action, found["GET", "/t/page"].access) == ("import_connections", "R")
 
 
 def undeclared() -> APIRouter:
@@ -209,14 +208,18 @@ async def test_route_without_policy_does_not_start(settings: Settings, app: App,
         async with httpx.AsyncClient(transport=httpx.ASGITransport(missing), base_url=HERE) as client:
             await client.get("/healthz")
 
-    later, nested, plain, mounted = (application() for _ in range(4))
+    later, nested, plain, mounted, twice, read = (application() for _ in range(6))
     later.include_router(undeclared())
     outer = APIRouter()
     outer.include_router(undeclared(), prefix="/inner")
     nested.include_router(outer)
     plain.router.routes.append(Route("/plain", lambda request: Response("x")))
     mounted.mount("/app", application())
-    for each in (later, nested, plain, mounted):
+    twice.include_router(routes(), dependencies=[public()])  # two policies: which one holds?
+    writing = APIRouter()
+    writing.add_api_route("/v1/x", lambda: "x", methods=["POST"], dependencies=[allow("match", "R")])
+    read.include_router(writing)
+    for each in (later, nested, plain, mounted, twice, read):
         with pytest.raises(UndeclaredRoute):
             each.build_middleware_stack()
 

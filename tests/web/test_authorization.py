@@ -16,11 +16,13 @@ from web.app import create_app
 from web.authorization import allow, authorized_principal, public
 
 
-def test_policy_names_known_roles() -> None:
-    with pytest.raises(ValueError, match="emperor"):
-        allow("manager", "emperor")
-    with pytest.raises(ValueError, match="public"):
-        allow()
+def test_policy_names_an_action_of_the_table() -> None:
+    for action, access in (("conquer", "W"), ("withdraw", "X"), ("operations", "W"), ("", "W")):
+        with pytest.raises(ValueError, match="permission table"):
+            allow(action, access)
+
+
+Reader = Annotated[Principal, allow("import_connections", "R")]
 
 
 async def early(request: Request) -> str:
@@ -34,7 +36,7 @@ def client(settings: Settings) -> httpx.AsyncClient:
     router = APIRouter()
 
     @router.get("/v1/early")
-    async def closed(actor: Annotated[str, Depends(early)], principal: Annotated[Principal, allow("manager")]) -> str:
+    async def closed(actor: Annotated[str, Depends(early)], principal: Reader) -> str:
         return f"{actor} {principal.scope}"
 
     @router.get("/v1/open")

@@ -66,17 +66,17 @@ async def client(service: App) -> AsyncIterator[httpx.AsyncClient]:
 def closed_routes(app: App) -> list[tuple[str, str, frozenset[str]]]:
     """Return method, a path and the roles of each route that is not public."""
     return [
-        (method, re.sub(r"\{[^}]+\}", "x", path), roles)
-        for (method, path), roles in sorted(policies(app).items())
-        if PUBLIC not in roles
+        (method, re.sub(r"\{[^}]+\}", "x", path), policy.roles)
+        for (method, path), policy in sorted(policies(app).items(), key=lambda item: item[0])
+        if policy.action != PUBLIC
     ]
 
 
 async def test_every_route_has_a_policy(service: App) -> None:
     declared = policies(service)
 
-    assert declared and all(roles and roles <= {*ROLES, PUBLIC} for roles in declared.values())
-    writes = {path for (method, path), roles in declared.items() if method != "GET" and PUBLIC in roles}
+    assert declared and all(each.roles and each.roles <= {*ROLES, PUBLIC} for each in declared.values())
+    writes = {path for (method, path), each in declared.items() if method != "GET" and each.action == PUBLIC}
     assert not any("/v1/" in path for path in writes), "a public write is a form, never the API"
 
 
@@ -130,10 +130,12 @@ async def test_every_openapi_document_is_complete(service: App, client: httpx.As
     assert operations and all(path.startswith(f"{prefix}/v1/") for path, _, _ in operations)
     assert len({each["operationId"] for _, _, each in operations}) == len(operations)
     for path, method, each in operations:
-        where, roles = f"{method} {path}", declared[method.upper(), path]
+        where, policy = f"{method} {path}", declared[method.upper(), path]
+        action = {"action": policy.action, "access": policy.access} if policy.action != PUBLIC else None
         assert each.get("summary") and each.get("description"), f"{where} has no summary or description"
-        assert (each["security"] == []) is (PUBLIC in roles), where
-        assert each.get("x-peyvand-roles", [PUBLIC]) == sorted(roles), where
+        assert (each["security"] == []) is (policy.action == PUBLIC), where
+        assert each.get("x-peyvand-action") == action, where
+        assert each.get("x-peyvand-roles", [PUBLIC]) == sorted(policy.roles), where
         assert {"400", "429", "500", "503"} <= set(each["responses"]), where
         assert any(status.startswith("2") for status in each["responses"]), where
         for status, response in each["responses"].items():

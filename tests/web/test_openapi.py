@@ -15,8 +15,13 @@ async def test_document_has_security_roles_problems_and_raw_bodies(client: httpx
     schema = (await client.get("/t/openapi.json")).json()
     create, things = schema["paths"][THINGS]["post"], schema["paths"][THINGS]["get"]
 
-    assert create["security"] == [{"bearer": []}, {"cookie": []}] and create["x-peyvand-roles"] == ["registrar"]
-    assert things["security"] == [] and "x-peyvand-roles" not in things
+    assert create["security"] == [{"bearer": []}, {"cookie": []}] and create["x-peyvand-roles"] == [
+        "manager",
+        "ministry_admin",
+        "registrar",
+    ]
+    assert create["x-peyvand-action"] == {"action": "bulk_import", "access": "W"}
+    assert things["security"] == [] and not {"x-peyvand-roles", "x-peyvand-action"} & set(things)
     assert set(create["responses"]) == {"201", "400", "401", "403", "409", "413", "415", "422", "429", "500", "503"}
     assert set(schema["paths"]["/t/v1/raise/{which}"]["get"]["responses"]) >= {"200", "404", "429", "500", "503"}
     assert "text/csv" in schema["paths"]["/t/v1/imports"]["post"]["requestBody"]["content"]

@@ -1,4 +1,4 @@
-"""Write the generated tables of docs/operations.md: `python -m peyvand.documentation`."""
+"""Write the generated tables of docs/operations.md and docs/permissions.md: `python -m peyvand.documentation`."""
 
 import re
 import sys
@@ -8,10 +8,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from contracts.codes import ROLES
 from peyvand.local_cluster.topology import SERVICES
 from peyvand.local_cluster.workspace import ROOT
+from security.permissions import ROLE_SCOPES, STANDS_FOR, TABLE
 
 OPERATIONS = ROOT / "docs" / "operations.md"
+PAGES = (OPERATIONS, ROOT / "docs" / "permissions.md")
 KINDS = {"counter": "counter", "gauge": "gauge", "histogram": "histogram"}
 
 
@@ -67,11 +70,26 @@ def alerts_table(folder: Path = ROOT / "deploy") -> str:
     return "\n".join(rows)
 
 
+def permissions_table() -> str:
+    """Return the permission table: actions, and the roles that may do something."""
+    roles = [role for role in ROLES if role in ROLE_SCOPES]
+    rows = [f"| Action | {' | '.join(roles)} |", f"| --- |{' --- |' * len(roles)}"]
+    rows += [f"| `{name}` | {' | '.join(cells.get(role, '–') for role in roles)} |" for name, cells in TABLE.items()]
+    return "\n".join(rows)
+
+
+def offices_table() -> str:
+    """Return a table of the offices that have no role of their own."""
+    return "\n".join(["| Office | Role |", "| --- | --- |", *(f"| {a} | `{b}` |" for a, b in STANDS_FOR.items())])
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
     "metrics": metrics_table,
     "settings of the roles": roles_settings_table,
     "settings of the gateway": gateway_settings_table,
     "alerts": alerts_table,
+    "permissions": permissions_table,
+    "offices": offices_table,
 }
 
 
@@ -85,8 +103,9 @@ def with_tables(text: str) -> str:
 
 
 def main() -> int:
-    """Write the tables into the page; return the exit code."""
-    OPERATIONS.write_text(with_tables(OPERATIONS.read_text("utf-8")), "utf-8")
+    """Write the tables into the pages; return the exit code."""
+    for page in PAGES:
+        page.write_text(with_tables(page.read_text("utf-8")), "utf-8")
     return 0
 
 

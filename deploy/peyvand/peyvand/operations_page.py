@@ -28,7 +28,7 @@ from web.pages import Pages
 
 PREFIX = "/operations"
 INTERVAL = 5.0  # seconds between two checks, however many pages are open
-READERS = ("operator", "auditor")
+Reader = Annotated[Principal, allow("operations", "R")]
 PROVINCES_SHOWN, SILENT_HOURS = 8, 48.0
 
 log = structlog.get_logger(__name__)
@@ -111,10 +111,10 @@ def router(cache: StatusCache) -> APIRouter:
             affected={each.where for each in found.actions} if found else set(),
         )
 
-    async def page(request: Request, officer: Annotated[Principal, allow(*READERS)], hold: bool = False) -> Response:
+    async def page(request: Request, officer: Reader, hold: bool = False) -> Response:
         return await render(request, "operations.html", officer, hold)
 
-    async def current(request: Request, officer: Annotated[Principal, allow(*READERS)]) -> Response:
+    async def current(request: Request, officer: Reader) -> Response:
         return await render(request, "operations_now.html", officer, False)
 
     api.add_api_route("", page, methods=["GET"], name="operations")

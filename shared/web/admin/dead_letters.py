@@ -104,7 +104,7 @@ Letterbox = Annotated[DeadLetters, Depends(_dead_letters)]
 
 @router.get("")
 async def dead_letter_groups(
-    principal: Annotated[Principal, allow("operator", "auditor")], dead_letters: Letterbox
+    principal: Annotated[Principal, allow("dead_letters", "R")], dead_letters: Letterbox
 ) -> list[Letters]:
     """Return the dead letters by fingerprint, the largest group first."""
     return [_letters(each) for each in group(await dead_letters.letters())]
@@ -112,7 +112,7 @@ async def dead_letter_groups(
 
 @router.get("/letters")
 async def list_dead_letters(
-    principal: Annotated[Principal, allow("operator", "auditor")],
+    principal: Annotated[Principal, allow("dead_letters", "R")],
     dead_letters: Letterbox,
     paging: Annotated[Paging, paged()],
     fingerprint: Annotated[str, Query(max_length=40)] = "",
@@ -131,7 +131,7 @@ async def list_dead_letters(
 
 @router.post("/retry")
 async def retry_dead_letters(
-    body: Retry, principal: Annotated[Principal, allow("operator")], dead_letters: Letterbox
+    body: Retry, principal: Annotated[Principal, allow("dead_letters")], dead_letters: Letterbox
 ) -> LetterResults:
     """Retry letters, and in order the events behind them; an id that is no dead letter any more is `gone`."""
     done = await dead_letters.act("retry", body.letters, principal.actor, body.reason, dry_run=body.dry_run)
@@ -140,7 +140,7 @@ async def retry_dead_letters(
 
 @router.post("/discard", description=f"Above {ONE_OPERATOR_LIMIT:,} letters of one fingerprint needs two persons.")
 async def discard_dead_letters(
-    body: Discard, principal: Annotated[Principal, allow("operator")], dead_letters: Letterbox
+    body: Discard, principal: Annotated[Principal, allow("dead_letters")], dead_letters: Letterbox
 ) -> LetterResults:
     """Discard letters for good, recorded with reason and operator, and handle the events behind them."""
     done = await dead_letters.act("discard", body.letters, principal.actor, body.reason, dry_run=body.dry_run)

@@ -55,7 +55,7 @@ def _requests(store: StorePort) -> ReplayRequests:
 
 
 @cursor_resets.post("/cursor-resets")
-async def reset_cursors(body: CursorReset, principal: Annotated[Principal, allow("operator")], store: Store) -> Cursors:
+async def reset_cursors(body: CursorReset, principal: Annotated[Principal, allow("replay")], store: Store) -> Cursors:
     """Consume a topic again from where its log begins: after it was truncated or recreated."""
     topics = topics_consumed_by(store.service)
     if body.topic not in topics:
@@ -65,9 +65,7 @@ async def reset_cursors(body: CursorReset, principal: Annotated[Principal, allow
 
 
 @republications.post("/republications")
-async def republish(
-    body: Republication, principal: Annotated[Principal, allow("operator")], store: Store
-) -> Republished:
+async def republish(body: Republication, principal: Annotated[Principal, allow("replay")], store: Store) -> Republished:
     """Publish everything again that this service has ever published; consumers recognise what they have handled."""
     records, events = await _requests(store).republish(principal.actor, body.reason, dry_run=body.dry_run)
     return Republished(dry_run=body.dry_run, records=records, events=events)

@@ -8,12 +8,8 @@ import msgspec
 from contracts.codes import ROLES
 from contracts.commands import Refused
 from programme.reference import counties, provinces
+from security.permissions import bound_to
 
-BOUND_TO: Mapping[str, str] = {  # role -> the kind of scope that it is bound to
-    **dict.fromkeys(("registrar", "screener", "manager", "labour_expert", "council"), "province"),
-    "county_operator": "county",
-    "lead": "lead",
-}
 MAX_LENGTH = 100  # characters of a name or an id
 
 
@@ -36,12 +32,12 @@ def dev_identity(form: Mapping[str, str]) -> DevIdentity:
     roles = tuple(dict.fromkeys(form.get("role", "").split()))
     if not roles or not ROLES.keys() >= set(roles):
         raise Refused("role_unknown", "role", roles=tuple(ROLES))
-    bound = {BOUND_TO.get(role) for role in roles}
+    bound = bound_to(roles)
     county = form.get("county", "").strip() if "county" in bound else ""
-    province = form.get("province", "").strip() if bound & {"province", "county"} else ""
+    province = form.get("province", "").strip() if "province" in bound else ""
     if county:
         province = province or _province_of(county)
-    if bound & {"province", "county"} and province not in provinces():
+    if "province" in bound and province not in provinces():
         raise Refused("province_unknown", "province")
     if "county" in bound:
         _check_county(county, province)

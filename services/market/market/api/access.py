@@ -8,8 +8,6 @@ from kernel.store import Store
 from market import queries
 from security.auth import Principal
 
-OFFICERS = frozenset({"manager", "labour_expert", "service", "auditor"})
-
 
 class AccessScope(msgspec.Struct, frozen=True):
     """An area, and the lead enterprise of the caller: with it the caller sees only what is its own."""
@@ -20,7 +18,7 @@ class AccessScope(msgspec.Struct, frozen=True):
 
 async def access_scope_of(store: Store, principal: Principal) -> AccessScope:
     """Return the scope of an officer; for a lead enterprise the province that it joined. Raise Refused: forbidden."""
-    if principal.roles & OFFICERS:
+    if principal.roles != {"lead"}:
         return AccessScope(principal.scope)
     record = await queries.find_lead(store, principal.lead)
     if record is None:

@@ -24,7 +24,7 @@ router = APIRouter(prefix="/v1", tags=["producers"])
 @router.post("/connections/batch", response_model_exclude_none=True, max_body_size=LIST_BODY)
 async def declare_connections(
     body: schemas.Connections,
-    principal: Annotated[Principal, allow("manager")],
+    principal: Annotated[Principal, allow("import_connections")],
     store: Store,
     clock: Clock,
     metadata: Metadata,
@@ -45,7 +45,7 @@ async def declare_connections(
 async def declare_connection(
     id: str,
     body: schemas.NewConnection,
-    principal: Annotated[Principal, allow("manager", "lead", "service")],
+    principal: Annotated[Principal, allow("declare_connection")],
     store: Store,
     clock: Clock,
     metadata: Metadata,
@@ -61,7 +61,7 @@ async def declare_connection(
 async def raise_evidence(
     id: str,
     body: schemas.Evidence,
-    principal: Annotated[Principal, allow(*HIGHEST)],
+    principal: Annotated[Principal, allow("verify_evidence")],
     store: Store,
     clock: Clock,
     metadata: Metadata,
@@ -77,7 +77,7 @@ async def raise_evidence(
 async def end_connection(
     id: str,
     body: schemas.Ending,
-    principal: Annotated[Principal, allow("manager", "lead")],
+    principal: Annotated[Principal, allow("match")],
     store: Store,
     clock: Clock,
     metadata: Metadata,

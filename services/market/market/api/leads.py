@@ -21,15 +21,13 @@ from web.dependencies import Clock, Store
 from web.idempotency import idempotent
 from web.pagination import Page, Paging, paged
 
-READERS = ("manager", "labour_expert", "screener", "lead", "council", "ministry_admin", "analyst", "auditor")
-
 router = APIRouter(prefix="/v1", tags=["leads"])
 
 
 @router.post("/leads", status_code=201)
 async def enlist_lead(
     body: schemas.NewLead,
-    principal: Annotated[Principal, allow("ministry_admin", "manager")],
+    principal: Annotated[Principal, allow("enlist_lead")],
     store: Store,
     clock: Clock,
     metadata: Annotated[CommandMetadata, idempotent()],
@@ -53,7 +51,7 @@ async def enlist_lead(
 
 @router.get("/leads")
 async def list_leads(
-    principal: Annotated[Principal, allow(*READERS)],
+    principal: Annotated[Principal, allow("read_leads", "R")],
     store: Store,
     paging: Annotated[Paging, paged()],
     province: Annotated[str, Query(max_length=8, description="Of one province; all if it is empty.")] = "",
@@ -65,7 +63,7 @@ async def list_leads(
 
 
 @router.get("/leads/{id}")
-async def get_lead(id: str, principal: Annotated[Principal, allow(*READERS)], store: Store) -> schemas.Lead:
+async def get_lead(id: str, principal: Annotated[Principal, allow("read_leads", "R")], store: Store) -> schemas.Lead:
     """Return one lead enterprise."""
     record = await queries.find_lead(store, id)
     if record is None:

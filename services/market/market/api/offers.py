@@ -15,7 +15,7 @@ from web.authorization import allow
 from web.dependencies import Clock, Store
 from web.idempotency import idempotent
 
-Offerer = Annotated[Principal, allow("manager", "lead")]
+Offerer = Annotated[Principal, allow("match")]
 Metadata = Annotated[CommandMetadata, idempotent()]
 
 router = APIRouter(prefix="/v1", tags=["producers"])

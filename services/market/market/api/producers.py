@@ -15,7 +15,7 @@ from web.authorization import allow
 from web.dependencies import Store
 from web.pagination import Etag, Page, Paging, etagged, paged
 
-Reader = Annotated[Principal, allow("manager", "labour_expert", "lead", "auditor")]
+Reader = Annotated[Principal, allow("match", "R")]
 
 router = APIRouter(prefix="/v1", tags=["producers"])
 

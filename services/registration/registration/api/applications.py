@@ -32,11 +32,6 @@ from web.pagination import Etag, Page, Paging, etagged, paged
 from web.problems import Invalid
 from web.rate_limit import limited
 
-REGISTRARS = ("registrar", "county_operator", "manager", "service")
-IMPORTERS = ("registrar", "manager", "ministry_admin")
-READERS = ("registrar", "county_operator", "manager", "screener")
-LISTERS = (*READERS, "labour_expert", "ministry_admin")
-WITHDRAWERS = ("registrar", "county_operator", "manager")
 IMPORT_FILE = 16 << 20  # bytes
 IMPORT_ROWS = 50_000
 CHUNK = 500  # rows in one transaction
@@ -57,7 +52,7 @@ async def register(
     body: schemas.ApplicationRequest,
     request: Request,
     response: Response,
-    principal: Annotated[Principal, allow(*REGISTRARS)],
+    principal: Annotated[Principal, allow("register")],
     registrations: Registrations,
     guard: Guard,
     metadata: Metadata,
@@ -90,7 +85,7 @@ async def import_applications(
     round_id: RoundId,
     request: Request,
     body: Annotated[bytes, raw("text/csv")],
-    principal: Annotated[Principal, allow(*IMPORTERS)],
+    principal: Annotated[Principal, allow("bulk_import")],
     registrations: Registrations,
     guard: Guard,
     metadata: Annotated[CommandMetadata, idempotent(required=True)],
@@ -121,7 +116,7 @@ async def import_applications(
 @router.get("/rounds/{round_id}/applications")
 async def applications(
     round_id: RoundId,
-    principal: Annotated[Principal, allow(*LISTERS)],
+    principal: Annotated[Principal, allow("see_identity", "M")],
     store: Store,
     registrations: Registrations,
     paging: Annotated[Paging, paged()],
@@ -141,7 +136,7 @@ async def applications(
 @router.get("/applications/{applicant}")
 async def application(
     applicant: ApplicantId,
-    principal: Annotated[Principal, allow(*READERS)],
+    principal: Annotated[Principal, allow("see_identity", "R")],
     store: Store,
     clock: Clock,
     registrations: Registrations,
@@ -158,7 +153,7 @@ async def application(
 async def withdraw(
     applicant: ApplicantId,
     body: schemas.Withdrawal,
-    principal: Annotated[Principal, allow(*WITHDRAWERS)],
+    principal: Annotated[Principal, allow("withdraw")],
     store: Store,
     clock: Clock,
     metadata: Metadata,

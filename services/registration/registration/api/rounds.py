@@ -31,7 +31,8 @@ COLUMNS = {name: name for name in ("province", "name_fa", "quota")}
 QUOTA_FILE = 1 << 20  # bytes
 
 RoundId = Annotated[str, Path(pattern=r"^[0-9A-Za-z-]{1,20}$", examples=["1404"])]
-Ministry = Annotated[Principal, allow("ministry_admin")]
+RoundOpener = Annotated[Principal, allow("open_round")]
+QuotaSetter = Annotated[Principal, allow("set_quota")]
 Anyone = Annotated[Principal, public()]
 Metadata = Annotated[CommandMetadata, idempotent()]
 
@@ -58,7 +59,7 @@ async def round_one(
 async def open_round(
     round_id: RoundId,
     body: schemas.RoundTerms,
-    principal: Ministry,
+    principal: RoundOpener,
     store: Store,
     clock: Clock,
     registrations: Registrations,
@@ -97,7 +98,7 @@ async def import_quotas(
     round_id: RoundId,
     request: Request,
     body: Annotated[bytes, raw("text/csv")],
-    principal: Ministry,
+    principal: QuotaSetter,
     store: Store,
     registrations: Registrations,
     metadata: Metadata,
@@ -124,7 +125,7 @@ async def set_quota(
     round_id: RoundId,
     province: Annotated[str, Path(max_length=8, examples=["IR-20"])],
     body: schemas.QuotaTerms,
-    principal: Ministry,
+    principal: QuotaSetter,
     store: Store,
     clock: Clock,
     metadata: Metadata,

@@ -19,13 +19,10 @@ from web.idempotency import Outcomes, execute_each, idempotent
 from web.openapi import MISSING
 from web.pagination import Etag, Page, Paging, etagged, paged
 
-READERS = ("screener", "manager", "labour_expert", "auditor")
-DECIDERS = ("screener", "manager")
-COUNTERS = (*READERS, "council", "analyst", "ministry_admin")
 LIST_BODY = 512 << 10  # bytes
 
-Reader = Annotated[Principal, allow(*READERS)]
-Decider = Annotated[Principal, allow(*DECIDERS)]
+Reader = Annotated[Principal, allow("decide_screening", "R")]
+Decider = Annotated[Principal, allow("decide_screening")]
 Province = Annotated[str, Query(max_length=8, description="Within the caller's own scope.")]
 Metadata = Annotated[CommandMetadata, idempotent()]
 
@@ -50,7 +47,7 @@ async def list_cases(
 
 @router.get("/cases/counts")
 async def count_cases(
-    principal: Annotated[Principal, allow(*COUNTERS)], store: Store, clock: Clock, province: Province = ""
+    principal: Annotated[Principal, allow("reports", "A")], store: Store, clock: Clock, province: Province = ""
 ) -> schemas.Count:
     """Return the number of cases by state, of overdue cases, and of cases due today."""
     scope = restricted(principal.scope, province_or_all(province))

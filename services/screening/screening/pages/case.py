@@ -19,12 +19,14 @@ from programme.calendar import tehran_day
 from programme.messages import MESSAGES, STATUSES, localized, message_text
 from programme.policies import policy
 from screening import queries
-from screening.api.cases import DECIDERS, Decider, Reader
+from screening.api.capacities import Identifier
+from screening.api.cases import Decider, Reader
 from screening.domain.capacity import IdentifyCapacity
 from screening.domain.case import REJECTED, Decide
 from screening.pages.queue import HOME, case_number, templates
 from screening.schemas import case_file, due_of, findings
 from security.auth import Principal
+from security.permissions import permits
 from web.dependencies import Clock, Store
 from web.idempotency import metadata_of
 from web.pages import lang_of
@@ -58,7 +60,7 @@ async def decide_case(request: Request, id: str, officer: Decider, store: Store,
 
 
 @router.post("/{id}/capacity")
-async def identify_capacity(request: Request, id: str, officer: Decider, store: Store, clock: Clock) -> Response:
+async def identify_capacity(request: Request, id: str, officer: Identifier, store: Store, clock: Clock) -> Response:
     """Identify the capacity; if the capacity is refused, show the form as it was filled in."""
     form = await request.form()
     fields = {name: str(form.get(name, "")) for name in ("product_group", "unit", "monthly_band", "skill_level")}
@@ -105,7 +107,7 @@ async def _render(
         "case.html",
         status=STATUSES[MESSAGES[refused.code].kind] if refused else 200,
         officer=officer,
-        may_decide=bool(officer.roles & set(DECIDERS)),
+        may_decide=permits(officer.roles, "decide_screening"),
         case=case_file(record, [decode(raw) for raw in await store.history(id)]),
         number=case_number(record),
         rules=policy(record.state.policy),

@@ -14,9 +14,10 @@ from kernel.record import Record
 from programme.calendar import day_end, day_start, tehran_day, working_days_between
 from programme.policies import policy
 from screening import metrics, queries
-from screening.api.cases import DECIDERS, Decider, Reader
+from screening.api.cases import Decider, Reader
 from screening.domain.applicant import AWAITING_CAPACITY, OPEN, status_of
 from screening.schemas import due_of
+from security.permissions import permits
 from web.dependencies import Clock, Leases, Store
 from web.pages import Pages
 
@@ -77,7 +78,7 @@ async def queue_page(
         request,
         "queue.html",
         officer=officer,
-        may_decide=bool(officer.roles & set(DECIDERS)),
+        may_decide=permits(officer.roles, "decide_screening"),
         state=state,
         f=f,
         today=today,

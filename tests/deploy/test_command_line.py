@@ -17,8 +17,8 @@ TABLE = {
     "as_of": "2025-10-01T08:00:00Z",
     "events": 12345,
     "rows": [
-        {"province": "IR-20", "rank": 1, "index": 52.2169, "counts": {"quota": 1300, "registered": 3021}},
-        {"province": "IR-07", "rank": None, "counts": {"registered": 2}},
+        {"province": "IR-20", "rank": 1, "shown": "52.21690", "counts": {"quota": 1300, "registered": 3021}},
+        {"province": "IR-07", "rank": None, "shown": "0.00", "counts": {"registered": 2}},
     ],
 }
 Reply = tuple[int, Any]
@@ -152,7 +152,7 @@ def test_peyvand_token_takes_precedence_over_the_issuer(
 def test_the_ranking_is_shown_with_its_counts(run: Run, server: StubServer) -> None:
     code, out, _ = run("ranking", "show", "--url", server.url)
     assert code == 0
-    assert all(word in out for word in ("Semnan", "52.22", "1,300", "3,021", "12,345 events"))
+    assert all(word in out for word in ("Semnan", "52.21690", "1,300", "3,021", "12,345 events"))
     code, out, _ = run("ranking", "show", "--table", "2", "--json", "--url", server.url)
     assert json.loads(out) == TABLE and server.requests[-1][1] == "/v1/ranking?table=2"
 

@@ -118,14 +118,29 @@ def test_equal_stage_scores_are_ordered_by_the_terms_of_greatest_weight() -> Non
     assert [row.province for row in table(scored, "1")] == ["IR-02", "IR-01"]  # 54/80 > 50/100
 
 
-def test_different_values_that_look_equal_get_a_third_decimal() -> None:
+def test_all_rows_that_look_alike_and_are_not_get_the_same_decimals() -> None:
     big = replace(BASE, quota=10**6, registered=10**6, screened=10**6, screening_due=10**6, screened_in_time=10**6)
     counts = {"IR-00": replace(big, registered=999_999, screened=999_999), "IR-01": big, "IR-02": replace(big, quota=1)}
     rows = {row.province: row for row in table(scores(counts, FORMULA), "1")}
     assert [rows[code].rank for code in ("IR-01", "IR-02", "IR-00")] == [1, 2, 3]  # the larger quota breaks the tie
-    assert {row.decimals for row in rows.values()} == {3}
+    assert {str(rows[code].shown) for code in ("IR-01", "IR-02")} == {"100.00000"}
+    assert str(rows["IR-00"].shown) == "99.99996"  # three decimals show 100.000 as well
+    assert {code for code, row in rows.items() if row.by_tie_rule} == {"IR-02"}
     same = table(scores({"IR-00": BASE, "IR-01": BASE}, FORMULA), "1")
     assert [row.decimals for row in same] == [2, 2]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_values_that_differ_later_get_as_many_decimals_as_they_need(name: str) -> None:
+    big = replace(BASE, quota=10**9, registered=10**9, screened=10**9, screening_due=10**9, screened_in_time=10**9)
+    near = {f"IR-0{n}": replace(big, registered=10**9 - n, screened=10**9 - n) for n in range(3)}
+    rows = table(scores(near | {"IR-09": replace(BASE, registered=40, screened=30)}, FORMULA), name)
+    alike = [row for row in rows if row.province in near]
+
+    assert len({row.decimals for row in alike}) == 1 and next(r.decimals for r in rows if r.province == "IR-09") == 2
+    if len({row.score.ranked_on(name) for row in alike}) == 3:  # not in tables that these figures leave equal
+        assert alike[0].decimals > 3 and len({row.shown for row in alike}) == 3
+        assert [row.shown for row in alike] == sorted((row.shown for row in alike), reverse=True)
 
 
 def test_a_province_without_screened_cases_is_ranked_on_its_other_figures() -> None:

@@ -11,7 +11,7 @@ from programme.calendar import TEHRAN
 from programme.reference import provinces
 from reporting.domain.figures import Figures
 from reporting.domain.indicators import STAGES, Counts, Term
-from reporting.domain.ranking import Row, rounded
+from reporting.domain.ranking import Row
 
 Exact = Annotated[str, Field(description="An exact fraction, `3/7`.", examples=["2923/10000"])]
 Shown = Annotated[str, Field(description="A decimal as shown, rounded half to even.", examples=["48.58"])]
@@ -210,7 +210,7 @@ def _row(figures: Figures, name: TableName, row: Row) -> RowResponse:
         change=figures.change(name, row.province),
         shown=str(row.shown),
         exact=exact(score.ranked_on(name)),
-        index=str(row.shown if name == "composite" else rounded(score.index, 2)),
+        index=str(figures.row("composite", row.province).shown),
         d=exact(score.d),
         stages=(exact(s1), exact(s2), exact(s3)),
         small_base=score.small_base,

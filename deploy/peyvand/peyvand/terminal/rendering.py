@@ -129,7 +129,7 @@ def quota_table(items: Sequence[Mapping[str, Any]]) -> list[Any]:
 
 def ranking_table(found: Mapping[str, Any]) -> list[Any]:
     """Return a table with one row a province, in the order of the ranks, with the counts behind them."""
-    table = _table("rank", "province", "name", "index", *COUNTS, left=("province", "name"))
+    table = _table("rank", "province", "name", "value", *COUNTS, left=("province", "name"))
     known = provinces()
     for row in found["rows"]:
         code, counts = str(row["province"]), row.get("counts", {})
@@ -137,7 +137,7 @@ def ranking_table(found: Mapping[str, Any]) -> list[Any]:
             "-" if row.get("rank") is None else str(row["rank"]),
             code,
             known[code].name_en if code in known else "",
-            _decimal(row.get("index")),
+            row["shown"],  # with as many decimals as distinguish the rows
             *(f"{counts.get(name, 0):,}" for name in COUNTS),
         )
     return [table, f"as of {found.get('as_of', '-')}, {found.get('events', 0):,} events"]
@@ -171,13 +171,6 @@ def _seconds(value: float | None) -> str:
 
 def _since(each: Mapping[str, Any]) -> str:
     return str(each["since"])[:19].replace("T", " ")
-
-
-def _decimal(value: Any) -> str:
-    try:
-        return f"{float(value):.2f}"
-    except (TypeError, ValueError):
-        return "-"
 
 
 def _table(*columns: str, left: Iterable[str] = ("service",)) -> Table:

@@ -22,7 +22,8 @@ from reporting.domain.indicators import (
 
 TABLES = ("composite", "1", "2", "3")
 NO_QUOTA = "no_quota"
-DECIMALS = 2  # shown of a table's value; one more if two different rows would look equal
+DECIMALS = 2  # shown of a table's value; more if two different rows would look alike
+MAX_DECIMALS = 12  # beyond that no one compares them
 
 _PRECISE = Context(prec=60)
 
@@ -114,8 +115,11 @@ class Score:
 class Row:
     """One province in one table."""
 
-    def __init__(self, score: Score, rank: int | None, decimals: int, shown: Decimal) -> None:
-        self.score, self.rank, self.decimals, self.shown = score, rank, decimals, shown
+    def __init__(
+        self, score: Score, rank: int | None, decimals: int, shown: Decimal, *, by_tie_rule: bool = False
+    ) -> None:
+        """`by_tie_rule`: the row before it has the same value, and a rule for ties placed it here."""
+        self.score, self.rank, self.decimals, self.shown, self.by_tie_rule = score, rank, decimals, shown, by_tie_rule
 
     @property
     def province(self) -> str:
@@ -147,7 +151,9 @@ def table(scored: Mapping[str, Score], name: str) -> Table:
         before = rows[-1] if rows else None
         tied = before is not None and keys[before.province] == keys[score.province]
         rank = before.rank if before is not None and tied else position
-        rows.append(Row(score, rank, decimals[score.province], rounded(score.shown(name), decimals[score.province])))
+        shown = rounded(score.shown(name), decimals[score.province])
+        equal = before is not None and not tied and before.score.ranked_on(name) == score.ranked_on(name)
+        rows.append(Row(score, rank, decimals[score.province], shown, by_tie_rule=equal))
     unranked = sorted((s for s in scored.values() if s.unranked), key=lambda s: s.province)
     return (*rows, *(Row(s, None, DECIMALS, rounded(s.shown(name), DECIMALS)) for s in unranked))
 
@@ -181,8 +187,19 @@ def _decimal(value: Fraction) -> Decimal:
 
 
 def _decimals(ranked: Sequence[Score], name: str) -> dict[str, int]:
-    """Return the decimals to show by province: one more for rows that would look equal and are not."""
-    alike: dict[Decimal, set[Fraction]] = {}
+    """Return the decimals to show by province: rows that would look alike and are not get as many as distinguish them.
+
+    All rows that look alike get the same number, also those among them that are equal: a tie rule placed these.
+    """
+    alike: dict[Decimal, list[Score]] = {}
     for score in ranked:
-        alike.setdefault(rounded(score.shown(name), DECIMALS), set()).add(score.ranked_on(name))
-    return {s.province: DECIMALS + (len(alike[rounded(s.shown(name), DECIMALS)]) > 1) for s in ranked}
+        alike.setdefault(rounded(score.shown(name), DECIMALS), []).append(score)
+    return {each.province: _distinguishing(group, name) for group in alike.values() for each in group}
+
+
+def _distinguishing(group: Sequence[Score], name: str) -> int:
+    values = {score.ranked_on(name): score.shown(name) for score in group}
+    return next(
+        (n for n in range(DECIMALS, MAX_DECIMALS) if len({rounded(v, n) for v in values.values()}) == len(values)),
+        MAX_DECIMALS,
+    )

@@ -150,6 +150,7 @@ def _row(figures: Figures, name: str, row: Row) -> Values:
         "rank": row.rank,
         "value": row.shown,
         "decimals": row.decimals,
+        "by_tie_rule": row.by_tie_rule,
         "change": figures.change(name, row.province),
         "stages": [percent(stage) for stage in score.stages],
         "terms": [{"value": percent(term.value), "term": term} for term in shown_terms],

@@ -20,6 +20,12 @@ class Leases(Protocol):
     async def holders(self, names: Collection[str]) -> dict[str, str]:
         """Return which of these names are held, and by whom."""
 
+    async def held_by(self, holder: str) -> set[str]:
+        """Return the names that a holder holds."""
+
+    async def release(self, name: str, holder: str) -> None:
+        """Free a name, if this holder holds it."""
+
 
 class MemoryLeases:
     """Leases in memory."""
@@ -38,6 +44,14 @@ class MemoryLeases:
         now = machine_now()
         return {name: by for name, (by, until) in self.leases.items() if name in names and until >= now}
 
+    async def held_by(self, holder: str) -> set[str]:
+        now = machine_now()
+        return {name for name, (by, until) in self.leases.items() if by == holder and until >= now}
+
+    async def release(self, name: str, holder: str) -> None:
+        if self.leases.get(name, ("",))[0] == holder:
+            del self.leases[name]
+
 
 class MongoLeases:
     """Leases in the collection `leases`, which empties itself."""
@@ -46,8 +60,9 @@ class MongoLeases:
         self.collection = database.leases
 
     async def create_indexes(self) -> None:
-        """Let MongoDB remove leases that have ended."""
+        """Let MongoDB remove leases that have ended, and find those of a holder."""
         await self.collection.create_index("until", expireAfterSeconds=0)
+        await self.collection.create_index("by")
 
     async def acquire(self, names: Sequence[str], holder: str, duration: timedelta) -> str | None:
         held = await self.holders(names)
@@ -60,6 +75,14 @@ class MongoLeases:
         query = {"_id": {"$in": list(names)}, "until": {"$gte": machine_now()}}
         async with translate_errors():
             return {d["_id"]: d["by"] async for d in self.collection.find(query)}
+
+    async def held_by(self, holder: str) -> set[str]:
+        async with translate_errors():
+            return {d["_id"] async for d in self.collection.find({"by": holder, "until": {"$gte": machine_now()}})}
+
+    async def release(self, name: str, holder: str) -> None:
+        async with translate_errors():
+            await self.collection.delete_one({"_id": name, "by": holder})
 
     async def _acquire(self, name: str, holder: str, duration: timedelta) -> bool:
         now = machine_now()

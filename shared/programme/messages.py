@@ -64,6 +64,10 @@ capacity_known conflict
 ظرفیت این متقاضی پیش‌تر شناسایی شده است.
 This applicant's capacity has already been identified.
 
+cases_in_hand conflict
+{limit} پروندهٔ باز در دست شماست. لطفاً نخست دربارهٔ یکی از آن‌ها تصمیم بگیرید.
+You have {limit} open cases in hand. Please decide one of them first.
+
 closes_before_opens invalid
 پایان مهلت را بعد از آغاز آن بگذارید.
 Set the end of the window after its beginning.

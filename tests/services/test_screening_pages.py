@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from contracts.events import ApplicantAdmitted
+from screening import queries
 from tests.support.screening_api import ScreeningApi
 from tests.support.service_api import subject_of
 
@@ -122,3 +123,17 @@ async def test_form_of_another_site_is_refused(api: ScreeningApi) -> None:
         f"/screening/cases/{case}/decision", data=form, headers={"Sec-Fetch-Site": "cross-site"}
     )
     assert refused.status_code == 403 and len(api.store.events[case]) == 1
+
+
+async def test_the_queue_page_says_why_an_officer_gets_no_more_cases(
+    api: ScreeningApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "IN_HAND", 1)
+    for n in (1, 2):
+        await api.register(n)
+    assert (await api.http.post("/screening/next")).headers["location"].startswith("/screening/cases/")
+    refused = await api.http.post("/screening/next")
+    assert refused.headers["location"] == "/screening/?full=true"
+    assert "1 open cases in hand" in (await api.http.get("/screening/?full=true&lang=en")).text
+    answer = await api.request("POST", "/v1/cases/next", id="of-1")
+    assert (answer.status_code, answer.json()["code"]) == (409, "cases_in_hand")

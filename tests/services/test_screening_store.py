@@ -136,6 +136,26 @@ async def test_concurrent_claims_are_never_the_same(stores: Stores) -> None:
     assert await stores.claim("screener:of-1") is None
 
 
+async def test_one_officer_cannot_take_the_whole_queue(stores: Stores) -> None:
+    ids = await fill(stores.records, 50)
+    answers = await asyncio.gather(
+        *(stores.claim(f"{('screener', 'manager')[n % 2]}:of-1") for n in range(40)), return_exceptions=True
+    )
+    taken = [each for each in answers if isinstance(each, str)]
+    refused = [each for each in answers if isinstance(each, Refused) and each.code == "cases_in_hand"]
+    assert len(taken) + len(refused) + answers.count(None) == 40
+    assert len(set(taken)) == len(taken) <= queries.IN_HAND
+    while len(taken) < queries.IN_HAND:
+        taken.append(str(await stores.claim("screener:of-1")))
+    with pytest.raises(Refused, match="cases_in_hand"):
+        await stores.claim("screener:of-1")
+    assert set(await stores.leases.holders(ids)) == set(taken), "a refused claim keeps no case from others"
+
+    await execute(stores.records, taken[0], APPROVE, clock, CommandMetadata(actor="screener:of-1"))
+    assert await stores.claim("screener:of-1") not in (None, *taken)
+    assert await stores.claim("screener:of-2") is not None
+
+
 async def test_registrar_is_not_offered_own_applicants(stores: Stores) -> None:
     await fill(stores.records, 1)
     assert await stores.claim("manager:of-5") is None

@@ -17,6 +17,7 @@ from screening.domain.case import person_of
 
 LEASE = timedelta(minutes=15)  # for which a claimed case is offered to no other officer
 CANDIDATES = 200  # most urgent cases that a claim considers
+IN_HAND = 20  # open cases that one person may have claimed at a time, so that no one takes the whole queue
 
 SortKey = tuple[Any, ...]
 
@@ -69,12 +70,32 @@ async def count(store: Store, scope: str, times: Sequence[datetime]) -> Counts:
 
 
 async def claim_next(store: Store, leases: Leases, scope: str, officer: str) -> Record | None:
-    """Claim and return the most urgent case that is free; skip applicants whom the officer registered."""
+    """Claim and return the most urgent case that is free; skip applicants whom the officer registered.
+
+    Raise Refused: cases_in_hand if the officer has claimed too many, whatever the role, and has not decided them.
+    """
     found = await store.find(queue(scope, OPEN, limit=CANDIDATES))
     person = person_of(officer)
     by_id = {each.subject: each for each in found if not each.state.registrar or each.state.registrar != person}
-    claimed = await leases.acquire(list(by_id), officer, LEASE)
-    return by_id[claimed] if claimed else None
+    await _check_in_hand(store, leases, scope, person, IN_HAND - 1)
+    claimed = await leases.acquire(list(by_id), person, LEASE)
+    if claimed is None:
+        return None
+    try:  # again, with this one: of requests at the same time not one too many is answered
+        await _check_in_hand(store, leases, scope, person, IN_HAND)
+    except Refused:
+        await leases.release(claimed, person)
+        raise
+    return by_id[claimed]
+
+
+async def _check_in_hand(store: Store, leases: Leases, scope: str, person: str, limit: int) -> None:
+    held = await leases.held_by(person)
+    if len(held) <= limit:
+        return
+    undecided = [each for each in await store.find(selected(scope, held)) if each.indexed["state"] == OPEN]
+    if len(undecided) > limit:
+        raise Refused("cases_in_hand", limit=IN_HAND)
 
 
 def _inside(scope: str) -> dict[str, Any]:

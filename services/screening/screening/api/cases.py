@@ -8,6 +8,9 @@ from fastapi import APIRouter, Query
 from contracts.commands import Refused
 from contracts.envelope import decode
 from kernel.commands import CommandMetadata, execute
+from kernel.leases import Leases as LeasesPort
+from kernel.record import Record
+from kernel.store import Store as StorePort
 from programme.calendar import day_end, day_start, tehran_day
 from programme.reference import province_or_all
 from screening import metrics, queries, schemas
@@ -61,9 +64,8 @@ async def count_cases(
 
 @router.post("/cases/next", openapi_extra={MISSING: "no_case_waits"})
 async def claim_next_case(principal: Decider, store: Store, leases: Leases) -> schemas.Case:
-    """Claim the most urgent open case. For a quarter of an hour no other officer is offered it."""
-    record = await queries.claim_next(store, leases, principal.scope, principal.actor)
-    metrics.CLAIMS.labels("claimed" if record else "none").inc()
+    """Claim the most urgent open case. For a quarter of an hour no other officer is offered it; 20 at most."""
+    record = await claimed_case(principal, store, leases)
     if record is None:
         raise Refused("no_case_waits")
     return schemas.case(record)
@@ -97,6 +99,17 @@ async def decide_case(
     """Approve or reject. The officer who registered the applicant may not decide; a rejection needs reasons."""
     await queries.find_case(store, id, principal.scope)
     return schemas.case((await execute(store, id, body.command(principal.actor), clock, metadata)).record)
+
+
+async def claimed_case(principal: Principal, store: StorePort, leases: LeasesPort) -> Record | None:
+    """Claim the most urgent case and count the claim; None if no case is free. Raise Refused: cases_in_hand."""
+    result = "limit"
+    try:
+        record = await queries.claim_next(store, leases, principal.scope, principal.actor)
+        result = "claimed" if record else "none"
+    finally:
+        metrics.CLAIMS.labels(result).inc()
+    return record
 
 
 def sort_key_of(cursor: tuple[Any, ...] | None) -> queries.SortKey | None:

@@ -10,16 +10,18 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from contracts.commands import Refused
 from kernel.record import Record
 from programme.calendar import day_end, day_start, tehran_day, working_days_between
+from programme.messages import message_text
 from programme.policies import policy
-from screening import metrics, queries
-from screening.api.cases import Decider, Reader
+from screening import queries
+from screening.api.cases import Decider, Reader, claimed_case
 from screening.domain.applicant import AWAITING_CAPACITY, OPEN, status_of
 from screening.schemas import due_of
 from security.permissions import permits
 from web.dependencies import Clock, Leases, Store
-from web.pages import Pages
+from web.pages import Pages, lang_of
 
 HOME = "/screening/"
 ROWS = 40
@@ -62,6 +64,7 @@ async def queue_page(
     state: Annotated[str, Query(max_length=20)] = OPEN,
     after: Annotated[str, Query(max_length=120)] = "",
     none: bool = False,
+    full: bool = False,
 ) -> Response:
     """Show the queue, the earliest deadline first."""
     state = AWAITING_CAPACITY if state == AWAITING_CAPACITY else OPEN
@@ -83,6 +86,7 @@ async def queue_page(
         f=f,
         today=today,
         no_case_free=none,
+        too_many=message_text("cases_in_hand", lang_of(request), limit=queries.IN_HAND) if full else "",
         groups=_groups([_line(each, today, each.subject in claimed) for each in shown], today),
         counts={
             "late": late,
@@ -99,8 +103,10 @@ async def queue_page(
 @router.post("/next")
 async def claim_next_case(officer: Decider, store: Store, leases: Leases) -> Response:
     """Claim the most urgent case and redirect to its page."""
-    record = await queries.claim_next(store, leases, officer.scope, officer.actor)
-    metrics.CLAIMS.labels("claimed" if record else "none").inc()
+    try:
+        record = await claimed_case(officer, store, leases)
+    except Refused:
+        return RedirectResponse(f"{HOME}?full=true", 303)
     return RedirectResponse(f"{HOME}cases/{record.subject}" if record else f"{HOME}?none=true", 303)
 
 

@@ -37,6 +37,12 @@ TOKENS_REFUSED = Counter(
     "has not, or tokens are being forged; the log has the cause of each.",
     ["service"],
 )
+REVOCATION_POLLS = Counter(
+    "peyvand_revocation_polls_total",
+    "Readings of the issuer's list of ended sessions, every 5 seconds, by result: done or failed. Only failed: the "
+    "issuer cannot be reached, and after a sign-out a copied token is accepted until it expires, 5 minutes at most.",
+    ["service", "result"],
+)
 SHED = Counter(
     "peyvand_http_requests_shed_total",
     "Applications refused with 503 because too many events are pending or the database's disk is nearly full. Rising: "

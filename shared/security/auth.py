@@ -18,6 +18,7 @@ import msgspec
 from contracts.codes import ROLES
 from contracts.commands import Refused
 from security.permissions import bound_to
+from security.revocation import TOKEN_SECONDS, Revocations
 
 if TYPE_CHECKING:
     from joserfc.jwk import Key
@@ -84,25 +85,23 @@ class Verifier:
         self.keys: dict[str, tuple[Key, list[str]]] = {}  # kid -> key and the algorithms that suit it
         self.file_version = (0, 0)  # mtime and size of the key file when it was read
         self.checked_at = 0.0
-        self.verified: OrderedDict[bytes, tuple[Principal, float]] = OrderedDict()
+        self.verified: OrderedDict[bytes, _Verified] = OrderedDict()
+        self.revocations = Revocations()
 
     def verify(self, token: str) -> Principal:
         """Return the principal that this token names. Raise Unauthenticated."""
         self._reload_keys()
         digest = hashlib.sha256(token.encode("utf-8", "replace")).digest()
-        if cached := self.verified.get(digest):
-            principal, expires = cached
-            if self.now() < expires:
-                return principal
-            del self.verified[digest]
-            raise Unauthenticated("expired")
-        principal, expires = self._verify(token)
-        self.verified[digest] = principal, expires
+        found = self.verified.get(digest) or self._verify(token)
+        if found.expires <= self.now() or not found.ids.isdisjoint(self.revocations.ids):
+            self.verified.pop(digest, None)
+            raise Unauthenticated("expired or revoked")
+        self.verified[digest] = found
         if len(self.verified) > VERIFIED_KEPT:
             self.verified.popitem(last=False)
-        return principal
+        return found.principal
 
-    def _verify(self, token: str) -> tuple[Principal, float]:
+    def _verify(self, token: str) -> "_Verified":
         from joserfc import jwt
         from joserfc.errors import JoseError
         from joserfc.jws import extract_compact
@@ -126,7 +125,7 @@ class Verifier:
             raise Unauthenticated(repr(e)) from e
         return self._principal(claims)
 
-    def _principal(self, claims: dict[str, Any]) -> tuple[Principal, float]:
+    def _principal(self, claims: dict[str, Any]) -> "_Verified":
         try:
             checked = msgspec.convert(claims, _Claims)
         except msgspec.ValidationError as e:
@@ -140,6 +139,7 @@ class Verifier:
             "exp, nbf or iat without an end": not all(map(isfinite, times)),
             "exp": checked.exp <= now,
             "nbf or iat in the future": max(checked.nbf, checked.iat) > now + LEEWAY,
+            "valid for too long": checked.exp - checked.iat > TOKEN_SECONDS + LEEWAY,
             "sub": not checked.sub.isprintable(),
             "a role without the area or lead that it is bound to": not all(
                 getattr(checked, claim) for claim in bound_to(roles)
@@ -150,7 +150,8 @@ class Verifier:
         }
         if any(faults.values()):
             raise Unauthenticated(", ".join(fault for fault, found in faults.items() if found))
-        return Principal(checked.sub, roles, checked.province, checked.county, checked.lead, checked.name), checked.exp
+        principal = Principal(checked.sub, roles, checked.province, checked.county, checked.lead, checked.name)
+        return _Verified(principal, checked.exp, frozenset({checked.sid, checked.jti} - {""}))
 
     def _reload_keys(self) -> None:
         """Read the pinned keys if their file has changed, at most once a second; then no cached token is valid."""
@@ -169,6 +170,14 @@ class Verifier:
         self.verified.clear()
 
 
+class _Verified(msgspec.Struct, frozen=True):
+    """What is kept about a verified token; `ids` are those of its session and its own."""
+
+    principal: Principal
+    expires: float
+    ids: frozenset[str]
+
+
 class _Claims(msgspec.Struct):
     iss: str
     sub: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
@@ -181,6 +190,8 @@ class _Claims(msgspec.Struct):
     county: str = ""
     lead: str = ""
     name: str = ""
+    sid: str = ""
+    jti: str = ""
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

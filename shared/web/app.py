@@ -18,7 +18,8 @@ request is refused for now, or "".
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cached_property
 from typing import Any
 
@@ -36,6 +37,7 @@ from contracts.commands import Refused
 from observability import health
 from observability.health import ReadinessReason, Ready
 from security.auth import Verifier
+from security.revocation import polled
 from web import openapi, problems
 from web.authorization import AccessPolicy, authorized_principal, public
 from web.middleware import SAFE, Middleware
@@ -114,7 +116,7 @@ def create_app(
         title=title,
         description=description,
         version=health.build_version(),
-        lifespan=lifespan,
+        lifespan=_polling(lifespan),
         openapi_url=f"{prefix}/openapi.json",
         docs_url=None,  # FastAPI's loads a CDN
         redoc_url=None,
@@ -139,6 +141,21 @@ def create_app(
 
     app.include_router(_process_routes(settings.service, open_and_ready, title, prefix))  # last: the least requested
     return app
+
+
+def _polling(lifespan: Any) -> Any:
+    """Return a lifespan that also polls the issuer for sessions that have ended."""
+
+    @asynccontextmanager
+    async def whole(app: App) -> AsyncIterator[None]:
+        settings: Settings = app.state.settings
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(polled(app.state.verifier.revocations, settings.issuer, settings.service))
+            if lifespan is not None:
+                await stack.enter_async_context(lifespan(app))
+            yield
+
+    return whole
 
 
 def seal_routes(app: FastAPI) -> None:

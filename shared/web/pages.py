@@ -56,7 +56,7 @@ def lang_of(request: Request) -> str:
 
 def error_page(request: Request, problem: Mapping[str, Any]) -> HTMLResponse:
     """Return the page of a problem: what happened, what is safe, what to do next, and the reference code."""
-    return _shared().render(request, "error.html", status=int(problem["status"]), problem=problem)
+    return shared_pages().render(request, "error.html", status=int(problem["status"]), problem=problem)
 
 
 # Filters: a number, a date or a code in the language of the reader
@@ -199,7 +199,8 @@ def _in(request: Request, lang: str) -> str:
 
 
 @cache
-def _shared() -> Pages:
+def shared_pages() -> Pages:
+    """Return the templates of `web` itself."""
     return Pages("web")
 
 

@@ -199,10 +199,11 @@ async def _unauthenticated(request: Request, e: Unauthenticated) -> Response:
         metrics.TOKENS_REFUSED.labels(request.app.state.settings.service).inc()
         log.info("access token refused", reason=e.why)
     sign_in = getattr(request.app.state, "sign_in", "")
-    if sign_in and request.method == "GET" and wants_page(request):
+    if sign_in and (wants_page(request) or "hx-request" in request.headers):
         query = request.scope["query_string"].decode("latin-1")
         to = request.scope["path"] + (f"?{query}" if query else "")
-        return RedirectResponse(f"{sign_in}?to={quote(to, safe='/')}", 303)
+        status = 303 if request.method == "GET" else 307  # 307: with the form, so that nothing typed is lost
+        return RedirectResponse(f"{sign_in}?to={quote(to, safe='/')}", status)
     body = problem("unauthenticated", instance=request_id(request))
     return respond(request, body, {"WWW-Authenticate": "Bearer"})
 

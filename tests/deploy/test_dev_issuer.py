@@ -17,6 +17,7 @@ from joserfc.jws import extract_compact
 
 from contracts.codes import ROLES
 from peyvand.dev_issuer import issuer as dev_issuer
+from peyvand.dev_issuer import sessions
 from peyvand.dev_issuer.issuer import Issuer, challenge_of
 from peyvand.gateway.settings import GatewaySettings
 from programme.reference import provinces
@@ -96,11 +97,11 @@ async def test_a_token_has_the_identity_of_the_sign_in(client: Client, tmp_path:
     assert f"{back.scheme}://{back.netloc}{back.path}" == REDIRECT_URI
     assert query["state"] == ["s-1"] and query["iss"] == [f"{PUBLIC_URL}/issuer"]
     status, tokens = await _exchange(client, query["code"][0])
-    assert (status, tokens["token_type"], tokens["expires_in"]) == (200, "Bearer", 3600)
+    assert (status, tokens["token_type"], tokens["expires_in"]) == (200, "Bearer", 300)
     claims = _claims(tokens["access_token"], tmp_path)
     assert claims["roles"] == ["screener"] and claims["province"] == "IR-20" and claims["name"] == "سارا"
     assert claims["iss"] == f"{PUBLIC_URL}/issuer" and claims["aud"] == "peyvand"
-    assert claims["exp"] - claims["iat"] == 3600 and claims["nbf"] <= time.time()
+    assert claims["exp"] - claims["iat"] == 300 and claims["sid"] and claims["jti"] and claims["nbf"] <= time.time()
     assert claims["sub"].startswith("of-")
     header = extract_compact(tokens["access_token"].encode()).headers()
     assert header["typ"] == "at+jwt" and header["alg"] == "ES256" and header["kid"]
@@ -267,6 +268,71 @@ async def test_client_credentials_give_a_token(client: Client, tmp_path: Path) -
 async def test_an_ambiguous_subject_is_refused(client: Client, sub: str) -> None:
     status, tokens = await _token(client, grant_type="client_credentials", **SCREENER, sub=sub)
     assert (status, tokens["error"]) == (400, "invalid_request")
+
+
+async def _refresh(client: Client, token: str, client_id: str = "peyvand") -> tuple[int, dict[str, Any]]:
+    return await _token(client, grant_type="refresh_token", refresh_token=token, client_id=client_id)
+
+
+async def _revoked(client: Client) -> list[str]:
+    found: list[str] = (await (await client.get("/issuer/revoked")).json())["revoked"]
+    return found
+
+
+async def test_a_refresh_token_is_used_once_and_its_reuse_ends_the_session(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, first = await _exchange(client, await _code(client))
+    status, second = await _refresh(client, first["refresh_token"])
+    assert status == 200 and second["refresh_token"] != first["refresh_token"]
+    claims = [_claims(each["access_token"], tmp_path) for each in (first, second)]
+    assert claims[0]["sid"] == claims[1]["sid"] and claims[0]["jti"] != claims[1]["jti"]
+    assert claims[0]["sub"] == claims[1]["sub"] and claims[1]["exp"] - claims[1]["iat"] <= 300
+
+    _, again = await _refresh(client, first["refresh_token"])  # two tabs at the same time
+    assert again["refresh_token"] == second["refresh_token"]
+    monkeypatch.setattr(sessions, "TOLERATED_SECONDS", -1.0)
+    status, refused = await _refresh(client, first["refresh_token"])  # a copy, later
+    assert (status, refused["error"]) == (400, "invalid_grant")
+    assert (await _refresh(client, second["refresh_token"]))[0] == 400, "the session has ended for both"
+    assert await _revoked(client) == [claims[0]["sid"]]
+
+
+async def test_revocation_by_either_token_is_listed_until_the_tokens_expire(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = []
+    for kind in ("refresh_token", "access_token"):
+        _, tokens = await _exchange(client, await _code(client))
+        response = await client.post("/issuer/revoke", data={"client_id": "peyvand", "token": tokens[kind]})
+        assert response.status == 200
+        assert (await _refresh(client, tokens["refresh_token"]))[1]["error"] == "invalid_grant"
+        ended.append(_claims(tokens["access_token"], tmp_path)["sid"])
+    for token in ("", "x", "a.b", "a.b.c", f"{ended[0]}.{'A' * 43}"):
+        assert (await client.post("/issuer/revoke", data={"client_id": "peyvand", "token": token})).status == 200
+    assert (await client.post("/issuer/revoke", data={"token": "x"})).status == 401
+    assert await _revoked(client) == sorted(ended)
+
+    etag = (await client.get("/issuer/revoked")).headers["ETag"]
+    assert (await client.get("/issuer/revoked", headers={"If-None-Match": etag})).status == 304
+    known, now = sessions.Sessions(), time.monotonic()
+    known.revoke("s-1")
+    monkeypatch.setattr(time, "monotonic", lambda: now + sessions.TOKEN_SECONDS + 1)
+    assert known.revoked() == []
+
+
+async def test_a_session_ends_after_a_day_and_their_number_is_bounded(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, tokens = await _exchange(client, await _code(client))
+    assert (await _refresh(client, tokens["refresh_token"], "another"))[1]["error"] == "invalid_client"
+    with monkeypatch.context() as patch:
+        patch.setattr(sessions, "SESSION_SECONDS", -1)
+        _, old = await _exchange(client, await _code(client))
+    assert (await _refresh(client, old["refresh_token"]))[0] == 400
+    monkeypatch.setattr(sessions, "MAX_SESSIONS", 2)
+    issued = [(await _exchange(client, await _code(client)))[1]["refresh_token"] for _ in range(3)]
+    assert [(await _refresh(client, each))[0] for each in issued] == [400, 200, 200]
 
 
 async def test_discovery_and_keys_match_the_pinned_file(client: Client, tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ def test_invalid_tokens_are_refused(system: RunningSystem) -> None:
         "province": SEMNAN,
         "iat": now,
         "nbf": now,
-        "exp": now + 600,
+        "exp": now + 300,
     }
 
     def signed(key: Any = ours, **claims: Any) -> str:

@@ -73,7 +73,7 @@ def valid_claims(issuer: Issuer, **claims: Any) -> dict[str, Any]:
         "aud": issuer.audience,
         "iat": now,
         "nbf": now,
-        "exp": now + HOUR,
+        "exp": now + 300,
         "roles": ["manager"],
         "province": "IR-20",
         **claims,

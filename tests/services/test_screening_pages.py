@@ -125,7 +125,7 @@ async def test_form_of_another_site_is_refused(api: ScreeningApi) -> None:
     assert refused.status_code == 403 and len(api.store.events[case]) == 1
 
 
-async def test_the_queue_page_says_why_an_officer_gets_no_more_cases(
+async def test_the_queue_page_explains_why_an_officer_gets_no_more_cases(
     api: ScreeningApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queries, "IN_HAND", 1)

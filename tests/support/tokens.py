@@ -29,7 +29,7 @@ class Issuer:
         self.jwks.write_text(json.dumps({"keys": [key.as_dict(private=False) for key in keys]}))
 
     def token(self, *roles: str, id: str = "of-2f9c", **claims: Any) -> str:
-        """Return an access token valid for 10 minutes; `claims` add to the usual ones or replace them."""
+        """Return an access token valid for 5 minutes; `claims` add to the usual ones or replace them."""
         now = int(time.time())
         payload = {
             "iss": self.name,
@@ -37,7 +37,7 @@ class Issuer:
             "aud": self.audience,
             "iat": now,
             "nbf": now,
-            "exp": now + 600,
+            "exp": now + 300,
             "roles": list(roles),
             **claims,
         }

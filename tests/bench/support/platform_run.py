@@ -63,10 +63,9 @@ class Platform:
     """A running platform with people to register."""
 
     def __init__(self, system: RunningSystem) -> None:
-        self.system, url, self.registered = system, system.url, 0
+        self.system, self.registered = system, 0
         self.ports = system.state.ports
-        tokens = {code: sign_in(url, "registrar", province=code, sub=f"registrar-{code}") for code in provinces()}
-        self.people = People(tokens)
+        self.people = People({})
         secrets = development_secrets(system.workspace, SERVICES)
         self.mongo = as_user(system.state.mongo, "admin", secrets.mongo_admin)
 
@@ -82,6 +81,7 @@ class Platform:
 
     async def load(self, per_second: float, seconds: float, *, gateway: bool = False) -> Load:
         """Register so many people per second for so long, and wait until each is counted."""
+        self.people.tokens = await asyncio.to_thread(self._tokens)  # those of the last load may have expired
         requests = self.people.requests(round(per_second * seconds))
         meter = Meter(self._pids())
         async with AsyncMongoClient[dict[str, Any]](self.mongo) as client:
@@ -103,6 +103,10 @@ class Platform:
             if await client.reporting.records.count_documents({"kind": "applicant"}) >= self.registered:
                 break
         return time.monotonic()
+
+    def _tokens(self) -> dict[str, str]:
+        url = self.system.url
+        return {code: sign_in(url, "registrar", province=code, sub=f"registrar-{code}") for code in provinces()}
 
     def _pids(self) -> Mapping[str, int]:
         return {name: each.identity.pid for name, each in self.system.state.processes.items()} | {

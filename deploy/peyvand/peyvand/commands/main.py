@@ -67,7 +67,7 @@ def print_token(
     as_json: Json = False,
     url: Url = "",
 ) -> None:
-    """Print an access token of the development issuer, valid for one hour."""
+    """Print an access token of the development issuer, valid for five minutes."""
     from peyvand.api_client import sign_in
 
     public_url = find_endpoints(url).public_url

@@ -1,6 +1,7 @@
 """The development issuer: OpenID Connect without authentication. It starts in development only.
 
-Authorization code with PKCE for people, client credentials for scripts.
+Authorization code with PKCE and refresh tokens for people, client credentials for scripts. `/revoke` ends a session
+(RFC 7009); `/revoked` lists the sessions that have ended, which the services poll.
 """
 
 import base64
@@ -11,22 +12,24 @@ import os
 import secrets
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import msgspec
 from aiohttp import web
 from joserfc import jwt
+from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
 from contracts.commands import Refused
 from peyvand.dev_issuer.identity import DevIdentity, dev_identity
+from peyvand.dev_issuer.sessions import TOKEN_SECONDS, Session, Sessions, new_session_id
 from peyvand.gateway.settings import GatewaySettings
 from programme.messages import message_text
 
 ALGORITHM = "ES256"
 CLIENT = "peyvand"  # the one public client; it has PKCE instead of a secret
-TOKEN_SECONDS = 3_600
 CODE_SECONDS = 60
 MAX_CODES = 1_000  # unused ones at a time; the oldest are dropped first
 VERIFIER_LENGTHS = range(43, 129)  # RFC 7636
@@ -78,6 +81,7 @@ class Issuer:
         self.public = {"keys": [{**self.key.as_dict(private=False), "use": "sig", "alg": ALGORITHM}]}
         _replace_file(settings.jwks, json.dumps(self.public).encode(), 0o644)
         self.codes: dict[str, Grant] = {}
+        self.sessions = Sessions()
 
     def application(self) -> web.Application:
         """Return the application to mount at the issuer's path."""
@@ -87,10 +91,12 @@ class Issuer:
         app.router.add_get("/authorize", self._show_form)
         app.router.add_post("/authorize", self._submit_form)
         app.router.add_post("/token", self._token)
+        app.router.add_post("/revoke", self._revoke)
+        app.router.add_get("/revoked", self._revoked)
         return app
 
-    def token(self, identity: DevIdentity) -> str:
-        """Return an access token (RFC 9068), valid for one hour."""
+    def token(self, identity: DevIdentity, session: str = "") -> str:
+        """Return an access token (RFC 9068) of a session, by default of one without a refresh token."""
         now = int(time.time())
         claims = {
             "iss": self.settings.issuer,
@@ -100,6 +106,7 @@ class Issuer:
             "nbf": now,
             "exp": now + TOKEN_SECONDS,
             "jti": secrets.token_urlsafe(12),
+            "sid": session or new_session_id(),
             **msgspec.to_builtins(identity),
         }
         return self._sign(claims, "at+jwt")
@@ -114,10 +121,11 @@ class Issuer:
                 "issuer": issuer,
                 "authorization_endpoint": f"{issuer}/authorize",
                 "token_endpoint": f"{issuer}/token",
+                "revocation_endpoint": f"{issuer}/revoke",
                 "jwks_uri": f"{issuer}/jwks",
                 "response_types_supported": ["code"],
                 "response_modes_supported": ["query"],
-                "grant_types_supported": ["authorization_code", "client_credentials"],
+                "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
                 "subject_types_supported": ["public"],
                 "id_token_signing_alg_values_supported": [ALGORITHM],
                 "code_challenge_methods_supported": ["S256"],
@@ -217,10 +225,14 @@ class Issuer:
             match form.get("grant_type"):
                 case "authorization_code":
                     tokens = self._redeem_code(form)
+                case "refresh_token":
+                    tokens = self._refresh(form)
                 case "client_credentials":
                     tokens = {"access_token": self.token(dev_identity(form))}
                 case _:
-                    raise OAuthError("unsupported_grant_type", "authorization_code or client_credentials")
+                    raise OAuthError(
+                        "unsupported_grant_type", "use authorization_code, refresh_token, client_credentials"
+                    )
         except Refused as e:
             return _oauth_error(OAuthError("invalid_request", f"{e.field}: {message_text(e.code, 'en', **e.details)}"))
         except OAuthError as e:
@@ -240,10 +252,41 @@ class Issuer:
             raise OAuthError("invalid_grant", "code_verifier must have 43 to 128 characters of RFC 7636")
         if not hmac.compare_digest(challenge_of(verifier), grant.challenge):
             raise OAuthError("invalid_grant", "code_verifier does not match the code_challenge")
-        tokens = {"access_token": self.token(grant.identity)}
+        tokens = self._tokens(self.sessions.start(grant.identity))
         if grant.openid:
             tokens["id_token"] = self._id_token(grant)
         return tokens
+
+    def _refresh(self, form: Mapping[str, str]) -> dict[str, str]:
+        if form.get("client_id") != CLIENT:
+            raise OAuthError("invalid_client", f"client_id must be {CLIENT}")
+        session = self.sessions.refresh(form.get("refresh_token", ""))
+        if session is None:
+            raise OAuthError("invalid_grant", "the session has ended; sign in again")
+        return self._tokens(session)
+
+    def _tokens(self, session: Session) -> dict[str, str]:
+        return {"access_token": self.token(session.identity, session.id), "refresh_token": session.token}
+
+    async def _revoke(self, request: web.Request) -> web.Response:
+        """End the session of a refresh or access token; an unknown token is none (RFC 7009)."""
+        form = await request.post()
+        if form.get("client_id") != CLIENT:
+            return _oauth_error(OAuthError("invalid_client", f"client_id must be {CLIENT}"))
+        token = str(form.get("token", ""))
+        if session := self.sessions.find(token):
+            self.sessions.revoke(session.id)
+        else:
+            with suppress(JoseError, KeyError, ValueError):
+                self.sessions.revoke(str(jwt.decode(token, self.key, [ALGORITHM]).claims["sid"]))
+        return web.Response(headers=NO_STORE)
+
+    async def _revoked(self, request: web.Request) -> web.Response:
+        body = json.dumps({"revoked": self.sessions.revoked()}).encode()
+        etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+        if request.headers.get("If-None-Match") == etag:
+            return web.Response(status=304, headers={"ETag": etag})
+        return web.Response(body=body, content_type="application/json", headers={"ETag": etag})
 
     def _id_token(self, grant: Grant) -> str:
         now = int(time.time())

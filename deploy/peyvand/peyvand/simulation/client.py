@@ -41,7 +41,7 @@ class PlatformClient:
         await self.http.close()
 
     async def token(self, role: str, province: str) -> str:
-        """Return an access token for this role and province, requested once an hour. Raise RequestRefused."""
+        """Return an access token for this role and province, a new one before it expires. Raise RequestRefused."""
         known = self.tokens.get((role, province))
         if known and known[1] > monotonic():
             return known[0]
@@ -58,14 +58,14 @@ class PlatformClient:
         self, method: str, path: str, role: str, province: str = "", *, json: Any = None, csv: str = "", key: str = ""
     ) -> Any:
         """Return the JSON of a response. Retry transient errors under the same key. Raise RequestRefused."""
-        headers = {"Authorization": f"Bearer {await self.token(role, province)}"} if role else {}
-        headers |= {"Idempotency-Key": key} if key else {}
+        headers = {"Idempotency-Key": key} if key else {}
         headers |= {"Cache-Control": "no-cache"} if method == "GET" else {}  # the present state, not that of a cache
         headers |= {"Content-Type": "text/csv; charset=utf-8"} if csv else {}
         data = csv.encode() if csv else None
         for attempt in range(ATTEMPTS):
             pause = backoff(attempt, BACKOFF, BACKOFF_LIMIT)
             try:
+                headers |= {"Authorization": f"Bearer {await self.token(role, province)}"} if role else {}
                 async with (
                     self.slots,
                     self.http.request(method, self.base + path, json=json, data=data, headers=headers) as response,

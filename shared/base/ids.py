@@ -1,10 +1,10 @@
-"""Generated identifiers: UUIDv7 for subjects, tracking codes for people to write down."""
+"""Generated identifiers: UUIDv7 for subjects, spellings of tracking codes, which people write down."""
 
 import os
 import time
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's: no I, L, O or U
-CODE_LENGTH = 10  # 50 bits: too many to guess, short enough to read out
+CODE_LENGTH = 10  # characters of a tracking code, 50 bits: short enough to read out
 
 _TYPED = str.maketrans("ILO۰۱۲۳۴۵۶۷۸۹٠١٢٣٤٥٦٧٨٩", "11001234567890123456789")
 
@@ -17,11 +17,6 @@ def uuid7() -> str:
     value = value & ~(3 << 62) | 2 << 62
     digits = f"{value:032x}"
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
-
-
-def tracking_code() -> str:
-    """Return a new tracking code as it is stored: ten random characters."""
-    return "".join(ALPHABET[byte % 32] for byte in os.urandom(CODE_LENGTH))  # 32 divides 256: uniform
 
 
 def shown_code(code: str) -> str:

@@ -110,6 +110,7 @@ _REGISTRATION = (
     Step("identity_checked", at(1, 70), e.ApplicantIdentityChecked(result="match"), needs=("registered",)),
     Step("waitlisted", at(17, 5), e.ApplicantWaitlisted(), needs=("identity_checked", "case.decided")),
     Step("admitted", at(20, 0), e.ApplicantAdmitted(promoted=True), needs=("waitlisted",)),
+    Step("code_reissued", at(165, 0), e.ApplicantCodeReissued(), _REGISTRAR, needs=("registered",)),
     Step("withdrawn", at(170, 0), e.ApplicantWithdrawn(reason="found_work"), _WEB, needs=("admitted",)),
     Step("seat_released", at(170, 1), e.ApplicantSeatReleased(reason="withdrawn"), needs=("withdrawn",)),
     Step(

@@ -20,6 +20,8 @@ from kernel.store import Effects, Snapshot, Store, unique_values
 RESPONSES_KEPT = timedelta(days=7)
 STALE = timedelta(seconds=5)  # between taking the time and the write
 
+_encode = msgspec.json.Encoder().encode
+
 T = TypeVar("T")
 
 
@@ -32,10 +34,14 @@ class CommandMetadata(msgspec.Struct, frozen=True):
     private: Private | None = None  # replaces what the record has
     traceparent: str = ""
     new_subject: bool = False  # the id was made just now: do not look for a record
+    prepare: Callable[[Record], Record] | None = None  # changes what is in no event, once the command is accepted
 
 
 class Result(msgspec.Struct, frozen=True):
-    """The record afterwards and its new events; `repeated` if a response is stored under the key."""
+    """The record afterwards and its new events; `repeated` if a response is stored under the key.
+
+    A repeated request gets the record as it was: its state, version and last sequence at the time.
+    """
 
     record: Record
     events: tuple[Envelope, ...] = ()
@@ -57,7 +63,7 @@ async def execute(
     new = Record(subject=subject, state=rules.State()) if metadata.new_subject else None
     while True:
         before, new = new or (await store.read([subject]))[subject], None
-        if repeated := _repeated(before, metadata):
+        if repeated := _repeated(before, metadata, rules):
             return repeated
         try:
             after = at_one_moment(clock, partial(_decide, before, rules, store.service, command, metadata))
@@ -66,8 +72,8 @@ async def execute(
             if record := await store.swap(before, after):
                 return Result(record, tuple(map(decode, after.new_events)))
         except (Refused, UniqueViolation):
-            if repeated := await _repeated_elsewhere(store, metadata):
-                return repeated
+            if response := await stored_response(store, metadata):
+                return response
             raise
 
 
@@ -88,7 +94,7 @@ async def execute_many(
     for subject, outcome in outcomes.items():
         if isinstance(outcome, Refused | UniqueViolation):
             try:
-                outcomes[subject] = await _repeated_elsewhere(store, by_subject[subject]) or outcome
+                outcomes[subject] = await stored_response(store, by_subject[subject]) or outcome
             except KeyReused as reused:
                 outcomes[subject] = reused
     return outcomes
@@ -140,18 +146,22 @@ def _decide_all(
     for subject, command in commands.items():
         try:
             before = snapshot.record(subject)
-            if repeated := _repeated(before, metadata[subject]):
-                outcomes[subject] = repeated
-                continue
-            rules = store.rules[kind_of(subject)]
-            after = _decide(before, rules, store.service, command, metadata[subject], moment)
+            outcomes[subject] = done = decide_one(store, before, command, metadata[subject], moment)
         except (Refused, KeyReused, NewerRules, UnreadableRecord) as e:  # its own subject only
             outcomes[subject] = e
             continue
-        outcomes[subject] = Result(after, tuple(map(decode, after.new_events)))
-        if after is not before:
-            changes.append((before, after))
+        if not done.repeated and done.record is not before:
+            changes.append((before, done.record))
     return Effects(changes)
+
+
+def decide_one(store: Store, before: Record, command: Any, metadata: CommandMetadata, moment: Moment) -> Result:
+    """Return the stored response, or the record with the events of a command. Raise what `execute` raises."""
+    rules = store.rules[kind_of(before.subject)]
+    if repeated := _repeated(before, metadata, rules):
+        return repeated
+    after = _decide(before, rules, store.service, command, metadata, moment)
+    return Result(after, tuple(map(decode, after.new_events)))
 
 
 def at_one_moment(clock: Clock, decide: Callable[[Moment], T]) -> T:
@@ -167,35 +177,44 @@ def at_one_moment(clock: Clock, decide: Callable[[Moment], T]) -> T:
 def _decide(
     before: Record, rules: Rules, service: str, command: Any, metadata: CommandMetadata, moment: Moment
 ) -> Record:
-    events = rules.decide(before.state, command, event_time(before, moment))
-    if not events:
+    key, events = metadata.idempotency_key, rules.decide(before.state, command, event_time(before, moment))
+    if not events and not (key and before.version):
         return before
-    if metadata.private is not None:
+    if events and metadata.private is not None:
         before = replace(before, private=metadata.private)
+    if events and metadata.prepare is not None:
+        before = metadata.prepare(before)
     after = emit(before, rules, service, events, moment, actor=metadata.actor, traceparent=metadata.traceparent)
-    if not metadata.idempotency_key:
+    if not key:
         return after
     kept = [each for each in after.stored_responses if moment.recorded - each.at < RESPONSES_KEPT]
-    response = StoredResponse(metadata.idempotency_key, metadata.fingerprint, moment.recorded, after.last_sequence)
+    sequence, version, state = after.last_sequence, before.version + 1, _encode(after.state)
+    response = StoredResponse(key, metadata.fingerprint, moment.recorded, sequence, version, state)
     return replace(after, stored_responses=(*kept, response))
 
 
-def _repeated(record: Record, metadata: CommandMetadata) -> Result | None:
+def _repeated(record: Record, metadata: CommandMetadata, rules: Rules) -> Result | None:
     """Return the stored response. Raise KeyReused."""
     for response in record.stored_responses if metadata.idempotency_key else ():
         if response.key == metadata.idempotency_key:
-            if response.fingerprint != metadata.fingerprint:
+            if metadata.fingerprint and response.fingerprint != metadata.fingerprint:
                 raise KeyReused(metadata.idempotency_key)
-            return Result(record, (), repeated=True)
+            state = msgspec.json.decode(response.state, type=rules.State)
+            as_it_was = replace(record, state=state, version=response.version, last_sequence=response.sequence)
+            return Result(as_it_was, (), repeated=True)
     return None
 
 
-async def _repeated_elsewhere(store: Store, metadata: CommandMetadata) -> Result | None:
-    """Return the response stored with another subject: a repeated request may have generated a new id."""
+async def stored_response(store: Store, metadata: CommandMetadata) -> Result | None:
+    """Return the response stored under the key, whatever its subject: a repeated request may have generated a new id.
+
+    Metadata without a fingerprint match any request. Raise KeyReused, NewerRules, UnreadableRecord, Transient.
+    """
     if not (key := metadata.idempotency_key):
         return None
-    subject = (await store.find_by_unique("idempotency_key", [key])).get(key)
-    return _repeated((await store.read([subject]))[subject], metadata) if subject else None
+    if not (subject := (await store.find_by_unique("idempotency_key", [key])).get(key)):
+        return None
+    return _repeated((await store.read([subject]))[subject], metadata, store.rules[kind_of(subject)])
 
 
 async def _violations(store: Store, records: Mapping[str, Record]) -> dict[str, Outcome]:

@@ -102,12 +102,14 @@ class Parked(msgspec.Struct, frozen=True):
 
 
 class StoredResponse(msgspec.Struct, frozen=True):
-    """The response to a request, by its idempotency key: the same request again gets the same response."""
+    """What a request was answered from, by its idempotency key: the same request again gets the same answer."""
 
     key: str
     fingerprint: bytes
     at: datetime  # machine time
-    sequence: int  # the record's last one at the time of the answer
+    sequence: int  # of the record's last event at the time, as are version and state
+    version: int
+    state: bytes
 
 
 class Discarded(msgspec.Struct, frozen=True):

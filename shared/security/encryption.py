@@ -49,8 +49,8 @@ class KeySettings(Protocol):
         """Return the version of both, 1 to 255."""
 
     @property
-    def older_keys(self) -> dict[int, tuple[SecretStr, SecretStr]]:
-        """Return older versions: master key and index key."""
+    def older_keys(self) -> Mapping[int, tuple[SecretStr, ...]]:
+        """Return older versions: master key, index key, and keys of other uses."""
 
 
 class Sealed(Exception):
@@ -79,7 +79,7 @@ class Keyring:
             settings.key_version,
             {
                 version: (master.get_secret_value(), index.get_secret_value())
-                for version, (master, index) in settings.older_keys.items()
+                for version, (master, index, *_) in settings.older_keys.items()
             },
         )
 

@@ -2,9 +2,10 @@
 
     metadata: Annotated[CommandMetadata, idempotent()]     then `execute(store, subject, command, clock, metadata)`
 
-The same principal, key and request get the stored response (`Result.repeated`), and nothing is done again; another
-request under the same key raises KeyReused (422). The fingerprint is keyed: a plain hash of a body with a national ID
-would let anyone find out the ID by trying all of them.
+The same principal, key and request get the same response, byte for byte, whatever has happened since: a route builds
+it from the state, version and sequence of `Result.record`, and from nothing that may change. Nothing is done again.
+Another request under the same key raises KeyReused (422). A refusal is not stored: the same request is decided again.
+The fingerprint is keyed: a plain hash of a body with a national ID would let anyone find the ID by trying all of them.
 """
 
 import hashlib
@@ -35,9 +36,8 @@ T = TypeVar("T", bound="ItemOutcome")
 
 
 class ItemOutcome(BaseModel):
-    """What became of one item of a list: done, perhaps before, or why it was refused."""
+    """What became of one item of a list: done, or why it was refused."""
 
-    repeated: bool | None = None
     code: str | None = None
     field: str | None = None
     detail: str | None = None
@@ -72,7 +72,8 @@ class Idempotent:
             Header(
                 alias="Idempotency-Key",
                 description="A key of the caller's own, 8 to 128 visible ASCII characters, new for each new request: "
-                "sent again with the same request, it is answered again and nothing is done twice. Kept for 7 days.",
+                "sent again with the same request, it gets the same answer and nothing is done twice. A refused one "
+                "is decided again. Kept for 7 days.",
                 examples=["6f1c7c0e-5d0b-4a53-9a86-2f7d1f0f8f11"],
             ),
         ] = None,

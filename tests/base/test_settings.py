@@ -22,6 +22,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
         "FINGERPRINT_KEY": STRONG,
         "MASTER_KEY": STRONG,
         "INDEX_KEY": STRONG,
+        "TRACKING_KEY": STRONG,
     }
     for name, value in variables.items():
         monkeypatch.setenv(f"PEYVAND_{name}", value)
@@ -43,7 +44,7 @@ def test_production_starts_with_complete_settings() -> None:
     assert settings.jwks == Path("/etc/peyvand/jwks.json")
 
 
-@pytest.mark.parametrize("name", ["MASTER_KEY", "INDEX_KEY", "FINGERPRINT_KEY"])
+@pytest.mark.parametrize("name", ["MASTER_KEY", "INDEX_KEY", "TRACKING_KEY", "FINGERPRINT_KEY"])
 @pytest.mark.parametrize("value", [None, "", "development", "development-but-longer-than-32-characters", "short"])
 def test_missing_or_weak_secret_is_named(
     environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str | None
@@ -57,7 +58,7 @@ def test_missing_or_weak_secret_is_named(
 
 
 def test_development_has_default_secrets(environment: pytest.MonkeyPatch) -> None:
-    for name in ("MASTER_KEY", "INDEX_KEY", "FINGERPRINT_KEY"):
+    for name in ("MASTER_KEY", "INDEX_KEY", "TRACKING_KEY", "FINGERPRINT_KEY"):
         environment.delenv(f"PEYVAND_{name}")
     environment.setenv("PEYVAND_ENVIRONMENT", "development")
 

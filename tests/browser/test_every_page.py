@@ -26,7 +26,6 @@ PUBLIC_PAGES: Mapping[str, tuple[str, int]] = {
     "applying": ("/registration/apply", 200),
     "tracking": ("/registration/tracking", 200),
     "an unknown tracking code": ("/registration/tracking/AAAAA-AAAAA", 404),
-    "registered": ("/registration/done?code=AAAAA-AAAAA", 200),
     "no such page": ("/no-such-page", 404),
     "no such province": ("/provinces/IR-99", 404),
 }

@@ -291,7 +291,7 @@ def test_a_lost_response_is_requested_again_with_the_same_key(
     server.replies[IMPORT] = [
         (502, {"detail": "The answer broke off"}),
         (503, {"detail": "away"}),
-        (200, {"rows": 1, "registered": 1, "repeated": 0, "refused": []}),
+        (200, {"rows": 1, "registered": 1, "refused": []}),
     ]
     file = str(_file(tmp_path, {}))
     code, out, _ = run("import", "applications", file, "--round", "1404", "--province", "IR-20", "--url", server.url)
@@ -311,7 +311,7 @@ def test_retries_end_with_a_hint(run: Run, server: StubServer, tmp_path: Path, m
 
 def test_refused_rows_exit_with_1(run: Run, server: StubServer, tmp_path: Path) -> None:
     refused = [{"row": 2, "field": "field", "code": "field_not_open", "detail": "not open"}]
-    reply = {"rows": 4, "registered": 0, "repeated": 0, "refused": refused, "already_registered": 3}
+    reply = {"rows": 4, "registered": 0, "refused": refused, "already_registered": 3}
     server.replies[IMPORT] = [(200, reply)]
     file = str(_file(tmp_path, {}))
     code, out, _ = run("import", "applications", file, "--round", "1404", "--url", server.url)

@@ -28,6 +28,7 @@ from registration.persons import Persons
 from registration.registrations import RegistrationService, Resources
 from registration.service import service
 from registration.settings import RegistrationSettings
+from registration.tracking_codes import TrackingCodes
 from run.api import service_app
 from security.audit import MemoryAuditChain, MongoAuditChain
 from security.encryption import KeyBlocks, Keyring, MemoryKeyBlocks
@@ -81,7 +82,7 @@ class RegistrationApi:
             self.audit = MongoAuditChain(client[name])
             self.keys = KeyBlocks(client[f"{name}_keys"], keyring)
         self.persons = Persons(self.keys, keyring)
-        self.registrations = RegistrationService(self.store, self.persons, self.clock)
+        self.registrations = RegistrationService(self.store, self.persons, TrackingCodes.of(self.settings), self.clock)
         self.allocator = Allocator(self.store, self.clock)
         self.checks = IdentityChecks(self.store, self.persons, DevelopmentRegistry(), self.clock)
         runtime = Runtime(

@@ -242,7 +242,6 @@ def outcome(subject: str, result: CommandOutcome, name: str = "") -> Outcome:
             producer=subject,
             connection=public_id(subject, name) if name else None,
             state=producers.status_of(result.record.state),
-            repeated=result.repeated or None,
         )
     return Outcome.model_construct(producer=subject, **refusal_fields(result))
 

@@ -8,6 +8,11 @@ ALREADY_REGISTERED = Counter(
     "registered; a rise on one channel: national IDs are being enumerated, see peyvand_http_rate_limited_total.",
     ["channel"],
 )
+TRACKING_MISSES = Counter(
+    "peyvand_registration_tracking_misses_total",
+    "Tracking codes that were looked up and belong to no application. Some people mistype theirs; a steep rise: codes "
+    "are being guessed, see peyvand_http_rate_limited_total (tracking, tracking_misses).",
+)
 SEATS = Gauge(
     "peyvand_seats",
     "Seats by province and kind (quota, admitted, available) after the allocator's last pass. Available seats while "

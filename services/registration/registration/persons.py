@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 
-from base.ids import tracking_code
 from kernel.record import Private, Record
 from kernel.stores.mongodb import translate_errors
 from registration.domain.application import FIELDS, Accepted, Values
@@ -26,11 +25,11 @@ class Persons:
         self.keys, self.keyring = keys, keyring
 
     async def private(self, subject: str, accepted: Accepted, at: datetime) -> Private:
-        """Return the private part of a record: sealed identity, blind indexes, a tracking code and the consent."""
+        """Return the private part of a record: sealed identity, blind indexes and the consent."""
         async with translate_errors():
             key_id, key = await self.keys.take()
         return Private(
-            indexed={"person": self.indexes(accepted), "tracking": tracking_code()},
+            indexed={"person": self.indexes(accepted)},
             content={
                 "key_id": key_id,
                 "sealed": self.keyring.seal(key, _encode(accepted.identity), subject),
@@ -40,9 +39,11 @@ class Persons:
 
     def indexes(self, accepted: Accepted) -> list[str]:
         """Return the blind indexes of a person in a round, one for each key in use; they are unique nationwide."""
-        round_id = accepted.context.round
-        found = self.keyring.live_indexes(round_id, accepted.identity["national_id"])
-        return [f"{round_id}:{index}" for index in found]
+        return self.indexes_of(accepted.context.round, accepted.identity["national_id"])
+
+    def indexes_of(self, round_id: str, national_id: str) -> list[str]:
+        """Return the blind indexes of a national ID in a round."""
+        return [f"{round_id}:{index}" for index in self.keyring.live_indexes(round_id, national_id)]
 
     async def open(self, records: Sequence[Record]) -> dict[str, Values]:
         """Return identities by subject, without those whose key was destroyed. Callers write the audit row first."""

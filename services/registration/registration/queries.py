@@ -4,8 +4,6 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
-from base.ids import typed_code
-from contracts.commands import Refused
 from contracts.subjects import ledger_subject
 from kernel.query import EXISTS, Index, Query, at_most, more_than, one_of, starts_with
 from kernel.record import Record
@@ -87,15 +85,6 @@ def unchecked(partitions: Collection[int], now: datetime, limit: int) -> Query:
     """Match the applicants of these partitions whose identity check is due, the longest overdue first."""
     where = {"partition": one_of(partitions), "check_due": at_most(now)}
     return Query("applicant", where, order=("check_due",), limit=limit)
-
-
-async def find_by_tracking_code(store: Store, code: str) -> Record:
-    """Return the applicant with a tracking code, in any spelling. Raise Refused: not_found."""
-    tracking = typed_code(code)
-    subject = (await store.find_by_unique("tracking", [tracking])).get(tracking) if tracking else None
-    if subject is None:
-        raise Refused("not_found")
-    return (await store.read([subject]))[subject]
 
 
 async def waiting_by_ledger(store: Store, round_id: str) -> dict[str, int]:

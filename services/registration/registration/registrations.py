@@ -1,8 +1,9 @@
 """Register applications, one per person and round nationwide, and set quotas; what the service opens to do so."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from functools import partial
 from math import inf
 from time import monotonic
 from typing import Any
@@ -15,22 +16,22 @@ from base.ids import uuid7
 from contracts.commands import Refused
 from contracts.envelope import Context
 from contracts.subjects import round_subject
-from kernel.commands import CommandMetadata, Result, execute, execute_many
+from kernel.commands import CommandMetadata, Result, decide_one, execute, execute_many, stored_response
 from kernel.errors import UniqueViolation
-from kernel.record import emit, event_time
+from kernel.record import Record
 from kernel.service import Runtime
 from kernel.store import Effects, Snapshot, Store
 from kernel.stores.mongodb import MongoStore
 from programme.calendar import tehran_day
 from programme.policies import policy
 from registration import metrics
-from registration.domain import ledger
 from registration.domain import round as rounds
-from registration.domain.applicant import Register
+from registration.domain.applicant import Register, ReissueCode
 from registration.domain.application import Accepted, Answers, accept
 from registration.domain.ledger import SetQuota
 from registration.persons import Persons
 from registration.settings import RegistrationSettings
+from registration.tracking_codes import TrackingCodes
 from security.audit import AuditChain, MongoAuditChain
 from security.encryption import KeyBlocks, Keyring
 
@@ -64,8 +65,8 @@ class RoundSnapshot(msgspec.Struct, frozen=True):
 class RegistrationService:
     """Registers applications in the rounds of one store."""
 
-    def __init__(self, store: Store, persons: Persons, clock: Clock) -> None:
-        self.store, self.persons, self.clock = store, persons, clock
+    def __init__(self, store: Store, persons: Persons, codes: TrackingCodes, clock: Clock) -> None:
+        self.store, self.persons, self.codes, self.clock = store, persons, codes, clock
         self.rounds: dict[str, tuple[float, rounds.State]] = {}  # by id: machine time of the read, state
 
     async def round_snapshot(self, round_id: str) -> RoundSnapshot:
@@ -95,17 +96,17 @@ class RegistrationService:
             snapshot.check_intake(accepted)
         except Refused:
             # A response given before the window closed is repeated.
-            if subject := await self._subject_under_key(metadata):
-                return await execute(self.store, subject, command, self.clock, metadata)
+            if response := await stored_response(self.store, metadata):
+                return response
             raise
         try:
             return await self._execute(uuid7(), accepted, command, replace(metadata, new_subject=True))
         except UniqueViolation as violation:
-            subject = await self._subject_of(accepted) if violation.field == "person" else None
-            if subject is None:
+            known = await self._registered(self.persons.indexes(accepted)) if violation.field == "person" else None
+            if known is None:
                 raise
         try:
-            return await self._execute(subject, accepted, command, metadata)
+            return await self._execute(known.subject, accepted, command, metadata)
         except Refused:
             metrics.ALREADY_REGISTERED.labels(channel).inc()
             raise
@@ -125,10 +126,8 @@ class RegistrationService:
         registered = await self.store.find_by_unique("person", rows.keys()) if rows else {}
         subjects = {rows[index]: subject for index, subject in registered.items()}
         by_subject = {subjects.get(row) or uuid7(): row for row in accepted}
-        at = self.clock().recorded
         sealed = {
-            subject: replace(metadata[row], private=await self.persons.private(subject, accepted[row], at))
-            for subject, row in by_subject.items()
+            subject: await self._sealed(subject, accepted[row], metadata[row]) for subject, row in by_subject.items()
         }
         commands = {subject: _command(accepted[row], channel) for subject, row in by_subject.items()}
         done = await execute_many(self.store, commands, self.clock, sealed)
@@ -147,47 +146,58 @@ class RegistrationService:
             outcomes[row] = outcome
         return outcomes
 
-    async def set_quotas(self, commands: Mapping[str, SetQuota], metadata: CommandMetadata) -> int:
-        """Set all quotas, by ledger, or none; return how many changed. Raise QuotasRefused, Transient."""
+    async def answered(self, metadata: Mapping[int, CommandMetadata]) -> set[int]:
+        """Return the rows that were registered under their keys."""
+        rows = {each.idempotency_key: row for row, each in metadata.items()}
+        return {rows[key] for key in await self.store.find_by_unique("idempotency_key", rows)} if rows else set()
+
+    async def set_quotas(self, commands: Mapping[str, SetQuota], metadata: Mapping[str, CommandMetadata]) -> None:
+        """Set all quotas, by ledger, or none. Raise QuotasRefused, KeyReused, Transient."""
 
         def change(snapshot: Snapshot) -> Effects:
             moment, changes, refused = self.clock(), [], {}
             for subject, command in commands.items():
                 before = snapshot.record(subject)
                 try:
-                    events = ledger.decide(before.state, command, event_time(before, moment))
+                    done = decide_one(self.store, before, command, metadata[subject], moment)
                 except Refused as e:
                     refused[subject] = e
                     continue
-                actor, traceparent = metadata.actor, metadata.traceparent
-                after = emit(before, ledger, self.store.service, events, moment, actor=actor, traceparent=traceparent)
-                if after is not before:
-                    changes.append((before, after))
+                if not done.repeated and done.record is not before:
+                    changes.append((before, done.record))
             if refused:
                 raise QuotasRefused(refused)
             return Effects(changes)
 
-        return len((await self.store.transact(list(commands), change)).changes)
+        await self.store.transact(list(commands), change)
 
-    async def repeated_tracking_code(self, key: str) -> str | None:
-        """Return the tracking code of the application that was registered under an idempotency key."""
-        subject = (await self.store.find_by_unique("idempotency_key", [key])).get(key)
-        if subject is None:
-            return None
-        tracking: str = (await self.store.read([subject]))[subject].private.indexed["tracking"]
-        return tracking
+    async def registered_under(self, key: str) -> Record | None:
+        """Return the applicant who was registered under an idempotency key, as they were."""
+        response = await stored_response(self.store, CommandMetadata(idempotency_key=key))
+        return response.record if response else None
+
+    async def find_person(self, round_id: str, national_id: str) -> Record | None:
+        """Return the applicant with a national ID in a round."""
+        return await self._registered(self.persons.indexes_of(round_id, national_id))
+
+    async def reissue_code(self, subject: str, metadata: CommandMetadata) -> Record:
+        """Issue the next tracking code to an applicant and return the record. Raise Refused, KeyReused, Transient."""
+        own = replace(metadata, prepare=self.codes.issue)
+        return (await execute(self.store, subject, ReissueCode(), self.clock, own)).record
 
     async def _execute(self, subject: str, accepted: Accepted, command: Register, metadata: CommandMetadata) -> Result:
+        sealed = await self._sealed(subject, accepted, metadata)
+        return await execute(self.store, subject, command, self.clock, sealed)
+
+    async def _sealed(self, subject: str, accepted: Accepted, metadata: CommandMetadata) -> CommandMetadata:
+        """Return the metadata of a registration: identity, blind indexes and the next tracking code go with it."""
         private = await self.persons.private(subject, accepted, self.clock().recorded)
-        return await execute(self.store, subject, command, self.clock, replace(metadata, private=private))
+        return replace(metadata, prepare=partial(self.codes.issue, private=private))
 
-    async def _subject_under_key(self, metadata: CommandMetadata) -> str | None:
-        key = metadata.idempotency_key
-        return (await self.store.find_by_unique("idempotency_key", [key])).get(key) if key else None
-
-    async def _subject_of(self, accepted: Accepted) -> str | None:
-        found = await self.store.find_by_unique("person", self.persons.indexes(accepted))
-        return next(iter(found.values()), None)
+    async def _registered(self, indexes: Sequence[str]) -> Record | None:
+        """Return the applicant with one of these blind indexes."""
+        found = list((await self.store.find_by_unique("person", indexes)).values())[:1]
+        return (await self.store.read(found))[found[0]] if found else None
 
 
 class Resources(msgspec.Struct, kw_only=True):
@@ -208,7 +218,7 @@ async def resources(runtime: Runtime[RegistrationSettings]) -> AsyncIterator[Res
     persons = Persons(KeyBlocks(runtime.database("keys"), keyring), keyring)
     try:
         yield Resources(
-            registrations=RegistrationService(store, persons, runtime.clock),
+            registrations=RegistrationService(store, persons, TrackingCodes.of(runtime.settings), runtime.clock),
             persons=persons,
             audit=MongoAuditChain(store.database),
         )

@@ -11,7 +11,7 @@ from programme import calendar
 from programme.policies import CURRENT
 from registration.domain import applicant, consent, ledger
 from registration.domain import round as rounds
-from registration.domain.application import FIELDS, PROFILE, Values
+from registration.domain.application import FIELD, FIELDS, PROFILE, Values
 from web.app import Body
 
 Instant = Field(description="With its time zone.", examples=["2025-09-27T04:30:00Z"])
@@ -68,6 +68,11 @@ class Seats(BaseModel):
     available: int
     held: int
     admitted: int
+
+
+class ProvinceSeats(Seats):
+    """The seats of one province, and how many applicants wait for one."""
+
     waiting: int
 
 
@@ -75,7 +80,6 @@ class QuotasSet(BaseModel):
     """The result of an import of quotas."""
 
     rows: int
-    changed: int
 
 
 class Consent(Body):
@@ -177,6 +181,19 @@ class Tracked(BaseModel):
     progress: Progress
 
 
+class LostCode(Body):
+    """The applicant who has lost the tracking code, by their national card."""
+
+    national_id: str = Field(max_length=FIELD["national_id"].max_length, examples=[FIELD["national_id"].example])
+
+
+class Reissued(BaseModel):
+    """The tracking code that replaces a lost one."""
+
+    id: str
+    tracking_code: str = Field(examples=["9H2K4-MZQ7B"])
+
+
 class Withdrawal(Body):
     """A withdrawal."""
 
@@ -205,8 +222,7 @@ class Imported(BaseModel):
     """The result of an import, by row; row 1 is the header."""
 
     rows: int
-    registered: int
-    repeated: int
+    registered: int = Field(description="Under this key, also by an earlier request that was interrupted.")
     already_registered: int = Field(description="People of the file who are registered in the round, by whomever.")
     applications: list[ImportedRow]
     refused: list[RefusedRow]
@@ -228,7 +244,7 @@ def round_of(record: Record) -> Round:
     )
 
 
-def seats_of(state: ledger.State, waiting: int) -> Seats:
+def seats_of(state: ledger.State) -> Seats:
     """Return the response for the seats of a province."""
     return Seats(
         province=state.province,
@@ -236,16 +252,20 @@ def seats_of(state: ledger.State, waiting: int) -> Seats:
         available=ledger.available(state),
         held=ledger.HELD,
         admitted=state.admitted,
-        waiting=waiting,
     )
 
 
-def registered(record: Record) -> Registered:
-    """Return the response to a registration. It is built from the record, so a repeated request gets the same."""
+def province_seats_of(state: ledger.State, waiting: int) -> ProvinceSeats:
+    """Return the seats of a province with its waiting list."""
+    return ProvinceSeats(**seats_of(state).model_dump(), waiting=waiting)
+
+
+def registered(record: Record, code: str) -> Registered:
+    """Return the response to a registration."""
     state: applicant.State = record.state
     return Registered(
         id=record.subject,
-        tracking_code=shown_code(record.private.indexed["tracking"]),
+        tracking_code=shown_code(code),
         status=applicant.status(state),
         application=state.application,
         round=state.context.round,
@@ -291,11 +311,16 @@ def identity(person: Values) -> Identity:
     return Identity(**person, birth_date_jalali=calendar.jalali_text(person["birth_date"]))
 
 
-def tracked(record: Record) -> Tracked:
+def reissued(record: Record, code: str) -> Reissued:
+    """Return a tracking code that was issued again."""
+    return Reissued(id=record.subject, tracking_code=shown_code(code))
+
+
+def tracked(record: Record, code: str) -> Tracked:
     """Return what a tracking code shows."""
     state: applicant.State = record.state
     return Tracked(
-        tracking_code=shown_code(record.private.indexed["tracking"]),
+        tracking_code=shown_code(code),
         status=applicant.status(state),
         round=state.context.round,
         province=state.context.province,

@@ -30,6 +30,7 @@ service = Service(
     routers=(
         "registration.api.rounds:router",
         "registration.api.applications:router",
+        "registration.api.tracking:router",
         "registration.pages.apply:router",
         "registration.pages.track:router",
     ),

@@ -10,17 +10,18 @@ class RegistrationSettings(Settings):
 
     master_key: SecretStr = secret("Wraps the key of each person; do not keep it with the backups of the data.")
     index_key: SecretStr = secret("Key of the blind indexes, which find a person without decrypting anything.")
+    tracking_key: SecretStr = secret("Key from which tracking codes are computed; none of them is stored.")
     key_version: int = Field(
         default=1,
         ge=1,
         le=255,
-        description="Version of both keys. To rotate them, set new ones under a higher version and keep the former "
-        "ones in PEYVAND_OLDER_KEYS.",
+        description="Version of the three keys. To rotate them, set new ones under a higher version and keep the "
+        "former ones in PEYVAND_OLDER_KEYS.",
     )
-    older_keys: dict[int, tuple[SecretStr, SecretStr]] = Field(
+    older_keys: dict[int, tuple[SecretStr, SecretStr, SecretStr]] = Field(
         default_factory=dict,
-        description="Former keys, as JSON: version to [master_key, index_key]. Keep them: identities stored under them "
-        "need them.",
+        description="Former keys, as JSON: version to [master_key, index_key, tracking_key]. Keep them: identities "
+        "stored and tracking codes issued under them need them.",
     )
     max_pending_events: int = Field(
         default=200_000, ge=1, description="Subjects with pending events above which new applications get a 503."

@@ -200,7 +200,7 @@ def outcome(subject: str, result: CommandOutcome) -> Outcome:
     """Return the outcome of one item."""
     if isinstance(result, Result):
         status = status_of(result.record.state)
-        return Outcome.model_construct(id=subject, state=status, repeated=result.repeated or None)
+        return Outcome.model_construct(id=subject, state=status)
     return Outcome.model_construct(id=subject, **refusal_fields(result))
 
 

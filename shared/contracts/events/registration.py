@@ -61,6 +61,12 @@ class ApplicantReactivated(ApplicationEvent, frozen=True, kw_only=True, omit_def
     TYPE = "ir.peyvand.registration.applicant.reactivated.v1"
 
 
+class ApplicantCodeReissued(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """An officer issued another tracking code to the applicant, who had lost theirs; the former one is void."""
+
+    TYPE = "ir.peyvand.registration.applicant.code_reissued.v1"
+
+
 class ApplicantIdentityChecked(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
     """The identity registry responded to a check of the applicant."""
 

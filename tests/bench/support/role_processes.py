@@ -64,6 +64,7 @@ def role(
         "PEYVAND_JWKS": str(issuer.jwks),
         "PEYVAND_MASTER_KEY": KEY,
         "PEYVAND_INDEX_KEY": KEY,
+        "PEYVAND_TRACKING_KEY": KEY,
         "PEYVAND_LOG_LEVEL": "warning",
         **more,
     }

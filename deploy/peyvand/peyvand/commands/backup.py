@@ -60,7 +60,7 @@ def backup(
     if key_manifest is not None:
         print(f"{key_manifest.documents:,} blocks of wrapped keys are in {keys_folder}: keep them apart from the data,")
         print("  and destroy them if an erasure must reach the backups; without them no identity can be decrypted")
-    print("no backup holds the master key and the index key: keep PEYVAND_MASTER_KEY and PEYVAND_INDEX_KEY yourself")
+    print("no backup holds PEYVAND_MASTER_KEY, PEYVAND_INDEX_KEY and PEYVAND_TRACKING_KEY: keep them yourself")
 
 
 def restore(

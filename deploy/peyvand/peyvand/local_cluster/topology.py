@@ -172,7 +172,11 @@ def role(
         "PEYVAND_ASSETS": str(workspace.assets),
     }
     if service == "registration":  # the only service that stores identities
-        environment |= {"PEYVAND_MASTER_KEY": secrets.master_key, "PEYVAND_INDEX_KEY": secrets.index_key}
+        environment |= {
+            "PEYVAND_MASTER_KEY": secrets.master_key,
+            "PEYVAND_INDEX_KEY": secrets.index_key,
+            "PEYVAND_TRACKING_KEY": secrets.tracking_key,
+        }
     return Role(name, (sys.executable, "-m", "run", service, kind), environment, addresses.ports[name])
 
 

@@ -100,6 +100,7 @@ class Secrets(msgspec.Struct, frozen=True):
     mongo_reader: str
     master_key: str
     index_key: str
+    tracking_key: str
 
 
 def development_secrets(workspace: Workspace, services: tuple[str, ...]) -> Secrets:
@@ -113,6 +114,7 @@ def development_secrets(workspace: Workspace, services: tuple[str, ...]) -> Secr
         mongo_reader=secrets.token_urlsafe(24),
         master_key=f"development-{secrets.token_hex(32)}",
         index_key=f"development-{secrets.token_hex(32)}",
+        tracking_key=f"development-{secrets.token_hex(32)}",
     )
     replace_file(path, msgspec.json.format(msgspec.json.encode(created)))
     return created

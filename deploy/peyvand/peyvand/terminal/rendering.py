@@ -160,7 +160,7 @@ def import_lines(result: Mapping[str, Any]) -> list[Any]:
     lines = [f"row {each['row']}, {each['field']}: {each['detail']}" for each in refused[:FAULTS_SHOWN]]
     if len(refused) > FAULTS_SHOWN:
         lines.append(f"... and {len(refused) - FAULTS_SHOWN:,} more; --json shows all")
-    counts = ", ".join(f"{result.get(name, 0):,} {name}" for name in ("rows", "registered", "repeated"))
+    counts = ", ".join(f"{result.get(name, 0):,} {name}" for name in ("rows", "registered"))
     known = f", {n:,} already registered" if (n := result.get("already_registered", 0)) else ""
     return [*lines, f"{counts}, {len(refused):,} refused{known}"]
 

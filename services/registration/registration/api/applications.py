@@ -1,4 +1,4 @@
-"""Applications: registered one by one or from a file, read within the caller's scope, followed by tracking code."""
+"""Applications: registered one by one or from a file, and read within the caller's scope."""
 
 import asyncio
 from collections.abc import Mapping
@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from base.ids import shown_code
 from contracts.commands import Refused
 from kernel.commands import CommandMetadata, Result, execute
 from kernel.record import Record
@@ -21,14 +22,15 @@ from registration.api.dependencies import Audit, Guard, Registrations, bounded_i
 from registration.api.rounds import RoundId
 from registration.domain.applicant import Status, Withdraw
 from registration.domain.application import COLUMNS, Accepted, InvalidApplication
-from registration.registrations import RoundSnapshot
+from registration.registrations import RegistrationService, RoundSnapshot
+from registration.tracking_codes import TrackingCodes
 from security.auth import Principal
 from security.scopes import is_visible, restricted
 from web.app import raw
-from web.authorization import allow, public
+from web.authorization import allow
 from web.dependencies import Clock, Store
 from web.idempotency import idempotent, metadata_for
-from web.pagination import Etag, Page, Paging, etagged, paged
+from web.pagination import Page, Paging, paged
 from web.problems import Invalid
 from web.rate_limit import limited
 
@@ -72,7 +74,7 @@ async def register(
             guard.record(request, principal)
         raise
     response.headers["Location"] = f"/registration/v1/applications/{done.record.subject}"
-    return schemas.registered(done.record)
+    return schemas.registered(done.record, registrations.codes.code_of(done.record))
 
 
 @router.post(
@@ -93,12 +95,12 @@ async def import_applications(
     """Register the people in a file; one invalid value in any row refuses the whole file.
 
     Valid rows are stored in chunks, each in one transaction. The same file under the same key continues where it
-    stopped: registered rows are reported as repeated. Of people who are already registered only the number is reported,
-    and a file with too many of them is stopped: the Retry-After of the 429 is when to send it again.
+    stopped, and its answer is that of a file that never stopped. Of people who are already registered only the number
+    is reported, and a file with too many of them is stopped: the Retry-After of the 429 is when to send it again.
     """
     snapshot = await registrations.round_snapshot(round_id)
     try:
-        accepted = await _accepted(body, snapshot, principal)
+        accepted = await _accepted(body, snapshot, principal, registrations, metadata)
     except RowsInvalid as invalid:
         return invalid.response(request)
     outcomes: dict[int, Result | Refused] = {}
@@ -110,7 +112,7 @@ async def import_applications(
         known = (chunk[row] for row, each in done.items() if _is_known(each))
         guard.record_file(request, principal, [registrations.persons.indexes(each)[0] for each in known])
         outcomes |= done
-    return _imported(outcomes)
+    return _imported(outcomes, registrations.codes)
 
 
 @router.get("/rounds/{round_id}/applications")
@@ -163,19 +165,6 @@ async def withdraw(
     return schemas.listed((await execute(store, record.subject, Withdraw(body.reason), clock, metadata)).record)
 
 
-@router.get("/tracking/{code}", dependencies=[limited("tracking", per_minute=30)])
-async def tracking(
-    code: Annotated[str, Path(max_length=40, examples=["9H2K4-MZQ7B"])],
-    principal: Annotated[Principal, public()],
-    store: Store,
-    etag: Annotated[Etag, etagged()],
-) -> schemas.Tracked:
-    """Return status and dates of the application with this tracking code, without identity; read only."""
-    record = await queries.find_by_tracking_code(store, code)
-    etag.match(record.version)
-    return schemas.tracked(record)
-
-
 async def _visible(store: StorePort, applicant: str, principal: Principal) -> Record:
     """Return an applicant in the caller's scope. Raise Refused: not_found, also for one outside the scope."""
     record = (await store.read([applicant]))[applicant]
@@ -199,43 +188,52 @@ def _channel(principal: Principal, requested: str | None) -> str:
     return requested or allowed[0]
 
 
-async def _accepted(body: bytes, snapshot: RoundSnapshot, principal: Principal) -> dict[int, Accepted]:
+async def _accepted(
+    body: bytes,
+    snapshot: RoundSnapshot,
+    principal: Principal,
+    registrations: RegistrationService,
+    metadata: CommandMetadata,
+) -> dict[int, Accepted]:
     """Return the application in each row. Raise Refused, RowsInvalid with every error of every row."""
     accepted: dict[int, Accepted] = {}
     errors: list[tuple[int, Refused]] = []
+    late: dict[int, Refused] = {}  # the round does not take them now; it may have taken them under this key
     first_rows: dict[str, int] = {}  # by national ID
     for row, cells in read_rows(body, COLUMNS, IMPORT_ROWS):
         if row % CHUNK == 0:
             await asyncio.sleep(0)  # let other requests run
         try:
             application = snapshot.accept(cells)
-            snapshot.check_intake(application)
             _check_scope(principal, application)
             if (first := first_rows.setdefault(application.identity["national_id"], row)) != row:
                 raise Refused("named_twice", field="national_id", row=first)
             accepted[row] = application
+            snapshot.check_intake(application)
         except InvalidApplication as invalid:
             errors += [(row, each) for each in invalid.errors]
         except Refused as refused:
-            errors.append((row, refused))
+            if row in accepted:
+                late[row] = refused
+            else:
+                errors.append((row, refused))
+    answered = await registrations.answered({row: metadata_for(str(row), metadata) for row in late})
+    errors += [(row, refused) for row, refused in late.items() if row not in answered]
     if errors:
-        raise RowsInvalid(errors)
+        raise RowsInvalid(sorted(errors, key=lambda each: each[0]))
     return accepted
 
 
-def _imported(outcomes: Mapping[int, Result | Refused]) -> schemas.Imported:
-    results = {row: each for row, each in outcomes.items() if isinstance(each, Result)}
-    repeated = sum(each.repeated for each in results.values())
-    registered = {row: schemas.registered(each.record) for row, each in results.items()}
+def _imported(outcomes: Mapping[int, Result | Refused], codes: TrackingCodes) -> schemas.Imported:
+    registered = {row: each.record for row, each in outcomes.items() if isinstance(each, Result)}
     refused = {row: each for row, each in outcomes.items() if isinstance(each, Refused)}
     listed = {row: each for row, each in refused.items() if not _is_known(each)}
     return schemas.Imported(
         rows=len(outcomes),
-        registered=len(results) - repeated,
-        repeated=repeated,
+        registered=len(registered),
         already_registered=len(refused) - len(listed),
         applications=[
-            schemas.ImportedRow(row=row, id=each.id, tracking_code=each.tracking_code)
+            schemas.ImportedRow(row=row, id=each.subject, tracking_code=shown_code(codes.code_of(each)))
             for row, each in registered.items()
         ],
         refused=[_refused_row(row, each) for row, each in listed.items()],

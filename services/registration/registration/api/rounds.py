@@ -24,7 +24,7 @@ from security.auth import Principal
 from web.app import raw
 from web.authorization import allow, public
 from web.dependencies import Clock, Store
-from web.idempotency import idempotent
+from web.idempotency import idempotent, metadata_for
 from web.pagination import Etag, Page, etagged
 
 COLUMNS = {name: name for name in ("province", "name_fa", "quota")}
@@ -85,12 +85,14 @@ async def open_round(
 
 
 @router.get("/{round_id}/quotas")
-async def quotas(round_id: RoundId, principal: Anyone, store: Store) -> Page[schemas.Seats]:
+async def quotas(round_id: RoundId, principal: Anyone, store: Store) -> Page[schemas.ProvinceSeats]:
     """Return the seats of each province that has a quota or a waiting list."""
     await _round(store, round_id)
     waiting = await queries.waiting_by_ledger(store, round_id)
     ledgers = await store.find(queries.ledgers(round_id))
-    return Page(items=[schemas.seats_of(each.state, waiting.get(each.subject, 0)) for each in ledgers], next=None)
+    return Page(
+        items=[schemas.province_seats_of(each.state, waiting.get(each.subject, 0)) for each in ledgers], next=None
+    )
 
 
 @router.post("/{round_id}/quotas/import", response_model=schemas.QuotasSet, max_body_size=QUOTA_FILE)
@@ -111,13 +113,13 @@ async def import_quotas(
             ledger_subject(round_id, province): SetQuota(round=round_id, province=province, policy=policy, quota=quota)
             for province, (_, quota) in rows.items()
         }
-        changed = await registrations.set_quotas(commands, metadata)
+        await registrations.set_quotas(commands, {subject: metadata_for(subject, metadata) for subject in commands})
     except RowsInvalid as invalid:
         return invalid.response(request)
     except QuotasRefused as e:
         errors = [(rows[commands[subject].province][0], refused) for subject, refused in e.refused.items()]
         return RowsInvalid(errors).response(request)
-    return schemas.QuotasSet(rows=len(rows), changed=changed)
+    return schemas.QuotasSet(rows=len(rows))
 
 
 @router.put("/{round_id}/quotas/{province}")
@@ -135,8 +137,7 @@ async def set_quota(
     code = reference.province(province).code
     command = SetQuota(round=round_id, province=code, policy=policy, quota=body.quota)
     done = await execute(store, ledger_subject(round_id, code), command, clock, metadata)
-    waiting = await queries.waiting_by_ledger(store, round_id)
-    return schemas.seats_of(done.record.state, waiting.get(done.record.subject, 0))
+    return schemas.seats_of(done.record.state)
 
 
 async def _round(store: StorePort, round_id: str) -> Record:

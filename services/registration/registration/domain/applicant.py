@@ -12,6 +12,7 @@ from contracts.commands import EventWithContext, Refused
 from contracts.envelope import Context, Envelope
 from contracts.events import (
     ApplicantAdmitted,
+    ApplicantCodeReissued,
     ApplicantEvent,
     ApplicantIdentityChecked,
     ApplicantReactivated,
@@ -72,6 +73,7 @@ class State(msgspec.Struct, frozen=True):
     application: int = 0
     current: Application = Application()
     seat: Seat | None = None  # may belong to an earlier application until the allocator releases it
+    codes: int = 0  # tracking codes that were issued; the last one is valid
 
 
 class Register(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +82,10 @@ class Register(msgspec.Struct, frozen=True, kw_only=True):
     context: Context
     profile: Mapping[str, str]  # by event field
     intake_channel: str
+
+
+class ReissueCode(msgspec.Struct, frozen=True):
+    """Replace the applicant's tracking code, which is lost."""
 
 
 class Withdraw(msgspec.Struct, frozen=True):
@@ -107,7 +113,7 @@ class ReleaseSeat(msgspec.Struct, frozen=True):
     """Release a seat that is no longer wanted. Sent by the allocator."""
 
 
-Command = Register | Withdraw | RecordIdentityCheck | Admit | Waitlist | ReleaseSeat
+Command = Register | ReissueCode | Withdraw | RecordIdentityCheck | Admit | Waitlist | ReleaseSeat
 
 
 def decide(state: State, command: Command, at: datetime) -> Sequence[Event | EventWithContext]:
@@ -118,6 +124,8 @@ def decide(state: State, command: Command, at: datetime) -> Sequence[Event | Eve
     match command:
         case Register():
             return [_register(state, command)]
+        case ReissueCode():
+            return [_reissue_code(state)]
         case Withdraw(reason=reason):
             return [_withdraw(state, reason)]
         case RecordIdentityCheck(application=application, result=result):
@@ -145,7 +153,10 @@ def evolve(state: State, envelope: Envelope) -> State:
         case ApplicantRegistered() | ApplicantReactivated():
             profile = {name: getattr(event, name) for name in PROFILE}
             current = Application(profile=profile, intake_channel=event.intake_channel, registered_at=at)
-            return replace(state, context=envelope.context, application=event.application, current=current)
+            application, codes = event.application, state.codes + 1
+            return replace(state, context=envelope.context, application=application, current=current, codes=codes)
+        case ApplicantCodeReissued():
+            return replace(state, codes=state.codes + 1)
         case ApplicantSeatReleased():
             return replace(state, seat=None)
         case ApplicantEvent() if event.application == state.application:
@@ -212,6 +223,12 @@ def _register(state: State, command: Register) -> EventWithContext:
     kind = ApplicantReactivated if state.application else ApplicantRegistered
     event = kind(application=state.application + 1, intake_channel=command.intake_channel, **command.profile)
     return EventWithContext(event, command.context)
+
+
+def _reissue_code(state: State) -> Event:
+    if not state.application:
+        raise Refused("not_registered")
+    return ApplicantCodeReissued(application=state.application)
 
 
 def _withdraw(state: State, reason: str) -> Event:

@@ -1,5 +1,6 @@
 """The form: one question a page, then a review; nothing is registered before it is sent from the review page."""
 
+import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
@@ -22,7 +23,7 @@ from registration.api.dependencies import Guard, Registrations, bounded_intake
 from registration.domain import consent
 from registration.domain import round as rounds
 from registration.domain.application import FIELD, Answers, Field, InvalidApplication, check, shown
-from registration.pages.drafts import PATH, Drafts
+from registration.pages.drafts import DONE, PATH, Drafts
 from registration.pages.steps import STEPS, Step, first_unanswered, position
 from registration.registrations import RoundSnapshot
 from security.auth import Principal, anonymous
@@ -32,9 +33,11 @@ from web.idempotency import metadata_of, stored_key
 from web.pages import Pages, lang_of
 from web.rate_limit import limited
 
-DONE = "/registration/done"
+TRACKING = "/registration/tracking"
 DATE_PARTS = ("year", "month", "day")
 form_limit = limited("form", per_minute=120)
+
+_KEY = re.compile(r"[0-9a-f]{32}")  # as the review page makes it
 
 Error = Mapping[str, str]  # field, message, href
 
@@ -113,8 +116,10 @@ async def submit(
     """Register the application."""
     form, answers = await request.form(), drafts.read(request)
     key = str(form.get("key", ""))
-    if not answers and key and (code := await registrations.repeated_tracking_code(stored_key(anonymous(), key))):
-        return _done(code)  # the form was sent twice
+    if not _KEY.fullmatch(key):  # it was not made by us: one that can be guessed would show the code to others
+        key = ""
+    if not answers and key and (sent := await registrations.registered_under(stored_key(anonymous(), key))):
+        return _done(drafts, registrations.codes.code_of(sent))  # the form was sent twice
     if snapshot is None or first_unanswered(answers):
         return RedirectResponse(_next(snapshot, answers), 303)
     guard.check(request, principal)
@@ -131,9 +136,7 @@ async def submit(
             guard.record(request, principal)
         status = STATUSES[MESSAGES[refused.code].kind]
         return _render_review(request, answers, [_error(request, refused, on_review=True)], key, status)
-    response = _done(done.record.private.indexed["tracking"])
-    drafts.delete(response)
-    return response
+    return _done(drafts, registrations.codes.code_of(done.record))
 
 
 @router.get("/apply/{slug}")
@@ -165,10 +168,12 @@ async def answer(slug: str, request: Request, principal: Anyone, drafts: DraftCo
 
 
 @router.get("/done")
-async def done_page(request: Request, principal: Anyone, snapshot: OpenRound, code: str = "") -> Response:
-    """Show the tracking code and what happens next."""
+async def done_page(request: Request, principal: Anyone, drafts: DraftCookie, snapshot: OpenRound) -> Response:
+    """Show what happens next, and the tracking code of the application that this browser has just sent."""
+    if not (code := drafts.received_code(request)):
+        return RedirectResponse(TRACKING, 303)
     version = CURRENT if snapshot is None else snapshot.round.policy
-    return templates.render(request, "done.html", code=code[:40], days=policy(version).screening_days)
+    return templates.render(request, "done.html", code=shown_code(code), days=policy(version).screening_days)
 
 
 def _render_question(
@@ -235,8 +240,10 @@ def _next(snapshot: RoundSnapshot | None, answers: Answers) -> str:
     return PATH if snapshot is None else f"{PATH}/{step.slug if step else 'check'}"
 
 
-def _done(tracking: str) -> Response:
-    return RedirectResponse(f"{DONE}?code={shown_code(tracking)}", 303)
+def _done(drafts: Drafts, code: str) -> Response:
+    response = RedirectResponse(DONE, 303)
+    drafts.complete(response, code)
+    return response
 
 
 def _check(step: Step, snapshot: RoundSnapshot, answers: Answers) -> list[Refused]:

@@ -14,6 +14,8 @@ from contracts.commands import Refused
 from programme.calendar import tehran_day, working_days_between
 from programme.messages import message_text
 from registration import queries
+from registration.api.dependencies import Registrations
+from registration.api.tracking import find_by_code
 from registration.domain import applicant
 from security.auth import Principal
 from web.authorization import public
@@ -48,11 +50,15 @@ async def tracking_form(
 
 
 @router.get("/{code}", dependencies=[limited("tracking", per_minute=30)])
-async def tracking_page(code: str, request: Request, principal: Anyone, store: Store, clock: Clock) -> Response:
+async def tracking_page(
+    code: str, request: Request, principal: Anyone, registrations: Registrations, store: Store, clock: Clock
+) -> Response:
     """Show the application with a tracking code."""
     try:
-        record = await queries.find_by_tracking_code(store, code)
-    except Refused:
+        record = await find_by_code(request, principal, registrations, code)
+    except Refused as refused:
+        if refused.code != "not_found":
+            raise
         return _render_form(request, code[:40])
     state: applicant.State = record.state
     current, today, lang = state.current, tehran_day(clock().at), lang_of(request)
@@ -60,7 +66,7 @@ async def tracking_page(code: str, request: Request, principal: Anyone, store: S
     return templates.render(
         request,
         "tracking.html",
-        code=shown_code(record.private.indexed["tracking"]),
+        code=shown_code(typed_code(code)),
         province=state.context.province,
         current=current,
         standing=applicant.status(state),

@@ -1,0 +1,69 @@
+"""Tracking codes: secrets of the applicants, derived when they are shown and never stored.
+
+A code is a keyed pseudorandom function of the applicant's id and its number: 1 at the registration, and the next one
+each time a code is issued. A repeated request computes the code that it got. What is stored is a keyed hash of the
+present code, by which the applicant is found, and the version of the key of each code.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+
+from msgspec.structs import replace
+
+from base.ids import ALPHABET, CODE_LENGTH, typed_code
+from contracts.commands import Refused
+from kernel.record import Private, Record
+from kernel.store import Store
+from registration.settings import RegistrationSettings
+
+
+class TrackingCodes:
+    """Issues, computes and finds tracking codes; codes of former keys stay valid while the keys are configured."""
+
+    def __init__(self, keys: Mapping[int, str]) -> None:
+        """Take the secret of each version; codes are issued under the first."""
+        self.keys = {version: secret.encode() for version, secret in keys.items()}
+        self.version = next(iter(keys))
+
+    @classmethod
+    def of(cls, settings: RegistrationSettings) -> "TrackingCodes":
+        """Return the codes of validated settings."""
+        older = {version: tracking.get_secret_value() for version, (_, _, tracking) in settings.older_keys.items()}
+        return cls({settings.key_version: settings.tracking_key.get_secret_value(), **older})
+
+    def issue(self, record: Record, private: Private | None = None) -> Record:
+        """Return the record with its next tracking code, and with `private` if it is given; the former code is void."""
+        own, versions = private or record.private, [*versions_of(record), self.version]
+        code = self._code(record.subject, len(versions), self.version)
+        indexed = {**own.indexed, "tracking": self._hash(code, self.version)}
+        return replace(record, private=Private(indexed, {**own.content, "codes": versions}))
+
+    def code_of(self, record: Record) -> str:
+        """Return the tracking code of an applicant; of one as it was, the code that it had."""
+        number: int = record.state.codes
+        return self._code(record.subject, number, versions_of(record)[number - 1])
+
+    async def find(self, store: Store, typed: str) -> Record:
+        """Return the applicant with a tracking code, in any spelling. Raise Refused: not_found."""
+        code = typed_code(typed)
+        hashes = [self._hash(code, version) for version in self.keys] if code else []
+        subjects = list((await store.find_by_unique("tracking", hashes)).values()) if hashes else []
+        if not subjects:
+            raise Refused("not_found")
+        return (await store.read(subjects[:1]))[subjects[0]]
+
+    def _code(self, subject: str, number: int, version: int) -> str:
+        digest = self._digest(version, f"code/{number}/{subject}")
+        return "".join(ALPHABET[byte % 32] for byte in digest[:CODE_LENGTH])  # 32 divides 256: uniform
+
+    def _hash(self, code: str, version: int) -> str:
+        return f"v{version}:{self._digest(version, f'hash/{code}').hex()}"
+
+    def _digest(self, version: int, message: str) -> bytes:
+        return hmac.digest(self.keys[version], f"peyvand/tracking/{message}".encode(), hashlib.sha256)
+
+
+def versions_of(record: Record) -> list[int]:
+    """Return the version of the key of each code that the applicant was issued."""
+    return list(record.private.content.get("codes", ()))

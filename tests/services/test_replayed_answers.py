@@ -1,0 +1,333 @@
+"""The same request under the same Idempotency-Key gets the same answer, byte for byte, whatever has happened since.
+
+The operations come from OpenAPI: a new one that takes a key fails here until it has a case.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from contracts.envelope import Envelope, encode
+from contracts.events import (
+    ApplicantAdmitted,
+    ApplicantIdentityChecked,
+    ApplicantWithdrawn,
+    CaseDecided,
+    CaseOpened,
+    Event,
+)
+from kernel.batch import process
+from kernel.record import Message
+from tests.support.market_api import MarketApi
+from tests.support.registration_api import PERSON, ROUND, RegistrationApi, a_national_id, csv_file
+from tests.support.screening_api import ScreeningApi
+from tests.support.service_api import subject_of
+
+KEY = "key-of-this-request"
+APPROVE = {"outcome": "approved", "checklist": {"not_insured": True, "resident": True, "complete": True}}
+KILIMS = {"product_group": "handicrafts", "unit": "piece", "monthly_band": "10-49", "skill_level": "skilled"}
+SALE = {"channel": "cooperative", "counterparty_kind": "cooperative", "evidence": "E1"}
+QUOTAS = "province,name_fa,quota\nIR-20,سمنان,{}\nIR-07,فارس,{}\n"
+APIS: dict[str, Callable[[Path], Any]] = {
+    "registration": RegistrationApi,
+    "screening": ScreeningApi,
+    "market": MarketApi,
+}
+
+
+class Call(msgspec.Struct, frozen=True):
+    """A request, and what happens after its answer."""
+
+    method: str
+    path: str
+    options: dict[str, Any]
+    later: Callable[[], Awaitable[None]]
+    role: str = ""
+
+
+async def open_round(api: RegistrationApi) -> Call:
+    async def later() -> None:
+        changed = ROUND | {"fields": ["JF001"], "closes": "2026-04-01T00:00:00Z", "windows": []}
+        assert (await api.request("PUT", "/v1/rounds/1404", "ministry_admin", json=changed)).status_code == 200
+
+    return Call("PUT", "/v1/rounds/1404", {"json": ROUND}, later, "ministry_admin")
+
+
+async def quotas_change(api: RegistrationApi) -> None:
+    """Import other quotas and fill a seat."""
+    path = "/v1/rounds/1404/quotas/import"
+    changed = await api.request("POST", path, "ministry_admin", csv=QUOTAS.format(7, 8))
+    assert changed.status_code == 200
+    made = (await api.register(key="key-of-the-person")).json()
+    await decided(api, made["id"])
+    assert (await api.store.read(["ledger:1404/IR-20"]))["ledger:1404/IR-20"].state.admitted == 1
+
+
+async def import_quotas(api: RegistrationApi) -> Call:
+    await api.open_round(quota=5)
+    options = {"csv": QUOTAS.format(5, 6)}  # one of them does not change
+    return Call("POST", "/v1/rounds/1404/quotas/import", options, lambda: quotas_change(api), "ministry_admin")
+
+
+async def set_quota(api: RegistrationApi) -> Call:
+    await api.open_round(quota=5)
+    options = {"json": {"quota": 5}}  # nothing changes
+    return Call("PUT", "/v1/rounds/1404/quotas/IR-20", options, lambda: quotas_change(api), "ministry_admin")
+
+
+async def decided(api: RegistrationApi, *subjects: str) -> None:
+    """Consume the decisions of screening about applicants, and give them their seats."""
+    for n, event in enumerate((CaseOpened(due=date(2025, 10, 11)), CaseDecided(outcome="approved")), 1):
+        envelopes = [Envelope(source="screening", subject=s, sequence=n, time=api.now, event=event) for s in subjects]
+        await process(api.store, [Message(each, encode(each)) for each in envelopes], {}, api.clock)
+    await api.run_jobs()
+
+
+async def applicants_go_on(api: RegistrationApi) -> None:
+    """Decide on each applicant, let them withdraw and register again, and close the round."""
+    subjects = [each.subject for each in await api.applicants()]
+    await decided(api, *subjects)
+    for subject in subjects:
+        path = f"/v1/applications/{subject}/withdrawal"
+        assert (await api.request("POST", path, json={"reason": "moved"})).status_code == 200
+    api.advance(days=1)
+    again = csv_file(range(1, 4), field="JF002", county="2001")
+    assert (await api.request("POST", IMPORT, csv=again, key="key-of-another-file")).json()["registered"] == 3
+    await api.run_jobs()
+    api.advance(days=400)
+
+
+async def register(api: RegistrationApi) -> Call:
+    await api.open_round(quota=5)
+    options = {"json": PERSON | {"national_id": a_national_id(1)}}
+    return Call("POST", "/v1/rounds/1404/applications", options, lambda: applicants_go_on(api))
+
+
+IMPORT = "/v1/rounds/1404/applications/import"
+
+
+async def import_applications(api: RegistrationApi) -> Call:
+    await api.open_round(quota=5)
+    return Call("POST", IMPORT, {"csv": csv_file(range(1, 4))}, lambda: applicants_go_on(api))
+
+
+async def withdraw(api: RegistrationApi) -> Call:
+    await api.open_round(quota=5)
+    made = (await api.register(national_id=a_national_id(1))).json()
+    await decided(api, made["id"])
+
+    async def later() -> None:
+        api.advance(days=1)
+        again = await api.register(national_id=a_national_id(1), field="JF002", county="2001")
+        assert again.json()["application"] == 2
+        await api.run_jobs()
+
+    return Call("POST", f"/v1/applications/{made['id']}/withdrawal", {"json": {"reason": "moved"}}, later)
+
+
+async def reissue_code(api: RegistrationApi) -> Call:
+    await api.open_round(quota=5)
+    await api.register(national_id=a_national_id(1))
+    path, body = "/v1/rounds/1404/tracking-codes", {"national_id": a_national_id(1)}
+
+    async def later() -> None:
+        assert (await api.request("POST", path, key="key-of-another", json=body)).status_code == 200
+        await applicants_go_on(api)
+
+    return Call("POST", path, {"json": body}, later)
+
+
+async def cases_go_on(api: ScreeningApi) -> None:
+    """Let the applicants of three cases be checked and admitted, and withdraw."""
+    events: tuple[Event, ...] = (
+        ApplicantIdentityChecked(result="match"),
+        ApplicantAdmitted(),
+        ApplicantWithdrawn(reason="moved"),
+    )
+    api.now = api.now.replace(day=29)
+    for n in (1, 2, 3):
+        for event in events:
+            await api.consume(n, event)
+
+
+async def decide_case(api: ScreeningApi) -> Call:
+    case = await api.register(1)
+    return Call("POST", f"/v1/cases/{case}/decision", {"json": APPROVE}, lambda: cases_go_on(api))
+
+
+async def decide_cases(api: ScreeningApi) -> Call:
+    decisions = [{"id": await api.register(n), **APPROVE} for n in (1, 2, 3)]
+    decisions.append({"id": subject_of(99), **APPROVE})  # refused each time
+    return Call("POST", "/v1/cases/decisions", {"json": {"decisions": decisions}}, lambda: cases_go_on(api))
+
+
+async def awaiting_capacity(api: ScreeningApi, n: int) -> str:
+    """Return an applicant who is admitted."""
+    case = await api.register(n)
+    assert (await api.request("POST", f"/v1/cases/{case}/decision", json=APPROVE)).status_code == 200
+    return await api.consume(n, ApplicantAdmitted())
+
+
+async def withdrawals(api: ScreeningApi) -> None:
+    for n in (1, 2):
+        await api.consume(n, ApplicantWithdrawn(reason="moved"))
+
+
+async def identify_capacity(api: ScreeningApi) -> Call:
+    applicant = await awaiting_capacity(api, 1)
+    await awaiting_capacity(api, 2)
+    return Call("POST", f"/v1/applicants/{applicant}/capacity", {"json": KILIMS}, lambda: withdrawals(api))
+
+
+async def identify_capacities(api: ScreeningApi) -> Call:
+    capacities = [{"id": await awaiting_capacity(api, n), **KILIMS} for n in (1, 2)]
+    return Call("POST", "/v1/applicants/capacities", {"json": {"capacities": capacities}}, lambda: withdrawals(api))
+
+
+async def enlist_lead(api: MarketApi) -> Call:
+    body = {"name": "بافته‌های کویر", "services": ["sale"], "fields": ["JF001"], "province": "IR-20"}
+
+    async def later() -> None:
+        await api.enlist("دیگری")
+
+    return Call("POST", "/v1/leads", {"json": body}, later)
+
+
+async def producer_goes_on(api: MarketApi, producer: str) -> None:
+    """Offer and connect again, answer the offers, show evidence and end every connection."""
+    state = api.store.records[producer].state
+    for path, body in (
+        (f"/v1/producers/{producer}/offers", {"channel": "direct"}),
+        (f"/v1/producers/{producer}/connections", SALE | {"evidence": "E2"}),
+    ):
+        assert (await api.request("POST", path, json=body)).status_code == 201
+    for offer, each in state.offers.items():
+        if each.answer == "open":
+            path = f"/v1/offers/{producer}.{offer}/acceptance"
+            assert (await api.request("POST", path, json={"accepted": False, "reason": "price"})).status_code == 200
+    for connection in api.store.records[producer].state.connections:
+        path = f"/v1/connections/{producer}.{connection}"
+        await api.request("POST", f"{path}/evidence", json={"to": "E2"})
+        await api.request("POST", f"{path}/end", json={"reason": "completed"})
+    api.now = api.now.replace(day=20)
+
+
+async def market_call(api: MarketApi, path: str, body: dict[str, Any]) -> Call:
+    """Return a request about a producer with an offer and a connection."""
+    producer = await api.ready(1)
+    await api.request("POST", f"/v1/producers/{producer}/offers", json={"channel": "cooperative"})
+    await api.request("POST", f"/v1/producers/{producer}/connections", json=SALE)
+    found = path.format(producer=producer)
+    return Call("POST", f"/v1/{found}", {"json": body}, lambda: producer_goes_on(api, producer))
+
+
+async def make_offer(api: MarketApi) -> Call:
+    return await market_call(api, "producers/{producer}/offers", {"channel": "cooperative"})
+
+
+async def answer_offer(api: MarketApi) -> Call:
+    return await market_call(api, "offers/{producer}.o1/acceptance", {"accepted": True})
+
+
+async def declare_connection(api: MarketApi) -> Call:
+    return await market_call(api, "producers/{producer}/connections", SALE)
+
+
+async def raise_evidence(api: MarketApi) -> Call:
+    return await market_call(api, "connections/{producer}.c1/evidence", {"to": "E2"})
+
+
+async def end_connection(api: MarketApi) -> Call:
+    return await market_call(api, "connections/{producer}.c1/end", {"reason": "price"})
+
+
+async def declare_connections(api: MarketApi) -> Call:
+    connections = [{"producer": await api.ready(1), **SALE}, {"producer": await api.ready(2), **SALE, "evidence": "E3"}]
+    later = lambda: producer_goes_on(api, connections[0]["producer"])  # noqa: E731
+    return Call("POST", "/v1/connections/batch", {"json": {"connections": connections}}, later)
+
+
+OPERATIONS: dict[str, tuple[Callable[[Any], Awaitable[Call]], ...]] = {
+    "registration": (open_round, import_quotas, set_quota, register, import_applications, withdraw, reissue_code),
+    "screening": (decide_case, decide_cases, identify_capacity, identify_capacities),
+    "market": (
+        enlist_lead,
+        make_offer,
+        answer_offer,
+        declare_connection,
+        declare_connections,
+        raise_evidence,
+        end_connection,
+    ),
+}
+CASES = {service: {each.__name__: each for each in operations} for service, operations in OPERATIONS.items()}
+EACH = [(service, operation) for service, cases in CASES.items() for operation in cases]
+
+
+async def send(api: Any, call: Call) -> httpx.Response:
+    response: httpx.Response = await api.request(
+        call.method, call.path, *([call.role] if call.role else []), key=KEY, **call.options
+    )
+    return response
+
+
+def answer(response: httpx.Response) -> tuple[int, bytes, dict[str, str]]:
+    """Return what has to be equal: status, body and the headers that describe them."""
+    described = ("location", "etag", "content-type", "retry-after")
+    return response.status_code, response.content, {n: response.headers[n] for n in described if n in response.headers}
+
+
+def events_of(api: Any) -> list[bytes]:
+    return [raw for events in api.store.events.values() for raw in events]
+
+
+def test_every_operation_that_takes_a_key_has_a_case(tmp_path: Path) -> None:
+    for service, api in APIS.items():
+        taking = {
+            operation["operationId"]
+            for path in api(tmp_path).app.openapi()["paths"].values()
+            for operation in path.values()
+            if any(each.get("name") == "Idempotency-Key" for each in operation.get("parameters", ()))
+        }
+        assert taking == set(CASES[service])
+
+
+@pytest.mark.parametrize(("service", "operation"), EACH)
+async def test_a_replayed_answer_does_not_drift(service: str, operation: str, tmp_path: Path) -> None:
+    api = APIS[service](tmp_path)
+    call = await CASES[service][operation](api)
+    first = await send(api, call)
+    assert first.is_success, first.text
+    await call.later()
+    emitted = events_of(api)
+    assert answer(await send(api, call)) == answer(first)
+    assert events_of(api) == emitted, "nothing is done again"
+
+
+@pytest.mark.parametrize(("service", "operation"), EACH)
+async def test_one_key_in_fifty_parallel_requests_gives_one_answer(
+    service: str, operation: str, tmp_path: Path
+) -> None:
+    (tmp_path / "once").mkdir()
+    once, api = APIS[service](tmp_path / "once"), APIS[service](tmp_path)
+    await send(once, await CASES[service][operation](once))
+    call = await CASES[service][operation](api)
+    answers = [answer(each) for each in await asyncio.gather(*(send(api, call) for _ in range(50)))]
+    assert answers[0][0] < 300 and answers == [answers[0]] * 50
+    assert len(events_of(api)) == len(events_of(once)), "done once"
+
+
+async def test_a_refusal_is_decided_again(tmp_path: Path) -> None:
+    """Nothing was done under the key, so a request that was refused may be sent again when its reason is gone."""
+    api = RegistrationApi(tmp_path)
+    await api.open_round()
+    early = {"province": "IR-27", "county": "2701"}
+    assert (await api.register(key=KEY, role="service", **early)).json()["code"] == "intake_closed"
+    api.advance(days=40)
+    assert (await api.register(key=KEY, role="service", **early)).status_code == 201

@@ -24,9 +24,13 @@ from contracts.events import (
 )
 from kernel.batch import process
 from kernel.record import Message
+from kernel.stores.mongodb import connect
+from registration.service import service as registration
+from screening.service import service as screening
 from tests.support.market_api import MarketApi
 from tests.support.registration_api import PERSON, ROUND, RegistrationApi, a_national_id, csv_file
 from tests.support.screening_api import ScreeningApi
+from tests.support.servers import Servers
 from tests.support.service_api import subject_of
 
 KEY = "key-of-this-request"
@@ -331,3 +335,29 @@ async def test_a_refusal_is_decided_again(tmp_path: Path) -> None:
     assert (await api.register(key=KEY, role="service", **early)).json()["code"] == "intake_closed"
     api.advance(days=40)
     assert (await api.register(key=KEY, role="service", **early)).status_code == 201
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("operation", ["register", "decide_case"])
+async def test_over_mongodb_one_key_gives_one_answer_that_does_not_drift(
+    operation: str, servers: Servers, tmp_path: Path
+) -> None:
+    client, name = connect(servers.mongo), servers.database()
+    api: Any
+    if operation == "register":
+        await registration.create_indexes(client[name])
+        api = RegistrationApi(tmp_path, client, name)
+        call = await register(api)
+    else:
+        await screening.create_indexes(client[name])
+        api = ScreeningApi(tmp_path, screening.mongo_store(client[name]))
+        call = await decide_case(api)
+    before = await api.store.records.count_documents({})
+    answers = [answer(each) for each in await asyncio.gather(*(send(api, call) for _ in range(50)))]
+    assert answers[0][0] < 300 and answers == [answers[0]] * 50
+    assert await api.store.records.count_documents({}) == before + (operation == "register")
+    await call.later()
+    assert answer(await send(api, call)) == answers[0]
+    await client.drop_database(name)
+    await client.drop_database(f"{name}_keys")
+    await client.close()

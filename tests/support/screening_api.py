@@ -14,8 +14,9 @@ START = datetime(2025, 9, 27, 6, tzinfo=UTC)
 class ScreeningApi(ServiceApi):
     """Screening over memory: consume events of registration, send requests of screeners."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(service, folder, START, "registration", "screener")
+    def __init__(self, folder: Path, store: Any = None) -> None:
+        """Run over memory, or over another store."""
+        super().__init__(service, folder, START, "registration", "screener", store)
 
     async def register(self, n: int, province: str = "IR-20", **options: str) -> str:
         """Consume the registration of applicant `n`; return the subject."""

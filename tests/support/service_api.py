@@ -24,11 +24,13 @@ from tests.support.tokens import Issuer
 class ServiceApi:
     """A service over memory: consume events about applicants, send requests of officers."""
 
-    def __init__(self, service: Service[Settings], folder: Path, start: datetime, source: str, role: str) -> None:
+    def __init__(
+        self, service: Service[Settings], folder: Path, start: datetime, source: str, role: str, store: Any = None
+    ) -> None:
         """`source` is the service whose events `consume` takes; `role` the one that `request` has by default."""
         self.now, self.source, self.role, self.prefix = start, source, role, service.prefix
         self.issuer = Issuer(folder)
-        self.store = MemoryStore(service.name, service.rules, service.unique)
+        self.store = store or MemoryStore(service.name, service.rules, service.unique)
         self.sequences: dict[str, int] = {}
         settings = Settings(
             service=service.name, environment="development", kafka="-", mongo=SecretStr("-"), database="-",

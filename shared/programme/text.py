@@ -9,13 +9,19 @@ from contracts.commands import Refused
 
 _DIGITS = str.maketrans("۰۱۲۳۴۵۶۷۸۹٠١٢٣٤٥٦٧٨٩", "01234567890123456789")
 _PERSIAN_DIGITS = str.maketrans("0123456789", "۰۱۲۳۴۵۶۷۸۹")
-_INVISIBLE = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")  # bidirectional controls, byte order mark
+# What shows nothing: bidirectional controls, byte order mark, fillers and the like (Default_Ignorable_Code_Point).
+# The two joiners stay: they change how a word is written.
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
 _PRESENTATION = re.compile("[\ufb50-\ufdff\ufe70-\ufeff]+")  # presentation forms: letters by their position in the word
 _LETTERS = str.maketrans({"ي": "ی", "ى": "ی", "ك": "ک", "\u0640": None})  # Arabic yeh and kaf; tatweel
-_KEY_LETTERS = str.maketrans({"ۀ": "ه", "ة": "ه", "أ": "ا", "إ": "ا", "ٱ": "ا", "\u200c": " "})
+_KEY_LETTERS = str.maketrans({"ۀ": "ه", "ة": "ه", "أ": "ا", "إ": "ا", "ٱ": "ا", "\u200c": " ", "\u200d": None})
 _MARKS = re.compile("[\u064b-\u0655\u0670]")  # harakat, and combining hamza
 _FINAL_HAMZA = re.compile(r"ئ(?!\w)")  # typed instead of the adjacent key: «بختيارئ»
 _SPACES = re.compile(r"\s+")
+_READABLE = frozenset({"Lu", "Ll", "Lt", "Lo"})  # modifier letters (Lm) are marks beside a letter
 MAX_LENGTH = 1_000  # characters of a text that is normalised: normalising takes time quadratic in runs of marks
 
 
@@ -44,6 +50,11 @@ def key(s: str) -> str:
     """Normalise for comparison: spellings of the same word become equal."""
     s = _FINAL_HAMZA.sub("ی", _MARKS.sub("", display(s).translate(_KEY_LETTERS)))
     return _SPACES.sub(" ", digits(s)).strip()
+
+
+def has_letter(s: str) -> bool:
+    """Return whether a text has a letter that can be read, and not only marks, signs, blanks and invisible ones."""
+    return any(unicodedata.category(c) in _READABLE for c in _INVISIBLE.sub("", s))
 
 
 def loose_key(s: str) -> str:

@@ -316,3 +316,13 @@ def test_refused_rows_exit_with_1(run: Run, server: StubServer, tmp_path: Path) 
     file = str(_file(tmp_path, {}))
     code, out, _ = run("import", "applications", file, "--round", "1404", "--url", server.url)
     assert code == 1 and "row 2, field: not open" in out and "1 refused, 3 already registered" in out
+
+
+def test_a_lost_tracking_code_is_reissued_by_national_id(run: Run, server: StubServer) -> None:
+    path = "/registration/v1/rounds/1404/tracking-codes"
+    server.replies[path] = [(200, {"id": "x", "tracking_code": "9H2K4-MZQ7B"})]
+    options = ("--round", "1404", "--province", "IR-20", "--national-id", "9990000018", "--url", server.url)
+    code, out, _ = run("tracking-code", *options)
+    assert code == 0 and "9H2K4-MZQ7B" in out
+    [(_, address, headers, body)] = server.to(path)
+    assert json.loads(body) == {"national_id": "9990000018"} and "999" not in address and headers["Idempotency-Key"]

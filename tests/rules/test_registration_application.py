@@ -62,6 +62,14 @@ def test_every_error_is_reported_at_once() -> None:
         ("first_name", "\u200e", "name_invalid"),
         ("first_name", "\u200c", "name_invalid"),
         ("last_name", "---", "name_invalid"),
+        ("first_name", ". . .", "name_invalid"),
+        ("first_name", "\u064b\u064c", "name_invalid"),
+        ("first_name", "\u0301\u0302", "name_invalid"),
+        ("first_name", "\u200c.\u200c", "name_invalid"),
+        ("first_name", "\u3164", "name_invalid"),  # fillers are letters that show nothing
+        ("last_name", "\u115f\uffa0", "name_invalid"),
+        ("last_name", "\u02c6\u06e5", "name_invalid"),  # modifier letters
+        ("last_name", "\u2800\u2800", "name_invalid"),
         ("sex", "woman", "code_unknown"),
         ("work_mode", "both", "code_unknown"),
         ("field", "JF999", "field_unknown"),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from programme.text import digits, display, key, loose_key, number, persian_digits
+from programme.text import digits, display, has_letter, key, loose_key, number, persian_digits
 
 PERSIAN = st.text(
     st.characters(min_codepoint=0x600, max_codepoint=0x6FF) | st.sampled_from(" \u200c\u00a0\u200fa1\ufeb3\ufee4\ufe70")
@@ -46,6 +46,17 @@ def test_a_loose_key_ignores_spaces() -> None:
     spellings = ("مهدی\u200cشهر", "مهدی شهر", "مهديشهر", " مهدی  شهر")
     assert {loose_key(each) for each in spellings} == {"مهدیشهر"}
     assert loose_key("آرادان") == loose_key("ارادان") == "ارادان"
+
+
+def test_invisible_characters_make_no_difference() -> None:
+    invisible = "\u00ad\u034f\u061c\u115f\u180e\u200b\u200e\u202e\u2060\u2066\u3164\ufe0f\ufeff\uffa0\U000e0041"
+    assert display("سم" + invisible + "نان") == "سمنان" and not display(invisible)
+    assert key("سم\u200dنان") == "سمنان" and "\u200d" in display("ه\u200d")
+
+
+@pytest.mark.parametrize("text", ["", " .", "\u064b\u0670", "\u200c\u200d", "\u3164", "\u02c6", "۱۲", "\u2800", "😀"])
+def test_what_has_no_letter(text: str) -> None:
+    assert not has_letter(text) and has_letter(f"{text}ب") and has_letter(f"{text}z")
 
 
 def test_persian_and_arabic_indic_digits() -> None:

@@ -36,6 +36,19 @@ async def test_lead_enterprise_joins_and_no_event_contains_its_name(api: MarketA
     assert len(events) == 1 and "کویر".encode() not in events[0] and b"\\u06a9" not in events[0]
 
 
+@pytest.mark.parametrize("name", ["\u3164\u3164", "...", "\u064b\u064c\u064d", "\u200b \u200b", "\u02c6\u02c6", "--"])
+async def test_names_without_a_letter_or_digit_are_refused(api: MarketApi, name: str) -> None:
+    body = {"name": name, "services": ["sale"], "fields": ["JF001"], "province": "IR-20"}
+    refused = await api.request("POST", "/v1/leads", json=body)
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "name")
+
+
+async def test_invisible_characters_make_no_second_name(api: MarketApi) -> None:
+    await api.enlist("بافته")
+    body = {"name": "با\u200bفته\u2060", "services": ["sale"], "fields": ["JF001"], "province": "IR-20"}
+    assert (await api.request("POST", "/v1/leads", json=body)).json()["code"] == "taken"
+
+
 async def test_managers_enlist_in_their_own_province_only(api: MarketApi) -> None:
     body = {"name": "پیشران", "services": ["sale"], "fields": ["JF001"], "province": "IR-23"}
     assert (await api.request("POST", "/v1/leads", json=body)).json()["code"] == "scope_other"

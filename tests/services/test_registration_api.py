@@ -362,3 +362,20 @@ async def test_a_file_needs_a_key_and_its_media_type(api: RegistrationApi) -> No
     path = "/v1/rounds/1404/applications/import"
     assert (await api.request("POST", path, csv=csv_file(range(1, 2)))).json()["code"] == "idempotency_key_missing"
     assert (await api.request("POST", path, json={}, key="key-file")).status_code == 415
+
+
+async def test_a_file_as_a_spreadsheet_writes_it_is_imported(api: RegistrationApi) -> None:
+    await api.open_round()
+    header, *rows = csv_file(range(1, 4)).splitlines()
+    marked = [row.replace(a_national_id(n), f"'{a_national_id(n)}") for n, row in enumerate(rows, 1)]
+    assert marked != rows
+    separators = "," * header.count(",")
+    lines = [header, marked[0], "", separators, *marked[1:], separators, "", ""]
+    path = "/v1/rounds/1404/applications/import"
+    done = await api.request("POST", path, csv="\ufeff" + "\r\n".join(lines), key="key-file")
+    assert done.status_code == 200, done.text
+    assert [each["row"] for each in done.json()["applications"]] == [2, 5, 6], "as the spreadsheet numbers them"
+    file = "\r\n".join([header, "", marked[0].replace("IR-20", "IR-31")])
+    wrong = await api.request("POST", path, csv=file, key="key-wrong")
+    assert wrong.json()["code"] == "rows_invalid", wrong.text
+    assert {each["row"] for each in wrong.json()["errors"]} == {3}

@@ -1,13 +1,16 @@
-"""`peyvand import applications`: check a file row by row (--dry-run), or register all its rows or none."""
+"""`peyvand import applications`: check a file row by row (--dry-run), or register all its rows or none.
+
+`peyvand tracking-code`: replace a tracking code that an applicant has lost.
+"""
 
 import csv
 import hashlib
-import io
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from time import sleep
 from typing import TYPE_CHECKING, Annotated, Any
+from uuid import uuid4
 
 import msgspec
 import typer
@@ -61,6 +64,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Import files, all rows or none.", **GROUP)
     group.command("applications")(import_command)
     app.add_typer(group, name="import")
+    app.command("tracking-code")(reissue_command)
 
 
 def import_command(
@@ -85,21 +89,39 @@ def import_command(
     return 1 if result.get("refused") or result.get("already_registered") else 0
 
 
+def reissue_command(
+    round_id: Round,
+    province: Annotated[str, typer.Option(help="The province of the desk, such as IR-20.")],
+    national_id: Annotated[
+        str, typer.Option(prompt="National ID, from the card", help="Asked for if not given: a shell keeps what is.")
+    ],
+    as_json: Json = False,
+    url: Url = "",
+) -> None:
+    """Issue another tracking code to an applicant at the desk who has lost theirs; the former one ends at once."""
+    client = signed_in_client(url, "registrar", province=province)
+    path = f"/registration/v1/rounds/{round_id}/tracking-codes"
+    body = msgspec.json.encode({"national_id": national_id})
+    result = client.post(path, body, "application/json", key=uuid4().hex).json()
+    print_result(result, as_json, lambda issued: f"the new tracking code is {issued['tracking_code']}")
+
+
 def check_file(content: bytes, today: date) -> FileCheck:
     """Check every row as of this day; send nothing. Raise CommandError if the file is no such table."""
+    from base.spreadsheet import rows_of
+
     try:
-        reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
-        header = reader.fieldnames or ()
-        reader.fieldnames = header = [ALIASES.get(name.strip(), name.strip()) for name in header]
+        lines = rows_of(content)
+        header = [ALIASES.get(name, name) for name in next(lines, (1, list[str]()))[1]]
         if sorted(header) != sorted(COLUMNS):
             wrong = sorted(set(COLUMNS).symmetric_difference(header)) or ["a column that occurs twice"]
             raise CommandError(
                 f"missing or unexpected columns: {', '.join(wrong)}", f"the header is {','.join(COLUMNS)}"
             )
         rows, faults, seen = 0, list[RowFault](), dict[str, int]()
-        for number, row in enumerate(reader, start=2):
+        for number, cells in lines:
             rows += 1
-            faults += _faults(number, row, seen, today)
+            faults += _faults(number, dict(zip(header, cells, strict=False)), seen, today)
     except UnicodeDecodeError as e:
         raise CommandError("the file is not UTF-8", "save it as CSV UTF-8") from e
     except csv.Error as e:
@@ -128,14 +150,14 @@ def register_file(client: "ApiClient", file: Path, round_id: str, show: Callable
     raise AssertionError("the last attempt returns or raises")
 
 
-def _faults(number: int, row: dict[str, Any], seen: dict[str, int], today: date) -> list[RowFault]:
+def _faults(number: int, row: dict[str, str], seen: dict[str, int], today: date) -> list[RowFault]:
     from contracts.commands import Refused
     from programme import messages
 
     faults = []
     for name in COLUMNS:
         try:
-            text = str(row.get(name) or "").strip()
+            text = row.get(name, "").strip()
             if not text:
                 raise Refused("consent_missing" if name == "consent" else "missing_field", field=name)
             value = _parse(name, text, row, today)

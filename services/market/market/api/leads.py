@@ -13,7 +13,7 @@ from kernel.record import Private
 from market import queries, schemas
 from market.domain.lead import Enlist
 from programme import reference
-from programme.text import display, loose_key
+from programme.text import display, has_letter, loose_key
 from security.auth import Principal
 from security.scopes import restricted
 from web.authorization import allow
@@ -38,7 +38,7 @@ async def enlist_lead(
     if restricted(principal.scope, province) is None:
         raise Refused("scope_other", "province")
     name = display(body.name)
-    if len(loose_key(name)) < 2 or not any(c.isalnum() for c in name):
+    if len(loose_key(name)) < 2 or not (has_letter(name) or any(map(str.isdecimal, name))):
         raise Refused("missing_field", "name")
     # The name is content of this service: it is stored beside the record, and no event contains it.
     private = Private(indexed={"lead_name": f"{province}/{loose_key(name)}"}, content={"name": name})

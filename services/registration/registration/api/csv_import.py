@@ -1,12 +1,12 @@
-"""CSV files: read completely before anything is stored; errors name the line of the file and the field."""
+"""CSV files: read completely before anything is stored; errors name the row and the field."""
 
 import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from base.spreadsheet import rows_of
 from contracts.commands import Refused
 from web.problems import error, problem, request_id, respond
 
@@ -33,18 +33,18 @@ class RowsInvalid(Exception):
 
 
 def read_rows(body: bytes, columns: Mapping[str, str], limit: int) -> Iterator[tuple[int, Row]]:
-    """Yield the rows of a CSV file in UTF-8, each with its line; the header is line 1.
+    """Yield the rows of a CSV file in UTF-8, each with its number; the header is row 1, and blank rows are left out.
 
     `columns` maps the columns to the names of their fields. The header has each column once, in any order, under either
     name. Raise Refused: malformed, columns_unknown, batch_too_long; RowsInvalid if cells are too many or too long.
     """
     try:
-        reader = csv.reader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True)
-        header = [columns.get(name.strip(), name.strip()) for name in next(reader, [])]
+        rows = rows_of(body)
+        header = [columns.get(name, name) for name in next(rows, (1, list[str]()))[1]]
         if sorted(header) != sorted(columns.values()):
             raise Refused("columns_unknown", field="header", columns=", ".join(columns))
-        for row, cells in enumerate((line for line in reader if line), 2):
-            if row - 1 > limit:
+        for n, (row, cells) in enumerate(rows, 1):
+            if n > limit:
                 raise Refused("batch_too_long", limit=limit)
             if len(cells) > len(header):
                 raise RowsInvalid([(row, Refused("row_invalid", field="row", row=row))])

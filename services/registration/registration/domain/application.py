@@ -143,7 +143,7 @@ def _parse_county(typed: str, inputs: Inputs) -> str:
 def _parse_name(typed: str, inputs: Inputs) -> str:
     name = text.display(typed)
     valid = all(c.isalpha() or c in NAME_PUNCTUATION or combining(c) for c in name)
-    if len(name) > NAME_LENGTH or not valid or not any(c.isalpha() for c in name):
+    if len(name) > NAME_LENGTH or not valid or not text.has_letter(name):
         raise Refused("name_invalid")
     return name
 

@@ -184,8 +184,10 @@ def consume(
     """Handle consumed events in the order in which they came; return the record and the events to park.
 
     `heads` are the first parked events by source: what follows one is parked behind it. A repeat changes nothing.
+    An event that applies at once, which is an erasure, leaves no stored response.
     """
-    after, parked = record, list[Parked]()
+    erased = any(message.envelope.event.APPLIES_AT_ONCE for message in messages)
+    after, parked = replace(record, stored_responses=()) if erased else record, list[Parked]()
     state, inbox, at = record.state, dict(record.inbox), event_time(record, moment)
     first_parked = {source: head.sequence for source, head in heads.items()}
     evolve, react = rules.evolve, rules.react

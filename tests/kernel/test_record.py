@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -19,6 +19,7 @@ from kernel.record import (
     Private,
     Record,
     RecordFull,
+    StoredResponse,
     consume,
     discard,
     emit,
@@ -194,6 +195,21 @@ def test_an_event_is_never_before_the_last_one_of_its_subject() -> None:
     record = emit(record, REGISTRATION, "registration", [withdrawn], Moment(sooner, sooner))
     assert [decode(raw).time for raw in record.new_events] == [NOON + timedelta(hours=1, microseconds=1_000)] * 2
     assert decode(record.new_events[1]).recorded == sooner
+
+
+class Erased(ApplicantWithdrawn, frozen=True, kw_only=True, omit_defaults=True):
+    APPLIES_AT_ONCE: ClassVar[bool] = True
+
+
+def test_an_event_that_applies_at_once_leaves_no_stored_response() -> None:
+    """A replay after an erasure reveals nothing: the state of the time is in each stored response."""
+    response = StoredResponse("key", b"", NOON, 1, 1, b"what was known")
+    record = replace(empty(), stored_responses=(response,))
+    kept, _ = consumed(record, message("registration", 1, WITHDRAWN))
+    assert kept.stored_responses == (response,)
+    for messages in ((Erased(reason="other"),), (WITHDRAWN, Erased(reason="other"))):
+        after, parked = consumed(record, *(message("registration", n, each) for n, each in enumerate(messages, 1)))
+        assert not after.stored_responses and not parked and after.inbox["registration"] == len(messages)
 
 
 def test_a_field_without_a_value_is_not_indexed() -> None:

@@ -121,6 +121,32 @@ async def test_a_repeated_idempotency_key_gets_the_stored_response(store_of: Sto
     assert not again.repeated and len(again.record.stored_responses) == 2
 
 
+async def test_a_stored_response_holds_the_record_as_it_was(store_of: StoreOf) -> None:
+    store = await store_of("registration")
+    first, second = (CommandMetadata(idempotency_key=f"key-{n}") for n in (1, 2))
+    done = [await execute(store, "p", Register(field="honey"), noon, first)]
+    done += [await execute(store, "p", Withdraw(), noon, second)]
+    await execute(store, "p", Register(province="IR-07", field="carpets"), noon)
+    for metadata, command, answered in zip((first, second), (Register(), Withdraw()), done, strict=True):
+        again = await execute(store, "p", command, noon, metadata)
+        assert again.repeated and not again.events
+        for name in ("state", "version", "last_sequence"):
+            assert getattr(again.record, name) == getattr(answered.record, name)
+    assert (await store.read(["p"]))["p"].last_sequence == 3
+
+
+async def test_a_command_that_changes_nothing_is_not_done_later_either(store_of: StoreOf) -> None:
+    """Its key is stored all the same: meanwhile another may have changed what the request would change back."""
+    store, idle = await store_of("reporting"), CommandMetadata(idempotency_key="key-idle")
+    await process(store, [message("registration", 1)], {}, noon)
+    before = await store.read(["p"])
+    first = await execute(store, "p", Tick(NOON), noon, idle)
+    assert not first.events and first.record.version == before["p"].version + 1
+    again = await execute(store, "p", Tick(NOON), noon, idle)
+    assert again.repeated and again.record.version == first.record.version
+    assert not (await execute(store, "new", Tick(NOON), noon, idle)).record.version, "no record is made of it"
+
+
 async def test_a_stored_response_is_removed_after_a_week(store_of: StoreOf) -> None:
     """It is removed by the next command with a key, not earlier."""
     store = await store_of("registration")

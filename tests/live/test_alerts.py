@@ -311,7 +311,11 @@ async def _cause_by_requests(drill: Drill, prometheus: Prometheus) -> None:
     for n in range(2):  # the second time all are registered already
         result = await drill.client.request("POST", path, "manager", SEMNAN, csv=body, key=f"drill-import-{n}")
         print({name: value if isinstance(value, int) else len(value) for name, value in result.items()})
-    await prometheus.wait_for("IdentityEnumeration")
+    api = f"http://127.0.0.1:{drill.system.state.ports['registration-api']}/registration/v1/tracking"
+    async with httpx.AsyncClient() as guesser:
+        for n in range(9 * 28):  # from nine addresses, each within its own rate limit
+            await guesser.get(f"{api}/{n:010}", headers={"X-Forwarded-For": f"10.0.0.{n % 9}"})
+    await prometheus.wait_for("IdentityEnumeration", "TrackingCodesGuessed")
 
 
 async def _cause_by_frozen_processes(drill: Drill, prometheus: Prometheus) -> None:

@@ -133,7 +133,7 @@ async def test_reissuing_reveals_nothing_about_people_of_other_provinces(api: Re
     assert statuses[0] == 404 and statuses[-1] == 429, "trying national IDs is slowed down"
 
 
-async def test_whoever_tries_codes_is_refused_from_however_many_addresses(
+async def test_guessing_codes_is_refused_from_however_many_addresses(
     api: RegistrationApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tracking, "MISSES_PER_MINUTE", 5.0)

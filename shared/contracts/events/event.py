@@ -11,6 +11,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     """A fact about one subject. The class docstring and the field types become the published JSON Schema."""
 
     TYPE: ClassVar[str] = ""
+    APPLIES_AT_ONCE: ClassVar[bool] = False  # folded when it arrives, even if earlier ones are missing; and in its turn
 
 
 class ApplicantEvent(Event, frozen=True, kw_only=True, omit_defaults=True):

@@ -45,7 +45,7 @@ class Seat(msgspec.Struct, frozen=True):
     application: int
 
 
-class Application(msgspec.Struct, frozen=True, kw_only=True):
+class Application(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The current application and when it changed."""
 
     profile: dict[str, str] = {}  # by event field, see `application.PROFILE`
@@ -66,7 +66,7 @@ class Application(msgspec.Struct, frozen=True, kw_only=True):
     checked_at: datetime | None = None
 
 
-class State(msgspec.Struct, frozen=True):
+class State(msgspec.Struct, frozen=True, omit_defaults=True):
     """The state of an applicant; `application` counts their applications in the round and is 0 before the first."""
 
     context: Context = Context()

@@ -50,6 +50,7 @@ TABLE: Mapping[str, Mapping[str, str]] = {
         "ministry_admin": "M N",
     },
     "withdraw": {"registrar": "W P", "county_operator": "W C", "manager": "W P"},
+    "reissue_tracking_code": {"registrar": "W P", "county_operator": "W C", "manager": "W P"},
     "open_round": {"ministry_admin": "W N"},
     "set_quota": {"ministry_admin": "W N"},
     # screening

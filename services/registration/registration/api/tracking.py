@@ -23,7 +23,6 @@ from web.idempotency import idempotent
 from web.pagination import Etag, etagged
 from web.rate_limit import caller_of, limited
 
-REISSUERS = ("registrar", "county_operator", "manager")
 LIMIT = "tracking_misses"  # name of the rate limit
 MISSES_PER_MINUTE = 300.0  # of all callers of one process
 MISSES_WHILE_GUESSED = 1 / 60  # a minute: a caller who missed waits for an hour while that limit is exceeded
@@ -50,7 +49,7 @@ async def reissue_code(
     round_id: RoundId,
     body: schemas.LostCode,
     request: Request,
-    principal: Annotated[Principal, allow(*REISSUERS)],
+    principal: Annotated[Principal, allow("reissue_tracking_code")],
     registrations: Registrations,
     guard: Guard,
     metadata: Annotated[CommandMetadata, idempotent(required=True)],

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from base.ids import ALPHABET, shown_code, typed_code
 from contracts.envelope import decode
@@ -31,7 +32,7 @@ def issued(codes: TrackingCodes, subject: str, times: int = 1) -> Record:
     """Return an applicant who was issued a code, perhaps again."""
     record = Record(subject=subject, state=State())
     for n in range(1, times + 1):
-        record = codes.issue(Record(subject=subject, state=State(codes=n), private=record.private))
+        record = replace(codes.issue(record), state=State(codes=n))
     return record
 
 
@@ -65,10 +66,20 @@ def test_a_code_is_found_by_its_hash_under_the_key_of_its_time() -> None:
     before, after = TrackingCodes({1: FIRST}), TrackingCodes({2: SECOND, 1: FIRST})
     old = issued(before, "subject")
     assert after.code_of(old) == before.code_of(old)
-    renewed = after.issue(Record(subject="subject", state=State(codes=2), private=old.private))
+    renewed = replace(after.issue(old), state=State(codes=2))
     assert renewed.private.content["codes"] == [1, 2] and renewed.private.indexed["tracking"].startswith("v2:")
-    as_it_was = Record(subject="subject", state=State(codes=1), private=renewed.private)
+    as_it_was = replace(renewed, state=State(codes=1))
     assert after.code_of(as_it_was) == before.code_of(old), "a replay computes the code that was answered"
+
+
+def test_after_a_restore_from_an_older_backup_the_numbers_go_on() -> None:
+    """The events count two codes, the private part was in no event and has one."""
+    codes = TrackingCodes({1: FIRST})
+    restored = replace(issued(codes, "subject"), state=State(codes=2))
+    assert codes.code_of(restored) == codes.code_of(issued(codes, "subject", 2))
+    renewed = replace(codes.issue(restored), state=State(codes=3))
+    assert codes.code_of(renewed) == codes.code_of(issued(codes, "subject", 3))
+    assert renewed.private.content["codes"] == [1, 1, 1]
 
 
 async def test_after_a_rotation_codes_stay_valid_while_the_former_key_is_configured(api: RegistrationApi) -> None:

@@ -34,15 +34,23 @@ class TrackingCodes:
 
     def issue(self, record: Record, private: Private | None = None) -> Record:
         """Return the record with its next tracking code, and with `private` if it is given; the former code is void."""
-        own, versions = private or record.private, [*versions_of(record), self.version]
+        own, versions = private or record.private, [*self.versions_of(record), self.version]
         code = self._code(record.subject, len(versions), self.version)
         indexed = {**own.indexed, "tracking": self._hash(code, self.version)}
         return replace(record, private=Private(indexed, {**own.content, "codes": versions}))
 
     def code_of(self, record: Record) -> str:
         """Return the tracking code of an applicant; of one as it was, the code that it had."""
-        number: int = record.state.codes
-        return self._code(record.subject, number, versions_of(record)[number - 1])
+        versions = self.versions_of(record)
+        return self._code(record.subject, len(versions), versions[-1])
+
+    def versions_of(self, record: Record) -> list[int]:
+        """Return the version of the key of each code that the applicant had been issued.
+
+        After a restore events may count codes whose versions were in no backup: they are taken for the present one.
+        """
+        issued: int = record.state.codes
+        return [*record.private.content.get("codes", ()), *[self.version] * issued][:issued]
 
     async def find(self, store: Store, typed: str) -> Record:
         """Return the applicant with a tracking code, in any spelling. Raise Refused: not_found."""
@@ -62,8 +70,3 @@ class TrackingCodes:
 
     def _digest(self, version: int, message: str) -> bytes:
         return hmac.digest(self.keys[version], f"peyvand/tracking/{message}".encode(), hashlib.sha256)
-
-
-def versions_of(record: Record) -> list[int]:
-    """Return the version of the key of each code that the applicant was issued."""
-    return list(record.private.content.get("codes", ()))

@@ -30,6 +30,7 @@ from registration.domain.applicant import (
     Command,
     RecordIdentityCheck,
     Register,
+    ReissueCode,
     ReleaseSeat,
     State,
     Waitlist,
@@ -108,6 +109,15 @@ def test_a_second_registration_is_refused_and_after_a_withdrawal_it_is_a_new_app
     assert one.indexed["registered_at"] > first and one.indexed["scope"] == "IR-07/0701"
 
 
+def test_each_registration_and_each_reissue_counts_a_tracking_code() -> None:
+    one = Applicant()
+    counted = []
+    for command in (register(), ReissueCode(), Withdraw("moved"), ReissueCode(), register()):
+        one.execute(command)
+        counted.append(one.state.codes)
+    assert counted == [1, 2, 2, 3, 4]
+
+
 def test_events_about_an_earlier_application_are_ignored() -> None:
     one = Applicant()
     one.execute(register())
@@ -176,6 +186,7 @@ def test_a_new_application_waits_until_the_earlier_seat_is_released_to_its_own_p
     ("before", "command", "code"),
     [
         ([], Withdraw("moved"), "not_registered"),
+        ([], ReissueCode(), "not_registered"),
         ([register()], Withdraw("because"), "reason_unknown"),
         ([register(), Withdraw("moved")], Withdraw("moved"), "already_withdrawn"),
         ([register(), CaseDecided(outcome="rejected", reasons=("insured",))], Withdraw("moved"), "already_decided"),

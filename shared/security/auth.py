@@ -5,6 +5,7 @@ Routes declare who may use them in `web.authorization`; `security.scopes` restri
 
 import hashlib
 import json
+import re
 import time
 from base64 import urlsafe_b64decode
 from collections import OrderedDict
@@ -30,6 +31,7 @@ LEEWAY = 5.0  # seconds by which the clock of the issuer may be ahead
 VERIFIED_KEPT = 10_000  # tokens; beyond that the one verified first is verified again
 KNOWN_HEADERS = {"alg", "kid", "typ"}  # any other makes us trust another key or rule: jku, jwk, x5u, crit ...
 
+_NO_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # what neither a page nor a database can hold
 PUBLIC = "public"  # the role of the principal of open routes
 
 
@@ -122,14 +124,14 @@ class Verifier:
         except Unauthenticated:
             raise
         except (JoseError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as e:
-            raise Unauthenticated(repr(e)) from e
+            raise Unauthenticated("unreadable, or signed by no pinned key") from e
         return self._principal(claims)
 
     def _principal(self, claims: dict[str, Any]) -> "_Verified":
         try:
             checked = msgspec.convert(claims, _Claims)
-        except msgspec.ValidationError as e:
-            raise Unauthenticated(str(e)) from e
+        except (msgspec.ValidationError, UnicodeEncodeError) as e:
+            raise Unauthenticated("claims") from e
         times = (checked.exp, checked.nbf, checked.iat)
         now, audiences = self.now(), [checked.aud] if isinstance(checked.aud, str) else checked.aud
         roles = frozenset(checked.roles) & set(ROLES)
@@ -143,6 +145,10 @@ class Verifier:
             "sub": not checked.sub.isprintable(),
             "a role without the area or lead that it is bound to": not all(
                 getattr(checked, claim) for claim in bound_to(roles)
+            ),
+            "a control character or half a surrogate pair": any(
+                _NO_TEXT.search(each)
+                for each in (checked.province, checked.county, checked.lead, checked.name, *checked.roles)
             ),
             "a county without a province": bool(checked.county) and not checked.province,
             "an unknown province or county": bool(checked.province)
@@ -165,7 +171,7 @@ class Verifier:
             self.keys, self.file_version = _keys(json.loads(self.jwks_path.read_bytes())), file_version
         except (OSError, ValueError) as e:
             if not self.keys:
-                raise Unauthenticated(f"no pinned keys: {e}") from e
+                raise Unauthenticated("no pinned keys") from e
             return  # the file is being replaced: keep the present keys
         self.verified.clear()
 

@@ -1,16 +1,39 @@
-"""What routes of a declared service depend on: its store, its clock, its leases.
+"""What routes of a declared service depend on: its store, its clock, its leases; and the form that came with a request.
 
 async def list_cases(store: Store, clock: Clock) -> ...
 """
 
 from typing import Annotated, Any
+from urllib.parse import parse_qsl
 
 from fastapi import Depends, Request
+from starlette.datastructures import FormData
 
 from base.clock import Clock as ProgrammeClock
+from contracts.commands import Refused
 from kernel.leases import Leases as LeasesPort
 from kernel.service import Runtime
 from kernel.store import Store as StorePort
+
+FORM_TYPE = "application/x-www-form-urlencoded"
+MAX_FIELDS = 200  # of a form
+
+
+async def form_of(request: Request) -> FormData:
+    """Return the form in the body, in UTF-8 without control characters. Raise Refused: media_type, malformed.
+
+    Only the encoding that our pages use: in the parts of a multipart body a client names the charset, and files come.
+    """
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in ("", FORM_TYPE):
+        raise Refused("media_type", expected=FORM_TYPE)
+    try:
+        typed = (await request.body()).decode("ascii")
+        fields = parse_qsl(typed, keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
+    except ValueError as e:  # not UTF-8, or more fields
+        raise Refused("malformed") from e
+    if any("\0" in text for field in fields for text in field):
+        raise Refused("malformed")
+    return FormData(fields)
 
 
 async def runtime(request: Request) -> Runtime[Any]:

@@ -154,15 +154,11 @@ def metadata_for(item: str, metadata: CommandMetadata) -> CommandMetadata:
 
 
 async def _content(request: Request) -> bytes:
-    """Return the body in one spelling: JSON with sorted names, the pairs of a form, anything else as it came."""
-    kind = request.headers.get("content-type", "")
-    if kind.startswith(("application/x-www-form-urlencoded", "multipart/form-data")):
-        form = await request.form()
-        return _canonical([(name, value) for name, value in form.multi_items() if isinstance(value, str)])
+    """Return the body in one spelling: JSON with sorted names, anything else as it came."""
     body = await request.body()
-    if "json" not in kind:
+    if "json" not in request.headers.get("content-type", ""):
         return body
     try:
         return _canonical(_decode(body))
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return body

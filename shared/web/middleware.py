@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 import structlog
 from starlette.requests import Request
@@ -112,6 +112,8 @@ class Middleware:
         """Return the code with which to refuse a request before any route sees it, or ""."""
         if scope["path"] in PROCESS_PATHS:
             return "not_found" if b"x-forwarded-for" in headers else ""
+        if not _is_text(scope.get("raw_path") or b"") or not _is_text(scope["query_string"]):
+            return "malformed"
         if self.closed():
             return "restoring"
         host = headers.get(b"host", b"").decode("latin-1").lower()
@@ -153,6 +155,17 @@ def _identify(scope: Scope, headers: Mapping[bytes, bytes]) -> None:
     given = headers.get(b"x-request-id", b"")
     scope["peyvand.traceparent"] = trace.decode()
     scope["peyvand.request_id"] = given.decode() if _REQUEST_ID.fullmatch(given) else trace[3:35].decode()
+
+
+def _is_text(encoded: bytes) -> bool:
+    """Return whether a part of an address is UTF-8 without NUL once it is decoded."""
+    if b"%" not in encoded and encoded.isascii():
+        return b"\0" not in encoded
+    decoded = unquote_to_bytes(encoded)
+    try:
+        return "\0" not in decoded.decode()
+    except UnicodeDecodeError:
+        return False
 
 
 def _is_plain_text(headers: list[tuple[bytes, bytes]]) -> bool:

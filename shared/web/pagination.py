@@ -11,6 +11,7 @@ async def get_case(etag: Annotated[Etag, etagged()], ...) -> Case:
 import base64
 import binascii
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
 from urllib.parse import urlencode
 
@@ -26,6 +27,8 @@ from contracts.commands import Refused
 LIMIT = 50
 MAX_LIMIT = 200
 
+_INSTANT = Annotated[datetime, msgspec.Meta(tz=True)]
+
 T = TypeVar("T")
 
 
@@ -37,19 +40,19 @@ class Page(BaseModel, Generic[T]):
 
 
 class Paging:
-    """The requested part of a list: `limit` items after the sort key `after`, as `page` got it, decoded from JSON."""
+    """The requested part of a list: `limit` items after the sort key in the cursor `after`, see `after_key`."""
 
     def __init__(self, request: Request, response: Response, limit: int, after: tuple[Any, ...] | None) -> None:
         self.request, self.response, self.limit, self.after = request, response, limit, after
 
+    def after_key(self, *kinds: Any) -> tuple[Any, ...] | None:
+        """Return the sort key of these kinds; None for the first page. Raise Refused: cursor_invalid."""
+        return None if self.after is None else sort_key(self.after, *kinds)
+
     @property
     def after_id(self) -> str:
         """Return the cursor of a list ordered by id; empty for the first page. Raise Refused: cursor_invalid."""
-        if self.after is None:
-            return ""
-        if len(self.after) != 1 or not isinstance(self.after[0], str):
-            raise Refused("cursor_invalid", "after")
-        return self.after[0]
+        return (self.after_key(str) or ("",))[0]
 
     def page(self, found: Sequence[T], after: Callable[[T], tuple[Any, ...]]) -> Page[T]:
         """Return the page of up to `limit + 1` items that were found; `after` returns the sort key of an item."""
@@ -61,6 +64,19 @@ class Paging:
         # Relative: the public address is not that of this process.
         self.response.headers["Link"] = f'<?{urlencode([*query, ("after", cursor)])}>; rel="next"'
         return Page(items=items, next=cursor)
+
+
+def sort_key(parts: Sequence[Any], *kinds: Any) -> tuple[Any, ...]:
+    """Return the sort key in a cursor that anyone may have written: parts of these kinds, times in UTC.
+
+    Raise Refused: cursor_invalid.
+    """
+    try:
+        shape: Any = tuple[tuple(_INSTANT if each is datetime else each for each in kinds)]
+        converted = msgspec.convert(tuple(parts), shape)
+        return tuple(each.astimezone(UTC) if isinstance(each, datetime) else each for each in converted)
+    except (msgspec.ValidationError, OverflowError) as e:  # in UTC a time may be before year 1 or after 9999
+        raise Refused("cursor_invalid", "after") from e
 
 
 def paged() -> Any:

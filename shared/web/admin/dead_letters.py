@@ -120,8 +120,7 @@ async def list_dead_letters(
 ) -> Page[DeadLetter]:
     """Return single dead letters, the oldest first."""
     found = await dead_letters.letters(subject, fingerprint)
-    if paging.after:
-        after = str(paging.after[0]), str(paging.after[-1])
+    if after := paging.after_key(str, str):
         found = [each for each in found if (each.since.isoformat(), each.id) > after]
     return paging.page(
         [_dead_letter(each) for each in await dead_letters.with_bytes(found[: paging.limit + 1])],

@@ -28,7 +28,7 @@ from registration.pages.steps import STEPS, Step, first_unanswered, position
 from registration.registrations import RoundSnapshot
 from security.auth import Principal, anonymous
 from web.authorization import public
-from web.dependencies import Clock, Store, runtime
+from web.dependencies import Clock, Store, form_of, runtime
 from web.idempotency import metadata_of, stored_key
 from web.pages import Pages, lang_of
 from web.rate_limit import limited
@@ -114,7 +114,7 @@ async def submit(
     guard: Guard,
 ) -> Response:
     """Register the application."""
-    form, answers = await request.form(), drafts.read(request)
+    form, answers = await form_of(request), drafts.read(request)
     key = str(form.get("key", ""))
     if not _KEY.fullmatch(key):  # it was not made by us: one that can be guessed would show the code to others
         key = ""
@@ -157,7 +157,7 @@ async def answer(slug: str, request: Request, principal: Anyone, drafts: DraftCo
     step = _step(slug)
     if snapshot is None:
         return RedirectResponse(PATH, 303)
-    answers = {**drafts.read(request), **_typed(step, await request.form())}
+    answers = {**drafts.read(request), **_typed(step, await form_of(request))}
     if slug == "province" and answers.get("county", "")[:2] != answers["province"][3:]:
         answers.pop("county", None)
     if refused := _check(step, snapshot, answers):

@@ -1,7 +1,7 @@
 """Cases: the queue, one case, and decisions, one by one or as a list."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 
@@ -42,7 +42,7 @@ async def list_cases(
 ) -> Page[schemas.Row]:
     """Return the cases in one state, the earliest deadline first."""
     scope = restricted(principal.scope, province_or_all(province))
-    after = sort_key_of(paging.after)
+    after = paging.after_key(datetime, str)
     found = [] if scope is None else await store.find(queries.queue(scope, state, after=after, limit=paging.limit + 1))
     keys = {each.subject: queries.sort_key(each) for each in found}
     return paging.page([schemas.row(each) for each in found], after=lambda row: keys[row.id])
@@ -110,14 +110,3 @@ async def claimed_case(principal: Principal, store: StorePort, leases: LeasesPor
     finally:
         metrics.CLAIMS.labels(result).inc()
     return record
-
-
-def sort_key_of(cursor: tuple[Any, ...] | None) -> queries.SortKey | None:
-    """Return the sort key in a cursor. Raise Refused: cursor_invalid."""
-    if cursor is None:
-        return None
-    try:
-        deadline, subject = cursor
-        return datetime.fromisoformat(deadline), str(subject)
-    except (TypeError, ValueError) as e:
-        raise Refused("cursor_invalid", "after") from e

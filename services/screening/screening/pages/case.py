@@ -27,7 +27,7 @@ from screening.pages.queue import HOME, case_number, templates
 from screening.schemas import case_file, due_of, findings
 from security.auth import Principal
 from security.permissions import permits
-from web.dependencies import Clock, Store
+from web.dependencies import Clock, Store, form_of
 from web.idempotency import metadata_of
 from web.pages import lang_of
 
@@ -47,7 +47,7 @@ async def case_page(
 @router.post("/{id}/decision")
 async def decide_case(request: Request, id: str, officer: Decider, store: Store, clock: Clock) -> Response:
     """Decide; if the decision is refused, show the form as it was filled in."""
-    form = await request.form()
+    form = await form_of(request)
     answers = {
         name.removeprefix("rule."): ANSWERS[value]
         for name, value in form.multi_items()
@@ -62,7 +62,7 @@ async def decide_case(request: Request, id: str, officer: Decider, store: Store,
 @router.post("/{id}/capacity")
 async def identify_capacity(request: Request, id: str, officer: Identifier, store: Store, clock: Clock) -> Response:
     """Identify the capacity; if the capacity is refused, show the form as it was filled in."""
-    form = await request.form()
+    form = await form_of(request)
     fields = {name: str(form.get(name, "")) for name in ("product_group", "unit", "monthly_band", "skill_level")}
     command = IdentifyCapacity(**fields, needs=tuple(map(str, form.getlist("needs"))))
     return await _execute(request, store, clock, id, officer, form, command)

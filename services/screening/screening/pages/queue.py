@@ -22,6 +22,7 @@ from screening.schemas import due_of
 from security.permissions import permits
 from web.dependencies import Clock, Leases, Store
 from web.pages import Pages, lang_of
+from web.pagination import sort_key
 
 HOME = "/screening/"
 ROWS = 40
@@ -154,9 +155,5 @@ def _cursor(record: Record) -> str:
 
 
 def _sort_key(cursor: str) -> queries.SortKey | None:
-    """Return the sort key in a cursor; None, the first page, if the cursor is invalid."""
-    deadline, _, subject = cursor.partition("~")
-    try:
-        return (datetime.fromisoformat(deadline), subject) if subject else None
-    except ValueError:
-        return None
+    """Return the sort key in a cursor; None for the first page. Raise Refused: cursor_invalid."""
+    return sort_key(cursor.split("~"), datetime, str) if cursor else None

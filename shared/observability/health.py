@@ -75,5 +75,5 @@ async def _reasons(service: str, ready: Ready) -> list[ReadinessReason]:
     try:
         return list(await ready())
     except Exception as e:
-        log.warning("readiness check failed", service=service, error=repr(e))
+        log.warning("readiness check failed", service=service, error=e)
         return [ReadinessReason("check_failed", f"the readiness check failed: {type(e).__name__}")]

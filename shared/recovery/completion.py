@@ -57,7 +57,7 @@ async def complete_before_start(worker: Worker, stop: asyncio.Event) -> None:
             return
         except (Inconsistent, NewerRules, UnreadableRecord, Transient, KafkaError, OSError, TimeoutError) as e:
             worker.incomplete = f"the store was restored from a backup and cannot be completed: {e}"
-            log.error("completion failed", service=worker.service, error=repr(e))
+            log.error("completion failed", service=worker.service, error=e)
         try:
             await asyncio.wait_for(stop.wait(), PAUSE)
         except TimeoutError:

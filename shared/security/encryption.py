@@ -165,7 +165,7 @@ class KeyBlocks:
         try:
             await self._create(known)
         except PyMongoError as e:  # `take` tries again when none is left, and raises
-            log.warning("creating a block of keys failed", database=self.keys.database.name, error=repr(e))
+            log.warning("creating a block of keys failed", database=self.keys.database.name, error=e)
 
     async def _create(self, known: int) -> None:
         """Create a block unless another call did: more than `known` keys are available. A crash leaves unused keys."""

@@ -33,7 +33,7 @@ async def form_of(request: Request) -> FormData:
         raise Refused("malformed") from e
     if any("\0" in text for field in fields for text in field):
         raise Refused("malformed")
-    return FormData(fields)
+    return FormData([*fields])
 
 
 async def runtime(request: Request) -> Runtime[Any]:

@@ -89,7 +89,7 @@ class AdmissionControl:
                 self.disk_reason = f"the disk has {free:,} MB left" if free < self.min_free_disk else ""
                 self.disk_checked_at = time.monotonic()
         except Transient as e:  # keep the previous result: the write itself will fail with a 503
-            log.warning("load check failed", service=self.service, error=repr(e))
+            log.warning("load check failed", service=self.service, error=e)
         finally:
             self.checked_at = time.monotonic()
             self.interval = max(CHECK_INTERVAL, COST_FACTOR * (self.checked_at - started))

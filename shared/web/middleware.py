@@ -16,8 +16,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from base.settings import Settings
 from observability import health, metrics
+from observability.log_fields import REQUEST_ID
 from security.auth import COOKIE
-from web.problems import problem, respond
+from web.problems import code_of, problem, respond
 
 CONTENT_POLICY = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
@@ -29,7 +30,6 @@ UNMATCHED = "unmatched"  # route label of paths without a route
 CLOSED_RETRY_AFTER = 10  # seconds
 
 _TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{8,64}")
 _COOKIE = f"{COOKIE}=".encode()
 
 log = structlog.get_logger(__name__)
@@ -133,9 +133,7 @@ class Middleware:
         return _COOKIE not in headers.get(b"cookie", b"")
 
     async def _send_problem(self, scope: Scope, receive: Receive, send: Send, status: int) -> None:
-        code = {413: "too_large", 404: "not_found", 405: "method_not_allowed"}.get(
-            status, "malformed" if status < 500 else "failed"
-        )
+        code = code_of(status)
         limit = scope.get("starlette.max_body_size", 0) // 1024
         body = problem(code, status=status, instance=scope["peyvand.request_id"], limit=limit)
 
@@ -152,9 +150,9 @@ def _identify(scope: Scope, headers: Mapping[bytes, bytes]) -> None:
     if not _TRACEPARENT.fullmatch(trace):
         random = os.urandom(24).hex()
         trace = f"00-{random[:32]}-{random[32:]}-00".encode()
-    given = headers.get(b"x-request-id", b"")
+    given = headers.get(b"x-request-id", b"").decode("latin-1")
     scope["peyvand.traceparent"] = trace.decode()
-    scope["peyvand.request_id"] = given.decode() if _REQUEST_ID.fullmatch(given) else trace[3:35].decode()
+    scope["peyvand.request_id"] = given if REQUEST_ID.fullmatch(given) else trace[3:35].decode()
 
 
 def _is_text(encoded: bytes) -> bool:

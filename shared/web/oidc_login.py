@@ -128,7 +128,7 @@ async def _complete(
             redirect_uri=_callback(settings, prefix),
         )
     except (HttpError, msgspec.MsgspecError, Unauthenticated) as e:
-        log.warning("sign-in failed: the issuer gave no valid access token", issuer=settings.issuer, error=repr(e))
+        log.warning("sign-in failed: the issuer gave no valid access token", error=e)
         raise Refused("sign_in_failed") from e
     response = _with_tokens(RedirectResponse(login.to, 303), settings, tokens)
     response.delete_cookie(LOGIN_COOKIE, path=f"{prefix}/sign-in", **_cookie_flags(settings))

@@ -39,7 +39,7 @@ class Pages:
             request=request,
             t=lambda fa, en: fa if lang == "fa" else en,
             here=request.url.path,
-            other_language=_in(request, "en" if lang == "fa" else "fa"),
+            other_language=_in(request if status < 400 else None, "en" if lang == "fa" else "fa"),
             **values,
         )
         response = HTMLResponse(body, status, headers={"Content-Language": lang, "Vary": "Cookie", **(headers or {})})
@@ -193,7 +193,10 @@ def knots_scale(most: int) -> int:
     return scale
 
 
-def _in(request: Request, lang: str) -> str:
+def _in(request: Request | None, lang: str) -> str:
+    """Return the address of the page in another language; an error page repeats nothing of the address."""
+    if request is None:
+        return f"?lang={lang}"
     query = [(k, v) for k, v in request.query_params.multi_items() if k != "lang"]
     return f"{request.url.path}?{urlencode([*query, ('lang', lang)])}"
 

@@ -52,7 +52,7 @@ class Paging:
     @property
     def after_id(self) -> str:
         """Return the cursor of a list ordered by id; empty for the first page. Raise Refused: cursor_invalid."""
-        return (self.after_key(str) or ("",))[0]
+        return str((self.after_key(str) or ("",))[0])
 
     def page(self, found: Sequence[T], after: Callable[[T], tuple[Any, ...]]) -> Page[T]:
         """Return the page of up to `limit + 1` items that were found; `after` returns the sort key of an item."""
@@ -72,7 +72,7 @@ def sort_key(parts: Sequence[Any], *kinds: Any) -> tuple[Any, ...]:
     Raise Refused: cursor_invalid.
     """
     try:
-        shape: Any = tuple[tuple(_INSTANT if each is datetime else each for each in kinds)]
+        shape = tuple.__class_getitem__(tuple(_INSTANT if each is datetime else each for each in kinds))
         converted = msgspec.convert(tuple(parts), shape)
         return tuple(each.astimezone(UTC) if isinstance(each, datetime) else each for each in converted)
     except (msgspec.ValidationError, OverflowError) as e:  # in UTC a time may be before year 1 or after 9999

@@ -4,6 +4,7 @@ Raise `Refused(code, field, **details)` anywhere below a route, or `Invalid([...
 status follows from the kind of the code in `programme.messages`.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -62,6 +63,9 @@ _BY_PYDANTIC = {
     "assertion_error": ("value_invalid", ""),
 }
 
+_NAME = re.compile(r"(?!.*\d{5})[A-Za-z][A-Za-z0-9_-]{0,39}")
+UNNAMED = "?"  # a field with a name that no field of ours could have
+
 log = structlog.get_logger(__name__)
 
 
@@ -112,6 +116,11 @@ def _problem(
     if listed := list(errors):
         body["errors"] = listed[:MAX_ERRORS]
     return body
+
+
+def code_of(status: int) -> str:
+    """Return the code of a refusal of which only the status is known."""
+    return _BY_STATUS.get(status, "malformed" if status < 500 else "failed")
 
 
 def error(field: str, code: str, /, **details: Any) -> dict[str, Any]:
@@ -225,7 +234,7 @@ async def _validation(request: Request, e: RequestValidationError) -> Response:
 async def _http(request: Request, e: HTTPException) -> Response:
     if e.status_code < 400:
         return Response(status_code=e.status_code, headers=e.headers)
-    code = _BY_STATUS.get(e.status_code, "malformed" if e.status_code < 500 else "failed")
+    code = code_of(e.status_code)
     limit = request.scope.get("starlette.max_body_size", 0) // 1024
     body = problem(code, status=e.status_code, instance=request_id(request), limit=limit)
     return respond(request, body, e.headers)
@@ -244,7 +253,7 @@ async def _record_full(request: Request, e: RecordFull) -> Response:
 
 
 async def _unavailable(request: Request, e: Exception) -> Response:
-    log.warning("request refused with 503: the store is unavailable", error=repr(e))
+    log.warning("request refused with 503: the store is unavailable", error=e)
     body = problem("unavailable", instance=request_id(request))
     return respond(request, body, {"Retry-After": str(RETRY_AFTER)})
 
@@ -258,10 +267,15 @@ async def _database(request: Request, e: PyMongoError) -> Response:
 def _field_error(each: Mapping[str, Any]) -> dict[str, Any]:
     """Convert an error of pydantic, without its message and input, which may contain personal data."""
     location = each["loc"][1:] if each["loc"] and each["loc"][0] in ("body", "query", "path", "header") else each["loc"]
-    field, context = ".".join(map(str, location)), each.get("ctx", {})
+    field, context = ".".join(map(_name, location)), each.get("ctx", {})
     if each["type"] in MESSAGES:  # from `checked`
         return error(field, each["type"], **context)
     if each["loc"] == ("body",):
         return error("", "body_expected")
     code, limit = _BY_PYDANTIC.get(each["type"], ("wrong_type", ""))
     return error(field, code, **({"limit": context[limit]} if limit in context else {}))
+
+
+def _name(part: str | int) -> str:
+    """Return a part of the place of an error: names as ours are, but nothing else that a client may have written."""
+    return str(part) if isinstance(part, int) or _NAME.fullmatch(part) else UNNAMED

@@ -14,6 +14,7 @@ from peyvand.gateway.server import application
 from peyvand.gateway.settings import GatewaySettings
 
 BODY_LIMIT = 512 << 10
+REQUEST_ID = "0af7651916cd43dd8448eb211c80319c"
 
 
 class Service:
@@ -138,7 +139,7 @@ async def test_the_prefix_selects_the_service_and_the_path_is_unchanged(
 
 async def test_headers_are_forwarded_except_hop_by_hop_and_forwarded_ones(gateway: Gateway) -> None:
     sent = {
-        "X-Request-ID": "r-1",
+        "X-Request-ID": REQUEST_ID,
         "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         "Idempotency-Key": "k",
         "X-Forwarded-For": "6.6.6.6",
@@ -148,7 +149,7 @@ async def test_headers_are_forwarded_except_hop_by_hop_and_forwarded_ones(gatewa
     }
     async with gateway.get("/registration/v1/x", headers=sent) as response:
         headers = dict((await response.json())["headers"])
-        assert response.headers["X-Request-ID"] == "r-1"
+        assert response.headers["X-Request-ID"] == REQUEST_ID
         assert response.headers.getall("Set-Cookie") == ["one=1; HttpOnly", "two=2; HttpOnly"]
         assert response.headers["ETag"] == '"7"'
         assert "Keep-Alive" not in response.headers
@@ -158,8 +159,9 @@ async def test_headers_are_forwarded_except_hop_by_hop_and_forwarded_ones(gatewa
     assert not {"x-mine", "te"} & headers.keys()
 
 
-async def test_a_request_without_an_id_gets_one(gateway: Gateway) -> None:
-    async with gateway.get("/registration/v1/x") as response:
+@pytest.mark.parametrize("sent", [{}, {"X-Request-ID": "9990000018"}, {"X-Request-ID": "0" * 33}])
+async def test_a_request_without_a_random_id_gets_one(gateway: Gateway, sent: dict[str, str]) -> None:
+    async with gateway.get("/registration/v1/x", headers=sent) as response:
         assert len(dict((await response.json())["headers"])["x-request-id"]) == 32
 
 

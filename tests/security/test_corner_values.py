@@ -59,11 +59,29 @@ TEXTS = (
     "a.b",
 )
 DATES = (FIRST, LAST, "0001-01-01", "9999-12-31", "0000-00-00", "10000-01-01", "1/1/1", "9999/12/29", "۰۰۰۱/۰۱/۰۱")
-OTHERS = (10**400, 2**63, -1, 1.5e308, True, None, [], {}, {"$gt": ""}, "9" * 400, "1e400", "NaN", "²", "𝟙𝟜𝟘𝟜")
-STORED = ("\ud800", "\0", FIRST, LAST, 2**63, "9" * 400, {"$gt": ""}, "a.b")  # what a database treats in its own way
-CURSORS = (
-    *(cursor(value) for value in (FIRST, LAST, "\0", "\ud800", 10**400, None, True, [], {}, 2**63)),
-    *(cursor(value, KEYED) for value in (FIRST, LAST, "0001-01-01", "\0", "\ud800", 10**400, 2**63, None, True, 1.5)),
+OTHERS: tuple[Any, ...] = (
+    10**400,
+    2**63,
+    -1,
+    1.5e308,
+    True,
+    None,
+    [],
+    {},
+    {"$gt": ""},
+    "9" * 400,
+    "1e400",
+    "NaN",
+    "²",
+    "𝟙𝟜𝟘𝟜",
+)
+# a matter of the database
+STORED: tuple[Any, ...] = ("\ud800", "\0", FIRST, LAST, 2**63, "9" * 400, {"$gt": ""}, "a.b")
+ONE_PART: tuple[Any, ...] = (FIRST, LAST, "\0", "\ud800", 10**400, None, True, [], {}, 2**63)
+TWO_PARTS: tuple[Any, ...] = (FIRST, LAST, "0001-01-01", "\0", "\ud800", 10**400, 2**63, None, True, 1.5)
+CURSORS: tuple[str, ...] = (
+    *map(cursor, ONE_PART),
+    *(cursor(value, KEYED) for value in TWO_PARTS),
     *(cursor(*each) for each in (("a",) * 2, ("a",) * 3, (FIRST, "IR-20", KEYED), (None,) * 3, (2**70, "a"))),
     *(cursor(), "e30", "====", "\u06f1", cursor("a" * 600), base64.b64encode(b"\xff\xfe").decode(), "bnVsbA"),
     *(f"{time}~{KEYED}" for time in (FIRST, LAST, "0001-01-01", "2025-09-27T06:00:00", "a\0", "\ud800")),

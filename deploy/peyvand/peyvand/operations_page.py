@@ -65,7 +65,7 @@ class StatusCache:
                     self.found, self.error = await asyncio.to_thread(self.check), ""
                 except Exception as e:  # the last status stays on the page, with its time
                     self.error = f"{type(e).__name__}: {e}"
-                    log.warning("status check failed", error=self.error)
+                    log.warning("status check failed", error=e)
                 self.checked_at = time.monotonic()
         return self.found
 

@@ -174,4 +174,4 @@ def _close_quietly(close: Callable[[], None]) -> None:
     try:
         close()
     except Exception as e:
-        log.warning("Kafka client closed without an answer from the broker", error=repr(e))
+        log.warning("Kafka client closed without an answer from the broker", error=e)

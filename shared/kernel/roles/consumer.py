@@ -273,9 +273,9 @@ class Consumer:
             await self.reader.seek(start)
             ends = {tp: log_ends[tp] for tp in start}
             records, end = await self.reader.read_chunk(ends, self.chunk_size, decode_record)
-        except OffsetOutOfRangeError as e:
-            why = f"the log lacks what the cursor needs: {e}"
-            self._break(dict.fromkeys(start.keys() & self.cursors.keys(), why))
+        except OffsetOutOfRangeError:
+            why = "the log lacks what the cursor needs, at {}"
+            self._break({tp: why.format(offset) for tp, offset in start.items() if tp in self.cursors})
             return Chunk([], start, {}, log_ends)
         return Chunk(records, start, end, log_ends)
 
@@ -311,8 +311,15 @@ class Consumer:
         for parked in effects.parked:
             if parked.reason != "early":
                 event_id = f"{parked.source}/{parked.subject}/{parked.sequence}"
-                cause = {"reason": parked.reason, "error": parked.fault.error, "where": parked.fault.where}
-                log.error("event parked", service=self.service, event_id=event_id, type=parked.type, **cause)
+                log.error(
+                    "event parked",
+                    service=self.service,
+                    event_id=event_id,
+                    type=parked.type,
+                    reason=parked.reason,
+                    error=parked.fault.error,
+                    where=parked.fault.where,
+                )
         self.draining |= any(head.reason == "ready" for head in effects.heads.values())
 
     async def _drain(self) -> bool:

@@ -154,7 +154,7 @@ class Worker:
             except TRANSIENT as e:
                 if (attempt := attempt + 1) == ASSIGNMENT_ATTEMPTS:
                     raise
-                log.warning("assignment retried", service=self.service, attempt=attempt, error=repr(e))
+                log.warning("assignment retried", service=self.service, attempt=attempt, error=e)
                 await asyncio.sleep(backoff(attempt - 1))
         self._drop_arrived()
         self.assigned = True
@@ -201,7 +201,7 @@ class Worker:
                 if attempt > 2:
                     self.retrying[name] = repr(e)
                 metrics.TRANSIENT_ERRORS.labels(self.service, name).inc()
-                log.warning("transient error", service=self.service, loop=name, attempt=attempt, error=repr(e))
+                log.warning("transient error", service=self.service, loop=name, attempt=attempt, error=e)
             await asyncio.sleep(pause)
 
     async def _publish(self) -> float:
@@ -247,7 +247,7 @@ class Worker:
         except CircuitOpen as e:
             self.paused = str(e)
             metrics.PAUSED.labels(self.service).set(1)
-            log.error("consumer paused: deploy a version without the fault", service=self.service, fault=self.paused)
+            log.error("consumer paused: deploy a version without the fault", service=self.service, error=e)
         except Fenced:
             metrics.FENCED.labels(self.service).inc()
             self._count_fenced(self.fenced + 1)

@@ -7,6 +7,7 @@ from aiohttp import hdrs, web
 from peyvand.gateway.pages import page
 from web.problems import MEDIA_TYPE, problem
 
+SERVER = {hdrs.SERVER: "peyvand"}  # without the versions that aiohttp names
 RETRY_AFTER = "3"  # seconds in which a killed service is restarted
 
 

@@ -9,7 +9,8 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from peyvand.gateway.error_pages import error_response
+from observability.log_fields import REQUEST_ID as REQUEST_ID_PATTERN
+from peyvand.gateway.error_pages import SERVER, error_response
 
 HOP_BY_HOP = frozenset(
     {
@@ -93,6 +94,7 @@ class ReverseProxy:
                 response = web.StreamResponse(
                     status=upstream.status, reason=upstream.reason, headers=_end_to_end(upstream.headers)
                 )
+                response.headers.update(SERVER)
                 await self._stream_back(request, upstream, response)
                 return response
         except aiohttp.ClientConnectorError:
@@ -120,7 +122,7 @@ class ReverseProxy:
         headers["X-Forwarded-For"] = request.remote or ""
         headers["X-Forwarded-Proto"] = self.scheme
         headers["X-Forwarded-Host"] = request.headers.get(hdrs.HOST, "")
-        headers.setdefault("X-Request-ID", request_id(request))
+        headers["X-Request-ID"] = request_id(request)
         return headers
 
 
@@ -133,11 +135,12 @@ async def _content(request: web.Request, body: _Body) -> bytes | AsyncIterator[b
 
 
 def request_id(request: web.Request) -> str:
-    """Return the request's id: as sent by the client, else generated once."""
-    known = request.headers.get("X-Request-ID") or request.get(REQUEST_ID)
-    if not known:
-        known = request[REQUEST_ID] = uuid4().hex
-    return known
+    """Return the request's id: as sent by the client if it is well formed, else generated once."""
+    if REQUEST_ID_PATTERN.fullmatch(given := request.headers.get("X-Request-ID", "")):
+        return given
+    if REQUEST_ID not in request:
+        request[REQUEST_ID] = uuid4().hex
+    return request[REQUEST_ID]
 
 
 def _end_to_end(headers: CIMultiDictProxy[str], dropped: frozenset[str] = frozenset()) -> CIMultiDict[str]:

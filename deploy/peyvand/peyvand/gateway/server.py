@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from observability.logging import configure_logging
 from peyvand.dev_issuer.issuer import Issuer
+from peyvand.gateway.malformed import ErrorRunner
 from peyvand.gateway.reverse_proxy import ReverseProxy, connect
 from peyvand.gateway.settings import GatewaySettings
 
@@ -42,12 +43,9 @@ def application(settings: GatewaySettings) -> web.Application:
     return app
 
 
-async def serve(settings: GatewaySettings) -> None:
-    """Serve until SIGTERM or SIGINT."""
-    stop = asyncio.Event()
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
-    runner = web.AppRunner(
+def runner_of(settings: GatewaySettings) -> web.AppRunner:
+    """Return what runs the gateway."""
+    return ErrorRunner(
         application(settings),
         access_log=None,
         handler_cancellation=True,  # closes the upstream connection when the client leaves a stream
@@ -56,6 +54,14 @@ async def serve(settings: GatewaySettings) -> None:
         max_field_size=HEADER_LIMIT,
         auto_decompress=False,
     )
+
+
+async def serve(settings: GatewaySettings) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
+    runner = runner_of(settings)
     await runner.setup()
     try:
         await web.TCPSite(runner, settings.host, settings.port).start()

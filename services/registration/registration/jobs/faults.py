@@ -17,8 +17,8 @@ log = structlog.get_logger(__name__)
 class Faults:
     """The subjects for which a job raised during the last minute."""
 
-    def __init__(self, service: str, message: str) -> None:
-        self.service, self.message = service, message
+    def __init__(self, service: str, job: str) -> None:
+        self.service, self.job = service, job
         self.reported: dict[str, float] = {}  # machine time
 
     def report(self, faults: Mapping[str, Exception]) -> None:
@@ -30,7 +30,14 @@ class Faults:
             self.reported[subject] = now
             if not isinstance(error, NewerRules):
                 fault = Fault.of(error)  # its message is not logged: it may contain an identity
-                log.error(self.message, service=self.service, subject=subject, error=fault.error, where=fault.where)
+                log.error(
+                    "job failed for one subject",
+                    service=self.service,
+                    job=self.job,
+                    subject=subject,
+                    error=fault.error,
+                    where=fault.where,
+                )
                 metrics.SCHEDULER_FAULTS.labels(self.service).inc()
 
     def recent(self) -> set[str]:

@@ -59,7 +59,7 @@ class IdentityChecks:
 
     def __init__(self, store: Store, persons: Persons, registry: IdentityRegistry, clock: Clock) -> None:
         self.store, self.persons, self.registry, self.clock = store, persons, registry, clock
-        self.faults = Faults(store.service, "identity check failed")  # by applicant
+        self.faults = Faults(store.service, "IdentityChecks")  # by applicant
         self.request: asyncio.Task[Mapping[str, RecordIdentityCheck]] | None = None
 
     async def __call__(self, partitions: frozenset[int]) -> int:

@@ -31,7 +31,7 @@ class Allocator:
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self.store, self.clock = store, clock
-        self.faults = Faults(store.service, "seat allocation failed")  # by ledger, or by applicant
+        self.faults = Faults(store.service, "Allocator")  # by ledger, or by applicant
         self.promotions_at = -PROMOTION_INTERVAL  # machine time of the last query for promotable ledgers
 
     async def __call__(self, partitions: frozenset[int]) -> int:

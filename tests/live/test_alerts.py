@@ -5,7 +5,6 @@ The rules are those of the repository; only their durations are shorter, all by 
 
 import asyncio
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -31,19 +30,16 @@ from contracts.subjects import PARTITIONS, partition_of
 from kernel.kafka.relay import connect_producer
 from peyvand.commands.applications import COLUMNS
 from peyvand.local_cluster.processes import free_ports, start, stop, wait_until
-from peyvand.local_cluster.prometheus import configuration
 from peyvand.local_cluster.topology import SERVICES, as_user
-from peyvand.local_cluster.workspace import ROOT, development_secrets
+from peyvand.local_cluster.workspace import development_secrets
 from peyvand.simulation.client import PlatformClient
 from peyvand.simulation.people import application, person
 from peyvand.simulation.scenario import CONSENT
 from programme.policies import CURRENT
 from programme.reference import counties, job_fields
+from tests.support.prometheus import RULES, Prometheus, prometheus_for, shorter
 from tests.support.system import RunningSystem
 
-RULES = ROOT / "deploy" / "prometheus" / "alerts.yaml"
-SPEED_UP = 60  # a rule with `for: 5m` waits five seconds
-SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 ROUND, SEMNAN = "1404", "IR-20"
 FIRST_SERIAL = 500_000
 FAULTS_TO_PAUSE = 60  # more than the service tolerates
@@ -60,81 +56,12 @@ needed = pytest.mark.skipif(
 )
 
 
-def shorter(rules: str, factor: int = SPEED_UP) -> str:
-    """Return the rules with every duration (for, range, offset) divided; thresholds are unchanged."""
-
-    def divided(match: re.Match[str]) -> str:
-        return f"{match[1]}{max(1, int(match[2]) * SECONDS[match[3]] // factor)}s"
-
-    return re.sub(r"(for: |\[|offset )(\d+)([smhd])\b", divided, rules)
-
-
 def test_only_durations_are_shortened() -> None:
     text = RULES.read_text("utf-8")
     before, after = (yaml.safe_load(each)["groups"][0]["rules"] for each in (text, shorter(text)))
     assert [each["alert"] for each in before] == [each["alert"] for each in after] and before != after
     assert shorter("rate(x[5m]) > 60 for: 1h offset 15m") == "rate(x[5s]) > 60 for: 60s offset 15s"
     assert yaml.safe_load(shorter(text, 1))["groups"][0]["rules"][0]["for"] == "30s"
-
-
-class Prometheus:
-    """A Prometheus server that scrapes the platform."""
-
-    def __init__(self, folder: Path, port: int) -> None:
-        self.folder, self.url = folder, f"http://127.0.0.1:{port}"
-        self.fired: dict[str, float] = {}  # alert -> after how many seconds
-        self.began = time.monotonic()
-
-    def firing(self) -> set[str]:
-        """Return the alerts that fire now."""
-        alerts = httpx.get(f"{self.url}/api/v1/alerts", timeout=5).json()["data"]["alerts"]
-        names = {each["labels"]["alertname"] for each in alerts if each["state"] == "firing"}
-        for name in names:
-            self.fired.setdefault(name, time.monotonic() - self.began)
-        return names
-
-    async def wait_for(self, *alerts: str, within: float = 40) -> None:
-        """Wait until each of these has fired."""
-        deadline = time.monotonic() + within
-        while not set(alerts) <= self.fired.keys():
-            self.firing()
-            assert time.monotonic() < deadline, f"not fired: {sorted(set(alerts) - self.fired.keys())}; {self.fired}"
-            await asyncio.sleep(0.5)
-
-    async def wait_resolved(self, *alerts: str, within: float = 60) -> None:
-        """Wait until none of these fires any more."""
-        deadline = time.monotonic() + within
-        while still := self.firing() & set(alerts):
-            assert time.monotonic() < deadline, f"still firing: {still}"
-            await asyncio.sleep(0.5)
-
-
-@contextmanager
-def prometheus_for(folder: Path, system: RunningSystem, **more: int) -> Iterator[Prometheus]:
-    """Start a Prometheus that scrapes all processes, and further ones by name and port."""
-    rules, port = folder / "alerts.yaml", free_ports({"prometheus": None})["prometheus"]
-    rules.write_text(shorter(RULES.read_text("utf-8")))
-    content = yaml.safe_load(configuration(system.state, rules))
-    content["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-    content["scrape_configs"][0]["static_configs"] += [
-        {"targets": [f"127.0.0.1:{at}"], "labels": {"process": name}} for name, at in more.items()
-    ]
-    (folder / "prometheus.yaml").write_text(yaml.safe_dump(content))
-    command = ["prometheus", f"--config.file={folder}/prometheus.yaml", f"--storage.tsdb.path={folder}/tsdb"]
-    command += [f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"]
-    process = start(command, folder / "prometheus.log", os.environ, parent_death_signal=signal.SIGKILL)
-    try:
-        prometheus = Prometheus(folder, port)
-
-        def ready() -> bool:
-            with suppress(httpx.HTTPError):
-                return httpx.get(f"{prometheus.url}/-/ready").status_code == 200
-            return False
-
-        assert wait_until(ready, 30), (folder / "prometheus.log").read_text()
-        yield prometheus
-    finally:
-        stop(process, 10)
 
 
 class Drill:

@@ -184,6 +184,8 @@ def consume(
     """Handle consumed events in the order in which they came; return the record and the events to park.
 
     `heads` are the first parked events by source: what follows one is parked behind it. A repeat changes nothing.
+    An early event that applies at once is folded as well as parked. It is folded again in its turn, so its rules are
+    idempotent, and only then reacted to: a restore takes the cause of a reaction, and all before it, as handled.
     An event that applies at once, which is an erasure, leaves no stored response.
     """
     erased = any(message.envelope.event.APPLIES_AT_ONCE for message in messages)
@@ -217,9 +219,11 @@ def consume(
                     continue
                 except Exception as e:  # this subject waits, the other subjects continue
                     reason, fault = "fault", Fault.of(e)
+        if reason == "early" and envelope.event.APPLIES_AT_ONCE:
+            state = _evolve_early(state, envelope, rules)
         parked.append(park(message, reason, moment, fault))
         first_parked[source] = min(sequence, first_parked.get(source, sequence))
-    if inbox == record.inbox:
+    if inbox == record.inbox and state is record.state:
         return record, parked
     try:
         return reindex(replace(after, state=state, inbox=inbox), rules), parked
@@ -227,6 +231,15 @@ def consume(
         if len(messages) == 1:
             return record, [park(messages[0], "fault", moment, Fault.of(e))]
         return _consume_singly(record, rules, service, messages, moment, heads)
+
+
+def _evolve_early(state: Any, envelope: Envelope, rules: Rules) -> Any:
+    """Fold an event before its turn, unless this changes nothing or the rules raise: its turn will show the fault."""
+    try:
+        evolved = rules.evolve(state, envelope)
+        return evolved if evolved != state and rules.indexed(evolved) is not None else state
+    except Exception:
+        return state
 
 
 def _consume_singly(

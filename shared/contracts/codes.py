@@ -67,6 +67,20 @@ WITHDRAWAL_REASONS = {
     "other": Label("دلیل دیگر", "Another reason"),
 }
 
+WITHDRAWAL_CAUSES = {**WITHDRAWAL_REASONS, "erased": Label("داده‌ها پاک شد", "The data was erased")}
+
+ERASURE_REASONS = {
+    "request": Label("به درخواست متقاضی", "At the applicant's request"),
+    "retention": Label("پایان زمان نگهداری", "The retention period is over"),
+    "court": Label("به حکم دادگاه", "By order of a court"),
+}
+
+IDENTITY_PURPOSES = {  # for which an officer may read the identity of an applicant who has withdrawn
+    "own_request": Label("به درخواست متقاضی", "At the applicant's request"),
+    "complaint": Label("رسیدگی به شکایت", "A complaint"),
+    "court": Label("به حکم دادگاه", "By order of a court"),
+}
+
 SEAT_RELEASE_REASONS = {"withdrawn": Label("انصراف", "Withdrawn")}
 
 OUTCOMES = {"approved": Label("پذیرفته", "Approved"), "rejected": Label("رد", "Rejected")}

@@ -26,6 +26,10 @@ class Context(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     field: str = ""
     policy: str = ""  # version of the policies that apply
 
+    def of_province(self) -> "Context":
+        """Return the context without county and job field: what may be known of an erased applicant."""
+        return Context(round=self.round, province=self.province, policy=self.policy)
+
 
 class UnknownEvent(Event, frozen=True, kw_only=True, gc=False):
     """An event of a type that this version does not know: a newer producer emitted it.

@@ -122,6 +122,20 @@ _REGISTRATION = (
         _WEB,
         needs=("withdrawn",),
     ),
+    Step(
+        "withdrawn.erased",
+        at(200, 0),
+        e.ApplicantWithdrawn(application=2, reason="erased"),
+        _MANAGER,
+        needs=("reactivated",),
+    ),
+    Step(
+        "erased",
+        at(200, 1),
+        e.ApplicantErased(application=2, reason="request"),
+        _MANAGER,
+        needs=("withdrawn.erased",),
+    ),
 )
 
 _SCREENING = (

@@ -64,6 +64,7 @@ class Service(msgspec.Struct, Generic[S], frozen=True, kw_only=True):
     ready: Callable[[Runtime[S]], Awaitable[list[ReadinessReason]]] | None = None  # why the API is not
     jobs: Callable[[Runtime[S]], Sequence[PeriodicJob]] | None = None  # of the worker
     projection: Callable[[Runtime[S]], Projection] | None = None
+    after_restore: Callable[[Runtime[S]], Awaitable[None]] | None = None  # before it is served; repeatable
 
     def mongo_store(self, database: Database) -> MongoStore:
         """Return the service's records in this database."""

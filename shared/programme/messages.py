@@ -96,6 +96,10 @@ date_invalid invalid
 این تاریخ در تقویم نیست. سال، ماه و روز را به همین ترتیب بنویسید؛ مثلاً ۱۳۷۵-۰۷-۰۵.
 There is no such day. Write year, month and day in this order, for example 1375-07-05.
 
+erased conflict
+داده‌های این متقاضی پاک شده است. کار دیگری با آن نمی‌شود کرد.
+The data of this applicant has been erased. Nothing else can be done with it.
+
 evidence_beyond_role forbidden
 شما مدرک را تا {highest} ثبت می‌کنید؛ بالاتر از آن را کسی دیگر باید ثابت کند.
 You may record evidence up to {highest}; another person must prove more.

@@ -9,7 +9,7 @@ no worker consumes, publishes or runs the scheduler.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 import msgspec
 import structlog
@@ -32,6 +32,7 @@ from recovery.restore_mark import RestoreMark, clear_mark, read_mark
 SUBJECTS = 500  # in one transaction
 PAUSE = 5.0  # seconds until a failed attempt is repeated
 
+AfterRestore = Callable[[], Awaitable[None]]  # what the service itself does before its restored store is served
 RawEvents = dict[str, dict[int, bytes]]  # of some subjects or sources, by sequence
 
 log = structlog.get_logger(__name__)
@@ -46,13 +47,13 @@ class Completed(msgspec.Struct, frozen=True):
     missing: tuple[str, ...] = ()  # handled events that the log no longer has
 
 
-async def complete_before_start(worker: Worker, stop: asyncio.Event) -> None:
+async def complete_before_start(worker: Worker, stop: asyncio.Event, then: AfterRestore | None = None) -> None:
     """A gate of the worker: return when its store is complete, or `stop` is set; meanwhile the worker is not ready."""
     while not stop.is_set():
         try:
             if await read_mark(worker.store):
                 worker.incomplete = "the store was restored from a backup and is being completed from the log"
-            await complete(worker.store, worker.topics, worker.reader, worker.clock)
+            await complete(worker.store, worker.topics, worker.reader, worker.clock, then)
             worker.incomplete = ""
             return
         except (Inconsistent, NewerRules, UnreadableRecord, Transient, KafkaError, OSError, TimeoutError) as e:
@@ -64,8 +65,10 @@ async def complete_before_start(worker: Worker, stop: asyncio.Event) -> None:
             continue
 
 
-async def complete(store: MongoStore, topics: Collection[str], reader: LogReader, clock: Clock) -> Completed | None:
-    """Complete a restored store and remove the mark; None if there is no mark. Repeating it changes nothing.
+async def complete(
+    store: MongoStore, topics: Collection[str], reader: LogReader, clock: Clock, then: AfterRestore | None = None
+) -> Completed | None:
+    """Complete a restored store, run what follows, and remove the mark; None if there is no mark. Repeatable.
 
     Raise Inconsistent, NewerRules, UnreadableRecord, Transient, KafkaError.
     """
@@ -78,6 +81,8 @@ async def complete(store: MongoStore, topics: Collection[str], reader: LogReader
     done = Completed()
     for partition in range(PARTITIONS) if mark.topic else ():
         done = _sum(done, await completion.complete_partition(partition))
+    if then is not None:
+        await then()
     await clear_mark(store)
     log.warning(
         "store completed from the log",

@@ -1,5 +1,6 @@
 """The role `worker`: consume, publish and run the scheduler until SIGTERM or SIGINT."""
 
+from functools import partial
 from typing import Any
 
 import uvloop
@@ -31,6 +32,7 @@ def worker_of(service: Service[Any], runtime: Runtime[Any]) -> Worker:
     """Return the worker of a service, with the gates and loops that recovery adds."""
     store, settings = runtime.store, runtime.settings
     assert isinstance(store, MongoStore)
+    then = partial(service.after_restore, runtime) if service.after_restore else None
     return Worker(
         service.name,
         topics_consumed_by(service.name),
@@ -40,7 +42,7 @@ def worker_of(service: Service[Any], runtime: Runtime[Any]) -> Worker:
         runtime.clock,
         projection=runtime.projection,
         jobs=service.jobs(runtime) if service.jobs else (),
-        gates=(complete_before_start,),
+        gates=(partial(complete_before_start, then=then),),
         loops={"replay": ReplayLoop, "backlog": BacklogLoop},
         linger=settings.linger,
     )

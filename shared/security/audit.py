@@ -1,4 +1,4 @@
-"""Who read an identity, when and why: a chain of hashed rows, each stored durably before the identity is shown."""
+"""Who read or erased an identity, when and why: a chain of hashed rows, each stored durably before it is done."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -13,7 +13,7 @@ from kernel.stores.mongodb import translate_errors
 
 
 class AuditRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One reading of an identity."""
+    """One reading of an identity, or one erasure."""
 
     n: int  # 1, 2, 3 ... without gaps
     at: datetime  # machine time
@@ -25,10 +25,10 @@ class AuditRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuditChain(Protocol):
-    """Where readings of identities are recorded."""
+    """Where readings of identities, and erasures, are recorded."""
 
-    async def read_identity(self, actor: str, subject: str, purpose: str, at: datetime) -> None:
-        """Append one row; the identity may be shown once this has returned. Raise Transient."""
+    async def append(self, actor: str, subject: str, purpose: str, at: datetime) -> None:
+        """Append one row; the identity may be shown or erased once this has returned. Raise Transient."""
 
 
 class MongoAuditChain:
@@ -37,7 +37,7 @@ class MongoAuditChain:
     def __init__(self, database: AsyncDatabase[dict[str, Any]]) -> None:
         self.rows = database.audit
 
-    async def read_identity(self, actor: str, subject: str, purpose: str, at: datetime) -> None:
+    async def append(self, actor: str, subject: str, purpose: str, at: datetime) -> None:
         """Append one row. Raise Transient."""
         async with translate_errors():
             while True:
@@ -61,7 +61,7 @@ class MemoryAuditChain:
     def __init__(self) -> None:
         self.rows: list[AuditRow] = []
 
-    async def read_identity(self, actor: str, subject: str, purpose: str, at: datetime) -> None:
+    async def append(self, actor: str, subject: str, purpose: str, at: datetime) -> None:
         """Append one row."""
         self.rows.append(_next(self.rows[-1] if self.rows else None, actor, subject, purpose, at))
 

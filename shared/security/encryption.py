@@ -155,10 +155,11 @@ class KeyBlocks:
         wrapped = await self._wrapped(key_ids)
         return {key_id: self.keyring.unwrap(each, key_id) for key_id, each in wrapped.items()}
 
-    async def destroy(self, key_id: str) -> None:
-        """Destroy a key: everything sealed with it stays unreadable. Only the time of destruction remains."""
-        await self.keys.update_one(
-            {"_id": key_id}, {"$unset": {"wrapped": ""}, "$set": {"destroyed": machine_now(), "version": 0}}
+    async def destroy(self, key_ids: Collection[str]) -> None:
+        """Destroy keys: everything sealed with them stays unreadable. Only the time of destruction remains."""
+        await self.keys.update_many(
+            {"_id": {"$in": list(key_ids)}, "wrapped": {"$exists": True}},
+            {"$unset": {"wrapped": ""}, "$set": {"destroyed": machine_now(), "version": 0}},
         )
 
     async def _create_in_advance(self, known: int) -> None:
@@ -198,9 +199,10 @@ class MemoryKeyBlocks(KeyBlocks):
         self._available, self._creating, self._refill = deque(), asyncio.Lock(), None
         self.stored: dict[str, bytes] = {}
 
-    async def destroy(self, key_id: str) -> None:
-        """Destroy a key."""
-        self.stored.pop(key_id, None)
+    async def destroy(self, key_ids: Collection[str]) -> None:
+        """Destroy keys."""
+        for key_id in key_ids:
+            self.stored.pop(key_id, None)
 
     async def _store(self, wrapped: Mapping[str, bytes], at: datetime) -> None:
         self.stored.update(wrapped)

@@ -51,6 +51,7 @@ TABLE: Mapping[str, Mapping[str, str]] = {
     },
     "withdraw": {"registrar": "W P", "county_operator": "W C", "manager": "W P"},
     "reissue_tracking_code": {"registrar": "W P", "county_operator": "W C", "manager": "W P"},
+    "erase": {"manager": "W P", "ministry_admin": "W N"},
     "open_round": {"ministry_admin": "W N"},
     "set_quota": {"ministry_admin": "W N"},
     # screening

@@ -309,6 +309,40 @@ def test_retries_end_with_a_hint(run: Run, server: StubServer, tmp_path: Path, m
     assert code == 1 and "it is not done twice" in err and len(server.to(IMPORT)) == applications.ATTEMPTS
 
 
+def test_an_erasure_is_shown_confirmed_and_sent_once(
+    run: Run, server: StubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    applicant = "0199d5a2-7c40-7e51-9a3b-4f2d1c0b8a67"
+    path = f"/registration/v1/applications/{applicant}/erasure"
+    found = {"id": applicant, "status": "admitted", "round": "1404", "province": "IR-20", "application": 1}
+    planned = found | {"erased_at": None, "dry_run": True}
+    done = found | {"status": "erased", "erased_at": "2025-10-01T08:00:00Z", "dry_run": False}
+    erase = ("applications", "erase", applicant, "--reason", "request", "--province", "IR-20", "--url", server.url)
+
+    def sent() -> list[bool]:
+        return [json.loads(each[3])["dry_run"] for each in server.to(path)]
+
+    server.replies[path] = [(200, planned)]
+    code, out, _ = run(*erase, "--dry-run")
+    assert code == 0 and "would be erased; now admitted" in out and sent() == [True]
+    answers, asked = ["0b8a66", "", "0b8a67"], list[str]()
+
+    def prompt(text: str, **_: object) -> str:
+        asked.append(text)
+        return answers[len(asked) - 1]
+
+    monkeypatch.setattr("typer.prompt", prompt)
+    for expected in (1, 1, 0):
+        server.replies[path] = [(200, planned), (200, done)]
+        code, out, err = run(*erase)
+        assert code == expected and "cannot be undone" in asked[-1] and "admitted" in asked[-1]
+        assert "nothing was erased" in err if code else "erased at 2025-10-01" in out
+    assert sent() == [True, True, True, True, False]
+    server.replies[path] = [(200, planned), (200, done)]
+    code, out, _ = run(*erase, "--yes", "--json")
+    assert code == 0 and json.loads(out) == done and sent()[-2:] == [True, False]
+
+
 def test_refused_rows_exit_with_1(run: Run, server: StubServer, tmp_path: Path) -> None:
     refused = [{"row": 2, "field": "field", "code": "field_not_open", "detail": "not open"}]
     reply = {"rows": 4, "registered": 0, "refused": refused, "already_registered": 3}

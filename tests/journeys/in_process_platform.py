@@ -25,11 +25,12 @@ from market.domain.connection import Connect, End, RaiseEvidence
 from market.domain.offer import Answer, MakeOffer
 from market.service import service as market
 from programme.policies import CURRENT
-from registration.domain.applicant import RecordIdentityCheck, Register, Withdraw
+from registration.domain.applicant import RecordIdentityCheck, Register, Withdraw, has_left
 from registration.domain.ledger import SetQuota
 from registration.domain.round import OpenRound, Window
+from registration.erasures import Erasures
 from registration.jobs.seat_allocation import Allocator
-from registration.queries import promotable_ledgers, unsettled_ledgers
+from registration.queries import erasing, promotable_ledgers, unsettled_ledgers
 from registration.service import service as registration
 from reporting.ranking_cache import RankingCache
 from reporting.service import service as reporting
@@ -37,6 +38,7 @@ from reporting.tallies import MemoryTallies
 from screening.domain.capacity import IdentifyCapacity
 from screening.domain.case import Decide
 from screening.service import service as screening
+from security.encryption import Keyring, MemoryKeyBlocks
 from tests.journeys.optimistic_store import OptimisticStore
 
 ROUND = "1404"
@@ -77,6 +79,9 @@ class InProcessPlatform:
         self.acknowledged: set[str] = set()
         writing = asyncio.Lock()
         self.allocator = Allocator(self.stores["registration"], self.clock)
+        self.keys = MemoryKeyBlocks(Keyring("master", "index"))
+        self.erasures = Erasures(self.stores["registration"], self.keys, self.clock)
+        self.erased: set[str] = set()
         self.schedulers = {name: Scheduler(name, store, self.clock, writing) for name, store in self.stores.items()}
         for store in self.stores.values():
             self._inject_errors(store)
@@ -113,7 +118,7 @@ class InProcessPlatform:
             for name in ("registration", "screening", "market")
         }
         applicant = state["registration"]
-        if not applicant.application or applicant.current.withdrawn_at:
+        if not applicant.application or has_left(applicant):
             await self._register(person, subject, PROVINCES[province % 3])
             return
         if not applicant.current.identity and self.random.random() < 0.5:
@@ -129,7 +134,10 @@ class InProcessPlatform:
     async def _register(self, person: int, subject: str, province: str) -> None:
         context = Context(round=ROUND, province=province, county="2001", field=FIELD, policy=CURRENT)
         command = Register(context=context, profile=PROFILE, intake_channel="web")
-        private = Private({"person": people_key(person), "tracking": f"t-{person}"})
+        if await self.subject_of(person) is None:
+            self.keys.stored[f"key-{person}"] = b"wrapped"
+        content = {"key_id": f"key-{person}", "sealed": b"an identity", "consent": {"version": "1404-1"}}
+        private = Private({"person": people_key(person), "tracking": f"t-{person}"}, content)
         if await self.request("registration", subject, command, private):
             self.acknowledged.add(subject)
 
@@ -155,6 +163,14 @@ class InProcessPlatform:
         """Withdraw the application of a person."""
         if subject := await self.subject_of(person):
             await self.request("registration", subject, Withdraw("other"))
+
+    async def erase(self, person: int) -> None:
+        """Erase a person who is registered, perhaps once more."""
+        while subject := await self.subject_of(person):
+            with suppress(Transient):
+                await self.erasures.erase(subject, "request", CommandMetadata("officer:"))
+                self.erased.add(subject)
+                return
 
     async def request(self, service: str, subject: str, command: Any, private: Private | None = None) -> bool:
         """Send a command with an idempotency key until it is answered; return whether it was accepted."""
@@ -231,7 +247,9 @@ class InProcessPlatform:
     async def run_jobs(self, service: str) -> None:
         """Allocate seats, sometimes by two allocators at once, and send ticks to subjects that are due."""
         if service == "registration":
-            self.allocator.promotions_at = -math.inf  # machine time stands still
+            self.erasures.queried_at = self.allocator.promotions_at = -math.inf  # machine time stands still
+            with suppress(Transient):
+                await self.erasures(ALL)
             self.allocator.faults.reported.clear()
             passes = [self.allocator(ALL) for _ in range(self._workers())]
             await asyncio.gather(*passes, return_exceptions=True)
@@ -289,6 +307,8 @@ class InProcessPlatform:
             if any(at < len(self.logs[topic][p]) for (topic, p), at in cursors.items()):
                 return False
         registration = self.stores["registration"]
+        if await registration.count(erasing(ALL, 1)):
+            return False
         return not await unsettled_ledgers(registration) and not await promotable_ledgers(registration)
 
     def _workers(self) -> int:

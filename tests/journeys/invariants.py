@@ -3,6 +3,8 @@
 from datetime import date
 from functools import cache
 
+import msgspec
+
 from contracts.subjects import ledger_subject, partition_of
 from peyvand.verify import recount
 from programme.calendar import tehran_day
@@ -12,7 +14,7 @@ from reporting.domain.contributions import contributions
 from reporting.domain.figures import sums_at
 from reporting.domain.indicators import PLAIN
 from reporting.tallies import tally_id
-from tests.journeys.in_process_platform import PROVINCES, ROUND, START, InProcessPlatform
+from tests.journeys.in_process_platform import FIELD, PROFILE, PROVINCES, ROUND, START, InProcessPlatform
 
 FIELDS = {
     "Q": "quota",
@@ -63,6 +65,7 @@ async def check(platform: InProcessPlatform) -> None:
     facts, records = stores["reporting"].records, stores["registration"].records
     assert platform.acknowledged <= facts.keys()
     assert {subject for subject, r in records.items() if getattr(r.state, "application", 0)} <= facts.keys()
+    _erased_people_are_forgotten(platform)
 
 
 def _tallies_are_the_sum_of_the_facts(platform: InProcessPlatform) -> None:
@@ -96,6 +99,31 @@ def _every_day_is_possible(platform: InProcessPlatform) -> None:
             assert one["screened"] <= one["registered"] and one["approved"] <= one["screened"]
             assert one["screened_in_time"] <= one["screening_due"] and one["identified_in_time"] <= one["capacity_due"]
             assert one["claims_sustained"] <= one["claims_confirmed"] <= one["claims"]
+
+
+def _erased_people_are_forgotten(platform: InProcessPlatform) -> None:
+    """Of an erased person every service keeps the province and the dates that it counts; the key is destroyed."""
+    for subject in platform.erased:
+        for name, store in platform.stores.items():
+            record = store.records[subject]
+            known = msgspec.to_builtins(record.state, str_keys=True)
+            assert KNOWN_IN_STATE.isdisjoint(_leaves(known)), (name, known)
+            if name == "registration":
+                own = {"scope", "province", "round", "status", "priority", "registered_at", "person", "tracking"}
+                assert record.indexed.keys() == own and record.indexed["scope"] in PROVINCES
+                assert record.private.content.keys() == {"key_id"} and not record.stored_responses
+                assert record.private.content["key_id"] not in platform.keys.stored
+            elif name != "reporting":
+                assert not record.indexed
+
+
+KNOWN_IN_STATE = {"2001", FIELD, *PROFILE.values(), "web", "processing", "kilogram", "skilled", "export", "direct"}
+
+
+def _leaves(value: object) -> set[object]:
+    if isinstance(value, dict):
+        return {leaf for each in value.items() for part in each for leaf in _leaves(part)}
+    return {leaf for each in value for leaf in _leaves(each)} if isinstance(value, list | tuple) else {value}
 
 
 def _seats_are_right(platform: InProcessPlatform) -> None:

@@ -52,7 +52,7 @@ async def _rush(seed: int) -> None:
         requests = [platform.advance(person, province), platform.advance(person, province)]
         await asyncio.gather(*requests, platform.work(random.choice(SERVICES)))
         if random.random() < 0.15:
-            await platform.withdraw(random.randrange(5))
+            await random.choice((platform.withdraw, platform.withdraw, platform.erase))(random.randrange(5))
         for service in random.sample(SERVICES, 4):
             await platform.work(service)
         platform.now += timedelta(days=random.choice((0, 0, 1, 5, 20)))

@@ -45,6 +45,7 @@ def test_scenarios_reach_every_type_of_event() -> None:
         "connection.evidenced.v1",
         "connection.sustained.v1",
         "connection.ended.v1",
+        "applicant.erased.v1",
     }
 
 

@@ -227,7 +227,13 @@ async def _cause_by_events(drill: Drill, prometheus: Prometheus) -> None:
     silent, damaged = (d["_id"] for d in mongo.reporting.records.find(with_case, {"_id": 1}).limit(2))
     mongo.reporting.records.update_one({"_id": silent}, {"$set": due})  # its rules emit nothing for a tick
     mongo.reporting.records.update_one({"_id": damaged}, {"$set": due | {"state": '{"round": 5}'}})
+    unfinished: Any = mongo.registration.records.find_one({"kind": "applicant"}, {"events": 0, "stored_responses": 0})
+    erasing = now - timedelta(minutes=10)  # marked, and not erased: the worker cannot confirm it
+    unfinished["private"]["indexed"] = unfinished["indexed"] = {"erasing": erasing}
+    mongo.registration.records.insert_one(unfinished | {"_id": "drill-erasing", "last_sequence": 0})
     await prometheus.wait_for("UndecodableRecords", "DeadLetters", "SchedulerOverdue", "SchedulerFaults", "ClockSkew")
+    await prometheus.wait_for("KeyDestructionOverdue")
+    mongo.registration.records.delete_one({"_id": "drill-erasing"})
     mongo.reporting.records.update_many({"indexed.due": due["indexed.due"]}, {"$unset": {"indexed.due": ""}})
 
 

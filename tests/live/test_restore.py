@@ -56,6 +56,16 @@ def _settles(peyvand: Peyvand, registered: int) -> None:
     settles(lambda: _counted(peyvand), registered, TIMEOUT, quiescent=lambda: is_quiescent(peyvand))
 
 
+def _is_erased(system: RunningSystem, subject: str, key_id: str) -> bool:
+    """Return whether the worker has destroyed the key of an erased applicant, of whom nothing personal is left."""
+    with MongoClient[dict[str, Any]](system.state.mongo) as client:
+        record = client.registration.records.find_one({"_id": subject}, {"events": 0})
+        key = client.registration_keys.keys.find_one({"_id": key_id})
+    assert record and key
+    erased = record["indexed"]["status"] == "erased" and "erasing" not in record["indexed"]
+    return erased and record["private"]["content"] == {"key_id": key_id} and "wrapped" not in key
+
+
 def test_lost_stores_are_restored_from_an_older_backup(own: RunningSystem, peyvand: Peyvand, tmp_path: Path) -> None:
     now = datetime.now(UTC)
     open_round(own.url, ROUND, now - timedelta(days=1), now + timedelta(days=60))
@@ -67,15 +77,25 @@ def test_lost_stores_are_restored_from_an_older_backup(own: RunningSystem, peyva
     code, refused = peyvand("restore", str(tmp_path / "b"))
     assert code == 1 and "not empty" in refused["error"]
 
+    with MongoClient[dict[str, Any]](own.state.mongo) as client:
+        backed_up = client.registration.records.find_one({"kind": "applicant"}, sort=[("_id", 1)])
+        assert backed_up and backed_up["private"]["content"]["sealed"]
+    erased, key_id = backed_up["_id"], backed_up["private"]["content"]["key_id"]
+    erase = ("applications", "erase", erased, "--reason", "request", "--province", "IR-20")
+    assert peyvand(*erase, "--dry-run")[1]["status"] != "erased"
+    code, done = peyvand(*erase, "--yes")
+    assert code == 0 and done["status"] == "erased"
     _apply(peyvand, tmp_path, range(41, 61))
-    _settles(peyvand, 60)
+    _settles(peyvand, 59)
+    assert wait_until(lambda: _is_erased(own, erased, key_id), TIMEOUT)
     assert own.interrupt() == 0
     (own.workspace.data / "mongod").rename(tmp_path / "lost")
     code, restored = peyvand("restore", str(tmp_path / "b"))
     assert code == 0 and restored["documents"] >= backup["documents"]
 
     own.start()
-    _settles(peyvand, 60)
+    assert _is_erased(own, erased, key_id), "before anything is served"
+    _settles(peyvand, 59)
     with MongoClient[dict[str, Any]](own.state.mongo) as client:
         for service in ("registration", "screening"):
             for d in client[service].records.find({"kind": "applicant"}):
@@ -86,7 +106,7 @@ def test_lost_stores_are_restored_from_an_older_backup(own: RunningSystem, peyva
         assert known == 40, "later applicants are counted without identity, which no event has"
         assert len(client.reporting.cursors.distinct("_id")) == 3 * PARTITIONS
     _apply(peyvand, tmp_path, range(61, 66))
-    _settles(peyvand, 65)
+    _settles(peyvand, 64)
     assert "completed" in (own.workspace.logs / "screening-worker.log").read_text()
     api = ApiClient(own.url, sign_in(own.url, "operator"))
     assert api.get("/v1/dead-letters") == []

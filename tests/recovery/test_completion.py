@@ -12,6 +12,8 @@ from msgspec.structs import replace
 from base.settings import Settings
 from contracts.envelope import decode
 from kernel.commands import execute, execute_many
+from kernel.errors import Transient
+from kernel.kafka.log_reader import LogReader
 from kernel.record import Message
 from kernel.stores.mongodb import MongoStore, connect
 from observability.health import ReadinessReason
@@ -217,6 +219,31 @@ async def test_a_record_of_a_newer_version_keeps_the_worker_unready(
     await store.records.update_one({"_id": "p7"}, {"$set": {"rules_version": 1}})
     await until_ready(small_system)
     assert await read_mark(store) is None
+
+
+async def test_the_mark_is_removed_only_after_what_the_service_itself_has_to_do(servers: Servers) -> None:
+    """Registration erases again whom the log shows as erased: until that is done, no API is open."""
+    client, name = connect(servers.mongo), servers.database()
+    store, marked = MongoStore(client[name], "reporting", {"applicant": RULES["reporting"]}), list[bool]()
+    reader = LogReader(servers.kafka, "test")
+
+    async def fail() -> None:
+        raise Transient("the keys cannot be written")
+
+    async def erase_again() -> None:
+        marked.append(await read_mark(store) is not None)
+
+    try:
+        await set_mark(client[name], new_mark("", {}, NOON))
+        with pytest.raises(Transient):
+            await completion.complete(store, (), reader, noon, fail)
+        assert await completion.complete(store, (), reader, noon, erase_again) is not None
+        assert marked == [True] and await read_mark(store) is None
+        assert await completion.complete(store, (), reader, noon, fail) is None, "a store that was not restored"
+    finally:
+        await reader.stop()
+        await client.drop_database(name)
+        await client.close()
 
 
 async def test_an_api_is_closed_until_its_store_is_complete(servers: Servers, settings: Settings) -> None:

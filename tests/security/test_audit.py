@@ -32,7 +32,7 @@ async def chain(request: pytest.FixtureRequest) -> AsyncIterator[Chain]:
 async def rows_of(chain: Chain, count: int = 4) -> list[AuditRow]:
     """Record this many readings and return the rows."""
     for n in range(count):
-        await chain.read_identity(f"registrar:{n}", f"subject-{n}", "application", AT + timedelta(seconds=n))
+        await chain.append(f"registrar:{n}", f"subject-{n}", "application", AT + timedelta(seconds=n))
     return await chain.all()
 
 
@@ -57,7 +57,7 @@ async def test_hashes_of_stored_chains_stay_valid(chain: Chain) -> None:
 
 
 async def test_concurrent_readings_follow_one_another(chain: Chain) -> None:
-    await asyncio.gather(*(chain.read_identity(f"registrar:{n}", "s", "application", AT) for n in range(20)))
+    await asyncio.gather(*(chain.append(f"registrar:{n}", "s", "application", AT) for n in range(20)))
 
     rows = await chain.all()
     assert first_broken(rows) == 0 and [row.n for row in rows] == list(range(1, 21))

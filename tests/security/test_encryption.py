@@ -145,8 +145,8 @@ async def test_destroyed_key_cannot_be_restored(make: Make, keyring: Keyring) ->
     (destroyed, key), (other, _) = await blocks.take(), await blocks.take()
     sealed = keyring.seal(key, b"plain")
 
-    await blocks.destroy(destroyed)
-    await blocks.destroy(destroyed)
+    await blocks.destroy([destroyed])
+    await blocks.destroy([destroyed])
 
     found = await blocks.keys_of([destroyed, "unknown", other])
     assert list(found) == [other]

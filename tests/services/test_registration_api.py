@@ -194,7 +194,7 @@ async def test_reading_an_identity_is_recorded_before_it_is_shown(
     async def unavailable(*_: object) -> None:
         raise Transient("the audit cannot be written")
 
-    monkeypatch.setattr(api.audit, "read_identity", unavailable)
+    monkeypatch.setattr(api.audit, "append", unavailable)
     failed = await api.request("GET", f"/v1/applications/{made['id']}")
     assert failed.status_code == 503 and "9990000018" not in failed.text
 

@@ -143,7 +143,7 @@ async def test_a_raised_quota_is_found(api: RegistrationApi) -> None:
 async def test_concurrent_readings_form_one_audit_chain(api: RegistrationApi) -> None:
     audit: MongoAuditChain = api.audit
     at = datetime(2025, 9, 27, 8, 0, 0, 123456, tzinfo=UTC)
-    await asyncio.gather(*(audit.read_identity(f"registrar:{n}", "0199", "application", at) for n in range(20)))
+    await asyncio.gather(*(audit.append(f"registrar:{n}", "0199", "application", at) for n in range(20)))
     rows = await audit.all()
     assert [r.n for r in rows] == list(range(1, 21)) and first_broken(rows) == 0
     await audit.rows.update_one({"_id": 7}, {"$set": {"subject": "0200"}})
@@ -155,7 +155,7 @@ async def test_an_identity_cannot_be_opened_without_its_key(api: RegistrationApi
     made = (await api.register()).json()
     record = (await api.store.read([made["id"]]))[made["id"]]
     assert (await api.persons.open([record]))[made["id"]]["national_id"] == "9990000018"
-    await api.keys.destroy(record.private.content["key_id"])
+    await api.keys.destroy([record.private.content["key_id"]])
     assert await api.persons.open([record]) == {}
     shown = (await api.request("GET", f"/v1/applications/{made['id']}")).json()
     assert shown["identity"] is None and shown["status"] == "registered"

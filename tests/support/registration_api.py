@@ -22,6 +22,7 @@ from programme.calendar import tehran_day
 from programme.numbers import check_digit
 from programme.policies import CURRENT, policy
 from registration.domain.application import COLUMNS, FIELDS, accept
+from registration.erasures import Erasures
 from registration.jobs.identity_checks import DevelopmentRegistry, IdentityChecks
 from registration.jobs.seat_allocation import Allocator
 from registration.persons import Persons
@@ -84,13 +85,16 @@ class RegistrationApi:
         self.persons = Persons(self.keys, keyring)
         self.registrations = RegistrationService(self.store, self.persons, TrackingCodes.of(self.settings), self.clock)
         self.allocator = Allocator(self.store, self.clock)
+        self.erasures = Erasures(self.store, self.keys, self.clock)
         self.checks = IdentityChecks(self.store, self.persons, DevelopmentRegistry(), self.clock)
         runtime = Runtime(
             settings=self.settings,
             store=self.store,
             leases=MemoryLeases(),
             clock=self.clock,
-            resources=Resources(registrations=self.registrations, persons=self.persons, audit=self.audit),
+            resources=Resources(
+                registrations=self.registrations, persons=self.persons, erasures=self.erasures, audit=self.audit
+            ),
         )
         self.app = service_app(service, self.settings, runtime)
         self.client = httpx.AsyncClient(
@@ -111,7 +115,8 @@ class RegistrationApi:
 
     async def run_jobs(self) -> None:
         """Run the jobs of the worker until nothing is left to do."""
-        self.allocator.promotions_at = -1e9
+        self.allocator.promotions_at = self.erasures.queried_at = -1e9
+        await self.erasures(ALL_PARTITIONS)
         while await self.checks(ALL_PARTITIONS) + await self.allocator(ALL_PARTITIONS) or self.checks.request:  # noqa: ASYNC110
             await asyncio.sleep(0.001)  # the request to the registry runs as a task of its own
 

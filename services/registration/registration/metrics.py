@@ -20,6 +20,21 @@ SEATS = Gauge(
     ["province", "kind"],
 )
 
+ERASURES = Counter(
+    "peyvand_registration_erasures_total",
+    "Applicants whose data was erased, by reason. More than were asked for: the audit chain has who erased them.",
+    ["reason"],
+)
+KEYS_DESTROYED = Counter(
+    "peyvand_registration_keys_destroyed_total",
+    "Keys of erased applicants that were destroyed, after which no copy of their identity can be read.",
+)
+KEY_DESTRUCTION_OLDEST = Gauge(
+    "peyvand_registration_key_destruction_oldest_seconds",
+    "Age of the oldest erasure whose key is not destroyed yet. Above a few seconds: the database of the keys cannot be "
+    "written.",
+)
+
 
 def observe_seats(province: str, *, quota: int, admitted: int, available: int) -> None:
     """Set the seats of one province."""

@@ -14,6 +14,7 @@ from security.encryption import KeyBlocks, Keyring
 _Identity = msgspec.defstruct(
     "_Identity", [(each.name, each.value_type) for each in FIELDS if each.identity], frozen=True
 )
+NOTHING = Private()  # of an applicant who is new
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(_Identity).decode
 
@@ -24,10 +25,15 @@ class Persons:
     def __init__(self, keys: KeyBlocks, keyring: Keyring) -> None:
         self.keys, self.keyring = keys, keyring
 
-    async def private(self, subject: str, accepted: Accepted, at: datetime) -> Private:
-        """Return the private part of a record: sealed identity, blind indexes and the consent."""
+    async def private(self, subject: str, accepted: Accepted, at: datetime, before: Private = NOTHING) -> Private:
+        """Return the private part of a record: sealed identity, blind indexes and the consent.
+
+        One key seals all applications of a person, so that destroying it reaches those of `before` as well.
+        """
+        key_id = before.content.get("key_id", "")
         async with translate_errors():
-            key_id, key = await self.keys.take()
+            known = await self.keys.keys_of([key_id]) if key_id else {}
+            key_id, key = (key_id, known[key_id]) if known else await self.keys.take()
         return Private(
             indexed={"person": self.indexes(accepted)},
             content={
@@ -47,7 +53,9 @@ class Persons:
 
     async def open(self, records: Sequence[Record]) -> dict[str, Values]:
         """Return identities by subject, without those whose key was destroyed. Callers write the audit row first."""
-        sealed: dict[str, Mapping[str, Any]] = {r.subject: r.private.content for r in records if r.private.content}
+        sealed: dict[str, Mapping[str, Any]] = {
+            r.subject: r.private.content for r in records if "sealed" in r.private.content
+        }
         async with translate_errors():
             keys = await self.keys.keys_of([content["key_id"] for content in sealed.values()])
         return {

@@ -20,6 +20,7 @@ INDEXES = (
     Index("ledger", ("available",)),
     Index("applicant", ("seating", "ledger", *PUBLISHED_ORDER), present="seating"),
     Index("applicant", ("partition", "check_due"), present="check_due"),
+    Index("applicant", ("partition", "erasing"), present="erasing"),
     Index("applicant", ("round", "status")),
     Index("applicant", ("round", "province", "status")),
     Index("applicant", ("round", "scope", "status")),
@@ -87,6 +88,12 @@ def unchecked(partitions: Collection[int], now: datetime, limit: int) -> Query:
     return Query("applicant", where, order=("check_due",), limit=limit)
 
 
+def erasing(partitions: Collection[int], limit: int) -> Query:
+    """Match the erased applicants of these partitions whose key is to be destroyed, the first erased first."""
+    where = {"partition": one_of(partitions), "erasing": EXISTS}
+    return Query("applicant", where, order=("erasing",), limit=limit)
+
+
 async def waiting_by_ledger(store: Store, round_id: str) -> dict[str, int]:
     """Count the applicants on the waiting lists of a round, by ledger."""
     return await store.count_by("ledger", waiting(round_id))
@@ -129,5 +136,7 @@ def examples() -> dict[str, tuple[Any, ...]]:
         "waiting for": ("distinct", "ledger", waiting_for([_SEMNAN])),
         "line": ("find", line(_SEMNAN, "waiting", 200)),
         "ahead of": ("count", ahead_of(_SEMNAN, (0, _NOON, "0199a000"))),
+        "erasing": ("find", erasing(range(16), 500)),
+        "erased": ("find", applications("1404", "", "erased", after="", limit=500)),
         "unchecked": ("find", unchecked(range(16), _NOON, 500)),
     }

@@ -18,9 +18,9 @@ from contracts.envelope import Context
 from contracts.subjects import round_subject
 from kernel.commands import CommandMetadata, Result, decide_one, execute, execute_many, stored_response
 from kernel.errors import UniqueViolation
-from kernel.record import Record
+from kernel.record import Private, Record
 from kernel.service import Runtime
-from kernel.store import Effects, Snapshot, Store
+from kernel.store import Effects, Snapshot, Store, read_snapshot
 from kernel.stores.mongodb import MongoStore
 from programme.calendar import tehran_day
 from programme.policies import policy
@@ -29,7 +29,8 @@ from registration.domain import round as rounds
 from registration.domain.applicant import Register, ReissueCode
 from registration.domain.application import Accepted, Answers, accept
 from registration.domain.ledger import SetQuota
-from registration.persons import Persons
+from registration.erasures import Erasures
+from registration.persons import NOTHING, Persons
 from registration.settings import RegistrationSettings
 from registration.tracking_codes import TrackingCodes
 from security.audit import AuditChain, MongoAuditChain
@@ -106,7 +107,7 @@ class RegistrationService:
             if known is None:
                 raise
         try:
-            return await self._execute(known.subject, accepted, command, metadata)
+            return await self._execute(known.subject, accepted, command, metadata, known.private)
         except Refused:
             metrics.ALREADY_REGISTERED.labels(channel).inc()
             raise
@@ -126,11 +127,14 @@ class RegistrationService:
         registered = await self.store.find_by_unique("person", rows.keys()) if rows else {}
         subjects = {rows[index]: subject for index, subject in registered.items()}
         by_subject = {subjects.get(row) or uuid7(): row for row in accepted}
-        sealed = {
-            subject: await self._sealed(subject, accepted[row], metadata[row]) for subject, row in by_subject.items()
+        known = (await read_snapshot(self.store, subjects.values())).records if subjects else {}
+        before = {subject: record.private for subject, record in known.items()}
+        own = {
+            subject: await self._sealed(subject, accepted[row], metadata[row], before.get(subject, NOTHING))
+            for subject, row in by_subject.items()
         }
         commands = {subject: _command(accepted[row], channel) for subject, row in by_subject.items()}
-        done = await execute_many(self.store, commands, self.clock, sealed)
+        done = await execute_many(self.store, commands, self.clock, own)
         outcomes: dict[int, Result | Refused] = {}
         for subject, row in by_subject.items():
             outcome = done[subject]
@@ -185,13 +189,22 @@ class RegistrationService:
         own = replace(metadata, prepare=self.codes.issue)
         return (await execute(self.store, subject, ReissueCode(), self.clock, own)).record
 
-    async def _execute(self, subject: str, accepted: Accepted, command: Register, metadata: CommandMetadata) -> Result:
-        sealed = await self._sealed(subject, accepted, metadata)
+    async def _execute(
+        self,
+        subject: str,
+        accepted: Accepted,
+        command: Register,
+        metadata: CommandMetadata,
+        before: Private = NOTHING,
+    ) -> Result:
+        sealed = await self._sealed(subject, accepted, metadata, before)
         return await execute(self.store, subject, command, self.clock, sealed)
 
-    async def _sealed(self, subject: str, accepted: Accepted, metadata: CommandMetadata) -> CommandMetadata:
+    async def _sealed(
+        self, subject: str, accepted: Accepted, metadata: CommandMetadata, before: Private
+    ) -> CommandMetadata:
         """Return the metadata of a registration: identity, blind indexes and the next tracking code go with it."""
-        private = await self.persons.private(subject, accepted, self.clock().recorded)
+        private = await self.persons.private(subject, accepted, self.clock().recorded, before)
         return replace(metadata, prepare=partial(self.codes.issue, private=private))
 
     async def _registered(self, indexes: Sequence[str]) -> Record | None:
@@ -205,6 +218,7 @@ class Resources(msgspec.Struct, kw_only=True):
 
     registrations: RegistrationService
     persons: Persons
+    erasures: Erasures
     audit: AuditChain
     api: Any = None
 
@@ -220,6 +234,7 @@ async def resources(runtime: Runtime[RegistrationSettings]) -> AsyncIterator[Res
         yield Resources(
             registrations=RegistrationService(store, persons, TrackingCodes.of(runtime.settings), runtime.clock),
             persons=persons,
+            erasures=Erasures(store, persons.keys, runtime.clock),
             audit=MongoAuditChain(store.database),
         )
     finally:

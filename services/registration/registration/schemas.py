@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, BaseModel, Field, create_model
 
 from base.ids import shown_code
+from contracts.codes import ERASURE_REASONS
 from kernel.record import Record
 from programme import calendar
 from programme.policies import CURRENT
@@ -136,7 +137,7 @@ class Listed(BaseModel):
     field: str
     channel: str
     identity_check: str
-    registered_at: datetime
+    registered_at: datetime | None = Field(description="Null once the applicant is erased, as are county and field.")
 
 
 _IDENTITY: dict[str, Any] = {each.name: (each.value_type, ...) for each in FIELDS if each.identity}
@@ -150,9 +151,9 @@ class Identity(create_model("SealedIdentity", **_IDENTITY)):  # type: ignore[mis
 
 
 class Progress(BaseModel):
-    """The dates of an application."""
+    """The dates of an application; all of them are null once the applicant is erased."""
 
-    registered_at: datetime
+    registered_at: datetime | None
     case_due: date | None
     decided_at: datetime | None
     waitlisted_at: datetime | None
@@ -169,6 +170,9 @@ class Application(create_model("Profile", __base__=Listed, **_PROFILE)):  # type
     reasons: list[str]
     progress: Progress
     identity: Identity | None
+    identity_withheld: Literal["", "purpose_needed", "erased", "lost"] = Field(
+        description="Why there is no identity. purpose_needed: the applicant has withdrawn; repeat with a `purpose`."
+    )
 
 
 class Tracked(BaseModel):
@@ -198,6 +202,25 @@ class Withdrawal(Body):
     """A withdrawal."""
 
     reason: str = Field(max_length=40, examples=["own_request"])
+
+
+class Erasure(Body):
+    """An erasure, or with `dry_run` whether it would be possible."""
+
+    reason: str = Field(max_length=40, examples=["request"], json_schema_extra={"enum": list(ERASURE_REASONS)})
+    dry_run: bool = False
+
+
+class Erased(BaseModel):
+    """What is left of an erased applicant; of a dry run the applicant as they are."""
+
+    id: str
+    status: str = Field(examples=["erased"])
+    round: str
+    province: str
+    application: int
+    erased_at: datetime | None
+    dry_run: bool
 
 
 class ImportedRow(BaseModel):
@@ -288,21 +311,36 @@ def listed(record: Record) -> Listed:
         field=state.context.field,
         channel=state.current.intake_channel,
         identity_check=state.current.identity,
-        registered_at=_registered_at(state),
+        registered_at=state.current.registered_at,
     )
 
 
-def application(record: Record, person: Values | None) -> Application:
-    """Return an applicant with all fields."""
+def erased(record: Record, *, dry_run: bool = False) -> Erased:
+    """Return the response to an erasure."""
+    state: applicant.State = record.state
+    return Erased(
+        id=record.subject,
+        status=applicant.status(state),
+        round=state.context.round,
+        province=state.context.province,
+        application=state.application,
+        erased_at=state.erased_at,
+        dry_run=dry_run,
+    )
+
+
+def application(record: Record, person: Values | None, withheld: str = "") -> Application:
+    """Return an applicant with all fields; `withheld` is why there is no identity."""
     state: applicant.State = record.state
     current = state.current
     return Application(
         **listed(record).model_dump(),
-        **current.profile,
+        **{**dict.fromkeys(PROFILE, ""), **current.profile},
         outcome=current.outcome,
         reasons=list(current.reasons),
         progress=progress(state),
         identity=None if person is None else identity(person),
+        identity_withheld=withheld,
     )
 
 
@@ -332,7 +370,7 @@ def progress(state: applicant.State) -> Progress:
     """Return the dates of the current application."""
     current = state.current
     return Progress(
-        registered_at=_registered_at(state),
+        registered_at=current.registered_at,
         case_due=current.case_due,
         decided_at=current.decided_at,
         waitlisted_at=current.waitlisted_at,

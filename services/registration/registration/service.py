@@ -16,7 +16,12 @@ def jobs(runtime: Runtime[RegistrationSettings]) -> Sequence[PeriodicJob]:
     """Return the jobs of the worker."""
     registry = DevelopmentRegistry() if runtime.settings.development else NoRegistry()
     checks = IdentityChecks(runtime.store, runtime.resources.persons, registry, runtime.clock)
-    return checks, Allocator(runtime.store, runtime.clock)
+    return checks, Allocator(runtime.store, runtime.clock), runtime.resources.erasures
+
+
+async def after_restore(runtime: Runtime[RegistrationSettings]) -> None:
+    """Erase again who was erased after the backup was made."""
+    await runtime.resources.erasures.repeat()
 
 
 service = Service(
@@ -31,10 +36,12 @@ service = Service(
         "registration.api.rounds:router",
         "registration.api.applications:router",
         "registration.api.tracking:router",
+        "registration.api.erasure:router",
         "registration.pages.apply:router",
         "registration.pages.track:router",
     ),
     settings=RegistrationSettings,
     resources=resources,
     jobs=jobs,
+    after_restore=after_restore,
 )

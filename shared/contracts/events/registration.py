@@ -1,8 +1,11 @@
 """Events of registration: rounds, quotas, applications and seats."""
 
+from typing import ClassVar
+
 from contracts.events.event import ApplicantEvent, Event
 from contracts.events.fields import (
     AgeBand,
+    ErasureReason,
     IdentityResult,
     IntakeChannel,
     JobFieldCode,
@@ -99,3 +102,14 @@ class ApplicantWithdrawn(ApplicantEvent, frozen=True, kw_only=True, omit_default
 
     TYPE = "ir.peyvand.registration.applicant.withdrawn.v1"
     reason: WithdrawalReason
+
+
+class ApplicantErased(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """The applicant's data was erased; an active applicant was withdrawn first. No application can follow in the round.
+
+    Consumers delete at once what they hold of the applicant below the province.
+    """
+
+    TYPE = "ir.peyvand.registration.applicant.erased.v1"
+    APPLIES_AT_ONCE: ClassVar[bool] = True
+    reason: ErasureReason

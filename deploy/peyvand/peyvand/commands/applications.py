@@ -1,22 +1,25 @@
 """`peyvand import applications`: check a file row by row (--dry-run), or register all its rows or none.
 
 `peyvand tracking-code`: replace a tracking code that an applicant has lost.
+`peyvand applications erase`: show whom it concerns (--dry-run), or erase an applicant after a confirmation.
 """
 
 import csv
 import hashlib
+import json
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from time import sleep
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import msgspec
 import typer
 
 from base.backoff import backoff
-from peyvand.commands.output import GROUP, Csv, Json, Round, Url, print_result, signed_in_client, spinner
+from peyvand.commands.output import GROUP, Csv, DryRun, Json, Round, Url, print_result, signed_in_client, spinner
 from peyvand.commands.quotas import read_file, with_refused_rows
 from peyvand.endpoints import CommandError
 
@@ -60,11 +63,14 @@ class FileCheck(msgspec.Struct, frozen=True):
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verb to the command."""
+    """Add the verbs to the command."""
     group = typer.Typer(help="Import files, all rows or none.", **GROUP)
     group.command("applications")(import_command)
     app.add_typer(group, name="import")
     app.command("tracking-code")(reissue_command)
+    group = typer.Typer(help="Applicants, one by one.", **GROUP)
+    group.command("erase")(erase_command)
+    app.add_typer(group, name="applications")
 
 
 def import_command(
@@ -104,6 +110,47 @@ def reissue_command(
     body = msgspec.json.encode({"national_id": national_id})
     result = client.post(path, body, "application/json", key=uuid4().hex).json()
     print_result(result, as_json, lambda issued: f"the new tracking code is {issued['tracking_code']}")
+
+
+def erase_command(
+    applicant: Annotated[str, typer.Argument(help="The id of the applicant.")],
+    reason: Annotated[str, typer.Option(help="request, retention or court.")],
+    province: Annotated[str, typer.Option(help="Erase as the manager of this province.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for a confirmation.")] = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    url: Url = "",
+) -> None:
+    """Erase an applicant for good: the seat is released, the key destroyed, and the person cannot register again."""
+    client = signed_in_client(url, "manager" if province else "ministry_admin", province=province)
+    result = _erase(client, applicant, reason, dry_run=True)
+    if not dry_run:
+        if not yes and result["status"] != "erased":
+            _confirm(result)
+        result = _erase(client, applicant, reason, dry_run=False)
+    print_result(result, as_json, _erasure_line)
+
+
+def _erase(client: "ApiClient", applicant: str, reason: str, *, dry_run: bool) -> dict[str, Any]:
+    body = json.dumps({"reason": reason, "dry_run": dry_run}).encode()
+    path = f"/registration/v1/applications/{quote(applicant, safe='')}/erasure"
+    result: dict[str, Any] = client.post(path, body, "application/json").json()
+    return result
+
+
+def _confirm(found: dict[str, Any]) -> None:
+    """Ask for the end of the id. Raise CommandError if anything else is given."""
+    end = found["id"][-6:]
+    text = f"{_erasure_line(found)}\nThis cannot be undone. Type {end}, the end of the id, to erase"
+    if typer.prompt(text, default="", show_default=False, err=True) != end:
+        raise CommandError("nothing was erased", "type the end of the id, or give --yes")
+
+
+def _erasure_line(found: dict[str, Any]) -> str:
+    where = f"{found['id']} (round {found['round']}, {found['province']})"
+    if found["dry_run"]:
+        return f"{where}: would be erased; now {found['status']}"
+    return f"{where}: erased at {found['erased_at']}; the key is destroyed within seconds, else an alert fires"
 
 
 def check_file(content: bytes, today: date) -> FileCheck:

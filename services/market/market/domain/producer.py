@@ -1,7 +1,8 @@
 """Rules of market about an applicant: a producer once the capacity is known, no identity.
 
 Market consumes registration and screening in any interleaving. The state keeps the latest data of each source side by
-side, and decisions depend on both. Events about an earlier application than the present one are ignored.
+side, and decisions depend on both. Events about an earlier application than the present one are ignored. Of an erased
+applicant the state keeps what reactions to late events need, so that every order of events leads to the same end.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,10 +12,11 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from contracts.commands import Refused, Tick
+from contracts.commands import EventWithContext, Refused, Tick
 from contracts.envelope import Context, Envelope
 from contracts.events import (
     ApplicantAdmitted,
+    ApplicantErased,
     ApplicantEvent,
     ApplicantSeatReleased,
     ApplicantWithdrawn,
@@ -54,6 +56,7 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
     readied: datetime | None = None
     offers: dict[str, Offer] = {}  # by id, those of earlier applications included
     connections: dict[str, Connection] = {}
+    erased: bool = False
 
 
 Command = MakeOffer | Answer | Connect | RaiseEvidence | End | Tick
@@ -62,6 +65,10 @@ Command = MakeOffer | Answer | Connect | RaiseEvidence | End | Tick
 def decide(state: State, command: Command, at: datetime) -> Sequence[Event]:
     """Return the events that a command or a tick causes. Raise Refused."""
     match command:
+        case Tick() if state.erased:
+            return []
+        case _ if state.erased:
+            raise Refused("not_ready")
         case Tick(now=now):
             return [
                 ConnectionSustained(application=each.application, connection=name)
@@ -93,8 +100,16 @@ def decide(state: State, command: Command, at: datetime) -> Sequence[Event]:
     return []
 
 
-def react(state: State, envelope: Envelope, at: datetime) -> Sequence[Event]:
-    """Ready a producer whose capacity is known; end connections with the seat or by a newer application."""
+def react(state: State, envelope: Envelope, at: datetime) -> Sequence[Event | EventWithContext]:
+    """Ready a producer whose capacity is known; end connections with the seat or by a newer application.
+
+    Events that come late about an erased applicant have the same effects, which the figures of the province count.
+    """
+    events = _react(state, envelope)
+    return [EventWithContext(each, envelope.context) for each in events] if state.erased else events
+
+
+def _react(state: State, envelope: Envelope) -> Sequence[Event]:
     events: list[Event] = [
         ConnectionEnded(application=each.application, connection=name, reason="withdrawn")
         for name, each in state.connections.items()
@@ -108,6 +123,24 @@ def react(state: State, envelope: Envelope, at: datetime) -> Sequence[Event]:
 
 def evolve(state: State, envelope: Envelope) -> State:
     """Return the state after one event of market, registration or screening."""
+    if isinstance(envelope.event, ApplicantErased):
+        return _emptied(state)
+    after = _evolve(state, envelope)
+    return _emptied(after) if state.erased else after
+
+
+def _emptied(state: State) -> State:
+    """Keep connections only until the withdrawal, which precedes the erasure and may come later, ends them."""
+    return State(
+        contexts={source: each.of_province() for source, each in state.contexts.items()},
+        application=state.application,
+        seat_lost=state.seat_lost,
+        connections={name: each for name, each in state.connections.items() if not each.ended},
+        erased=True,
+    )
+
+
+def _evolve(state: State, envelope: Envelope) -> State:
     event = envelope.event
     if not isinstance(event, ApplicantEvent):
         return state
@@ -153,7 +186,12 @@ def _evolve_application(state: State, envelope: Envelope) -> State:
 
 
 def indexed(state: State) -> Mapping[str, Any]:
-    """Return area, state and lead enterprises; `due` is the next time at which a connection becomes sustained."""
+    """Return area, state and lead enterprises; `due` is the next time at which a connection becomes sustained.
+
+    No query finds an erased applicant.
+    """
+    if state.erased:
+        return {}
     current = context(state)
     fields: dict[str, Any] = {
         "scope": f"{current.province}/{current.county}" if current.county else current.province,

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from base.ids import shown_code
+from contracts.codes import IDENTITY_PURPOSES
 from contracts.commands import Refused
 from kernel.commands import CommandMetadata, Result, execute
 from kernel.record import Record
@@ -20,7 +21,7 @@ from registration import queries, schemas
 from registration.api.csv_import import RowsInvalid, read_rows
 from registration.api.dependencies import Audit, Guard, Registrations, bounded_intake
 from registration.api.rounds import RoundId
-from registration.domain.applicant import Status, Withdraw
+from registration.domain.applicant import Status, Withdraw, status
 from registration.domain.application import COLUMNS, Accepted, InvalidApplication
 from registration.registrations import RegistrationService, RoundSnapshot
 from registration.tracking_codes import TrackingCodes
@@ -143,12 +144,22 @@ async def application(
     clock: Clock,
     registrations: Registrations,
     audit: Audit,
+    purpose: Annotated[str, Query(max_length=40, json_schema_extra={"enum": ["", *IDENTITY_PURPOSES]})] = "",
 ) -> schemas.Application:
-    """Return one applicant with their identity. The reading is recorded before the identity is decrypted."""
-    record = await _visible(store, applicant, principal)
-    await audit.read_identity(principal.actor, record.subject, "application", clock().recorded)
+    """Return one applicant with their identity. The reading is recorded before the identity is decrypted.
+
+    Of an applicant who has withdrawn the identity is shown only for a purpose, which is recorded.
+    """
+    if purpose and purpose not in IDENTITY_PURPOSES:
+        raise Refused("code_unknown", field="purpose")
+    record = await find_applicant(store, applicant, principal)
+    withheld = {"withdrawn": "" if purpose else "purpose_needed", "erased": "erased"}.get(status(record.state), "")
+    if withheld:
+        return schemas.application(record, None, withheld)
+    reading = f"application/{purpose}" if purpose else "application"
+    await audit.append(principal.actor, record.subject, reading, clock().recorded)
     person = (await registrations.persons.open([record])).get(record.subject)
-    return schemas.application(record, person)
+    return schemas.application(record, person, "" if person else "lost")
 
 
 @router.post("/applications/{applicant}/withdrawal")
@@ -161,11 +172,11 @@ async def withdraw(
     metadata: Metadata,
 ) -> schemas.Listed:
     """Withdraw an applicant from the round; their seat goes to the first on the waiting list."""
-    record = await _visible(store, applicant, principal)
+    record = await find_applicant(store, applicant, principal)
     return schemas.listed((await execute(store, record.subject, Withdraw(body.reason), clock, metadata)).record)
 
 
-async def _visible(store: StorePort, applicant: str, principal: Principal) -> Record:
+async def find_applicant(store: StorePort, applicant: str, principal: Principal) -> Record:
     """Return an applicant in the caller's scope. Raise Refused: not_found, also for one outside the scope."""
     record = (await store.read([applicant]))[applicant]
     if not record.version or not is_visible(record.indexed.get("scope", ""), principal):

@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from kernel.service import Runtime
 from registration.api.enumeration_guard import EnumerationGuard
+from registration.erasures import Erasures
 from registration.registrations import RegistrationService, Resources
 from registration.settings import RegistrationSettings
 from security.audit import AuditChain
@@ -60,6 +61,10 @@ async def _registrations(request: Request) -> RegistrationService:
     return (await _resources(request)).registrations
 
 
+async def _erasures(request: Request) -> Erasures:
+    return (await _resources(request)).erasures
+
+
 async def _audit(request: Request) -> AuditChain:
     return (await _resources(request)).audit
 
@@ -69,5 +74,6 @@ async def _enumeration_guard(request: Request) -> EnumerationGuard:
 
 
 Registrations = Annotated[RegistrationService, Depends(_registrations)]
+OfErasures = Annotated[Erasures, Depends(_erasures)]
 Audit = Annotated[AuditChain, Depends(_audit)]
 Guard = Annotated[EnumerationGuard, Depends(_enumeration_guard)]

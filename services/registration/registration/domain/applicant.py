@@ -7,12 +7,13 @@ from typing import Any, Literal, get_args
 import msgspec
 from msgspec.structs import replace
 
-from contracts.codes import WITHDRAWAL_REASONS
+from contracts.codes import ERASURE_REASONS, WITHDRAWAL_REASONS
 from contracts.commands import EventWithContext, Refused
 from contracts.envelope import Context, Envelope
 from contracts.events import (
     ApplicantAdmitted,
     ApplicantCodeReissued,
+    ApplicantErased,
     ApplicantEvent,
     ApplicantIdentityChecked,
     ApplicantReactivated,
@@ -33,7 +34,15 @@ VERSION = 1
 PRIORITY = 0  # the only priority class in this release; the published order is class, registered_at, applicant id
 RECHECK_AFTER = (timedelta(hours=1), timedelta(hours=6), timedelta(days=1), timedelta(days=3), timedelta(days=7))
 Status = Literal[
-    "registered", "screening", "approved", "rejected", "waitlisted", "admitted", "capacity_identified", "withdrawn"
+    "registered",
+    "screening",
+    "approved",
+    "rejected",
+    "waitlisted",
+    "admitted",
+    "capacity_identified",
+    "withdrawn",
+    "erased",
 ]
 STATUSES: tuple[str, ...] = get_args(Status)
 
@@ -74,6 +83,7 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
     current: Application = Application()
     seat: Seat | None = None  # may belong to an earlier application until the allocator releases it
     codes: int = 0  # tracking codes that were issued; the last one is valid
+    erased_at: datetime | None = None
 
 
 class Register(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +100,12 @@ class ReissueCode(msgspec.Struct, frozen=True):
 
 class Withdraw(msgspec.Struct, frozen=True):
     """Withdraw from the round."""
+
+    reason: str
+
+
+class Erase(msgspec.Struct, frozen=True):
+    """Erase what is known of the applicant, whatever their status."""
 
     reason: str
 
@@ -113,11 +129,11 @@ class ReleaseSeat(msgspec.Struct, frozen=True):
     """Release a seat that is no longer wanted. Sent by the allocator."""
 
 
-Command = Register | ReissueCode | Withdraw | RecordIdentityCheck | Admit | Waitlist | ReleaseSeat
+Command = Register | ReissueCode | Withdraw | Erase | RecordIdentityCheck | Admit | Waitlist | ReleaseSeat
 
 
 def decide(state: State, command: Command, at: datetime) -> Sequence[Event | EventWithContext]:
-    """Raise Refused: already_registered, not_registered, already_withdrawn, already_decided, reason_unknown.
+    """Raise Refused: already_registered, not_registered, already_withdrawn, already_decided, erased, reason_unknown.
 
     A command of the allocator or an identity check that no longer applies emits nothing.
     """
@@ -128,8 +144,10 @@ def decide(state: State, command: Command, at: datetime) -> Sequence[Event | Eve
             return [_reissue_code(state)]
         case Withdraw(reason=reason):
             return [_withdraw(state, reason)]
+        case Erase(reason=reason):
+            return _erase(state, reason)
         case RecordIdentityCheck(application=application, result=result):
-            if application != state.application or state.current.withdrawn_at or state.current.identity in _FINAL:
+            if application != state.application or has_left(state) or state.current.identity in _FINAL:
                 return ()
             return [ApplicantIdentityChecked(application=application, result=result)]
         case Admit() if seating(state) in ("awaiting", "waiting"):
@@ -147,9 +165,16 @@ def react(state: State, consumed: Envelope, at: datetime) -> Sequence[Event]:
 
 
 def evolve(state: State, envelope: Envelope) -> State:
-    """Return the state after an event; events about an earlier application are ignored."""
+    """Return the state after an event; events about an earlier application are ignored.
+
+    What is erased stays erased: only the release of the seat still changes anything.
+    """
     event, at = envelope.event, envelope.time
+    if state.erased_at and not isinstance(event, ApplicantSeatReleased):
+        return state
     match event:
+        case ApplicantErased():
+            return _emptied(replace(state, erased_at=at))
         case ApplicantRegistered() | ApplicantReactivated():
             profile = {name: getattr(event, name) for name in PROFILE}
             current = Application(profile=profile, intake_channel=event.intake_channel, registered_at=at)
@@ -158,7 +183,8 @@ def evolve(state: State, envelope: Envelope) -> State:
         case ApplicantCodeReissued():
             return replace(state, codes=state.codes + 1)
         case ApplicantSeatReleased():
-            return replace(state, seat=None)
+            released = replace(state, seat=None)
+            return _emptied(released) if state.erased_at else released
         case ApplicantEvent() if event.application == state.application:
             return _evolve_current(state, event, at)
     return state
@@ -171,11 +197,11 @@ def indexed(state: State) -> Mapping[str, Any]:
     where = state.context
     fields: dict[str, Any] = {
         "province": where.province,
-        "scope": f"{where.province}/{where.county}",
+        "scope": f"{where.province}/{where.county}" if where.county else where.province,
         "round": where.round,
         "status": status(state),
         "priority": PRIORITY,
-        "registered_at": state.current.registered_at,
+        "registered_at": state.current.registered_at or state.erased_at,  # in which order seats are released
     }
     if seating_now := seating(state):
         releasing = state.seat if seating_now == "releasing" else None
@@ -193,16 +219,23 @@ def context(state: State) -> Context:
 
 def seating(state: State) -> str:
     """Return what the allocator has to do: `awaiting` a seat, `waiting` on the list, `releasing` a seat, or ``."""
-    if state.seat and (state.current.withdrawn_at or state.seat.application != state.application):
+    if state.seat and (has_left(state) or state.seat.application != state.application):
         return "releasing"  # a new application waits until the seat of the earlier one is given back
     if state.seat or state.current.withdrawn_at or state.current.outcome != "approved":
         return ""
     return "waiting" if state.current.waitlisted_at else "awaiting"
 
 
+def has_left(state: State) -> bool:
+    """Return whether the applicant has withdrawn or was erased."""
+    return state.erased_at is not None or state.current.withdrawn_at is not None
+
+
 def status(state: State) -> str:
     """Return the status of the current application, one of STATUSES."""
     current = state.current
+    if state.erased_at:
+        return "erased"
     if current.withdrawn_at:
         return "withdrawn"
     if current.identified_at:
@@ -218,7 +251,7 @@ _FINAL = frozenset({"match", "mismatch"})
 
 
 def _register(state: State, command: Register) -> EventWithContext:
-    if state.application and not state.current.withdrawn_at:
+    if state.application and (state.erased_at or not state.current.withdrawn_at):
         raise Refused("already_registered", field="national_id")
     kind = ApplicantReactivated if state.application else ApplicantRegistered
     event = kind(application=state.application + 1, intake_channel=command.intake_channel, **command.profile)
@@ -228,6 +261,8 @@ def _register(state: State, command: Register) -> EventWithContext:
 def _reissue_code(state: State) -> Event:
     if not state.application:
         raise Refused("not_registered")
+    if state.erased_at:
+        raise Refused("erased")
     return ApplicantCodeReissued(application=state.application)
 
 
@@ -236,11 +271,33 @@ def _withdraw(state: State, reason: str) -> Event:
         raise Refused("not_registered")
     if reason not in WITHDRAWAL_REASONS:
         raise Refused("reason_unknown", field="reason")
+    if state.erased_at:
+        raise Refused("erased")
     if state.current.withdrawn_at:
         raise Refused("already_withdrawn")
     if state.current.outcome == "rejected":  # else withdrawing and registering again would undo the rejection
         raise Refused("already_decided")
     return ApplicantWithdrawn(application=state.application, reason=reason)
+
+
+def _erase(state: State, reason: str) -> Sequence[Event]:
+    """Withdraw an applicant who takes part, which is what consumers count, and erase them; once."""
+    if not state.application:
+        raise Refused("not_registered")
+    if reason not in ERASURE_REASONS:
+        raise Refused("reason_unknown", field="reason")
+    if state.erased_at:
+        return ()
+    erased = ApplicantErased(application=state.application, reason=reason)
+    if state.current.withdrawn_at or state.current.outcome == "rejected":
+        return [erased]
+    return [ApplicantWithdrawn(application=state.application, reason="erased"), erased]
+
+
+def _emptied(state: State) -> State:
+    """Keep what the seat and the count of a province need; the context of the event that releases a seat is whole."""
+    where = state.context if state.seat else state.context.of_province()
+    return State(context=where, application=state.application, seat=state.seat, erased_at=state.erased_at)
 
 
 def _evolve_current(state: State, event: ApplicantEvent, at: datetime) -> State:

@@ -1,6 +1,7 @@
 """The facts about one applicant, from the events of registration, screening and market.
 
 Each field is written by the events of one source only, so that every interleaving of the sources gives the same state.
+What the figures of a province count stays after an erasure; county and job field do not.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from contracts.commands import EventWithContext
 from contracts.envelope import Context, Envelope
 from contracts.events import (
     ApplicantAdmitted,
+    ApplicantErased,
     ApplicantIdentityChecked,
     ApplicantReactivated,
     ApplicantRegistered,
@@ -82,6 +84,7 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     round: str = ""
     applications: dict[int, Application] = {}  # by their number, from 1
     recorded: int = 0  # machine time of the newest event, in milliseconds
+    erased: bool = False
 
 
 def decide(state: State, command: object, at: datetime) -> Sequence[Event | EventWithContext]:
@@ -104,10 +107,13 @@ def evolve(state: State, envelope: Envelope) -> State:
         changed = _apply(known, event, envelope)
         if changed is not known:
             applications = {**applications, number: changed}
+    if erased := state.erased or isinstance(event, ApplicantErased):
+        applications = {n: replace(each, county="", field="") for n, each in applications.items()}
     return State(
         round=envelope.context.round or state.round,
         applications=applications,
         recorded=newest(state.recorded, envelope.recorded),
+        erased=erased,
     )
 
 
@@ -116,7 +122,7 @@ def indexed(state: State) -> Mapping[str, Any]:
     if not state.applications:
         return {}
     latest = state.applications[max(state.applications)]
-    return {"round": state.round, "scope": f"{latest.province}/{latest.county}"}
+    return {"round": state.round, "scope": f"{latest.province}/{latest.county}" if latest.county else latest.province}
 
 
 def context(state: State) -> Context:

@@ -1,6 +1,7 @@
 """Rules of screening about an applicant: one case and one capacity per application, no identity.
 
-Screening consumes registration only. Events about an earlier application than the present one are ignored.
+Screening consumes registration only. Events about an earlier application than the present one are ignored. Of an erased
+applicant the state keeps what reactions to late events need, so that every order of events leads to the same end.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,10 +11,11 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from contracts.commands import Refused, Tick
+from contracts.commands import EventWithContext, Refused, Tick
 from contracts.envelope import Context, Envelope
 from contracts.events import (
     ApplicantAdmitted,
+    ApplicantErased,
     ApplicantEvent,
     ApplicantIdentityChecked,
     ApplicantReactivated,
@@ -55,6 +57,7 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
     identity: str = ""  # result of the check against the identity registry
     withdrawn: bool = False
     seat: bool = False
+    erased: bool = False
     case: Case = Case()
     capacity: Capacity = Capacity()
 
@@ -74,12 +77,21 @@ def decide(state: State, command: Decide | IdentifyCapacity | Tick, at: datetime
                 state.case, command, state.application, state.policy, facts_of(state), state.registrar, at
             )
         case IdentifyCapacity():
-            return capacities.identify(state.capacity, command, state.application, state.seat and not state.withdrawn)
+            seated = state.seat and not (state.withdrawn or state.erased)
+            return capacities.identify(state.capacity, command, state.application, seated)
     return []
 
 
-def react(state: State, envelope: Envelope, at: datetime) -> Sequence[Event]:
-    """Open a case for an application; request the capacity for a seat."""
+def react(state: State, envelope: Envelope, at: datetime) -> Sequence[Event | EventWithContext]:
+    """Open a case for an application; request the capacity for a seat.
+
+    Events that come late about an erased applicant have the same effects, which the figures of the province count.
+    """
+    events = _react(state, envelope)
+    return [EventWithContext(each, envelope.context) for each in events] if state.erased else events
+
+
+def _react(state: State, envelope: Envelope) -> Sequence[Event]:
     event = envelope.event
     if not isinstance(event, ApplicantEvent) or event.application != state.application or state.withdrawn:
         return []
@@ -93,6 +105,25 @@ def react(state: State, envelope: Envelope, at: datetime) -> Sequence[Event]:
 
 def evolve(state: State, envelope: Envelope) -> State:
     """Return the state after one event of screening or registration."""
+    if isinstance(envelope.event, ApplicantErased):
+        return _emptied(state)
+    after = _evolve(state, envelope)
+    return _emptied(after) if state.erased else after
+
+
+def _emptied(state: State) -> State:
+    return State(
+        round=state.round,
+        province=state.province,
+        policy=state.policy,
+        application=state.application,
+        withdrawn=state.withdrawn,
+        seat=state.seat,
+        erased=True,
+    )
+
+
+def _evolve(state: State, envelope: Envelope) -> State:
     event = envelope.event
     if not isinstance(event, ApplicantEvent) or event.application < state.application:
         return state
@@ -126,8 +157,11 @@ def evolve(state: State, envelope: Envelope) -> State:
 
 
 def indexed(state: State) -> Mapping[str, Any]:
-    """Return area, state and deadline of the case; `due` is the next time at which a deadline is breached."""
-    if not state.application:
+    """Return area, state and deadline of the case; `due` is the next time at which a deadline is breached.
+
+    No query finds an erased applicant.
+    """
+    if not state.application or state.erased:
         return {}
     found: dict[str, Any] = {
         "scope": f"{state.province}/{state.county}" if state.county else state.province,

@@ -46,7 +46,7 @@ def area(chance: random.Random) -> Indexed:
 
 
 def registration(chance: random.Random, n: int) -> tuple[str, Indexed]:
-    """Applicants of two rounds, most of them withdrawn or rejected; a few wait for seats or checks."""
+    """Applicants of two rounds, most of them withdrawn or rejected; a few wait for seats, checks or their erasure."""
     if n < 2:
         return round_subject(f"140{4 + n}"), {"round": f"140{4 + n}"}
     if n < 64:
@@ -61,6 +61,10 @@ def registration(chance: random.Random, n: int) -> tuple[str, Indexed]:
         indexed["ledger"] = ledger_subject(round_id, place["province"])
         indexed["priority"] = chance.randrange(2)
         indexed["registered_at"] = NOON + timedelta(minutes=chance.randrange(10_000) - 5_000)
+    if chance.random() < 0.05:
+        indexed["status"] = "erased"
+        if chance.random() < 0.5:
+            indexed["erasing"] = NOON - timedelta(seconds=chance.randrange(600))
     if chance.random() < 0.1:
         indexed["check_due"] = NOON + timedelta(minutes=chance.randrange(10_000) - 5_000)
     return subject_of(n), indexed

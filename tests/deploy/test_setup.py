@@ -82,3 +82,23 @@ def test_an_address_in_a_lock_is_detected() -> None:
 def test_locks_of_wheels_begin_with_the_pinned_version(setup: ModuleType) -> None:
     for name, pinned in setup.WHEELS.items():
         assert (ROOT / "deploy" / "embedded" / f"{name}.lock").read_text().startswith(pinned)
+
+
+def test_a_jar_that_is_not_the_locked_one_is_refused(
+    setup: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    jar = tmp_path / "jars" / "a-1.jar"
+    jar.parent.mkdir()
+    jar.write_bytes(b"right")
+    monkeypatch.setattr(setup, "KAFKA_LOCK", tmp_path / "kafka.lock")
+    (tmp_path / "kafka.lock").write_text(f"org.example:a:1 {setup.digest_of(jar)}\n")
+    setup.check_jars(jar.parent)
+    jar.write_bytes(b"wrong")
+    with pytest.raises(setup.SetupError, match=r"a-1\.jar"):
+        setup.check_jars(jar.parent)
+    jar.unlink()
+    with pytest.raises(setup.SetupError, match=r"a-1\.jar"):
+        setup.check_jars(jar.parent)
+    (jar.parent / "b-1.jar").touch()
+    with pytest.raises(setup.SetupError, match=r"b-1\.jar"):
+        setup.check_jars(jar.parent)

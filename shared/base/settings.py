@@ -46,6 +46,15 @@ class Settings(BaseSettings):
     trusted_proxies: str = Field(
         default="127.0.0.1", description="Addresses whose X-Forwarded-For is trusted, separated by commas."
     )
+    max_connections: int = Field(
+        default=8_000, ge=1, description="Open connections of a process; fewer where the limit of open files is lower."
+    )
+    max_connections_per_address: int = Field(
+        default=1_000,
+        ge=1,
+        description="Open connections of one address, trusted proxies apart; mobile carriers have thousands of people "
+        "behind one.",
+    )
     issuer: str = Field(default="http://127.0.0.1:8080/issuer", description="The `iss` of access tokens, exactly.")
     audience: str = Field(default="peyvand", description="The `aud` that access tokens must name.")
     jwks: Path = Field(description="File with the pinned public keys of the issuer; read again when it changes.")

@@ -49,6 +49,20 @@ SHED = Counter(
     "applicants are turned away; restore Kafka or add disk space, the log names which.",
     ["service"],
 )
+CONNECTIONS_OPEN = Gauge(
+    "peyvand_connections_open",
+    "Open connections of this process. Near PEYVAND_MAX_CONNECTIONS: see peyvand_connections_refused_total; many "
+    "connections from few addresses are to be blocked before the ingress.",
+    ["service"],
+)
+CONNECTIONS_REFUSED = Counter(
+    "peyvand_connections_refused_total",
+    "Connections that a limit has refused or ended, by reason. head_timeout, body_timeout, response_timeout: the peer "
+    "was too slow; a few are bad networks. evicted_address, evicted_total: closed, while waiting for the peer, to make "
+    "space for a new one. refused_address, refused_total: all were busy; block addresses before the ingress, or raise "
+    "PEYVAND_MAX_CONNECTIONS or PEYVAND_MAX_CONNECTIONS_PER_ADDRESS.",
+    ["service", "reason"],
+)
 
 # The worker
 

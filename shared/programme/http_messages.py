@@ -9,6 +9,7 @@ TITLES = {  # of a status in Persian; in English it is the phrase of HTTP
     403: "این کار از شما برنمی‌آید",
     404: "پیدا نشد",
     405: "روش نادرست",
+    408: "درخواست کامل نرسید",
     409: "با آنچه ثبت شده است سازگار نیست",
     413: "بیش از اندازه بزرگ",
     415: "نوع محتوا نادرست است",
@@ -30,6 +31,10 @@ body_expected invalid
 یک شیء JSON با نام‌هایی بفرستید که راهنمای API برای این کار آورده است.
 Send one JSON object with the names that the API description gives for this.
 
+body_too_slow slow
+درخواست کامل به ما نرسید و چیزی ثبت نشد. اتصال اینترنت را ببینید و دوباره بفرستید.
+Your request did not arrive completely and nothing was recorded. Check your connection and send it again.
+
 code_unknown invalid
 یکی از گزینه‌های فهرست را انتخاب کنید.
 Choose one of the listed values.
@@ -37,6 +42,10 @@ Choose one of the listed values.
 columns_unknown invalid
 نام ستون‌های پرونده را درست کنید؛ ستون‌های لازم: {columns}.
 Correct the column names of the file; these are needed: {columns}.
+
+connections_full busy
+اکنون اتصال‌های زیادی باز است. چیزی ثبت نشد؛ {seconds} ثانیهٔ دیگر دوباره بفرستید.
+Too many connections are open. Nothing was recorded; send it again in {seconds} seconds.
 
 cross_site forbidden
 این درخواست از سایت دیگری آمده است. صفحه را از همین سایت باز کنید و دوباره بفرستید.
@@ -158,6 +167,10 @@ sign_in_failed malformed
 ورود کامل نشد. دوباره از صفحهٔ ورود آغاز کنید.
 The sign-in did not complete. Start it again.
 
+streams_full busy
+بینندگان زندهٔ این صفحه اکنون بسیارند. {seconds} ثانیهٔ دیگر دوباره بکوشید؛ خود صفحه بی‌آن هم باز می‌شود.
+Too many people follow this page live. Try again in {seconds} seconds; the page itself opens without it.
+
 taken conflict
 این مقدار پیش‌تر ثبت شده است و نمی‌تواند دوباره به کار رود.
 This value is already in use and cannot be used twice.
@@ -177,6 +190,10 @@ Shorten this to at most {limit} characters.
 too_many_items invalid
 فهرست را کوتاه‌تر کنید: حداکثر {limit} مورد پذیرفته می‌شود.
 Shorten the list: at most {limit} items are accepted.
+
+too_many_streams limited
+از اتصال شما صفحه‌های زندهٔ زیادی باز است. یکی را ببندید یا {seconds} ثانیهٔ دیگر دوباره بکوشید.
+Too many live pages are open over your connection. Close one, or try again in {seconds} seconds.
 
 too_many_requests limited
 درخواست‌های پی‌درپی شما زیاد بود. {seconds} ثانیهٔ دیگر دوباره بفرستید.

@@ -3,13 +3,14 @@
 To add one: an entry in the table below, or in `http_messages` for a request that reaches no rule.
 """
 
+from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
 
 import msgspec
 
 from programme import calendar, text
-from programme.http_messages import HTTP_MESSAGES
+from programme.http_messages import HTTP_MESSAGES, TITLES
 
 STATUSES = {
     "malformed": 400,
@@ -17,6 +18,7 @@ STATUSES = {
     "forbidden": 403,
     "missing": 404,
     "method": 405,
+    "slow": 408,
     "conflict": 409,
     "too_large": 413,
     "media": 415,
@@ -286,6 +288,19 @@ def message_text(code: str, lang: str, **details: Any) -> str:
     message = MESSAGES.get(code, MESSAGES["malformed"])
     sentence = localized(message.fa, message.en, lang)
     return sentence.format_map(_Details({name: _formatted(value, lang) for name, value in details.items()}))
+
+
+def problem_body(code: str, status: int, details: Mapping[str, Any]) -> dict[str, Any]:
+    """Return problem details (RFC 9457) without the English title; a status of 0 means that of the code's kind."""
+    status = status or STATUSES[MESSAGES.get(code, MESSAGES["malformed"]).kind]
+    return {
+        "type": f"urn:peyvand:problem:{code}",
+        "title_fa": TITLES.get(status, TITLES[400 if status < 500 else 500]),
+        "status": status,
+        "code": code,
+        "detail": message_text(code, "en", **details),
+        "detail_fa": message_text(code, "fa", **details),
+    }
 
 
 def _formatted(value: Any, lang: str) -> str:

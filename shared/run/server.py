@@ -7,20 +7,25 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from types import FrameType
 from typing import Any, Protocol
 
 import structlog
 import uvicorn
+from uvicorn.middleware.proxy_headers import _TrustedHosts
 
 from base.settings import Settings
 from base.tasks import cancel_and_wait
 from observability import metrics
 from observability.health import ReadinessReason, build_version, health_app
 from observability.logging import configure_logging
+from run.connections import Connections, Timeouts, open_file_limit
+from run.http_protocol import HttpProtocol
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 DRAIN = 20  # seconds in which requests and batches that have begun may end
+TIMEOUTS = Timeouts()
 YOUNG_OBJECTS = 10_000  # between two collections of the youngest generation; Python's default is 700
 
 log = structlog.get_logger(__name__)
@@ -96,8 +101,16 @@ def collect_rarely() -> None:
 
 
 def _config(app: Any, settings: Settings, *, lifespan: Any) -> uvicorn.Config:
+    connections = Connections(
+        settings.service,
+        open_file_limit(settings.max_connections),
+        settings.max_connections_per_address,
+        trusted=_TrustedHosts(settings.trusted_proxies).__contains__,  # read as uvicorn reads it for X-Forwarded-For
+        timeouts=TIMEOUTS,
+    )
     return uvicorn.Config(
         app,
+        http=partial(HttpProtocol, connections),  # type: ignore[arg-type]  # uvicorn only calls it
         host=settings.host,
         port=settings.port,
         lifespan=lifespan,
@@ -107,7 +120,7 @@ def _config(app: Any, settings: Settings, *, lifespan: Any) -> uvicorn.Config:
         proxy_headers=True,
         forwarded_allow_ips=settings.trusted_proxies,
         timeout_graceful_shutdown=DRAIN,
-        timeout_keep_alive=30,
+        timeout_keep_alive=int(TIMEOUTS.idle),
         ws="none",
     )
 

@@ -18,6 +18,7 @@ request is refused for now, or "".
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cached_property
@@ -127,6 +128,7 @@ def create_app(
     app.state.settings = settings
     app.state.verifier = Verifier(settings.issuer, settings.audience, settings.jwks, is_area=is_area)
     app.state.buckets = Buckets()
+    app.state.streams = Counter[str]()
     app.state.stopping = asyncio.Event()
     app.state.ready, app.state.prefix = ready, prefix
     app.state.closed = ""

@@ -11,7 +11,8 @@ from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
 import structlog
-from starlette.requests import Request
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from base.settings import Settings
@@ -97,7 +98,9 @@ class Middleware:
                 body = problem(code, instance=request_id, seconds=CLOSED_RETRY_AFTER)
                 await respond(Request(scope), body, retry)(scope, receive, send_guarded)
             else:
-                await self.app(scope, receive, send_guarded)
+                await self.app(scope, _in_time(scope, receive), send_guarded)
+        except ClientDisconnect:
+            return  # before its request was whole: there is no one to answer
         except Exception:
             log.exception("request failed", method=scope["method"], route=self._template(scope))
             if not started:
@@ -142,6 +145,18 @@ class Middleware:
             await send({**message, "peyvand.replacement": True} if is_body else message)
 
         await respond(Request(scope), body)(scope, receive, send_replacement)
+
+
+def _in_time(scope: Scope, receive: Receive) -> Receive:
+    """Return a `receive` that raises 408 when the body takes too long."""
+
+    async def receive_in_time() -> Message:
+        message = await receive()
+        if "peyvand.body_too_slow" in scope:  # set by `run.http_protocol`
+            raise HTTPException(408)
+        return message
+
+    return receive_in_time
 
 
 def _identify(scope: Scope, headers: Mapping[bytes, bytes]) -> None:

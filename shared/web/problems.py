@@ -25,8 +25,7 @@ from contracts.commands import Refused
 from kernel.errors import Fenced, KeyReused, NewerRules, Transient, UniqueViolation, UnreadableRecord
 from kernel.record import RecordFull
 from observability import metrics
-from programme.http_messages import TITLES
-from programme.messages import MESSAGES, STATUSES, message_text
+from programme.messages import MESSAGES, message_text, problem_body
 from security.auth import Unauthenticated
 
 MEDIA_TYPE = "application/problem+json"
@@ -39,6 +38,7 @@ _BY_STATUS = {
     403: "forbidden",
     404: "not_found",
     405: "method_not_allowed",
+    408: "body_too_slow",
     413: "too_large",
     415: "media_type",
     422: "value_invalid",
@@ -101,18 +101,9 @@ def problem(
 def _problem(
     code: str, details: Mapping[str, Any], status: int, instance: str, errors: Iterable[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    refusal = MESSAGES.get(code, MESSAGES["malformed"])
-    status = status or STATUSES[refusal.kind]
-    body: dict[str, Any] = {
-        "type": f"urn:peyvand:problem:{code}",
-        "title": HTTPStatus(status).phrase,
-        "title_fa": TITLES.get(status, TITLES[400 if status < 500 else 500]),
-        "status": status,
-        "code": code,
-        "detail": message_text(code, "en", **details),
-        "detail_fa": message_text(code, "fa", **details),
-        "instance": f"urn:peyvand:request:{instance}",
-    }
+    body = problem_body(code, status, details)
+    body["title"] = HTTPStatus(body["status"]).phrase
+    body["instance"] = f"urn:peyvand:request:{instance}"
     if listed := list(errors):
         body["errors"] = listed[:MAX_ERRORS]
     return body

@@ -1,9 +1,12 @@
-"""Rate limits: `dependencies=[limited("tracking", per_minute=20)]` on a route; 429 with Retry-After beyond it."""
+"""Rate limits: `dependencies=[limited("tracking", per_minute=20)]` on a route; 429 with Retry-After beyond it.
+
+`dependencies=[streaming(total=2_000, per_address=200)]` limits how many of a route's endless responses are open.
+"""
 
 import math
 import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import Counter, OrderedDict
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from fastapi import Depends
@@ -14,6 +17,7 @@ from observability import metrics
 from security.auth import PUBLIC, Principal, Unauthenticated
 from web.authorization import authorized_principal
 
+STREAM_RETRY_AFTER = 30  # seconds
 BUCKETS_KEPT = 50_000  # beyond that the least recently used is dropped
 
 
@@ -73,6 +77,35 @@ def limited(name: str, per_minute: float, burst: float | None = None) -> Any:
     Routes with the same name share a bucket. `burst` requests may come at once, by default those of a minute.
     """
     return Depends(Limit(name, per_minute, per_minute if burst is None else burst))
+
+
+class StreamLimit:
+    """The dependency behind `streaming`."""
+
+    def __init__(self, total: int, per_address: int) -> None:
+        self.total, self.per_address = total, per_address
+
+    async def __call__(self, request: Request) -> AsyncIterator[None]:
+        """Count a stream until it ends. Raise Refused: streams_full, too_many_streams."""
+        streams: Counter[str] = request.app.state.streams
+        address = caller_of(request, None)
+        full = "streams_full" if streams.total() >= self.total else ""
+        if code := full or ("too_many_streams" if streams[address] >= self.per_address else ""):
+            metrics.RATE_LIMITED.labels(request.app.state.settings.service, "streams").inc()
+            raise Refused(code, seconds=STREAM_RETRY_AFTER)
+        streams[address] += 1
+        request.scope["peyvand.endless"] = True  # see `run.http_protocol`
+        try:
+            yield
+        finally:
+            streams[address] -= 1
+            if not streams[address]:
+                del streams[address]
+
+
+def streaming(total: int, per_address: int) -> Any:
+    """Return a dependency that limits the open streams of a process, and those of each client address."""
+    return Depends(StreamLimit(total, per_address))
 
 
 def caller_of(request: Request, principal: Principal | None) -> str:

@@ -1,6 +1,7 @@
 """The gateway: routing by prefix, streaming of bodies, and its own responses when a service does not answer."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer, unused_port
 
-from peyvand.gateway.server import application
+from peyvand.gateway.server import application, runner_of
 from peyvand.gateway.settings import GatewaySettings
 
 BODY_LIMIT = 512 << 10
@@ -108,11 +109,12 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
             upstream_market=upstreams["market"],
             upstream_reporting=upstreams["reporting"],
         )
-        server = TestServer(application(settings))
-        await server.start_server(auto_decompress=False)
-        stack.push_async_callback(server.close)
+        runner, port = runner_of(settings), unused_port()
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        await web.TCPSite(runner, "127.0.0.1", port).start()
         client = await stack.enter_async_context(ClientSession())
-        yield Gateway(f"http://127.0.0.1:{server.port}", services, client)
+        yield Gateway(f"http://127.0.0.1:{port}", services, client)
 
 
 @pytest.mark.parametrize(
@@ -157,6 +159,35 @@ async def test_headers_are_forwarded_except_hop_by_hop_and_forwarded_ones(gatewa
     assert headers["x-forwarded-for"] == "127.0.0.1" and headers["x-forwarded-proto"] == "http"
     assert headers["x-forwarded-host"] == headers["host"] == gateway.url.removeprefix("http://")
     assert not {"x-mine", "te"} & headers.keys()
+
+
+def header_fields_read() -> set[str]:
+    """Return the header fields that the code of shared packages and services reads."""
+    pattern = r'headers\.(?:get|getlist)\(\s*b?"([\w-]+)"|b"([\w-]+)" (?:not )?in headers|alias="([A-Z][\w-]+)"'
+    sources = [path.read_text("utf-8") for top in ("shared", "services") for path in Path(top).rglob("*.py")]
+    return {"".join(found).lower() for source in sources for found in re.findall(pattern, source)}
+
+
+async def test_connection_cannot_name_away_what_a_service_decides_on(gateway: Gateway) -> None:
+    read = header_fields_read()
+    assert {"host", "authorization", "cookie", "origin", "sec-fetch-site", "idempotency-key", "x-request-id"} <= read
+    sent = {name: "127.0.0.1" if name == "host" else f"value-of-{name}" for name in read - {"x-forwarded-for"}}
+    named = {"Connection": "close, " + ", ".join(sorted(name.title() for name in {*read, "x-forwarded-host"}))}
+    async with gateway.get("/registration/v1/x", headers={**sent, **named, "X-Forwarded-For": "6.6.6.6"}) as response:
+        received = dict((await response.json())["headers"])
+    assert {name: received.get(name) for name in sent} == sent
+    assert received["x-forwarded-for"] == received["x-forwarded-host"] == "127.0.0.1"
+
+
+async def test_a_request_without_a_host_is_refused(gateway: Gateway) -> None:
+    """The client library of the gateway would send the service's own host, which every service accepts."""
+    host, port = gateway.url.removeprefix("http://").split(":")
+    for raw in (b"GET /x HTTP/1.0\r\n\r\n", b"GET /x HTTP/1.1\r\n\r\n", b"GET /x HTTP/1.1\r\nHost:\r\n\r\n"):
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(raw)
+        assert b" 400 " in await reader.readline(), raw
+        writer.close()
+        await writer.wait_closed()
 
 
 @pytest.mark.parametrize("sent", [{}, {"X-Request-ID": "9990000018"}, {"X-Request-ID": "0" * 33}])

@@ -132,4 +132,4 @@ async def test_the_stream_announces_new_figures() -> None:
     versions = [int(found) for found in re.findall(r'event: moved\ndata: \{"version":\s*(\d+)\}', streamed.text)]
     assert streamed.headers["content-type"].startswith("text/event-stream")
     assert len(versions) == 2 and versions[0] < versions[1] == cache.version
-    assert cache.viewers == 0
+    assert not app.state.streams

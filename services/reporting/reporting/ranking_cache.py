@@ -31,7 +31,6 @@ class RankingCache:
         self.read_at = -math.inf
         self.cost = 0.0  # seconds that the last new figures took: the larger the data, the rarer a reading
         self.reading = asyncio.Lock()
-        self.viewers = 0  # open streams
 
     @property
     def version(self) -> int:

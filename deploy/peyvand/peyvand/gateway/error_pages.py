@@ -21,7 +21,7 @@ def error_response(request: web.Request, code: str, service: str = "", **details
     headers = {"Cache-Control": "no-store", "X-Request-ID": reference, "X-Content-Type-Options": "nosniff"}
     if status >= 502:
         headers[hdrs.RETRY_AFTER] = RETRY_AFTER
-    if status in (400, 413):
+    if status in (400, 408, 413):
         headers[hdrs.CONNECTION] = "close"  # the rest of the body is not read
     if _wants_page(request):
         response = page(request, "error.html", status, problem=body)

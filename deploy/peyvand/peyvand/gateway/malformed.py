@@ -41,24 +41,3 @@ class ErrorProtocol(web.RequestHandler):
         if resp is not None and not resp.prepared:
             resp.headers.update(SERVER)
         return await super().finish_response(request, resp, start_time)
-
-
-class ErrorServer(web.Server):
-    """Makes an `ErrorProtocol` of each connection."""
-
-    def __call__(self) -> ErrorProtocol:
-        """Return the protocol of a new connection."""
-        return ErrorProtocol(self, loop=self._loop, **self._kwargs)
-
-
-class ErrorRunner(web.AppRunner):
-    """Runs an application with these protocols."""
-
-    async def _make_server(self) -> web.Server:
-        started = await super()._make_server()
-        return ErrorServer(
-            started.request_handler,
-            request_factory=started.request_factory,
-            handler_cancellation=started.handler_cancellation,
-            **started._kwargs,
-        )

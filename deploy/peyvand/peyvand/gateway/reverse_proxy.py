@@ -1,15 +1,19 @@
 """Forward a request to the service that its path names, and stream the response back."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
+from functools import cache
+from typing import IO
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import aiohttp
 from aiohttp import hdrs, web
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDict, CIMultiDictProxy, istr
 from yarl import URL
 
 from observability.log_fields import REQUEST_ID as REQUEST_ID_PATTERN
+from peyvand.gateway.bodies import Bodies, BodyTooLarge, BuffersFull
+from peyvand.gateway.connections import GatewayProtocol
 from peyvand.gateway.error_pages import SERVER, error_response
 
 HOP_BY_HOP = frozenset(
@@ -23,10 +27,11 @@ HOP_BY_HOP = frozenset(
         "trailer",
         "transfer-encoding",
         "upgrade",
+        "http2-settings",
     }
 )
 NOT_FROM_OUTSIDE = frozenset({"forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "expect"})
-BUFFERED = 256 << 10  # bytes up to which a body of known length is forwarded in one piece
+RETRY_AFTER = 5  # seconds
 READ_TIMEOUT = 300.0  # seconds without a byte from a service
 REQUEST_ID = web.RequestKey("request_id", str)
 KEEPALIVE = 3.0  # seconds; shorter than that of the services, so that no request meets a closed connection
@@ -43,27 +48,11 @@ def connect() -> aiohttp.ClientSession:
     )
 
 
-class _Body:
-    """A streamed request body of unknown or great length, and whether it exceeded the limit."""
-
-    def __init__(self, request: web.Request, limit: int) -> None:
-        self.request, self.limit, self.too_large = request, limit, False
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        received = 0
-        async for chunk in self.request.content.iter_any():
-            received += len(chunk)
-            if received > self.limit:
-                self.too_large = True
-                raise ValueError(f"a body of more than {self.limit} bytes")
-            yield chunk
-
-
 class ReverseProxy:
-    """Forwards requests to the service that their path prefix names."""
+    """Forwards requests to the service that their path prefix names, each when its body has come completely."""
 
     def __init__(self, upstreams: Mapping[str, str], public_url: str, body_limit: int) -> None:
-        self.upstreams, self.body_limit = upstreams, body_limit
+        self.upstreams, self.bodies = upstreams, Bodies(body_limit)
         self.scheme = urlsplit(public_url).scheme
         self.session: aiohttp.ClientSession | None = None
 
@@ -74,21 +63,28 @@ class ReverseProxy:
 
     async def forward(self, request: web.Request) -> web.StreamResponse:
         """Return the service's response, or an error: 400, 413, 502 (it may have acted), 503 (it has not), 504."""
-        assert self.session is not None
-        raw_path = request.raw_path
-        if not raw_path.startswith("/"):
+        if not request.raw_path.startswith("/"):
             return error_response(request, "malformed")
-        if (request.content_length or 0) > self.body_limit:
-            return error_response(request, "too_large", limit=self.body_limit >> 10)
+        if not request.headers.get(hdrs.HOST):
+            return error_response(request, "host_unknown")  # HTTP/1.0: the client library would send the service's own
+        try:
+            async with self.bodies.received(request) as body:
+                return await self._forward(request, body)
+        except BodyTooLarge:
+            return error_response(request, "too_large", limit=self.bodies.limit >> 10)
+        except BuffersFull:
+            return error_response(request, "connections_full", seconds=RETRY_AFTER)
+
+    async def _forward(self, request: web.Request, body: bytes | IO[bytes] | None) -> web.StreamResponse:
+        assert self.session is not None
         service = self.service_of(request.path)
         response: web.StreamResponse | None = None
-        body = _Body(request, self.body_limit)
         try:
             async with self.session.request(
                 request.method,
-                URL(self.upstreams[service] + raw_path, encoded=True),
+                URL(self.upstreams[service] + request.raw_path, encoded=True),
                 headers=self._request_headers(request),
-                data=await _content(request, body),
+                data=body,
                 allow_redirects=False,
             ) as upstream:
                 response = web.StreamResponse(
@@ -102,8 +98,6 @@ class ReverseProxy:
         except (TimeoutError, aiohttp.ClientError, ConnectionError) as e:
             if response is not None and response.prepared:
                 raise  # half the response is sent: only a broken connection shows that the rest is missing
-            if body.too_large:
-                return error_response(request, "too_large", limit=self.body_limit >> 10)
             if isinstance(e, aiohttp.ServerTimeoutError):
                 return error_response(request, "service_unresponsive", service)
             return error_response(request, "service_interrupted", service)
@@ -111,6 +105,8 @@ class ReverseProxy:
     async def _stream_back(
         self, request: web.Request, upstream: aiohttp.ClientResponse, response: web.StreamResponse
     ) -> None:
+        if upstream.content_type == "text/event-stream" and isinstance(request.protocol, GatewayProtocol):
+            request.protocol.begin_stream()
         await response.prepare(request)
         if request.method != hdrs.METH_HEAD:
             async for chunk in upstream.content.iter_any():
@@ -126,14 +122,6 @@ class ReverseProxy:
         return headers
 
 
-async def _content(request: web.Request, body: _Body) -> bytes | AsyncIterator[bytes] | None:
-    if not request.body_exists:
-        return None
-    if request.content_length is not None and request.content_length <= BUFFERED:
-        return await request.content.read(-1)
-    return body.chunks()
-
-
 def request_id(request: web.Request) -> str:
     """Return the request's id: as sent by the client if it is well formed, else generated once."""
     if REQUEST_ID_PATTERN.fullmatch(given := request.headers.get("X-Request-ID", "")):
@@ -144,6 +132,18 @@ def request_id(request: web.Request) -> str:
 
 
 def _end_to_end(headers: CIMultiDictProxy[str], dropped: frozenset[str] = frozenset()) -> CIMultiDict[str]:
+    """Return what is forwarded. `Connection` can name fields of extensions, but none on which a service decides."""
     named = {name.strip().lower() for value in headers.getall(hdrs.CONNECTION, ()) for name in value.split(",")}
-    dropped |= HOP_BY_HOP | named
+    dropped |= HOP_BY_HOP | {name for name in named if not is_end_to_end(name)}
     return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in dropped)
+
+
+def is_end_to_end(name: str) -> bool:
+    """Return whether a header field (in lower case) always concerns the service, whatever `Connection` names."""
+    return name not in HOP_BY_HOP and (name in _registered_fields() or name.startswith("hx-"))
+
+
+@cache
+def _registered_fields() -> frozenset[str]:
+    registered = {str(name).lower() for name in vars(hdrs).values() if isinstance(name, istr)}
+    return frozenset(registered | {"idempotency-key"})

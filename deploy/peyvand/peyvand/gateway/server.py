@@ -10,16 +10,20 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from pydantic import ValidationError
 
 from observability.logging import configure_logging
 from peyvand.dev_issuer.issuer import Issuer
-from peyvand.gateway.malformed import ErrorRunner
+from peyvand.gateway.connections import BodyTooSlow, GatewayRunner
+from peyvand.gateway.error_pages import error_response
 from peyvand.gateway.reverse_proxy import ReverseProxy, connect
 from peyvand.gateway.settings import GatewaySettings
+from run.connections import Connections, Timeouts, open_file_limit
 
 HEADER_LIMIT = 16 << 10  # bytes of one header field; an access token in a cookie takes about one kilobyte
 READY_TIMEOUT = 2.0  # seconds for a service to answer whether it is ready
+BACKLOG = 2_048  # connections that the kernel has accepted and the gateway has not
 SHUTDOWN_TIMEOUT = 5.0  # seconds for open responses at shutdown; live streams have no end of their own
 
 PROXY = web.AppKey("proxy", ReverseProxy)
@@ -32,7 +36,7 @@ def application(settings: GatewaySettings) -> web.Application:
     upstreams = settings.upstreams()
     all_upstreams = {**upstreams, **settings.optional_upstreams()}
     proxy = ReverseProxy(all_upstreams, settings.public_url, settings.body_limit)
-    app = web.Application()
+    app = web.Application(middlewares=[_refuse_slow_bodies])
     app[PROXY], app[REQUIRED] = proxy, tuple(upstreams)
     app.cleanup_ctx.append(_pool)
     app.router.add_get("/healthz", _alive)
@@ -43,13 +47,22 @@ def application(settings: GatewaySettings) -> web.Application:
     return app
 
 
-def runner_of(settings: GatewaySettings) -> web.AppRunner:
-    """Return what runs the gateway."""
-    return ErrorRunner(
+def runner_of(settings: GatewaySettings, timeouts: Timeouts | None = None) -> GatewayRunner:
+    """Return what runs the gateway with its limits."""
+    timeouts = timeouts or Timeouts()
+    connections = Connections(
+        "gateway",
+        open_file_limit(2 * settings.max_connections) // 2,  # each may need one more to a service
+        settings.max_connections_per_address,
+        timeouts=timeouts,
+    )
+    return GatewayRunner(
         application(settings),
+        connections,
         access_log=None,
         handler_cancellation=True,  # closes the upstream connection when the client leaves a stream
         shutdown_timeout=SHUTDOWN_TIMEOUT,
+        keepalive_timeout=timeouts.idle,
         max_line_size=HEADER_LIMIT,
         max_field_size=HEADER_LIMIT,
         auto_decompress=False,
@@ -64,7 +77,7 @@ async def serve(settings: GatewaySettings) -> None:
     runner = runner_of(settings)
     await runner.setup()
     try:
-        await web.TCPSite(runner, settings.host, settings.port).start()
+        await web.TCPSite(runner, settings.host, settings.port, backlog=BACKLOG).start()
         await stop.wait()
     finally:
         await runner.cleanup()
@@ -84,6 +97,14 @@ def main() -> int:
         print(f"the gateway cannot start: {e}", file=sys.stderr)
         return 1
     return 0
+
+
+@web.middleware
+async def _refuse_slow_bodies(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except BodyTooSlow:
+        return error_response(request, "body_too_slow")
 
 
 async def _pool(app: web.Application) -> AsyncIterator[None]:

@@ -30,6 +30,8 @@ class GatewaySettings(BaseSettings):
     upstream_reporting: str = Field(description="the address of reporting's API")
     upstream_operations: str = Field(default="", description="the address of the operations page, if there is one")
     body_limit: int = Field(default=64 << 20, description="the largest request body in bytes")
+    max_connections: int = Field(default=8_000, ge=1, description="open connections of clients")
+    max_connections_per_address: int = Field(default=1_000, ge=1, description="open connections of one address")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="the lowest level logged"
     )

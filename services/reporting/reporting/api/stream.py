@@ -9,30 +9,29 @@ from starlette.requests import Request
 
 from reporting.api.dependencies import Cache
 from web.authorization import public
-from web.rate_limit import limited
+from web.rate_limit import limited, streaming
 
-VIEWERS = 2_000  # open streams of one process; a browser that is refused shows the page as it is
+VIEWERS = 2_000  # open streams of one process; a browser that is refused shows the page as it is, and asks again
+VIEWERS_PER_ADDRESS = 200  # mobile carriers have thousands of people behind one address
 RECONNECT = 5_000  # milliseconds
 
 router = APIRouter(prefix="/v1", dependencies=[public(), limited("figures", per_minute=1_200)], tags=["ranking"])
 
 
-@router.get("/stream", response_class=EventSourceResponse)
+@router.get(
+    "/stream",
+    response_class=EventSourceResponse,
+    dependencies=[streaming(total=VIEWERS, per_address=VIEWERS_PER_ADDRESS)],
+)
 async def stream(request: Request, cache: Cache) -> AsyncIterator[ServerSentEvent]:
     """Announce that the figures moved (`event: moved`, data: the version), at most once a second; fetch them then."""
     stopping: asyncio.Event = request.app.state.stopping
-    if cache.viewers >= VIEWERS:
-        return
-    cache.viewers += 1
-    try:
-        version = await cache.refresh()
-        yield ServerSentEvent(event="moved", data={"version": version}, id=str(version), retry=RECONNECT)
-        while not stopping.is_set():
-            try:
-                await asyncio.wait_for(stopping.wait(), cache.pause)
-            except TimeoutError:
-                if (now := await cache.refresh()) != version:
-                    version = now
-                    yield ServerSentEvent(event="moved", data={"version": version}, id=str(version))
-    finally:
-        cache.viewers -= 1
+    version = await cache.refresh()
+    yield ServerSentEvent(event="moved", data={"version": version}, id=str(version), retry=RECONNECT)
+    while not stopping.is_set():
+        try:
+            await asyncio.wait_for(stopping.wait(), cache.pause)
+        except TimeoutError:
+            if (now := await cache.refresh()) != version:
+                version = now
+                yield ServerSentEvent(event="moved", data={"version": version}, id=str(version))

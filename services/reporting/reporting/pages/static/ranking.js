@@ -1,7 +1,7 @@
 // Live rows: the stream announces new figures, htmx fetches the rows, this script animates them to their new positions.
 "use strict";
 (() => {
-  const PAUSE = 5000, TINT = 6000, ANNOUNCE = 15000, FLIP = 240;
+  const PAUSE = 5000, REFUSED = 30000, TINT = 6000, ANNOUNCE = 15000, FLIP = 240;
   const table = document.getElementById("ranking");
   const stale = document.getElementById("stale"), moves = document.getElementById("moves");
   if (!table || !window.EventSource || !window.htmx) return;
@@ -100,13 +100,20 @@
   }
 
   announced = -ANNOUNCE;
-  const stream = new EventSource("/v1/stream");
-  stream.addEventListener("moved", (e) => {
-    stale.hidden = true;
-    const now = JSON.parse(e.data).version;
-    if (version && now !== version) { news += 1; show(); consider(); }
-    version = now;
-  });
-  stream.addEventListener("error", () => { stale.hidden = stream.readyState !== EventSource.CLOSED; });
+  function follow() {
+    const stream = new EventSource("/v1/stream");
+    stream.addEventListener("moved", (e) => {
+      stale.hidden = true;
+      const now = JSON.parse(e.data).version;
+      if (version && now !== version) { news += 1; show(); consider(); }
+      version = now;
+    });
+    stream.addEventListener("error", () => {
+      const refused = stream.readyState === EventSource.CLOSED;
+      stale.hidden = !refused;
+      if (refused) setTimeout(follow, REFUSED * (1 + Math.random()));
+    });
+  }
+  follow();
   show();
 })();

@@ -1,0 +1,50 @@
+"""Receive a request body completely before its request goes to a service, so that a slow sender occupies none."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from tempfile import SpooledTemporaryFile
+from typing import IO
+
+from aiohttp import web
+
+IN_MEMORY = 64 << 10  # bytes of one body; a longer one is a temporary file
+TOGETHER = 1 << 30  # bytes of all bodies that are being received and forwarded
+
+
+class BodyTooLarge(Exception):
+    """A body exceeds the limit."""
+
+
+class BuffersFull(Exception):
+    """All bodies together exceed what is kept."""
+
+
+class Bodies:
+    """The bodies that are being received and forwarded."""
+
+    def __init__(self, limit: int, together: int = TOGETHER) -> None:
+        self.limit, self.together, self.held = limit, together, 0
+
+    @asynccontextmanager
+    async def received(self, request: web.Request) -> AsyncIterator[bytes | IO[bytes] | None]:
+        """Yield the whole body. Raise BodyTooLarge, BuffersFull, BodyTooSlow."""
+        if not request.body_exists:
+            yield None
+            return
+        if (request.content_length or 0) > self.limit:
+            raise BodyTooLarge
+        size = 0
+        try:
+            with SpooledTemporaryFile(IN_MEMORY) as spool:
+                async for chunk in request.content.iter_any():
+                    size += len(chunk)
+                    self.held += len(chunk)
+                    if size > self.limit:
+                        raise BodyTooLarge
+                    if self.held > self.together:
+                        raise BuffersFull
+                    spool.write(chunk)
+                spool.seek(0)
+                yield spool if size > IN_MEMORY else spool.read()
+        finally:
+            self.held -= size

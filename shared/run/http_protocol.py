@@ -1,0 +1,76 @@
+"""uvicorn's HTTP protocol with limits of time and number, and with answers to half-closed requests."""
+
+from asyncio import Transport
+from typing import Any, cast
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from run.connections import Connections, Phase, Watch, refusal
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """One connection of a service."""
+
+    watch: Watch
+
+    def __init__(self, connections: Connections, **options: Any) -> None:
+        super().__init__(**options)
+        self.connections_limited = connections
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        """Admit the connection."""
+        super().connection_made(transport)
+        self.watch = Watch(self.connections_limited, transport, self._expired, lambda: self.flow.read_paused)
+        self.watch.start()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self.watch.end()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what has come."""
+        self.watch.read(len(data))
+        super().data_received(data)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Return whether to keep the connection: the client has sent whole requests and still reads the responses.
+
+        The reader of a stream (see `web.rate_limit.streaming`) has left: nothing else would end it.
+        """
+        if self.watch.phase is not Phase.RESPONSE or "peyvand.endless" in self.cycle.scope:
+            return False
+        self.cycle.keep_alive = False
+        return True
+
+    def on_headers_complete(self) -> None:
+        """Start the request."""
+        super().on_headers_complete()
+        self.watch.enter(Phase.BODY)
+
+    def on_message_complete(self) -> None:
+        """End the body."""
+        super().on_message_complete()
+        self.watch.enter(Phase.IDLE if self.cycle.response_complete else Phase.RESPONSE)
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request."""
+        super().on_response_complete()
+        if self.watch.phase is Phase.RESPONSE and self.cycle.response_complete:
+            self.watch.enter(Phase.IDLE)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, without quoting it."""
+        self.transport.write(refusal("malformed"))
+        self.transport.close()
+
+    def _expired(self, phase: Phase) -> None:
+        if phase is Phase.BODY and not self.cycle.response_started:
+            cast(dict[str, Any], self.cycle.scope)["peyvand.body_too_slow"] = True  # `web.middleware` answers 408
+            self.cycle.keep_alive = False
+            self.cycle.message_event.set()
+            self.watch.enter(Phase.RESPONSE)
+            return
+        if phase is Phase.HEAD and self.watch.received:
+            self.transport.write(refusal("body_too_slow"))
+        self.transport.close()

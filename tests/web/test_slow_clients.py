@@ -1,0 +1,249 @@
+"""Slow, silent, half-closed and too many connections, directly at a service and through the gateway."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+from base.settings import Settings
+from run import server
+from run.connections import Connections, Timeouts, Watch
+from run.http_protocol import HttpProtocol
+from tests.support.raw_http import OTHER, PER_ADDRESS, TIMEOUTS, TOTAL, Endpoint, problem_in, request, served, until
+
+
+@pytest.fixture(params=["service", "gateway"])
+async def endpoint(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Endpoint]:
+    """Serve the routes, directly or behind the gateway, which then has the small limits."""
+    monkeypatch.setattr(server, "TIMEOUTS", TIMEOUTS)
+    async with served(tmp_path, direct=request.param == "service") as endpoint:
+        yield endpoint
+
+
+# Time
+
+
+async def test_a_head_that_does_not_end_is_refused(endpoint: Endpoint) -> None:
+    client = await endpoint.open()
+    began = time.monotonic()
+    await client.send(b"GET /wait/0 HTTP/1.1\r\n")
+    for _ in range(12):
+        await asyncio.sleep(0.05)
+        await client.send(b"X: y\r\n")
+    problem_in(await client.rest(), 408, "body_too_slow")
+    assert time.monotonic() - began > TIMEOUTS.head * 0.9
+
+
+async def test_the_next_head_on_a_connection_has_the_same_time(endpoint: Endpoint) -> None:
+    client = await endpoint.open()
+    await client.send(request("GET", "/wait/0"))
+    assert b" 200 " in await client.head()
+    await client.reader.readexactly(len(b'"done"'))
+    await client.send(b"GET /wait/0 HT")
+    problem_in(await client.rest(), 408, "body_too_slow")
+
+
+@pytest.mark.parametrize("sent", [b"", b"\r\n"])
+async def test_a_silent_connection_is_closed(endpoint: Endpoint, sent: bytes) -> None:
+    client = await endpoint.open()
+    await client.send(sent)
+    assert not (answer := await client.rest()) or (sent and problem_in(answer, 408, "body_too_slow"))
+
+
+async def test_an_idle_connection_is_closed(endpoint: Endpoint) -> None:
+    client = await endpoint.open()
+    await client.send(request("GET", "/wait/0"))
+    assert (await client.rest()).endswith(b'"done"')
+
+
+@pytest.mark.parametrize("dribble", [False, True], ids=["stalled", "below the rate"])
+async def test_a_body_that_is_too_slow_is_refused(endpoint: Endpoint, dribble: bool) -> None:
+    client = await endpoint.open()
+    await client.send(request("POST", "/echo", b"x" * 10, length=100_000))
+
+    async def send_on() -> None:
+        while dribble:
+            await asyncio.sleep(0.05)
+            await client.send(b"x")
+
+    sending = asyncio.create_task(send_on())
+    try:
+        answer = await client.rest()
+    finally:
+        sending.cancel()
+    problem = problem_in(answer, 408, "body_too_slow")
+    assert b"x-request-id: " + problem["instance"].rpartition(":")[2].encode() in answer.lower()
+    assert "stored" not in endpoint.seen
+
+
+async def test_a_slow_body_above_the_rate_is_accepted(endpoint: Endpoint) -> None:
+    client = await endpoint.open()
+    await client.send(request("POST", "/echo", length=3_000))
+    for _ in range(15):
+        await asyncio.sleep(0.08)
+        await client.send(b"x" * 200)
+    assert (await client.rest()).endswith(b"3000")
+    assert endpoint.seen == ["begun", "stored"]
+
+
+async def test_a_gateway_sends_only_whole_requests_to_a_service(endpoint: Endpoint) -> None:
+    """A service sees the head at once; the gateway waits for the body first, which may be a file."""
+    client = await endpoint.open()
+    body = b"x" * 200_000
+    await client.send(request("POST", "/echo", body[:-1], length=len(body)))
+    await asyncio.sleep(0.2)
+    direct = bool(endpoint.seen)
+    await client.send(b"x")
+    assert (await client.rest()).endswith(b"200000")
+    assert endpoint.seen == ["begun", "stored"]
+    assert direct == (endpoint.port == endpoint.app.state.settings.port)
+
+
+async def test_who_does_not_read_is_disconnected_and_fills_no_memory(endpoint: Endpoint) -> None:
+    client = await endpoint.open()
+    client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    await client.send(request("GET", "/flood"))
+    await until(lambda: "ended" in endpoint.seen)
+    assert endpoint.seen.count("chunk") < 600  # of 64 kB: the buffers of the kernel
+    client.writer.transport.abort()
+
+
+# Half-closed connections
+
+
+async def test_a_half_closed_request_is_answered(endpoint: Endpoint) -> None:
+    client = await endpoint.open()
+    await client.send(request("POST", "/echo", b"abc"))
+    client.writer.write_eof()
+    answer = await client.rest()
+    assert answer.startswith(b"HTTP/1.1 200 ") and answer.endswith(b"3")
+    assert endpoint.seen == ["begun", "stored"]
+
+
+async def test_all_requests_on_a_half_closed_connection_are_answered(endpoint: Endpoint) -> None:
+    client = await endpoint.open()
+    await client.send(request("GET", "/wait/0.1") + request("GET", "/wait/0") + request("POST", "/echo", b"ab"))
+    client.writer.write_eof()
+    assert (await client.rest()).count(b"HTTP/1.1 200 ") == 3
+
+
+async def test_half_a_request_on_a_half_closed_connection_is_dropped(endpoint: Endpoint) -> None:
+    for half in (b"GET /wait/0 HTTP/1.1\r\n", request("POST", "/echo", b"ab", length=9)):
+        client = await endpoint.open()
+        await client.send(half)
+        client.writer.write_eof()
+        assert b" 200 " not in await client.rest(TIMEOUTS.head * 0.9)
+    assert "stored" not in endpoint.seen
+
+
+# Number
+
+
+async def test_new_connections_of_an_address_replace_those_that_wait(endpoint: Endpoint) -> None:
+    silent = [await endpoint.open() for _ in range(PER_ADDRESS)]
+    elsewhere = await endpoint.open("127.0.0.3")
+    client = await endpoint.open()
+    await client.send(request("GET", "/wait/0"))
+    assert b" 200 " in await client.head()
+    assert await silent[0].rest(0.2) == b""
+    await elsewhere.send(request("GET", "/wait/0"))
+    assert b" 200 " in await elsewhere.head()
+
+
+async def test_an_address_with_only_busy_connections_gets_no_more(endpoint: Endpoint) -> None:
+    busy = [await endpoint.open() for _ in range(PER_ADDRESS)]
+    for each in busy:
+        await each.send(request("GET", "/wait/0.6"))
+    await asyncio.sleep(0.2)
+    answer = await (await endpoint.open()).rest()
+    problem_in(answer, 503, "connections_full")
+    assert b"\r\nRetry-After: 5\r\n" in answer
+    elsewhere = await endpoint.open("127.0.0.3")
+    await elsewhere.send(request("GET", "/wait/0"))
+    assert b" 200 " in await elsewhere.head()
+    for each in busy:
+        assert b" 200 " in await each.head()
+
+
+async def test_the_total_is_limited_as_well(endpoint: Endpoint) -> None:
+    silent = [await endpoint.open(f"127.0.0.{3 + n}") for n in range(TOTAL)]
+    client = await endpoint.open()
+    await client.send(request("GET", "/wait/0"))
+    assert b" 200 " in await client.head()
+    assert await silent[0].rest(0.2) == b""
+
+
+async def test_trusted_proxies_are_limited_in_total_only() -> None:
+    class Transport:
+        aborted = False
+
+        def get_extra_info(self, name: str) -> Any:
+            return ("10.0.0.1", 1)
+
+        def abort(self) -> None:
+            self.aborted = True
+
+        def write(self, data: bytes) -> None: ...
+
+        def close(self) -> None: ...
+
+    connections = Connections("tests", total=3, per_address=1, trusted={"10.0.0.1"})
+    watches = [Watch(connections, Transport(), print, lambda: False) for _ in range(4)]  # type: ignore[arg-type]
+    assert [each.start() for each in watches] == [True, True, True, False]
+    assert len(connections.open) == 3 and not any(each.transport.aborted for each in watches)  # type: ignore[attr-defined]
+    for each in watches:
+        each.end()
+    assert not connections.open and not connections.by_address
+
+
+async def test_streams_are_limited_by_address_and_freed_when_their_readers_leave(endpoint: Endpoint) -> None:
+    streams = [await endpoint.open() for _ in range(2)]
+    for each in streams:
+        await each.send(request("GET", "/stream"))
+        assert b" 200 " in await each.head()
+    client = await endpoint.open()
+    await client.send(request("GET", "/stream"))
+    answer = await client.rest()
+    assert b"\r\nretry-after: 30\r\n" in answer.lower()
+    problem_in(answer, 429, "too_many_streams")
+    elsewhere = await endpoint.open("127.0.0.3")
+    await elsewhere.send(request("GET", "/stream"))
+    assert b" 200 " in await elsewhere.head()
+
+    streams[0].writer.close()
+    streams[1].writer.write_eof()  # a half-closed stream has no reader either
+    await until(lambda: endpoint.app.state.streams.total() == 1)
+    again = await endpoint.open()
+    await again.send(request("GET", "/stream"))
+    assert b" 200 " in await again.head()
+
+
+async def test_streams_are_limited_in_total(endpoint: Endpoint) -> None:
+    for n in range(5):
+        client = await endpoint.open(f"127.0.0.{3 + n}")
+        await client.send(request("GET", "/stream"))
+        assert b" 200 " in await client.head()
+    client = await endpoint.open()
+    await client.send(request("GET", "/stream"))
+    problem_in(await client.rest(), 503, "streams_full")
+
+
+def test_uvicorn_runs_the_limited_protocol(tmp_path: Path) -> None:
+    settings = Settings(
+        service="tests",
+        environment="development",
+        kafka="-",
+        mongo="-",  # type: ignore[arg-type]
+        database="-",
+        jwks=tmp_path / "jwks.json",
+    )
+    config: uvicorn.Config = server._config(lambda *_: None, settings, lifespan="off")
+    assert config.http.func is HttpProtocol  # type: ignore[union-attr]
+    connections = config.http.args[0]  # type: ignore[union-attr]
+    assert connections.timeouts == Timeouts() and connections.trusted("127.0.0.1") and not connections.trusted(OTHER)

@@ -24,6 +24,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import PyMongoError
 
 from base.clock import machine_now
+from base.tasks import Turns
 
 NONCE = 12  # bytes; random, since the key of one person seals only a few texts
 KEY = 32  # bytes
@@ -173,9 +174,14 @@ class KeyBlocks:
         async with self._creating:
             if len(self._available) > known:
                 return
-            created = [(os.urandom(16).hex(), os.urandom(KEY)) for _ in range(self.block)]
-            await self._store({key_id: self.keyring.wrap(key, key_id) for key_id, key in created}, machine_now())
-            self._available.extend(created)
+            created = {os.urandom(16).hex(): os.urandom(KEY) for _ in range(self.block)}
+            wrapped: dict[str, bytes] = {}
+            turns = Turns()
+            for key_id, key in created.items():
+                wrapped[key_id] = self.keyring.wrap(key, key_id)
+                await turns()
+            await self._store(wrapped, machine_now())
+            self._available.extend(created.items())
 
     async def _store(self, wrapped: Mapping[str, bytes], at: datetime) -> None:
         await self.keys.insert_many(

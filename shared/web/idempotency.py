@@ -8,6 +8,7 @@ Another request under the same key raises KeyReused (422). A refusal is not stor
 The fingerprint is keyed: a plain hash of a body with a national ID would let anyone find the ID by trying all of them.
 """
 
+import asyncio
 import hashlib
 import hmac
 import re
@@ -26,6 +27,8 @@ from kernel.commands import CommandMetadata, Outcome, execute_many
 from kernel.store import Store
 from security.auth import PUBLIC, Principal
 from web.authorization import authorized_principal
+
+LARGE = 64 << 10  # bytes of a body above which its fingerprint is computed in a thread
 
 _KEY = re.compile(r"[\x21-\x7e]{8,128}")
 _canonical = msgspec.json.Encoder(order="sorted").encode
@@ -82,7 +85,10 @@ class Idempotent:
         principal = await authorized_principal(request)
         if self.required and not idempotency_key:
             raise Refused("idempotency_key_missing")
-        return metadata_of(request, principal, idempotency_key or "", await _content(request))
+        content = await _content(request)
+        if len(content) <= LARGE:
+            return metadata_of(request, principal, idempotency_key or "", content)
+        return await asyncio.to_thread(metadata_of, request, principal, idempotency_key or "", content)
 
 
 def idempotent(*, required: bool = False) -> Any:

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from base.clock import Clock
 from base.ids import uuid7
+from base.tasks import Turns
 from contracts.commands import Refused
 from contracts.envelope import Context
 from contracts.subjects import round_subject
@@ -123,16 +124,20 @@ class RegistrationService:
 
         Raise KeyReused, NewerRules, UnreadableRecord, Transient.
         """
-        rows = {index: row for row, each in accepted.items() for index in self.persons.indexes(each)}
+        rows: dict[str, int] = {}
+        turns = Turns()
+        for row, each in accepted.items():
+            rows |= dict.fromkeys(self.persons.indexes(each), row)
+            await turns()
         registered = await self.store.find_by_unique("person", rows.keys()) if rows else {}
         subjects = {rows[index]: subject for index, subject in registered.items()}
         by_subject = {subjects.get(row) or uuid7(): row for row in accepted}
         known = (await read_snapshot(self.store, subjects.values())).records if subjects else {}
         before = {subject: record.private for subject, record in known.items()}
-        own = {
-            subject: await self._sealed(subject, accepted[row], metadata[row], before.get(subject, NOTHING))
-            for subject, row in by_subject.items()
-        }
+        own: dict[str, CommandMetadata] = {}
+        for subject, row in by_subject.items():
+            own[subject] = await self._sealed(subject, accepted[row], metadata[row], before.get(subject, NOTHING))
+            await turns()
         commands = {subject: _command(accepted[row], channel) for subject, row in by_subject.items()}
         done = await execute_many(self.store, commands, self.clock, own)
         outcomes: dict[int, Result | Refused] = {}

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from base.ids import shown_code
+from base.tasks import Turns
 from contracts.codes import IDENTITY_PURPOSES
 from contracts.commands import Refused
 from kernel.commands import CommandMetadata, Result, execute
@@ -37,7 +38,7 @@ from web.rate_limit import limited
 
 IMPORT_FILE = 16 << 20  # bytes
 IMPORT_ROWS = 50_000
-CHUNK = 500  # rows in one transaction
+CHUNK = 100  # rows in one transaction, during which other requests wait
 
 ApplicantId = Annotated[str, Path(pattern=r"^[0-9a-f-]{1,64}$")]
 Metadata = Annotated[CommandMetadata, idempotent()]
@@ -92,7 +93,7 @@ async def import_applications(
     registrations: Registrations,
     guard: Guard,
     metadata: Annotated[CommandMetadata, idempotent(required=True)],
-) -> schemas.Imported | Response:
+) -> Response:
     """Register the people in a file; one invalid value in any row refuses the whole file.
 
     Valid rows are stored in chunks, each in one transaction. The same file under the same key continues where it
@@ -103,7 +104,7 @@ async def import_applications(
     try:
         accepted = await _accepted(body, snapshot, principal, registrations, metadata)
     except RowsInvalid as invalid:
-        return invalid.response(request)
+        return await asyncio.to_thread(invalid.response, request)
     outcomes: dict[int, Result | Refused] = {}
     left = iter(accepted.items())
     while chunk := dict(islice(left, CHUNK)):
@@ -113,7 +114,7 @@ async def import_applications(
         known = (chunk[row] for row, each in done.items() if _is_known(each))
         guard.record_file(request, principal, [registrations.persons.indexes(each)[0] for each in known])
         outcomes |= done
-    return _imported(outcomes, registrations.codes)
+    return await asyncio.to_thread(_imported, outcomes, registrations.codes)
 
 
 @router.get("/rounds/{round_id}/applications")
@@ -211,9 +212,9 @@ async def _accepted(
     errors: list[tuple[int, Refused]] = []
     late: dict[int, Refused] = {}  # the round does not take them now; it may have taken them under this key
     first_rows: dict[str, int] = {}  # by national ID
+    turns = Turns()
     for row, cells in read_rows(body, COLUMNS, IMPORT_ROWS):
-        if row % CHUNK == 0:
-            await asyncio.sleep(0)  # let other requests run
+        await turns()
         try:
             application = snapshot.accept(cells)
             _check_scope(principal, application)
@@ -235,11 +236,11 @@ async def _accepted(
     return accepted
 
 
-def _imported(outcomes: Mapping[int, Result | Refused], codes: TrackingCodes) -> schemas.Imported:
+def _imported(outcomes: Mapping[int, Result | Refused], codes: TrackingCodes) -> Response:
     registered = {row: each.record for row, each in outcomes.items() if isinstance(each, Result)}
     refused = {row: each for row, each in outcomes.items() if isinstance(each, Refused)}
     listed = {row: each for row, each in refused.items() if not _is_known(each)}
-    return schemas.Imported(
+    imported = schemas.Imported(
         rows=len(outcomes),
         registered=len(registered),
         already_registered=len(refused) - len(listed),
@@ -249,6 +250,7 @@ def _imported(outcomes: Mapping[int, Result | Refused], codes: TrackingCodes) ->
         ],
         refused=[_refused_row(row, each) for row, each in listed.items()],
     )
+    return Response(imported.model_dump_json(), media_type="application/json")
 
 
 def _is_known(outcome: Result | Refused) -> bool:

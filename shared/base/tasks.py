@@ -1,24 +1,24 @@
-"""Cancellation of asyncio tasks, and turns of long work."""
+"""Cancellation of asyncio tasks, and time slices of long work."""
 
 import asyncio
 import time
 from typing import Any
 
 REPEAT = 1.0  # seconds after which a task that is still running is cancelled again
-TURN = 0.002  # seconds in which long work may occupy the event loop
+SLICE = 0.002  # seconds in which long work may occupy the event loop
 
 
-class Turns:
-    """Lets other tasks run during long work: `await turns()` after each small piece suspends every few milliseconds."""
+class TimeSlices:
+    """Lets other tasks run during long work: `await slices()` after each piece suspends every few milliseconds."""
 
     def __init__(self) -> None:
-        self.until = time.perf_counter() + TURN
+        self.until = time.perf_counter() + SLICE
 
     async def __call__(self) -> None:
-        """Suspend if the turn is over."""
+        """Suspend if the slice is over."""
         if time.perf_counter() >= self.until:
             await asyncio.sleep(0)
-            self.until = time.perf_counter() + TURN
+            self.until = time.perf_counter() + SLICE
 
 
 async def cancel_and_wait(*tasks: "asyncio.Future[Any]") -> None:

@@ -9,6 +9,7 @@ import resource
 from collections.abc import Callable, Collection
 from enum import Enum
 from http import HTTPStatus
+from ipaddress import IPv6Address
 
 import msgspec
 import structlog
@@ -144,9 +145,10 @@ class Watch:
     ) -> None:
         """`expired` is called when the peer took too long; `paused` returns whether we do not read at present."""
         peer = transport.get_extra_info("peername")
-        self.address = str(peer[0]) if isinstance(peer, tuple) else ""
+        address = str(peer[0]) if isinstance(peer, tuple) else ""
+        self.address = network_of(address)
         self.connections, self.transport, self.expired, self.paused = connections, transport, expired, paused
-        self.trusted = connections.trusted(self.address)
+        self.trusted = connections.trusted(address)
         self.loop = asyncio.get_running_loop()
         self.phase, self.received = Phase.HEAD, 0
         self.since = self.moved = self.loop.time()
@@ -219,6 +221,13 @@ class Watch:
                 return float("inf")
 
 
+def network_of(address: str) -> str:
+    """Return what counts as one address: of IPv6 the network /64, which belongs to one subscriber."""
+    if ":" not in address or address.startswith("::ffff:"):
+        return address
+    return IPv6Address(address).exploded[:19]
+
+
 def refusal(code: str, *, seconds: int = 0) -> bytes:
     """Return a whole response for a peer whose request was not read, so that its language is not known."""
     body = problem_body(code, 0, {"seconds": seconds})
@@ -235,9 +244,10 @@ def refusal(code: str, *, seconds: int = 0) -> bytes:
 
 def open_file_limit(wanted: int) -> int:
     """Raise the limit of open files to what the system allows; return how many connections fit, at most `wanted`."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    fit = wanted if most == resource.RLIM_INFINITY else min(wanted, max(1, most - SPARE_FILES))
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    possible = max(now, wanted + SPARE_FILES) if most == resource.RLIM_INFINITY else most
+    resource.setrlimit(resource.RLIMIT_NOFILE, (possible, most))
+    fit = min(wanted, max(1, possible - SPARE_FILES))
     if fit < wanted:
         log.warning("the limit of open files is lower than PEYVAND_MAX_CONNECTIONS: raise it (ulimit -n)", fit=fit)
     return fit

@@ -24,7 +24,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import PyMongoError
 
 from base.clock import machine_now
-from base.tasks import Turns
+from base.tasks import TimeSlices
 
 NONCE = 12  # bytes; random, since the key of one person seals only a few texts
 KEY = 32  # bytes
@@ -176,10 +176,10 @@ class KeyBlocks:
                 return
             created = {os.urandom(16).hex(): os.urandom(KEY) for _ in range(self.block)}
             wrapped: dict[str, bytes] = {}
-            turns = Turns()
+            slices = TimeSlices()
             for key_id, key in created.items():
                 wrapped[key_id] = self.keyring.wrap(key, key_id)
-                await turns()
+                await slices()
             await self._store(wrapped, machine_now())
             self._available.extend(created.items())
 

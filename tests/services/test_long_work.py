@@ -56,5 +56,5 @@ async def test_an_import_takes_turns_with_other_requests(tmp_path: Path) -> None
 
 
 async def test_work_without_turns_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks, "TURN", 60.0)
+    monkeypatch.setattr(tasks, "SLICE", 60.0)
     assert await ratio(tmp_path) > TIMES

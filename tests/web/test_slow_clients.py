@@ -1,6 +1,7 @@
 """Slow, silent, half-closed and too many connections, directly at a service and through the gateway."""
 
 import asyncio
+import resource
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import uvicorn
 
 from base.settings import Settings
 from run import server
-from run.connections import Connections, Timeouts, Watch
+from run.connections import Connections, Timeouts, Watch, network_of, open_file_limit
 from run.http_protocol import HttpProtocol
 from tests.support.raw_http import OTHER, PER_ADDRESS, TIMEOUTS, TOTAL, Endpoint, problem_in, request, served, until
 
@@ -232,6 +233,20 @@ async def test_streams_are_limited_in_total(endpoint: Endpoint) -> None:
     client = await endpoint.open()
     await client.send(request("GET", "/stream"))
     problem_in(await client.rest(), 503, "streams_full")
+
+
+def test_a_subscriber_counts_as_one_address() -> None:
+    assert network_of("2001:db8:0:7::1") == network_of("2001:db8:0:7:ffff::2") != network_of("2001:db8:0:8::1")
+    assert network_of("::ffff:10.0.0.1") != network_of("::ffff:10.0.0.2") and network_of("10.0.0.1") == "10.0.0.1"
+
+
+@pytest.mark.parametrize(("hard", "fit"), [(20_000, 8_000), (4_096, 3_584), (resource.RLIM_INFINITY, 8_000)])
+def test_open_files_are_raised_to_what_is_allowed(monkeypatch: pytest.MonkeyPatch, hard: int, fit: int) -> None:
+    limits: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1_024, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, pair: limits.append(pair))
+    assert open_file_limit(8_000) == fit
+    assert limits == [(8_512 if hard == resource.RLIM_INFINITY else hard, hard)]
 
 
 def test_uvicorn_runs_the_limited_protocol(tmp_path: Path) -> None:

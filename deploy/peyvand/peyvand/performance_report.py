@@ -110,6 +110,14 @@ BENCHES: Mapping[str, Bench] = {
         columns=("Registrations/s", "Gateway", "POST p50", "p95", "p99", "201 to counted p50", "p95", "p99", "not 201"),
         unit="registration",
     ),
+    "slow_clients": Bench(
+        title="Slow clients beside others",
+        question="5,000 connections from 127.0.0.2 to 127.0.0.250, half to the gateway and half to reporting's API, "
+        "send a head or a body byte by byte, or nothing, or do not read a stream; one that is closed is opened again. "
+        "The others send 100 requests a second to both, half of them on new connections. With and without, in turns.",
+        columns=("Slow connections", "p50", "p95", "p99"),
+        unit="request",
+    ),
     "linger": Bench(
         title="The linger time",
         question="How long events and outboxes are batched before a transaction (`PEYVAND_LINGER`): the cost of a "

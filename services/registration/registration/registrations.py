@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from base.clock import Clock
 from base.ids import uuid7
-from base.tasks import Turns
+from base.tasks import TimeSlices
 from contracts.commands import Refused
 from contracts.envelope import Context
 from contracts.subjects import round_subject
@@ -125,10 +125,10 @@ class RegistrationService:
         Raise KeyReused, NewerRules, UnreadableRecord, Transient.
         """
         rows: dict[str, int] = {}
-        turns = Turns()
+        slices = TimeSlices()
         for row, each in accepted.items():
             rows |= dict.fromkeys(self.persons.indexes(each), row)
-            await turns()
+            await slices()
         registered = await self.store.find_by_unique("person", rows.keys()) if rows else {}
         subjects = {rows[index]: subject for index, subject in registered.items()}
         by_subject = {subjects.get(row) or uuid7(): row for row in accepted}
@@ -137,7 +137,7 @@ class RegistrationService:
         own: dict[str, CommandMetadata] = {}
         for subject, row in by_subject.items():
             own[subject] = await self._sealed(subject, accepted[row], metadata[row], before.get(subject, NOTHING))
-            await turns()
+            await slices()
         commands = {subject: _command(accepted[row], channel) for subject, row in by_subject.items()}
         done = await execute_many(self.store, commands, self.clock, own)
         outcomes: dict[int, Result | Refused] = {}

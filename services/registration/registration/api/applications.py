@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from base.ids import shown_code
-from base.tasks import Turns
+from base.tasks import TimeSlices
 from contracts.codes import IDENTITY_PURPOSES
 from contracts.commands import Refused
 from kernel.commands import CommandMetadata, Result, execute
@@ -212,9 +212,9 @@ async def _accepted(
     errors: list[tuple[int, Refused]] = []
     late: dict[int, Refused] = {}  # the round does not take them now; it may have taken them under this key
     first_rows: dict[str, int] = {}  # by national ID
-    turns = Turns()
+    slices = TimeSlices()
     for row, cells in read_rows(body, COLUMNS, IMPORT_ROWS):
-        await turns()
+        await slices()
         try:
             application = snapshot.accept(cells)
             _check_scope(principal, application)

@@ -93,7 +93,7 @@ class ReverseProxy:
                 response.headers.update(SERVER)
                 await self._stream_back(request, upstream, response)
                 return response
-        except aiohttp.ClientConnectorError:
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
             return error_response(request, "service_away", service)
         except (TimeoutError, aiohttp.ClientError, ConnectionError) as e:
             if response is not None and response.prepared:

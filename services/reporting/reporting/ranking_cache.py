@@ -4,6 +4,7 @@ import asyncio
 import math
 import time
 from datetime import date
+from typing import Any
 
 from base.clock import Clock
 from kernel.store import Store
@@ -31,6 +32,8 @@ class RankingCache:
         self.read_at = -math.inf
         self.cost = 0.0  # seconds that the last new figures took: the larger the data, the rarer a reading
         self.reading = asyncio.Lock()
+        self.waiting = 0  # streams
+        self.watching: asyncio.Task[None] | None = None  # on behalf of them all
 
     @property
     def version(self) -> int:
@@ -57,6 +60,27 @@ class RankingCache:
                 self.versions, self.events, self.latencies = found.versions, found.events, found.latencies
                 self.read_at = time.monotonic()
         return self.version
+
+    async def moved(self, stopped: asyncio.Future[Any]) -> None:
+        """Wait until anything moves or `stopped` is done. All streams share one task that reads. Raise Transient."""
+        if self.watching is None or self.watching.done():
+            self.watching = asyncio.create_task(self._watch(self.version), name="figures")
+        watching = self.watching
+        self.waiting += 1
+        try:
+            await asyncio.wait({watching, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self.waiting -= 1
+        if watching.done():
+            watching.result()
+
+    async def _watch(self, version: int) -> None:
+        """Read until the version differs, or no stream waits."""
+        while self.version == version:
+            await asyncio.sleep(self.pause)
+            if not self.waiting:
+                return
+            await self.refresh()
 
     async def figures(self, round_id: str = "", *, fresh: bool = False) -> Figures | None:
         """Return the figures of a round, by default of the current one, or None if there is no such round."""

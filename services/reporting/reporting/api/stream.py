@@ -28,10 +28,13 @@ async def stream(request: Request, cache: Cache) -> AsyncIterator[ServerSentEven
     stopping: asyncio.Event = request.app.state.stopping
     version = await cache.refresh()
     yield ServerSentEvent(event="moved", data={"version": version}, id=str(version), retry=RECONNECT)
-    while not stopping.is_set():
-        try:
-            await asyncio.wait_for(stopping.wait(), cache.pause)
-        except TimeoutError:
-            if (now := await cache.refresh()) != version:
-                version = now
+    stopped = asyncio.create_task(stopping.wait(), name="stopped")
+    try:
+        while not stopping.is_set():
+            if cache.version == version:
+                await cache.moved(stopped)
+            elif not stopping.is_set():
+                version = cache.version
                 yield ServerSentEvent(event="moved", data={"version": version}, id=str(version))
+    finally:
+        stopped.cancel()

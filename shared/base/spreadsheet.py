@@ -16,7 +16,9 @@ def rows_of(content: bytes) -> Iterator[tuple[int, list[str]]]:
     Raise UnicodeDecodeError, csv.Error.
     """
     blank = 0
-    for number, cells in enumerate(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True), 1):
+    for number, cells in enumerate(
+        csv.reader(io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline=""), strict=True), 1
+    ):
         if any(cell and not cell.isspace() for cell in cells):
             yield number, [cell.strip().removeprefix("'") for cell in cells]
         elif (blank := blank + 1) > MAX_BLANK:

@@ -135,6 +135,18 @@ async def withdraw(api: RegistrationApi) -> Call:
     return Call("POST", f"/v1/applications/{made['id']}/withdrawal", {"json": {"reason": "moved"}}, later)
 
 
+async def erase(api: RegistrationApi) -> Call:
+    await api.open_round(quota=5)
+    made = (await api.register(national_id=a_national_id(1))).json()
+    await decided(api, made["id"])
+
+    async def later() -> None:
+        await api.run_jobs()  # the seat is released, the key is destroyed
+        assert not (await api.store.read([made["id"]]))[made["id"]].state.seat
+
+    return Call("POST", f"/v1/applications/{made['id']}/erasure", {"json": {"reason": "request"}}, later, "manager")
+
+
 async def reissue_code(api: RegistrationApi) -> Call:
     await api.open_round(quota=5)
     await api.register(national_id=a_national_id(1))
@@ -258,7 +270,16 @@ async def declare_connections(api: MarketApi) -> Call:
 
 
 OPERATIONS: dict[str, tuple[Callable[[Any], Awaitable[Call]], ...]] = {
-    "registration": (open_round, import_quotas, set_quota, register, import_applications, withdraw, reissue_code),
+    "registration": (
+        open_round,
+        import_quotas,
+        set_quota,
+        register,
+        import_applications,
+        withdraw,
+        erase,
+        reissue_code,
+    ),
     "screening": (decide_case, decide_cases, identify_capacity, identify_capacities),
     "market": (
         enlist_lead,

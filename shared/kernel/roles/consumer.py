@@ -310,11 +310,9 @@ class Consumer:
         observe_batch(self.service, messages, effects)
         for parked in effects.parked:
             if parked.reason != "early":
-                event_id = f"{parked.source}/{parked.subject}/{parked.sequence}"
                 log.error(
                     "event parked",
-                    service=self.service,
-                    event_id=event_id,
+                    event_id=f"{parked.source}/{parked.subject}/{parked.sequence}",
                     type=parked.type,
                     reason=parked.reason,
                     error=parked.fault.error,

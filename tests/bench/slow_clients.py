@@ -35,7 +35,7 @@ async def run(folder: Path, quick: bool) -> Measured:
             before.append(await measure())
             with attack(connections, targets):
                 during.append(await measure())
-            await asyncio.sleep(3)
+            await asyncio.sleep(10)  # until all streams are ended
     p99 = {id(kind): median(quantile(times, 0.99) for times, _ in kind) for kind in (before, during)}
     pairs = zip(before, during, strict=True)
     return Measured(

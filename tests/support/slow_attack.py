@@ -1,11 +1,13 @@
 """Slow clients: `python -m tests.support.slow_attack CONNECTIONS HOST:PORT...` attacks until it is ended.
 
 The connections come from 127.0.0.2 to 127.0.0.250 and are of four kinds: a request head and a body that come byte by
-byte, silence, and a stream that is not read. One that is closed is opened again. It prints a line when all are open.
+byte, silence, and a stream that is not read. One that is closed is opened again, 10 s after it was opened. It prints a
+line when all are open.
 """
 
 import asyncio
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -23,6 +25,7 @@ BODY = b"POST /v1/nationwide HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 6000
 STREAM = b"GET /v1/stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 KINDS = (HEAD, BODY, b"", STREAM)
 EVERY = 2.0  # seconds between two bytes of a connection
+REOPEN = 10.0  # seconds between two connections of a client: these are slow, they do not flood
 PARTS = 40  # of the connections, visited one after the other
 
 
@@ -33,11 +36,15 @@ class SlowClient:
         self.source, self.target = ADDRESSES[number % len(ADDRESSES)], target
         self.kind = KINDS[number % len(KINDS)]
         self.socket: socket.socket | None = None
+        self.opens_at = time.monotonic() + REOPEN * random.random()
 
     def visit(self) -> None:
         """Connect, or send one more byte."""
         try:
             if self.socket is None:
+                if time.monotonic() < self.opens_at:
+                    return
+                self.opens_at = time.monotonic() + REOPEN
                 self.socket = socket.create_connection(self.target, 5, (self.source, 0))
                 self.socket.setblocking(False)
                 self.socket.send(self.kind)
@@ -61,12 +68,15 @@ def main(connections: int, targets: Sequence[tuple[str, int]]) -> None:
     """Attack until the process is ended."""
     os.nice(10)
     clients = [SlowClient(n // len(targets), targets[n % len(targets)]) for n in range(connections)]
+    opened = time.monotonic() + REOPEN + 2 * EVERY
+    waiting = True
     for n in count():
         began = time.monotonic()
         for client in clients[n % PARTS :: PARTS]:
             client.visit()
-        if n == PARTS:
+        if waiting and began > opened:
             print("open", flush=True)
+            waiting = False
         time.sleep(max(0.0, EVERY / PARTS - (time.monotonic() - began)))
 
 

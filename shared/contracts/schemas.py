@@ -5,15 +5,17 @@ from typing import Any
 
 import msgspec
 
-from contracts.envelope import CODE_SYSTEM
+from contracts.envelope import CODE_SYSTEM, LAST_SEQUENCE, PATTERNS
 from contracts.events import PRODUCERS, TYPES, ApplicantEvent, Event
+from contracts.events.fields import END, YEAR_PATTERN
+from contracts.subjects import SUBJECTS
 
 Schema = dict[str, Any]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-INSTANT = {"type": "string", "format": "date-time"}
+INSTANT = {"type": "string", "format": "date-time", "pattern": YEAR_PATTERN}
 
-_FIXED = ("type", "const", "format", "pattern", "default", "minimum", "maximum", "x-set-by")
+_FIXED = ("type", "const", "format", "pattern", "default", "minimum", "maximum", "maxItems", "x-set-by")
 
 
 def schemas() -> dict[str, Schema]:
@@ -29,7 +31,8 @@ def producer_of(event: type[Event]) -> str:
 def data_schema(event: type[Event]) -> Schema:
     """Return the schema of `data`, the event's own fields. A field that is absent has its default."""
     generated = msgspec.json.schema(event)["$defs"][event.__name__]
-    return dict(msgspec.json.decode(msgspec.json.encode(generated)))  # lists, not tuples, as in the published file
+    encoded = msgspec.json.encode(generated).replace(msgspec.json.encode(END)[1:-1], b"$")
+    return dict(msgspec.json.decode(encoded))  # lists, not tuples, as in the published file
 
 
 def incompatibilities(published: Schema, current: Schema, path: str = "") -> list[str]:
@@ -83,12 +86,13 @@ def _schema(producer: str, event: type[Event]) -> Schema:
                 "description": "What the event is about, and the key of the Kafka record: an applicant's UUID, or "
                 "`round:`, `ledger:` or `lead:` with an id.",
                 "type": "string",
-                "pattern": f"^{_UUID}$" if about_an_applicant else _OTHER_SUBJECTS,
+                "pattern": f"^{SUBJECTS[event.KIND]}$",
             },
             "sequence": {
                 "description": "Position among the events of this source about this subject: 1, 2, 3, without gaps.",
                 "type": "integer",
                 "minimum": 1,
+                "maximum": LAST_SEQUENCE,
             },
             "time": {"description": "When it happened, in programme time (it may be simulated).", **INSTANT},
             "recorded": {"description": "When a machine recorded it, by its own clock.", **INSTANT},
@@ -101,57 +105,57 @@ def _schema(producer: str, event: type[Event]) -> Schema:
     }
 
 
-_UUID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_ROUND = "1[34][0-9]{2}(-[0-9]{1,2})?"  # Jalali year, and the number of the round where a year has several
-_PROVINCE = "IR-(0[0-9]|[12][0-9]|30)"
-_OTHER_SUBJECTS = f"^(round:{_ROUND}|ledger:{_ROUND}/{_PROVINCE}|lead:{_UUID})$"
+def _pattern(attribute: str) -> str:
+    return f"^{PATTERNS[attribute]}$"
+
+
 _CONTEXT = {
     "round": {
         "description": "Round: its Jalali year, and its number within the year where there are several.",
         "type": "string",
-        "pattern": f"^{_ROUND}$",
+        "pattern": _pattern("round"),
     },
     "province": {
         "description": "Province of the applicant, the quota or the lead enterprise, as in `codesystem`.",
         "type": "string",
-        "pattern": f"^{_PROVINCE}$",
+        "pattern": _pattern("province"),
     },
     "county": {
         "description": "County of the applicant; code of the Statistical Centre of Iran, province first.",
         "type": "string",
-        "pattern": "^(0[0-9]|[12][0-9]|30)[0-9]{2}$",
+        "pattern": _pattern("county"),
     },
     "field": {
         "description": "Job field of the application.",
         "type": "string",
-        "pattern": r"^[A-Z]{2}[0-9]{3}$",
+        "pattern": _pattern("field"),
     },
     "policy": {
         "description": "Version of the policies that apply.",
         "type": "string",
-        "pattern": "^[0-9]{4}-[0-9]{1,3}$",
+        "pattern": _pattern("policy"),
     },
 }
 _ORIGIN = {
     "actor": {
         "description": "Role and pseudonymous id of the person or job that caused it, `role:id`.",
         "type": "string",
-        "pattern": r"^[a-z_]+:(?![0-9+]+$)[A-Za-z0-9._-]{0,64}$",
+        "pattern": _pattern("actor"),
     },
     "cause": {
         "description": "Event about the same subject to which this one is a reaction, `source/sequence`.",
         "type": "string",
-        "pattern": "^[a-z]+/[1-9][0-9]*$",
+        "pattern": _pattern("cause"),
     },
     "previous": {
         "description": "BLAKE2b-128 digest, in hexadecimal, of the bytes of this source's previous event about this "
         "subject; absent from the first. (In published examples: of the id of that event.)",
         "type": "string",
-        "pattern": r"^[0-9a-f]{32}$",
+        "pattern": _pattern("previous"),
     },
     "traceparent": {
         "description": "W3C trace context.",
         "type": "string",
-        "pattern": r"^[0-9a-f]{2}-[0-9a-f-]+$",
+        "pattern": _pattern("traceparent"),
     },
 }

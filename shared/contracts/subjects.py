@@ -4,6 +4,18 @@ from zlib import crc32
 
 PARTITIONS = 32  # of every topic; can never change, since it decides where a subject's events are
 
+UUID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+ROUND = "1[34][0-9]{2}(-[0-9]{1,2})?"  # Jalali year, and the number of the round where a year has several
+PROVINCE = "IR-(0[0-9]|[12][0-9]|30)"
+
+# Kind -> pattern of its subjects. The kind of an event's subject is the KIND of its type.
+SUBJECTS = {
+    "applicant": UUID,
+    "round": f"round:{ROUND}",
+    "ledger": f"ledger:{ROUND}/{PROVINCE}",
+    "lead": f"lead:{UUID}",
+}
+
 
 def kind_of(subject: str) -> str:
     """Return the kind of a subject: the part before the colon, or `applicant` for a bare id."""

@@ -10,12 +10,12 @@ import msgspec
 from msgspec.structs import replace
 
 from base.clock import Clock, Moment
-from contracts.envelope import Envelope, UnknownEvent
+from contracts.envelope import Envelope, InvalidEvent, UnhandledEvent
 from contracts.events import TYPES
 from contracts.subjects import kind_of
 from kernel.commands import at_one_moment
 from kernel.errors import CircuitOpen, Conflict, Fenced, ProjectionFailed, Transient
-from kernel.record import Fault, Message, Parked, Reason, consume, park, unpark
+from kernel.record import Fault, Message, Parked, Reason, Undecodable, consume, forged, park, unpark
 from kernel.rules import Rules
 from kernel.store import Effects, OffsetRanges, Projection, Snapshot, Source, Store
 
@@ -80,8 +80,11 @@ async def process(
 
 
 def concerns(rules: Mapping[str, Rules], envelope: Envelope) -> bool:
-    """Return whether a service with these rules handles the event, or its next version may."""
-    return kind_of(envelope.subject) in rules or isinstance(envelope.event, UnknownEvent)
+    """Return whether a service with these rules handles the event, or its next version may; or it is invalid."""
+    if kind_of(envelope.subject) in rules:
+        return True
+    event = envelope.event
+    return isinstance(event, UnhandledEvent) and (isinstance(event, InvalidEvent) or event.type not in TYPES)
 
 
 class _Batch(msgspec.Struct):
@@ -218,7 +221,7 @@ def _consume_all(
     store: Store, by_subject: BySubject, breaker: CircuitBreaker, snapshot: Snapshot, moment: Moment
 ) -> Effects:
     changes, parked, inboxes = [], list[Parked](), dict[Source, Mapping[str, int]]()
-    heads = _by_subject(snapshot.heads) if snapshot.parked else {}
+    heads, forgeries = _by_subject(snapshot.heads) if snapshot.parked else {}, list[Undecodable]()
     for subject, messages in by_subject.items():
         if (unreadable := snapshot.unreadable.get(subject)) is not None:
             inbox = unreadable.inbox
@@ -231,41 +234,60 @@ def _consume_all(
             inbox = after.inbox
             if after is not before:
                 changes.append((before, after))
+        if more:
+            more = _without_forgeries(more, inbox, forgeries)
         parked += more
         if more or subject in heads:
             inboxes |= {(subject, source): inbox for source in {*heads.get(subject, ()), *(p.source for p in more)}}
     breaker.check([each for each in parked if each.reason == "fault"], moment.recorded)
-    return Effects(changes, parked, {}, changed_heads(snapshot, parked, inboxes) if inboxes else {})
+    return Effects(changes, parked, {}, changed_heads(snapshot, parked, inboxes) if inboxes else {}, forgeries)
+
+
+def _without_forgeries(
+    parked: Sequence[Parked], inbox: Mapping[str, int], forgeries: list[Undecodable]
+) -> list[Parked]:
+    """Return what waits for its turn; the rest is invalid at a sequence that is handled: add it to the forgeries."""
+    waiting, handled = list[Parked](), list[Parked]()
+    for each in parked:
+        (waiting if each.sequence > inbox.get(each.source, 0) else handled).append(each)
+    forgeries += [found for each in handled if (found := forged(each))]
+    return waiting
 
 
 def _drain_all(
     store: Store, sources: Sequence[Source], limit: int, breaker: CircuitBreaker, snapshot: Snapshot, moment: Moment
 ) -> Effects:
-    changes, unparked, heads = [], dict[Source, int](), dict[Source, Parked]()
+    changes, unparked, heads, forgeries = [], dict[Source, int](), dict[Source, Parked](), list[Undecodable]()
+
+    def ignored(p: Parked) -> bool:
+        return not concerns(store.rules, unpark(p).envelope)
+
     for source in sources:
         (subject, name), chunk = source, snapshot.parked.get(source, ())
         if not chunk or chunk[0].reason != "ready":
             continue  # drained meanwhile
         if (unreadable := snapshot.unreadable.get(subject)) is not None:
             left, reason = chunk, unreadable.reason
-            if reason == "unknown_type":  # this service ignores types that it knows, of kinds without rules
-                left = list(dropwhile(lambda each: each.type in TYPES, chunk[: limit - 1])) or chunk[limit - 1 :]
+            if reason == "unknown_type":  # a kind without rules: what does not concern this service is dropped
+                left = list(dropwhile(ignored, chunk[: limit - 1])) or chunk[limit - 1 :]
                 unparked[source] = left[0].sequence - 1 if left else chunk[-1].sequence
                 reason = "ready" if left and left[0] is not chunk[0] else reason  # to be looked at again
             if left:
-                heads[source] = replace(left[0], reason=reason, fault=Fault(reason, unreadable.why))
+                why = park(unpark(left[0]), reason, moment, Fault(reason, unreadable.why))
+                heads[source] = replace(left[0], reason=why.reason, fault=why.fault)
             continue
         before, rest = snapshot.records[subject], chunk[limit - 1 :]
         messages = list(map(unpark, chunk[: limit - 1]))
         after, stopped = consume(before, store.rules[kind_of(subject)], store.service, messages, moment)
         if after is not before:
             changes.append((before, after))
+        stopped = _without_forgeries(stopped, after.inbox, forgeries)
         # Not past what was read: after a completion the inbox may be further on, and the next head must still exist.
         unparked[source] = min([after.inbox.get(name, 0), *(each.sequence - 1 for each in rest)])
         left = [replace(each, since=chunk[0].since) for each in (*stopped, *(() if stopped else rest))]
         heads |= head_of({source: after.inbox}, left)
     breaker.check([each for each in heads.values() if each.reason == "fault"], moment.recorded)
-    return Effects(changes, (), unparked, heads)
+    return Effects(changes, (), unparked, heads, forgeries)
 
 
 def _block(source: Source, fault: Fault, breaker: CircuitBreaker, snapshot: Snapshot, moment: Moment) -> Effects:
@@ -280,15 +302,16 @@ def _park_all(
     by_subject: BySubject, fault: Fault, breaker: CircuitBreaker, snapshot: Snapshot, moment: Moment
 ) -> Effects:
     """Park everything with a fault."""
-    parked, inboxes = list[Parked](), dict[Source, Mapping[str, int]]()
+    parked, inboxes, forgeries = list[Parked](), dict[Source, Mapping[str, int]](), list[Undecodable]()
     heads = _by_subject(snapshot.heads)
     for subject, messages in by_subject.items():
         inbox = snapshot.inbox(subject)
         more = _park_unhandled(messages, inbox, "fault", fault, moment, heads.get(subject, {}))
+        more = _without_forgeries(more, inbox, forgeries)
         inboxes |= {(subject, each.source): inbox for each in more}
         parked += more
     breaker.check([each for each in parked if each.reason == "fault"], moment.recorded)
-    return Effects((), parked, {}, changed_heads(snapshot, parked, inboxes))
+    return Effects((), parked, {}, changed_heads(snapshot, parked, inboxes), forgeries)
 
 
 def _park_unhandled(
@@ -305,7 +328,7 @@ def _park_unhandled(
         source, missing = message.envelope.source, message.envelope.sequence - inbox.get(message.envelope.source, 0) - 1
         if reason != "unknown_type" and (missing > 0 or (missing == 0 and source in heads)):
             parked.append(park(message, "early", moment))
-        elif missing >= 0:
+        elif missing >= 0 or isinstance(message.envelope.event, InvalidEvent):
             parked.append(park(message, reason, moment, fault))
     return parked
 
@@ -328,13 +351,18 @@ def head_of(inboxes: Mapping[Source, Mapping[str, int]], parked: Sequence[Parked
     heads: dict[Source, Parked] = {}
     for each in parked:
         source = each.subject, each.source
-        if source not in heads or each.sequence < heads[source].sequence:
+        if source not in heads or _order(each) < _order(heads[source]):
             heads[source] = each
     for source, head in heads.items():
         handled = inboxes[source].get(source[1], 0)
         if head.sequence <= handled or (head.reason == "early" and head.sequence == handled + 1):
             heads[source] = replace(head, reason="ready")
     return heads
+
+
+def _order(p: Parked) -> tuple[int, bool]:
+    """Return by what parked events of one source are ordered: a valid one makes an invalid one with its id leave."""
+    return p.sequence, p.reason == "invalid"
 
 
 def _by_subject(heads: Mapping[Source, Parked]) -> dict[str, dict[str, Parked]]:
@@ -355,4 +383,5 @@ def _joined(one: Effects, two: Effects) -> Effects:
         [*one.parked, *two.parked],
         {**one.unparked, **two.unparked},
         {**one.heads, **two.heads},
+        [*one.undecodable, *two.undecodable],
     )

@@ -1,7 +1,7 @@
 """A record: all that one service knows about one subject. An immutable value; `emit` and `consume` return a new one."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from hashlib import blake2b
 from typing import Any, Literal
 
@@ -10,17 +10,26 @@ from msgspec.structs import replace
 
 from base.clock import Moment
 from contracts.commands import EventWithContext, Refused
-from contracts.envelope import DecodeError, Envelope, UnknownEvent, decode, digest, encode, type_of
+from contracts.envelope import (
+    NEVER,
+    DecodeError,
+    Envelope,
+    InvalidEvent,
+    UnhandledEvent,
+    decode,
+    digest,
+    encode,
+    type_of,
+)
 from contracts.events import Event
 from kernel.rules import Rules
 
 EVENTS_ALERT = 500  # events of one subject, at which an alert is raised
 EVENTS_LIMIT = 5_000  # events of one subject: a MongoDB document holds 16 MB
-NEVER = datetime(1, 1, 1, tzinfo=UTC)
 
 # Why an event is parked. `early`: an event before it is missing or parked. `ready`: it can be handled now.
-Reason = Literal["early", "fault", "unknown_type", "newer_rules", "unreadable_record", "ready"]
-BLOCKED: tuple[Reason, ...] = ("fault", "unknown_type", "newer_rules", "unreadable_record")
+Reason = Literal["early", "fault", "invalid", "unknown_type", "newer_rules", "unreadable_record", "ready"]
+BLOCKED: tuple[Reason, ...] = ("fault", "invalid", "unknown_type", "newer_rules", "unreadable_record")
 
 
 class LogPosition(msgspec.Struct, frozen=True, gc=False):
@@ -82,7 +91,7 @@ def fingerprint(*cause: str) -> str:
 class Parked(msgspec.Struct, frozen=True):
     """An event that cannot be handled now.
 
-    The first one of a subject and source is their head: it alone has a reason other than `early`, and counts the rest.
+    The first one of a subject and source is their head, and counts the rest. Those are `early`, or known to be invalid.
     """
 
     subject: str
@@ -94,6 +103,7 @@ class Parked(msgspec.Struct, frozen=True):
     since: datetime  # machine time
     fault: Fault = NO_FAULT
     behind: int = 0  # of a head: parked events of the same subject and source that follow it
+    position: LogPosition | None = None  # unknown if it does not come from the log
 
     @property
     def fingerprint(self) -> str:
@@ -183,7 +193,8 @@ def consume(
 ) -> tuple[Record, list[Parked]]:
     """Handle consumed events in the order in which they came; return the record and the events to park.
 
-    `heads` are the first parked events by source: what follows one is parked behind it. A repeat changes nothing.
+    `heads` are the first parked events by source: what follows one is parked behind it. A repeat changes nothing, but
+    an invalid event is returned although its sequence is handled.
     An early event that applies at once is folded as well as parked. It is folded again in its turn, so its rules are
     idempotent, and only then reacted to: a restore takes the cause of a reaction, and all before it, as handled.
     An event that applies at once, which is an erasure, leaves no stored response.
@@ -198,13 +209,14 @@ def consume(
         source, sequence = envelope.source, envelope.sequence
         missing = sequence - inbox.get(source, 0) - 1
         if missing < 0:
+            if envelope.event.__class__ is InvalidEvent:  # a forgery, of no further effect
+                parked.append(park(message, "invalid", moment))
             continue
         reason: Reason = "early"
         fault = NO_FAULT
         if not missing and (not first_parked or sequence < first_parked.get(source, sequence + 1)):
-            if envelope.event.__class__ is UnknownEvent:
-                why = envelope.event.why
-                reason, fault = ("fault", Fault("DecodeError", why)) if why else ("unknown_type", fault)
+            if isinstance(envelope.event, UnhandledEvent):
+                reason = "unknown_type"
             else:
                 try:
                     evolved = evolve(state, envelope)
@@ -254,25 +266,45 @@ def _consume_singly(
     known, parked = dict(heads), list[Parked]()
     for message in messages:
         record, more = consume(record, rules, service, (message,), moment, known)
+        parked += more
         for each in more:
-            parked.append(each)
-            known[each.source] = min(each, known.get(each.source, each), key=lambda p: p.sequence)
+            if each.sequence > record.inbox.get(each.source, 0):
+                known[each.source] = min(each, known.get(each.source, each), key=lambda p: p.sequence)
     return record, parked
 
 
 def park(message: Message, reason: Reason, moment: Moment, fault: Fault = NO_FAULT) -> Parked:
-    """Describe an event that cannot be handled now."""
+    """Describe an event that cannot be handled now. One that is invalid is `invalid`, whatever else it waits for."""
     e = message.envelope
-    return Parked(e.subject, e.source, e.sequence, type_of(e.event), message.raw, reason, moment.recorded, fault)
+    if isinstance(e.event, InvalidEvent):
+        reason, fault = "invalid", Fault("InvalidEvent", e.event.why, e.event.where)
+    return Parked(
+        e.subject,
+        e.source,
+        e.sequence,
+        type_of(e.event),
+        message.raw,
+        reason,
+        moment.recorded,
+        fault,
+        position=message.position,
+    )
 
 
 def unpark(p: Parked) -> Message:
-    """Return a parked event to be handled; one that this version cannot decode as an UnknownEvent."""
+    """Return a parked event to be handled; one that this version cannot decode is invalid."""
     try:
-        return Message(decode(p.raw), p.raw)
+        envelope = decode(p.raw)
     except DecodeError as e:
-        event = UnknownEvent(type=p.type, why=str(e))
-    return Message(Envelope(source=p.source, subject=p.subject, sequence=p.sequence, time=NEVER, event=event), p.raw)
+        event = InvalidEvent(type=p.type, why=str(e), where="$")
+        envelope = Envelope(source=p.source, subject=p.subject, sequence=p.sequence, time=NEVER, event=event)
+    return Message(envelope, p.raw, p.position)
+
+
+def forged(p: Parked) -> Undecodable | None:
+    """Return an invalid event whose place in its source a valid one has, as what it is: bytes in the log."""
+    why = f"not event {p.source}/{p.subject}/{p.sequence}, which exists: {p.fault.message} at {p.fault.where}"
+    return Undecodable(p.position, p.raw, why, "forged") if p.position else None
 
 
 def discard(record: Record, source: str, sequence: int, reason: str, who: str, moment: Moment) -> Record:

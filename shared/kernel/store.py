@@ -10,12 +10,13 @@ from msgspec.structs import replace
 from contracts.subjects import kind_of
 from kernel.errors import NewerRules, ProjectionFailed, UnreadableRecord
 from kernel.query import Query, at_most, one_of
-from kernel.record import Parked, Reason, Record, Undecodable
+from kernel.record import Parked, Reason, Record, Undecodable, forged
 from kernel.rules import Rules
 
 Change = tuple[Record, Record]  # before and after
 Projection = Callable[[Sequence[Change], Any], Awaitable[None]]  # what else moves in the transaction
 Source = tuple[str, str]  # subject, source
+EventId = tuple[str, str, int]  # subject, source, sequence
 TopicPartition = tuple[str, int]
 OffsetRanges = Mapping[TopicPartition, tuple[int, int]]  # start and end offset of a batch, by partition
 
@@ -70,6 +71,28 @@ class Effects(msgspec.Struct, frozen=True):
     parked: Sequence[Parked] = ()  # to be kept, once each
     unparked: Mapping[Source, int] = {}  # handled up to and including this sequence
     heads: Mapping[Source, Parked] = {}  # the first parked events afterwards; the store counts what is behind them
+    undecodable: Sequence[Undecodable] = ()  # forgeries to be kept, besides those that `parked` reveals
+
+
+def settle_ids(
+    parked: Sequence[Parked], known: Mapping[EventId, Parked]
+) -> tuple[dict[EventId, Parked], list[Undecodable]]:
+    """Return which of these events to store, by id, and the forgeries, given those that are parked already.
+
+    The first valid event with an id stays. An invalid one gives way to it, and is not stored beside another one.
+    """
+    chosen, forgeries = dict[EventId, Parked](), list[Parked]()
+    for each in parked:
+        id_ = each.subject, each.source, each.sequence
+        old = chosen.get(id_) or known.get(id_)
+        if old is None:
+            chosen[id_] = each
+        elif old.reason == "invalid" != each.reason:
+            chosen[id_] = each
+            forgeries.append(old)
+        elif each.reason == "invalid" and each.raw != old.raw:
+            forgeries.append(each)
+    return chosen, [found for each in forgeries if (found := forged(each))]
 
 
 async def read_snapshot(store: "Store", subjects: Collection[str], parked: int = 0) -> Snapshot:

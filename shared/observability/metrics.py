@@ -118,8 +118,8 @@ PENDING_AGE = Gauge(
 PARKED = Gauge(
     "peyvand_parked_sources",
     "Pairs of subject and source with parked events, by the reason of the first one. early: an event before it is "
-    "missing. fault: fix the rules, then retry the dead letters. unknown_type, newer_rules, unreadable_record: deploy "
-    "the version that can handle it; it drains by itself. ready: being drained.",
+    "missing. fault: fix the rules, then retry the dead letters. invalid: fix its producer. unknown_type, newer_rules, "
+    "unreadable_record: deploy the version that can handle it; it drains by itself. ready: being drained.",
     ["service", "reason"],
 )
 PARKED_AGE = Gauge(
@@ -142,7 +142,13 @@ EVENTS_PER_SUBJECT = Gauge(
 UNDECODABLE = Counter(
     "peyvand_undecodable_total",
     "Records of a topic that hold no event of its producer; they are kept. Find out what wrote them.",
-    ["service", "topic"],
+    ["service", "topic", "partition"],
+)
+INVALID = Counter(
+    "peyvand_invalid_events_total",
+    "Events that do not match the published schema of their type, or are not about a subject of its kind; parked. The "
+    "log names their offsets. Fix their producer, or find out what else wrote them.",
+    ["service", "topic", "partition"],
 )
 SCHEDULER_FAULTS = Counter(
     "peyvand_scheduler_faults_total",

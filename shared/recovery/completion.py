@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError
 from msgspec.structs import replace
 
 from base.clock import Clock
-from contracts.envelope import DecodeError, decode
+from contracts.envelope import DecodeError, InvalidEvent, decode
 from contracts.subjects import PARTITIONS, kind_of
 from kernel.errors import NewerRules, Transient, UnreadableRecord
 from kernel.kafka.log_reader import LogReader
@@ -193,7 +193,8 @@ class _Completion(msgspec.Struct):
                     e = decode(record.value or b"")
                 except DecodeError:
                     continue
-                if record.offset < end and wanted(e.source, e.subject):
+                valid = not isinstance(e.event, InvalidEvent)  # another one of its id may follow
+                if record.offset < end and valid and wanted(e.source, e.subject):
                     found.append(record.value)
         return found
 

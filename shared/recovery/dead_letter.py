@@ -7,8 +7,8 @@ from typing import Literal
 import msgspec
 
 from contracts.commands import Refused
-from contracts.envelope import DecodeError, Envelope, decode
-from kernel.record import Fault, Parked, Undecodable, fingerprint
+from contracts.envelope import DecodeError, Envelope, UnhandledEvent, decode
+from kernel.record import Fault, LogPosition, Parked, Undecodable, fingerprint
 from kernel.store import Source
 
 Kind = Literal["parked", "undecodable"]
@@ -36,15 +36,17 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     fault: Fault = Fault()
     since: datetime
     behind: int = 0  # parked events of the same subject and source that follow
+    position: LogPosition | None = None  # of a missing event none
     raw: bytes | None = None  # of an event only from `with_bytes`
 
     @property
     def envelope(self) -> Envelope | None:
-        """Return the event, if it can be decoded."""
+        """Return the event, if this version can decode it and it is valid."""
         try:
-            return decode(self.raw) if self.raw is not None else None
+            envelope = decode(self.raw) if self.raw is not None else None
         except DecodeError:
             return None
+        return None if envelope and isinstance(envelope.event, UnhandledEvent) else envelope
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,6 +121,7 @@ def parked_letter(head: Parked) -> Letter:
         fault=head.fault,
         since=head.since,
         behind=head.behind,
+        position=head.position,
     )
 
 
@@ -159,6 +162,7 @@ def undecodable_letter(each: Undecodable, at: datetime) -> Letter:
         type=kind,
         fault=Fault("DecodeError", each.why, each.code),
         since=at,
+        position=each.position,
         raw=each.raw,
     )
 

@@ -15,7 +15,7 @@ import msgspec
 
 from base.clock import Clock, machine_now
 from contracts.commands import Refused
-from contracts.envelope import DecodeError, decode_from
+from contracts.envelope import DecodeError, InvalidEvent, decode_from
 from contracts.subjects import kind_of
 from kernel.batch import CHUNK, PASS_ON, CircuitBreaker, concerns, drain_sources
 from kernel.errors import NewerRules, ProjectionFailed, UnreadableRecord
@@ -174,7 +174,11 @@ class DeadLetters:
         if not await self._is_blocking(source, sequence):
             return LetterOutcome(id=letter, outcome="gone")
         subject, name = source
+        if skip and kind_of(subject) not in self.store.rules:
+            return LetterOutcome(id=letter, outcome="discarded")
         before = (await self.store.read([subject]))[subject]
+        if skip and sequence > before.inbox.get(name, 0) + 1:  # an invalid one, before its turn
+            return LetterOutcome(id=letter, outcome="discarded")
         chunk = [each for each in await self.store.parked.events(source, CHUNK) if each.sequence >= sequence + skip]
         messages = list(map(unpark, chunk))
         if skip:
@@ -200,6 +204,8 @@ class DeadLetters:
             message = Message(decode_from(found.position.topic, found.raw), found.raw or b"", found.position)
         except DecodeError as e:
             return LetterOutcome(id=letter, outcome="parked", fault=Fault("DecodeError", str(e), e.code))
+        if isinstance(event := message.envelope.event, InvalidEvent):  # a forgery
+            return LetterOutcome(id=letter, outcome="parked", fault=Fault("InvalidEvent", event.why, event.where))
         if not dry_run:
             if concerns(self.store.rules, message.envelope):
                 await insert_parked(self.store, message, self.clock)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from contracts.envelope import decode, digest
+from contracts.envelope import UnhandledEvent, decode, digest
 from kernel.record import Record, reindex
 from kernel.rules import Rules
 
@@ -38,8 +38,11 @@ def take_back(
                 raise Inconsistent(f"{record.subject}: event {e.sequence} in the log names {e.cause} as its cause")
             for sequence in range(inbox.get(source, 0) + 1, int(number) + 1):
                 try:
-                    state = rules.evolve(state, decode(consumed[source][sequence]))
-                except Exception:  # not in the log, or discarded before
+                    before = decode(consumed[source][sequence])
+                    if isinstance(before.event, UnhandledEvent):
+                        raise TypeError(before.event.type)
+                    state = rules.evolve(state, before)
+                except Exception:  # not in the log, not valid, or discarded before
                     missing.append(f"{source}/{record.subject}/{sequence}")
             inbox = {**inbox, source: int(number)}
         record = replace(

@@ -2,6 +2,8 @@
 
 import asyncio
 
+from msgspec.structs import replace
+
 from base.backoff import backoff
 from base.clock import Clock, Moment
 from contracts.subjects import kind_of, partition_of
@@ -19,23 +21,29 @@ async def discard_one(
 ) -> bool:
     """Discard the event that blocks the parked ones of a subject and source; return whether it was this one.
 
-    It is parked itself, or missing. An event that is ready is handled, not discarded. Raise NewerRules,
+    It is parked itself, or missing. An event that is ready is handled, not discarded. An invalid one before its turn,
+    or about a kind without rules, is only removed: the event with its sequence may still come. Raise NewerRules,
     UnreadableRecord, Transient.
     """
 
     def change(snapshot: Snapshot, moment: Moment) -> Effects:
         parked = snapshot.parked.get(source, ())
-        if not parked or parked[0].reason == "ready":
-            return Effects()
-        before = snapshot.record(source[0])
-        if before.inbox.get(source[1], 0) + 1 != sequence or parked[0].sequence < sequence:
-            return Effects()  # handled already: it must drain first, or what is parked behind it would lose its head
-        after = discard(before, source[1], sequence, reason, who, moment)
+        if not parked or parked[0].reason == "ready" or parked[0].sequence < sequence:
+            return Effects()  # if it is handled, it must drain first, or what is parked behind it would lose its head
         left = [each for each in parked if each.sequence > sequence]
+        if kind_of(source[0]) not in store.rules:
+            heads = {source: replace(left[0], reason="ready")} if left else {}
+            return Effects(unparked={source: sequence}, heads=heads)
+        before = snapshot.record(source[0])
+        due = before.inbox.get(source[1], 0) + 1
+        if parked[0].reason == "invalid" and due < sequence == parked[0].sequence:
+            return Effects(unparked={source: sequence}, heads=head_of({source: before.inbox}, left))
+        if due != sequence:
+            return Effects()
+        after = discard(before, source[1], sequence, reason, who, moment)
         return Effects([(before, after)], (), {source: sequence}, head_of({source: after.inbox}, left))
 
-    written = await transact(store, [source[0]], change, {}, clock, projection, parked=2)
-    return bool(written.changes)
+    return bool((await transact(store, [source[0]], change, {}, clock, projection, parked=2)).unparked)
 
 
 async def insert_parked(store: Store, message: Message, clock: Clock) -> bool:

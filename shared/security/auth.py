@@ -18,6 +18,7 @@ import msgspec
 
 from contracts.codes import ROLES
 from contracts.commands import Refused
+from contracts.envelope import is_valid
 from security.permissions import bound_to
 from security.revocation import TOKEN_SECONDS, Revocations
 
@@ -142,7 +143,7 @@ class Verifier:
             "exp": checked.exp <= now,
             "nbf or iat in the future": max(checked.nbf, checked.iat) > now + LEEWAY,
             "valid for too long": checked.exp - checked.iat > TOKEN_SECONDS + LEEWAY,
-            "sub": not checked.sub.isprintable(),
+            "sub": not is_valid("actor", f"role:{checked.sub}"),  # events name it
             "a role without the area or lead that it is bound to": not all(
                 getattr(checked, claim) for claim in bound_to(roles)
             ),

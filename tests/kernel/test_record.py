@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from base.clock import Moment
+from contracts.commands import EventWithContext
 from contracts.envelope import decode, digest
 from contracts.events import ApplicantWithdrawn, CaseOpened
 from kernel.record import (
@@ -190,7 +191,8 @@ def test_a_reaction_names_its_cause_and_each_event_the_one_before() -> None:
 def test_an_event_is_never_before_the_last_one_of_its_subject() -> None:
     """Times are in whole milliseconds, as the database keeps them."""
     later, sooner = NOON + timedelta(hours=1, microseconds=1_234), NOON
-    record = emit(empty(RegistrationRules), REGISTRATION, "registration", [REGISTERED], Moment(later, later))
+    registered = EventWithContext(REGISTERED, CONTEXT)
+    record = emit(empty(RegistrationRules), REGISTRATION, "registration", [registered], Moment(later, later))
     withdrawn = ApplicantWithdrawn(reason="other")
     record = emit(record, REGISTRATION, "registration", [withdrawn], Moment(sooner, sooner))
     assert [decode(raw).time for raw in record.new_events] == [NOON + timedelta(hours=1, microseconds=1_000)] * 2

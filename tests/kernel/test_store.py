@@ -50,11 +50,11 @@ async def emitted(store: Any, subject: str) -> list[Any]:
 async def test_a_record_is_read_as_it_was_stored(store_of: StoreOf) -> None:
     store = await store_of("registration")
     private = Private({"person": "v1:1"}, {"sealed": b"\x00\x01"})
-    metadata = CommandMetadata("web:", "key", b"print", private, "00-trace")
+    metadata = CommandMetadata("web:", "key", b"print", private, "00-5a")
     done = await execute(store, "p", Register(), noon, metadata)
     assert (await store.read(["p"]))["p"] == done.record
     assert done.record.indexed == {"scope": "IR-20/2001", "person": "v1:1"} and done.record.version == 1
-    assert [(e.actor, e.traceparent) for e in done.events] == [("web:", "00-trace")]
+    assert [(e.actor, e.traceparent) for e in done.events] == [("web:", "00-5a")]
     opened = CaseOpened(due=NOON.date())
     batch = [message("screening", n, opened) for n in (1, 3)] + [message("market", n, opened) for n in range(2, 300)]
     written = await process(store, batch, {}, noon)

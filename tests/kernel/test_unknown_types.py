@@ -57,12 +57,12 @@ async def test_an_event_that_the_version_knowing_its_type_cannot_decode_blocks_w
     await settle(store)
     assert (await record(store)).inbox == {"registration": 3}
     first = await head(store)
-    assert (first.sequence, first.reason, first.behind) == (4, "fault", 1)
-    assert (first.fault.error, first.fault.message) == ("DecodeError", "Object missing required field `size`")
+    assert (first.sequence, first.reason, first.behind) == (4, "invalid", 1)
+    assert (first.fault.error, first.fault.message) == ("InvalidEvent", "Object missing required field `size`")
     letters = DeadLetters(store, noon)
     for dry_run in (True, False):
         (outcome,) = await letters.act("retry", ["registration/p/4"], "operator:o1", "", dry_run=dry_run)
-        assert (outcome.outcome, outcome.fault.error) == ("parked", "DecodeError")
+        assert (outcome.outcome, outcome.fault.error) == ("parked", "InvalidEvent")
     (outcome,) = await letters.act("discard", ["registration/p/4"], "operator:o1", "a defect", dry_run=False)
     assert (outcome.outcome, outcome.drained) == ("discarded", 1) and not await parked(store)
 

@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
 import httpx
 import pytest
@@ -42,6 +43,7 @@ from tests.support.system import RunningSystem
 
 ROUND, SEMNAN = "1404", "IR-20"
 FIRST_SERIAL = 500_000
+NO_POLICY = "9999-1"  # rules raise on events under it
 FAULTS_TO_PAUSE = 60  # more than the service tolerates
 REGISTERED = ApplicantRegistered(sex="female", age_band="25-34", work_mode="independent", intake_channel="web")
 SKEWED = """
@@ -54,6 +56,11 @@ needed = pytest.mark.skipif(
     not os.environ.get("PEYVAND_DRILL") or shutil.which("prometheus") is None,
     reason="`make drill` runs it, where prometheus is on PATH",
 )
+
+
+def named(name: str) -> str:
+    """Return the subject of an applicant whom this test calls by a name."""
+    return str(uuid5(NAMESPACE_URL, name))
 
 
 def test_only_durations_are_shortened() -> None:
@@ -106,19 +113,20 @@ class Drill:
         finally:
             task.cancel()
 
-    def publish(self, source: str, raw: bytes, partition: int, n: int = 1) -> None:
-        """Publish bytes to a topic, `n` times."""
+    def publish(self, source: str, raw: bytes, subject: str, n: int = 1) -> None:
+        """Publish bytes about a subject to a topic, `n` times."""
         for _ in range(n):
-            self.producer.send(f"peyvand.{source}", key=b"drill", value=raw, partition=partition)
+            self.producer.send(f"peyvand.{source}", raw, subject.encode(), partition=partition_of(subject))
         self.producer.flush(20)
 
     def event(self, subject: str, sequence: int = 1, *, province: str = SEMNAN, **more: Any) -> bytes:
         """Publish an ApplicantRegistered event; return its bytes."""
         now = datetime.now(UTC)
-        context = Context(round=ROUND, province=province, county="2001", field="honey", policy=CURRENT)
+        county, policy = f"{province.removeprefix('IR-')}01", more.pop("policy", CURRENT)
+        context = Context(round=ROUND, province=province, county=county, field="JF001", policy=policy)
         fields: dict[str, Any] = {"source": "registration", "time": now, "recorded": now, "event": REGISTERED, **more}
         raw = encode(Envelope(subject=subject, sequence=sequence, context=context, **fields))
-        self.publish("registration", raw, partition_of(subject))
+        self.publish("registration", raw, subject)
         return raw
 
     @contextmanager
@@ -159,7 +167,7 @@ class Drill:
     def move_cursors(self, topic: str, seconds: float) -> None:
         """Move a cursor of reporting all the time, as another worker would; set it to the beginning at the end."""
         cursors, deadline, chance = self.mongo.reporting.cursors, time.monotonic() + seconds, Random(1)
-        cursor = f"{topic}/{partition_of('drill-jump')}"
+        cursor = f"{topic}/{partition_of(named('drill-jump'))}"
         while time.monotonic() < deadline:
             cursors.update_one({"_id": cursor}, {"$set": {"next": chance.randrange(400)}})
         cursors.update_one({"_id": cursor}, {"$set": {"next": 0}})
@@ -218,11 +226,12 @@ async def _cause_by_events(drill: Drill, prometheus: Prometheus) -> None:
     # Alerts with long durations first. Screening must not emit an event about `drill-silent`: its record claims to have
     # handled all of registration's events.
     screened: Any = mongo.screening.records.find_one({"kind": "applicant"})
-    mongo.screening.records.insert_one(screened | {"_id": "drill-silent", "inbox": {"registration": 99}})
-    drill.event("drill-silent", province="IR-01", recorded=now - timedelta(days=3))
-    drill.event("drill-hole", 5)
-    drill.event("drill-poison", time=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
-    drill.publish("screening", b"nonsense", 0)
+    mongo.screening.records.insert_one(screened | {"_id": named("drill-silent"), "inbox": {"registration": 99}})
+    drill.event(named("drill-silent"), province="IR-01", recorded=now - timedelta(days=3))
+    drill.event(named("drill-hole"), 5)
+    drill.event(named("drill-poison"), policy=NO_POLICY)
+    drill.event(named("drill-invalid"), time=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
+    drill.publish("screening", b"nonsense", "drill")
     due = {"indexed.due": now - timedelta(hours=2)}
     silent, damaged = (d["_id"] for d in mongo.reporting.records.find(with_case, {"_id": 1}).limit(2))
     mongo.reporting.records.update_one({"_id": silent}, {"$set": due})  # its rules emit nothing for a tick
@@ -231,7 +240,8 @@ async def _cause_by_events(drill: Drill, prometheus: Prometheus) -> None:
     erasing = now - timedelta(minutes=10)  # marked, and not erased: the worker cannot confirm it
     unfinished["private"]["indexed"] = unfinished["indexed"] = {"erasing": erasing}
     mongo.registration.records.insert_one(unfinished | {"_id": "drill-erasing", "last_sequence": 0})
-    await prometheus.wait_for("UndecodableRecords", "DeadLetters", "SchedulerOverdue", "SchedulerFaults", "ClockSkew")
+    await prometheus.wait_for("UndecodableRecords", "InvalidEvents", "DeadLetters", "ClockSkew")
+    await prometheus.wait_for("SchedulerOverdue", "SchedulerFaults")
     await prometheus.wait_for("KeyDestructionOverdue")
     mongo.registration.records.delete_one({"_id": "drill-erasing"})
     mongo.reporting.records.update_many({"indexed.due": due["indexed.due"]}, {"$unset": {"indexed.due": ""}})
@@ -273,16 +283,16 @@ async def _cause_by_frozen_processes(drill: Drill, prometheus: Prometheus) -> No
 
 async def _cause_by_stores_and_logs(drill: Drill, prometheus: Prometheus) -> None:
     """Cause the alerts that only an operator can resolve."""
-    raw = drill.event("drill-jump")
-    drill.publish("registration", raw, partition_of("drill-jump"), 400)
+    raw = drill.event(named("drill-jump"))
+    drill.publish("registration", raw, named("drill-jump"), 400)
     await asyncio.gather(
         asyncio.to_thread(drill.move_cursors, "peyvand.registration", 25), prometheus.wait_for("Fenced", within=25)
     )
     for n in range(FAULTS_TO_PAUSE):  # a fault that parks so many subjects within a minute pauses the service
-        drill.event(f"drill-fault-{n}", time=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
+        drill.event(named(f"drill-fault-{n}"), policy=NO_POLICY)
     await prometheus.wait_for("ConsumerPaused")
-    behind = drill.event("drill-behind")
-    drill.publish("registration", behind, partition_of("drill-behind"), 1_200)
+    behind = drill.event(named("drill-behind"))
+    drill.publish("registration", behind, named("drill-behind"), 1_200)
     await prometheus.wait_for("ConsumerLagHigh")
     await asyncio.to_thread(drill.recreate_topic, "peyvand.screening")
     await prometheus.wait_for("LogBroken")

@@ -246,8 +246,8 @@ def test_digits_of_three_scripts_and_repeated_keys(system: RunningSystem, regist
     settles(lambda: registered(system), (2, 2), TIMEOUT)
 
 
-def absurd_events() -> Iterator[tuple[str, bytes, int]]:
-    """Yield topic, bytes and partition of well-formed events with absurd values, none of them of Semnan."""
+def absurd_events() -> Iterator[tuple[str, bytes, str]]:
+    """Yield topic, bytes and subject of well-formed events with absurd values, none of them of Semnan."""
     by_type = {each["type"].rpartition("peyvand.")[2]: each for each in map(json.loads, examples().values())}
     registered, opened = by_type["registration.applicant.registered.v1"], by_type["screening.case.opened.v1"]
     changes = (
@@ -260,8 +260,8 @@ def absurd_events() -> Iterator[tuple[str, bytes, int]]:
     for example in (registered, opened):
         for change in changes:
             subject = str(uuid4())
-            raw = json.dumps({**example, "sequence": 1, "subject": subject, "province": TEHRAN, **change}).encode()
-            yield f"peyvand.{example['source']}", raw, partition_of(subject)
+            values = {"sequence": 1, "subject": subject, "province": TEHRAN, "county": f"{TEHRAN[-2:]}01"}
+            yield f"peyvand.{example['source']}", json.dumps({**example, **values, **change}).encode(), subject
 
 
 def test_a_thousand_undecodable_records_per_topic_block_no_applicant(
@@ -275,8 +275,8 @@ def test_a_thousand_undecodable_records_per_topic_block_no_applicant(
         for n in range(UNDECODABLE):
             producer.send(topic.name, key=b"test", value=next(records), partition=n % PARTITIONS)
     absurd = list(absurd_events())
-    for name, raw, partition in absurd:
-        producer.send(name, key=b"absurd", value=raw, partition=partition)
+    for name, raw, subject in absurd:
+        producer.send(name, key=subject.encode(), value=raw, partition=partition_of(subject))
     producer.flush(60)
     producer.close()
     for n in range(PARTITIONS):

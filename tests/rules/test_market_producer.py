@@ -33,6 +33,7 @@ from contracts.events import (
     ProducerConnected,
     ProducerReadied,
 )
+from contracts.examples import LEAD
 from kernel.record import Message, Record, consume, emit
 from market.domain import producer
 from market.domain.connection import Connect, End, RaiseEvidence
@@ -124,8 +125,8 @@ def test_no_connection_before_the_capacity_is_known() -> None:
 
 
 def test_offer_is_answered_once(scenario: Scenario) -> None:
-    assert scenario.execute(MakeOffer("direct", "lead-1")) == [OfferMade(offer="o1", channel="direct", lead="lead-1")]
-    assert status_of(scenario.state) == "offered" and scenario.record.indexed["leads"] == ["lead-1"]
+    assert scenario.execute(MakeOffer("direct", LEAD)) == [OfferMade(offer="o1", channel="direct", lead=LEAD)]
+    assert status_of(scenario.state) == "offered" and scenario.record.indexed["leads"] == [LEAD]
     assert refusal(scenario, Answer("o1", True, lead="lead-2")).code == "offer_unknown", (
         "the offer of another lead enterprise is unknown"
     )

@@ -12,7 +12,7 @@ from tests.support.small_services import NOON, ReportingRules
 
 REGISTERED = ApplicantRegistered(sex="female", age_band="25-34", work_mode="independent", intake_channel="web")
 WITHDRAWN = ApplicantWithdrawn(reason="other")
-CONTEXT = Context(round="1404", province="IR-20")
+CONTEXT = Context(round="1404", province="IR-20", county="2001", policy="1404-1")
 UNKNOWN_TYPE = "ir.peyvand.registration.applicant.photographed.v1"  # only a newer version knows it
 
 

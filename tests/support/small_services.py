@@ -59,7 +59,10 @@ class RegistrationRules:
         if isinstance(command, Register):
             if not state.withdrawn:
                 raise Refused("already_registered")
-            context = Context(round="1404", province=command.province, county="2001", field=command.field)
+            county = f"{command.province[3:]}01"
+            context = Context(
+                round="1404", province=command.province, county=county, field=command.field, policy="1404-1"
+            )
             return [
                 EventWithContext(
                     ApplicantRegistered(sex="female", age_band="25-34", work_mode="independent", intake_channel="web"),

@@ -16,6 +16,9 @@ async def main(service: str, kafka: str, mongo: str, name: str, point: str = "")
         from tests.support import newer_contracts
 
         newer_contracts.register()  # before the kernel is imported, which compiles a decoder of the types that exist
+    from tests.support.short_names import accept_short_names
+
+    accept_short_names()
     from tests.support.crash_injection import CrashingProcess, CrashPoint
     from tests.support.small_workers import Address, SmallSystem
 

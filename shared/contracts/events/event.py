@@ -11,6 +11,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     """A fact about one subject. The class docstring and the field types become the published JSON Schema."""
 
     TYPE: ClassVar[str] = ""
+    KIND: ClassVar[str] = ""  # of the subject
     APPLIES_AT_ONCE: ClassVar[bool] = False  # folded when it arrives, even if earlier ones are missing; and in its turn
 
 
@@ -20,4 +21,5 @@ class ApplicantEvent(Event, frozen=True, kw_only=True, omit_defaults=True):
     Only `ApplicantReactivated` starts another application; events about an earlier one no longer count.
     """
 
+    KIND = "applicant"
     application: ApplicationNumber = 1

@@ -1,16 +1,22 @@
 """Field types of events: closed vocabularies, narrow patterns, small integers, and dates set by the programme.
 
 They shape the published schemas, and none of them can hold a name, a number or a text of a person. Producers keep to
-them; consumers accept unknown codes, because a vocabulary may grow.
+them. Consumers refuse what does not, as `invalid`, except for unknown codes: a vocabulary may grow.
 """
 
 from collections.abc import Iterable
 from datetime import date, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta
 
 from contracts import codes
+
+YEARS = frozenset(range(2000, 3000))  # of all dates and times: calculations with them stay within what a date can be
+YEAR_PATTERN = "^2[0-9]{3}-"
+END = r"\Z"  # of a pattern: in Python, $ also matches before a line break at the end
+
+FEW, MANY = Meta(max_length=50), Meta(max_length=1_000)  # items of a list
 
 
 def _one_of(vocabulary: Iterable[str], description: str) -> Meta:
@@ -18,15 +24,16 @@ def _one_of(vocabulary: Iterable[str], description: str) -> Meta:
 
 
 def _matching(pattern: str, description: str) -> Meta:
-    return Meta(description=description, extra_json_schema={"pattern": pattern})
+    return Meta(description=description, pattern=pattern.removesuffix("$") + END)
 
 
 def _between(minimum: int, maximum: int, description: str) -> Meta:
-    return Meta(description=description, extra_json_schema={"minimum": minimum, "maximum": maximum})
+    return Meta(description=description, ge=minimum, le=maximum)
 
 
-def _set_by_programme(format_: str, description: str) -> Meta:
-    return Meta(description=description, extra_json_schema={"format": format_, "x-set-by": "programme"})
+def _set_by_programme(format_: str, description: str) -> dict[str, Any]:
+    schema = {"format": format_, "pattern": YEAR_PATTERN, "x-set-by": "programme"}
+    return {"description": description, "extra_json_schema": schema}
 
 
 Sex = Annotated[str, _one_of(codes.SEXES, "Sex of the applicant.")]
@@ -81,5 +88,5 @@ WorkingHours = Annotated[
 ]
 
 # Dates and times that the programme sets; a date from a person's life, as a birth date, must not use these types.
-ProgrammeDay = Annotated[date, _set_by_programme("date", "Date in Tehran, set by the programme.")]
-ProgrammeInstant = Annotated[datetime, _set_by_programme("date-time", "Time set by the programme.")]
+ProgrammeDay = Annotated[date, Meta(**_set_by_programme("date", "Date in Tehran, set by the programme."))]
+ProgrammeInstant = Annotated[datetime, Meta(tz=True, **_set_by_programme("date-time", "Time set by the programme."))]

@@ -1,9 +1,13 @@
 """Events of market: offers, connections to a market and the evidence for them."""
 
+from typing import Annotated
+
 import msgspec
 
 from contracts.events.event import ApplicantEvent, Event
 from contracts.events.fields import (
+    FEW,
+    MANY,
     Channel,
     ConnectionNumber,
     CounterpartyKind,
@@ -23,8 +27,9 @@ class LeadEnlisted(Event, frozen=True, kw_only=True, omit_defaults=True):
     """A lead enterprise joined the programme. Subject: the lead enterprise; `fields` are its job fields."""
 
     TYPE = "ir.peyvand.market.lead.enlisted.v1"
-    services: tuple[LeadService, ...]
-    fields: tuple[JobFieldCode, ...]
+    KIND = "lead"
+    services: Annotated[tuple[LeadService, ...], FEW]
+    fields: Annotated[tuple[JobFieldCode, ...], MANY]
 
 
 class ProducerReadied(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):

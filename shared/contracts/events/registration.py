@@ -1,9 +1,10 @@
 """Events of registration: rounds, quotas, applications and seats."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from contracts.events.event import ApplicantEvent, Event
 from contracts.events.fields import (
+    MANY,
     AgeBand,
     ErasureReason,
     IdentityResult,
@@ -22,7 +23,8 @@ class RoundOpened(Event, frozen=True, kw_only=True, omit_defaults=True):
     """A round was opened for these job fields, from `opens` until `closes`. Subject: the round."""
 
     TYPE = "ir.peyvand.registration.round.opened.v1"
-    fields: tuple[JobFieldCode, ...]
+    KIND = "round"
+    fields: Annotated[tuple[JobFieldCode, ...], MANY]
     opens: ProgrammeInstant
     closes: ProgrammeInstant
 
@@ -31,6 +33,7 @@ class RoundWindowSet(Event, frozen=True, kw_only=True, omit_defaults=True):
     """The intake window of one province within the round was set; `province` names it. Subject: the round."""
 
     TYPE = "ir.peyvand.registration.round.window_set.v1"
+    KIND = "round"
     opens: ProgrammeInstant
     closes: ProgrammeInstant
 
@@ -39,6 +42,7 @@ class QuotaSet(Event, frozen=True, kw_only=True, omit_defaults=True):
     """The number of seats of a province in a round was set. Subject: the seat ledger."""
 
     TYPE = "ir.peyvand.registration.quota.set.v1"
+    KIND = "ledger"
     quota: Seats
     previous: Seats = 0
 

@@ -1,7 +1,10 @@
 """Events of screening: eligibility decisions and identified capacity."""
 
+from typing import Annotated
+
 from contracts.events.event import ApplicantEvent
 from contracts.events.fields import (
+    FEW,
     DecisionReason,
     MonthlyBand,
     Need,
@@ -27,7 +30,7 @@ class CaseDecided(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True)
 
     TYPE = "ir.peyvand.screening.case.decided.v1"
     outcome: Outcome
-    reasons: tuple[DecisionReason, ...] = ()
+    reasons: Annotated[tuple[DecisionReason, ...], FEW] = ()
     rule_version: PolicyVersion = ""
     working_hours: WorkingHours = 0
     within_sla: bool = True
@@ -62,4 +65,4 @@ class CapacityIdentified(ApplicantEvent, frozen=True, kw_only=True, omit_default
     unit: Unit
     monthly_band: MonthlyBand
     skill_level: SkillLevel
-    needs: tuple[Need, ...] = ()
+    needs: Annotated[tuple[Need, ...], FEW] = ()

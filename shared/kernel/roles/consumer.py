@@ -14,21 +14,21 @@ from aiokafka.errors import OffsetOutOfRangeError
 
 from base.clock import Clock
 from base.tasks import cancel_and_wait
-from contracts.envelope import DecodeError, decode_from
+from contracts.envelope import LONGEST_EVENT, DecodeError, decode_from
 from contracts.events import TYPES
-from contracts.subjects import PARTITIONS
+from contracts.subjects import PARTITIONS, partition_of
 from kernel.batch import CircuitBreaker, drain, process
 from kernel.errors import CircuitOpen, Fenced, Transient
 from kernel.kafka.log_reader import CHUNK, LogReader
 from kernel.record import LogPosition, Message, Reason, Undecodable
-from kernel.roles.observation import observe_batch
+from kernel.roles.observation import observe_batch, observe_undecodable
 from kernel.store import OffsetRanges, Projection
 from kernel.stores.mongodb import MongoStore
 from observability import metrics
 
 SMALLEST_CHUNK = 100
 SHARED_CHUNK = 5_000  # events of several partitions in one transaction
-RETRIED: tuple[Reason, ...] = ("early", "newer_rules", "unreadable_record")  # after an assignment
+RETRIED: tuple[Reason, ...] = ("early", "invalid", "newer_rules", "unreadable_record")  # after an assignment
 
 log = structlog.get_logger(__name__)
 
@@ -300,16 +300,15 @@ class Consumer:
         """Handle records and move the cursors from where the reader was to where it is, in one transaction."""
         messages = [each for each in records if isinstance(each, Message)]
         if undecodable := [each for each in records if isinstance(each, Undecodable)]:
-            for each in undecodable:
-                metrics.UNDECODABLE.labels(self.service, each.position.topic).inc()
             await self.store.add_undecodable(undecodable)
+            observe_undecodable(self.service, undecodable)
         with metrics.TRANSACTION_SECONDS.labels(self.service).time():
             async with self.writing:
                 effects = await process(self.store, messages, ranges, self.clock, self.projection, self.breaker)
         self.cursors = {tp: ranges[tp][1] if tp in ranges else cursor for tp, cursor in self.cursors.items()}
         observe_batch(self.service, messages, effects)
         for parked in effects.parked:
-            if parked.reason != "early":
+            if parked.reason not in ("early", "invalid"):
                 log.error(
                     "event parked",
                     event_id=f"{parked.source}/{parked.subject}/{parked.sequence}",
@@ -327,14 +326,20 @@ class Consumer:
 
 
 def decode_record(record: Any) -> Message | Undecodable:
-    """Return the event in a record of a topic, or why there is none from the topic's producer."""
+    """Return the event in a record of a topic, or why there is none from the topic's producer.
+
+    Key and partition must be those of its subject: only the owner of a subject's partition may touch what is about it.
+    """
     position = LogPosition(record.topic, record.partition, record.offset)
     try:
-        if record.key is None:
-            raise DecodeError("no_key", "no key")
-        return Message(decode_from(record.topic, record.value), record.value, position)
+        envelope = decode_from(record.topic, record.value)
+        if record.key != envelope.subject.encode():
+            raise DecodeError("wrong_key", "a key that is not the subject")
+        if record.partition != partition_of(envelope.subject):
+            raise DecodeError("wrong_partition", "not the partition of the subject")
+        return Message(envelope, record.value, position)
     except DecodeError as e:
-        return Undecodable(position, record.value, str(e), e.code)
+        return Undecodable(position, record.value and record.value[:LONGEST_EVENT], str(e), e.code)
 
 
 def _partition(record: Message | Undecodable) -> TopicPartition:

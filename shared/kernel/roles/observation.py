@@ -3,15 +3,20 @@
 from collections import Counter
 from collections.abc import Sequence
 
+import structlog
+
 from base.clock import machine_now
-from contracts.envelope import UnknownEvent
+from contracts.envelope import InvalidEvent, UnhandledEvent
 from contracts.events import Event
-from kernel.record import Message
+from kernel.record import LogPosition, Message, Undecodable
 from kernel.store import Effects
 from observability import metrics
 
 LATENCIES_PER_BATCH = 1_000  # of a larger batch only every n-th latency is observed
+LOGGED_PER_BATCH = 100  # records that hold no valid event; of the others only the number is logged
 UNKNOWN = "unknown"  # the label of types that this version does not know: a foreign name would be an unbounded label
+
+log = structlog.get_logger(__name__)
 
 
 def observe_batch(service: str, messages: Sequence[Message], effects: Effects) -> None:
@@ -33,9 +38,48 @@ def observe_batch(service: str, messages: Sequence[Message], effects: Effects) -
             outcome = "repeated"
         outcomes[type(e.event), outcome] += 1
     for (event, outcome), n in outcomes.items():
-        name = UNKNOWN if event is UnknownEvent else event.TYPE
+        name = UNKNOWN if issubclass(event, UnhandledEvent) else event.TYPE
         metrics.EVENTS_CONSUMED.labels(service, name, outcome).inc(n)
+    if any(event is InvalidEvent for event, _ in outcomes):
+        _observe_invalid(service, [each for each in messages if isinstance(each.envelope.event, InvalidEvent)])
     seconds = metrics.EVENT_TO_HANDLED.labels(service)
     for message in handled[:: len(handled) // LATENCIES_PER_BATCH + 1]:
         if message.envelope.recorded is not None:
             seconds.observe(max(0.0, (now - message.envelope.recorded).total_seconds()))
+
+
+def observe_undecodable(service: str, found: Sequence[Undecodable]) -> None:
+    """Count records that hold no event, and log where they are."""
+    for each in found:
+        metrics.UNDECODABLE.labels(service, each.position.topic, str(each.position.partition)).inc()
+    for each in found[:LOGGED_PER_BATCH]:
+        log.error("undecodable record", service=service, code=each.code, **_whereabouts(each.position))
+    if len(found) > LOGGED_PER_BATCH:
+        log.error("more undecodable records", service=service, records=len(found) - LOGGED_PER_BATCH)
+
+
+def _observe_invalid(service: str, found: Sequence[Message]) -> None:
+    """Count events that do not match their schema, and log where they are and what is wrong."""
+    for each in found:
+        topic, partition = (each.position.topic, each.position.partition) if each.position else ("", "")
+        metrics.INVALID.labels(service, topic, str(partition)).inc()
+    for each in found[:LOGGED_PER_BATCH]:
+        e = each.envelope
+        assert isinstance(e.event, InvalidEvent)
+        log.error(
+            "invalid event",
+            service=service,
+            event_id=f"{e.source}/{e.subject}/{e.sequence}",
+            type=e.event.type,
+            field=e.event.where,
+            **_whereabouts(each.position),
+        )
+    if len(found) > LOGGED_PER_BATCH:
+        log.error("more invalid events", service=service, records=len(found) - LOGGED_PER_BATCH)
+
+
+def _whereabouts(position: LogPosition | None) -> dict[str, object]:
+    if position is None:
+        return {}
+    producer = position.topic.rpartition(".")[2]
+    return {"topic": position.topic, "producer": producer, "partition": position.partition, "offset": position.offset}

@@ -23,6 +23,7 @@ from kernel.store import (
     TopicPartition,
     empty_snapshot,
     project,
+    settle_ids,
     stored,
     unique_values,
 )
@@ -77,7 +78,7 @@ class MemoryStore:
             self._check_unique([after for _, after in effects.changes])
             await project(projection, effects, None, (Transient,))
             self.positions |= {tp: end for tp, (_, end) in (ranges or {}).items()}
-            self.parked.write(effects)
+            await self.add_undecodable([*effects.undecodable, *self.parked.write(effects)])
             return replace(effects, changes=[(before, self._keep(before, after)) for before, after in effects.changes])
 
     async def find(self, query: Query) -> list[Record]:
@@ -162,16 +163,20 @@ class MemoryParked:
             if source[0] in wanted
         }
 
-    def write(self, effects: Effects) -> None:
-        """Apply what a transaction does to parked events."""
-        for each in effects.parked:
-            self.by_source.setdefault((each.subject, each.source), {}).setdefault(each.sequence, each)
+    def write(self, effects: Effects) -> list[Undecodable]:
+        """Apply what a transaction does to parked events; return the forgeries among them."""
+        ids = {(each.subject, each.source, each.sequence) for each in effects.parked}
+        known = {id_: self.by_source[id_[:2]][id_[2]] for id_ in ids if id_[2] in self.by_source.get(id_[:2], ())}
+        chosen, forgeries = settle_ids(effects.parked, known)
+        for each in chosen.values():
+            self.by_source.setdefault((each.subject, each.source), {})[each.sequence] = each
         for source, last in effects.unparked.items():
             self.by_source[source] = {n: each for n, each in self.by_source.get(source, {}).items() if n > last}
             if not self.by_source[source]:
                 del self.by_source[source]
         for source, head in effects.heads.items():
             self.by_source[source][head.sequence] = head
+        return forgeries
 
     async def ready(self, partitions: Collection[int], limit: int) -> list[Source]:
         found = [s for s, events in self.by_source.items() if _head(events).reason == "ready"]

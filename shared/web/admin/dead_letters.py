@@ -10,7 +10,7 @@ import msgspec
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 
-from contracts.envelope import UnknownEvent, encode
+from contracts.envelope import encode
 from kernel.record import Fault
 from kernel.service import Runtime
 from recovery.dead_letter import Group, Kind, Letter, LetterOutcome, OutcomeCode, group
@@ -57,9 +57,10 @@ class DeadLetter(BaseModel):
     where: str
     since: datetime
     behind: int
+    position: str = Field(description="Where the log holds it, topic/partition@offset; empty if it is missing.")
     bytes: int = Field(description="Length; 0 if the event is missing.")
     event: dict[str, Any] | None = Field(
-        description="The event, if this version can decode it: other content of the bytes is not shown."
+        description="The event, if this version can decode it and it is valid: other content of the bytes is not shown."
     )
 
 
@@ -157,10 +158,8 @@ def _letters(each: Group) -> Letters:
 
 def _dead_letter(each: Letter) -> DeadLetter:
     values = {name: value for name, value in msgspec.structs.asdict(each).items() if name != "raw"}
-    values |= {"fault": _text(each.fault), "where": each.fault.where}
-    envelope = each.envelope
-    known = envelope is not None and not isinstance(envelope.event, UnknownEvent)
-    event = msgspec.json.decode(encode(envelope)) if envelope is not None and known else None
+    values |= {"fault": _text(each.fault), "where": each.fault.where, "position": str(each.position or "")}
+    event = msgspec.json.decode(encode(each.envelope)) if each.envelope else None
     return DeadLetter(**values, bytes=len(each.raw or b""), event=event)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from contracts.envelope import DecodeError, Envelope, decode, type_of
+from contracts.envelope import DecodeError, Envelope, InvalidEvent, UnhandledEvent, decode, type_of
 from contracts.subjects import PARTITIONS, partition_of
 from contracts.topics import TOPICS
 from peyvand.commands.output import GROUP, Json, Url, to_json
@@ -160,6 +160,10 @@ def line(entry: LogEntry) -> str:
     if entry.envelope is None:
         return f"{entry.topic}/{entry.partition}@{entry.offset}  undecodable: {entry.fault}"
     e = entry.envelope
+    if isinstance(e.event, UnhandledEvent):
+        why = f"invalid: {e.event.why} at {e.event.where}" if isinstance(e.event, InvalidEvent) else "unknown"
+        position = f"{entry.topic}/{entry.partition}@{entry.offset}"
+        return f"{position}  {e.source:<12}  {e.event.type}  {e.subject}/{e.sequence}  {why}"
     at = f"{jalali_text(tehran_day(e.time))} {e.time.astimezone(TEHRAN):%H:%M:%S}"
     place = "/".join(filter(None, (e.context.province, e.context.county))) or "-"
     data = " ".join(f"{name}={_short(value)}" for name, value in msgspec.structs.asdict(e.event).items())

@@ -6,9 +6,10 @@ from typing import Any
 import msgspec
 
 from base.clock import machine_now
+from contracts.envelope import NEVER
 from contracts.subjects import kind_of, partition_of
 from kernel.errors import NewerRules, UnreadableRecord
-from kernel.record import NEVER, Discarded, Fault, Parked, Private, Reason, Record, StoredResponse
+from kernel.record import Discarded, Fault, LogPosition, Parked, Private, Reason, Record, StoredResponse
 from kernel.rules import Rules
 from kernel.store import Unreadable
 
@@ -113,10 +114,17 @@ def parked_id(subject: str, source: str, sequence: int) -> str:
 
 def parked_document(p: Parked) -> dict[str, Any]:
     """Return a parked event as a document."""
-    return {**msgspec.structs.asdict(p), "fault": msgspec.structs.asdict(p.fault), "partition": partition_of(p.subject)}
+    position = msgspec.structs.asdict(p.position) if p.position else None
+    return {
+        **msgspec.structs.asdict(p),
+        "fault": msgspec.structs.asdict(p.fault),
+        "position": position,
+        "partition": partition_of(p.subject),
+    }
 
 
 def parked_of(d: Mapping[str, Any]) -> Parked:
     """Return the parked event in a document; its bytes are missing where they were not read."""
     values = {name: d.get(name, b"") for name in Parked.__struct_fields__}
-    return Parked(**(values | {"fault": Fault(**d["fault"])}))
+    position = LogPosition(**d["position"]) if d.get("position") else None
+    return Parked(**(values | {"fault": Fault(**d["fault"]), "position": position}))

@@ -11,8 +11,8 @@ from pymongo.asynchronous.database import AsyncDatabase
 
 from contracts.envelope import LAST_SEQUENCE
 from contracts.subjects import partition_of
-from kernel.record import Parked, Reason
-from kernel.store import Effects, Source
+from kernel.record import Parked, Reason, Undecodable
+from kernel.store import Effects, Source, settle_ids
 from kernel.stores.mongodb.client import translate_errors
 from kernel.stores.mongodb.documents import parked_document, parked_id, parked_of
 
@@ -48,15 +48,20 @@ class MongoParked:
 
     async def write(
         self, effects: Effects, known: Mapping[Source, Sequence[Parked]], session: AsyncClientSession
-    ) -> None:
-        """Apply what a transaction does to parked events; `known` are those that it has read."""
-        inserted: Counter[Source] = Counter()
+    ) -> list[Undecodable]:
+        """Apply what a transaction does to parked events; `known` are those that it has read. Return the forgeries."""
+        inserted, forgeries = Counter[Source](), list[Undecodable]()
         if effects.parked:
-            documents = [(parked_id(p.subject, p.source, p.sequence), parked_document(p)) for p in effects.parked]
-            inserts = [UpdateOne({"_id": key}, {"$setOnInsert": d}, upsert=True) for key, d in documents]
-            result = await self.collection.bulk_write(inserts, session=session)
-            for n in result.upserted_ids or {}:
-                inserted[effects.parked[n].subject, effects.parked[n].source] += 1
+            ids = list({parked_id(p.subject, p.source, p.sequence) for p in effects.parked})
+            found = [parked_of(d) async for d in self.collection.find({"_id": {"$in": ids}}, session=session)]
+            taken = {(each.subject, each.source, each.sequence): each for each in found}
+            chosen, forgeries = settle_ids(effects.parked, taken)
+            puts = [
+                UpdateOne({"_id": parked_id(*id_)}, {"$set": parked_document(p)}, True) for id_, p in chosen.items()
+            ]
+            if puts:
+                await self.collection.bulk_write(puts, session=session)
+            inserted = Counter(id_[:2] for id_ in chosen.keys() - taken.keys())
         writes: list[Any] = [DeleteMany(_events(source, last)) for source, last in effects.unparked.items()]
         for source, head in effects.heads.items():
             old = known.get(source, ())
@@ -71,6 +76,7 @@ class MongoParked:
             writes.append(UpdateOne({"_id": parked_id(*source, head.sequence)}, update))
         if writes:
             await self.collection.bulk_write(writes, session=session)
+        return forgeries
 
     async def ready(self, partitions: Collection[int], limit: int) -> list[Source]:
         query = {"head": True, "partition": {"$in": list(partitions)}, "reason": "ready"}

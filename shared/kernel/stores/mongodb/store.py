@@ -117,7 +117,8 @@ class MongoStore:
                 writes = sorted(map(self._write, effects.changes), key=lambda write: isinstance(write, UpdateOne))
                 await self.records.bulk_write(writes, session=session)
                 await project(projection, effects, session, (PyMongoError,))
-            await self.parked.write(effects, snapshot.parked, session)
+            forgeries = await self.parked.write(effects, snapshot.parked, session)
+            await self.add_undecodable([*effects.undecodable, *forgeries], session)
             written = effects
 
         while True:
@@ -198,15 +199,16 @@ class MongoStore:
         async with translate_errors():
             await self.records.bulk_write(writes, ordered=False)
 
-    async def add_undecodable(self, found: Sequence[Undecodable]) -> None:
+    async def add_undecodable(self, found: Sequence[Undecodable], session: AsyncClientSession | None = None) -> None:
         writes = []
         for each in found:
             document = msgspec.structs.asdict(each.position) | {"raw": each.raw, "why": each.why, "code": each.code}
             writes.append(
                 UpdateOne({"_id": str(each.position)}, {"$setOnInsert": {**document, "at": machine_now()}}, upsert=True)
             )
-        async with translate_errors():
-            await self.undecodable.bulk_write(writes, ordered=False)
+        if writes:
+            async with translate_errors(session):
+                await self.undecodable.bulk_write(writes, ordered=session is not None, session=session)
 
     async def topic_ids(self, ids: Mapping[str, str]) -> dict[str, str]:
         """Return the id that each topic had when it was first read."""

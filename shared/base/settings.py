@@ -1,6 +1,7 @@
 """Settings of a process: one frozen class per service, read once from PEYVAND_* variables and passed down.
 
-Outside development, a missing, default or short secret is a start-up error that names the variable.
+Outside development, a missing, default or weak secret and an unencrypted Kafka or MongoDB are start-up errors that
+name the variable.
 """
 
 import os
@@ -8,15 +9,18 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NoReturn, Self, TypeVar
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from base.clock import Clock, file_clock, system_clock
+from base.entropy import weakness
+from base.kafka_access import KafkaAccess
 
 PREFIX = "PEYVAND_"
 DEVELOPMENT_SECRET = "development"  # the default of every secret
-MIN_SECRET_LENGTH = 32  # characters, outside development
+UNVERIFIED = frozenset({"tlsinsecure", "tlsallowinvalidcertificates", "tlsallowinvalidhostnames"})  # MongoDB's options
 OPERATOR_VARIABLES = frozenset({"PEYVAND_HOME", "PEYVAND_RUN", "PEYVAND_TOKEN"})  # of the command `peyvand`
 
 
@@ -38,7 +42,18 @@ class Settings(BaseSettings):
         description="Development allows a settable clock and default secrets; production refuses both.",
     )
     kafka: str = Field(description="Bootstrap servers, host:port separated by commas.")
-    mongo: SecretStr = Field(description="MongoDB URL with the service's own user; the server is a replica set.")
+    kafka_user: str = Field(
+        default="",
+        description="The service's own Kafka user (SCRAM-SHA-512, TLS). Plaintext without one, in development only.",
+    )
+    kafka_password: SecretStr = secret("Password of PEYVAND_KAFKA_USER, as `peyvand apply` has set it.")
+    kafka_ca: Path | None = Field(
+        default=None, description="File with the authorities of Kafka's certificates; if not set, the system's."
+    )
+    mongo: SecretStr = Field(
+        description="MongoDB URL with the service's own user; the server is a replica set. Outside development with "
+        "`tls=true`, and a password or `authMechanism=MONGODB-X509`."
+    )
     database: str = Field(description="The service's own database.")
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on.")
@@ -75,21 +90,51 @@ class Settings(BaseSettings):
         """Return the clock that gives programme time."""
         return file_clock(self.clock) if self.clock else system_clock()
 
+    @property
+    def kafka_access(self) -> KafkaAccess:
+        """Return how every client of this process connects to Kafka."""
+        password = self.kafka_password.get_secret_value()
+        return KafkaAccess(self.kafka, self.kafka_user, password, str(self.kafka_ca or ""))
+
     @model_validator(mode="after")
     def _check_production(self) -> Self:
-        if self.development:
-            return self
+        if not self.development and (problems := [f"{PREFIX}{name} {what}" for name, what in self._problems()]):
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _problems(self) -> Iterator[tuple[str, str]]:
+        """Yield each variable that only development allows, and what is wrong with it."""
         if self.clock is not None:
-            raise ValueError(f"{PREFIX}CLOCK is set: programme time can be set in development only")
+            yield "CLOCK", "is set: programme time can be set in development only"
+        if not self.kafka_user:
+            yield "KAFKA_USER", "must be set outside development: without a user the connection would be plaintext"
+        if what := url_weakness(self.mongo.get_secret_value()):
+            yield "MONGO", what
         for name, field in type(self).model_fields.items():
             extra = field.json_schema_extra
             if isinstance(extra, dict) and extra.get("peyvand_secret"):
                 value = getattr(self, name).get_secret_value()
                 if value.startswith(DEVELOPMENT_SECRET) or not value:
-                    raise ValueError(f"{PREFIX}{name.upper()} must be set outside development")
-                if len(value) < MIN_SECRET_LENGTH:
-                    raise ValueError(f"{PREFIX}{name.upper()} must have {MIN_SECRET_LENGTH} characters or more")
-        return self
+                    yield name.upper(), "must be set outside development"
+                elif what := weakness(value):
+                    yield name.upper(), what
+
+
+def url_weakness(url: str) -> str:
+    """Return what a MongoDB URL lacks that is not development's, as the end of a sentence; empty if nothing."""
+    parts = urlsplit(url)
+    options = {name.lower(): value for name, value in parse_qsl(parts.query)}
+    tls = options.get("tls") or options.get("ssl") or str(parts.scheme == "mongodb+srv").lower()
+    if tls != "true":
+        return "must have tls=true outside development"
+    if unverified := sorted(name for name in UNVERIFIED if options.get(name) == "true"):
+        return f"must not have {' and '.join(unverified)} outside development"
+    if options.get("authmechanism") == "MONGODB-X509":
+        return "" if "tlscertificatekeyfile" in options else "must have tlsCertificateKeyFile for MONGODB-X509"
+    if not (parts.username and parts.password):
+        return "must have a user with a password, or authMechanism=MONGODB-X509, outside development"
+    what = weakness(unquote(parts.password))
+    return f"has a password that {what}" if what else ""
 
 
 S = TypeVar("S", bound=Settings)

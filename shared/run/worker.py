@@ -7,6 +7,7 @@ import uvloop
 
 from base.settings import load
 from contracts.topics import topic_of, topics_consumed_by
+from kernel.kafka.authentication import authenticate_before_start
 from kernel.kafka.relay import Relay, connect_producer
 from kernel.roles.worker import Worker
 from kernel.service import Runtime, Service
@@ -36,13 +37,13 @@ def worker_of(service: Service[Any], runtime: Runtime[Any]) -> Worker:
     return Worker(
         service.name,
         topics_consumed_by(service.name),
-        settings.kafka,
+        settings.kafka_access,
         store,
-        Relay(store, connect_producer(settings.kafka, service.name), topic_of(service.name)),
+        Relay(store, connect_producer(settings.kafka_access, service.name), topic_of(service.name)),
         runtime.clock,
         projection=runtime.projection,
         jobs=service.jobs(runtime) if service.jobs else (),
-        gates=(partial(complete_before_start, then=then),),
+        gates=(authenticate_before_start, partial(complete_before_start, then=then)),
         loops={"replay": ReplayLoop, "backlog": BacklogLoop},
         linger=settings.linger,
     )

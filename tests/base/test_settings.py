@@ -1,5 +1,6 @@
 """Settings: a process starts only with valid ones, and names those that are not."""
 
+import ssl
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,9 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     variables = {
         "SERVICE": "registration",
         "KAFKA": "kafka:9092",
-        "MONGO": "mongodb://registration:secret-of-mongo@db/",
+        "KAFKA_USER": "registration",
+        "KAFKA_PASSWORD": STRONG,
+        "MONGO": f"mongodb://registration:{STRONG}@a:1,b:2/?tls=true",
         "DATABASE": "registration",
         "JWKS": "/etc/peyvand/jwks.json",
         "FINGERPRINT_KEY": STRONG,
@@ -44,8 +47,10 @@ def test_production_starts_with_complete_settings() -> None:
     assert settings.jwks == Path("/etc/peyvand/jwks.json")
 
 
-@pytest.mark.parametrize("name", ["MASTER_KEY", "INDEX_KEY", "TRACKING_KEY", "FINGERPRINT_KEY"])
-@pytest.mark.parametrize("value", [None, "", "development", "development-but-longer-than-32-characters", "short"])
+@pytest.mark.parametrize("name", ["MASTER_KEY", "INDEX_KEY", "TRACKING_KEY", "FINGERPRINT_KEY", "KAFKA_PASSWORD"])
+@pytest.mark.parametrize(
+    "value", [None, "", "development", "development-but-longer-than-32-characters", "short", "a" * 40]
+)
 def test_missing_or_weak_secret_is_named(
     environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str | None
 ) -> None:
@@ -63,6 +68,69 @@ def test_development_has_default_secrets(environment: pytest.MonkeyPatch) -> Non
     environment.setenv("PEYVAND_ENVIRONMENT", "development")
 
     assert load(RegistrationSettings).master_key.get_secret_value() == "development"
+
+
+@pytest.mark.parametrize(
+    ("url", "error"),
+    [
+        (f"mongodb://u:{STRONG}@db/", "must have tls=true"),
+        (f"mongodb://u:{STRONG}@db/?tls=false", "must have tls=true"),
+        (f"mongodb://u:{STRONG}@db/?tls=true&tlsInsecure=true", "must not have tlsinsecure"),
+        (f"mongodb://u:{STRONG}@db/?ssl=true&tlsAllowInvalidCertificates=true", "must not have tlsallowinvalidcert"),
+        (f"mongodb://u:{STRONG}@db/?TLS=true&tlsAllowInvalidHostnames=true", "must not have tlsallowinvalidhostnames"),
+        ("mongodb://db/?tls=true", "must have a user"),
+        ("mongodb://u@db/?tls=true", "must have a user"),
+        ("mongodb://u:secret@db/?tls=true", "32 characters"),
+        (f"mongodb://u:{'secret%20' * 8}@db/?tls=true", "must be random"),
+        ("mongodb://db/?tls=true&authMechanism=MONGODB-X509", "tlsCertificateKeyFile"),
+    ],
+)
+def test_an_open_mongodb_is_refused_outside_development(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], url: str, error: str
+) -> None:
+    environment.setenv("PEYVAND_MONGO", url)
+    shown = error_of(capsys)
+    assert "PEYVAND_MONGO" in shown and error in shown and STRONG not in shown
+    environment.setenv("PEYVAND_ENVIRONMENT", "development")
+    assert load(RegistrationSettings)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"mongodb://u:{STRONG}@db/?tls=true&tlsCAFile=/ca.pem",
+        f"mongodb+srv://u:{STRONG}@db/",
+        "mongodb://db/?tls=true&authMechanism=MONGODB-X509&tlsCertificateKeyFile=/registration.pem",
+    ],
+)
+def test_an_encrypted_mongodb_with_a_user_is_accepted(environment: pytest.MonkeyPatch, url: str) -> None:
+    environment.setenv("PEYVAND_MONGO", url)
+    assert load(RegistrationSettings)
+
+
+def test_plaintext_to_kafka_is_refused_outside_development(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment.delenv("PEYVAND_KAFKA_USER")
+    assert "PEYVAND_KAFKA_USER must be set" in error_of(capsys)
+    environment.setenv("PEYVAND_ENVIRONMENT", "development")
+    assert load(RegistrationSettings).kafka_access.options() == {"bootstrap_servers": "kafka:9092"}
+
+
+def test_every_client_of_kafka_connects_with_tls_and_scram() -> None:
+    options = load(RegistrationSettings).kafka_access.options()
+    assert (options["security_protocol"], options["sasl_mechanism"]) == ("SASL_SSL", "SCRAM-SHA-512")
+    assert (options["sasl_plain_username"], options["sasl_plain_password"]) == ("registration", STRONG)
+    assert options["ssl_context"].verify_mode is ssl.CERT_REQUIRED and options["ssl_context"].check_hostname
+
+
+def test_all_weak_variables_are_named_at_once(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("MASTER_KEY", "KAFKA_PASSWORD"):
+        environment.setenv(f"PEYVAND_{name}", "password" * 5)
+    shown = error_of(capsys)
+    assert "PEYVAND_MASTER_KEY must be random" in shown and "PEYVAND_KAFKA_PASSWORD must be random" in shown
 
 
 def test_settable_clock_is_refused_outside_development(
@@ -100,12 +168,12 @@ def test_unknown_variable_is_named_outside_development(
 
 def test_secrets_are_never_shown(environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     settings = load(RegistrationSettings)
-    assert STRONG not in repr(settings) and "secret-of-mongo" not in repr(settings)
+    assert STRONG not in repr(settings) and STRONG not in repr(settings.kafka_access)
 
     environment.setenv("PEYVAND_MASTER_KEY", "too-short-secret")
     environment.setenv("PEYVAND_PORT", "many")
     error = error_of(capsys)
-    assert "too-short-secret" not in error and "secret-of-mongo" not in error and "PEYVAND_PORT" in error
+    assert "too-short-secret" not in error and STRONG not in error and "PEYVAND_PORT" in error
 
 
 def test_settings_are_frozen() -> None:

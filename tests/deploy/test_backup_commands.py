@@ -21,7 +21,7 @@ def test_a_backup_prints_where_the_keys_are_and_that_they_must_be_kept_apart(
 
     monkeypatch.setattr("peyvand.store_backup.backup", write)
     monkeypatch.setattr("peyvand.commands.status.log_ends", lambda _: {})
-    for name in ("PUBLIC_URL", "KAFKA", "MONGO"):
+    for name in ("PUBLIC_URL", "KAFKA", "MONGO", "MONGO_KEYS"):
         monkeypatch.setenv(f"PEYVAND_{name}", "http://127.0.0.1:9")
     assert main.main(["backup", str(tmp_path / "b")]) == 0
     output = capsys.readouterr().out

@@ -14,10 +14,13 @@ import msgspec
 import pytest
 import yaml
 
+from base.kafka_access import KafkaAccess
 from base.settings import Settings
 from peyvand.gateway.settings import GatewaySettings
-from peyvand.local_cluster.topology import SERVICES
-from peyvand.local_cluster.workspace import ROOT, Secrets
+from peyvand.local_cluster.certificates import Certificates
+from peyvand.local_cluster.servers import Kafka
+from peyvand.local_cluster.topology import SERVICES, kafka_from
+from peyvand.local_cluster.workspace import ROOT, Secrets, current_workspace
 from registration.settings import RegistrationSettings
 
 COMPOSE = ROOT / "deploy" / "compose.yaml"
@@ -49,13 +52,13 @@ def _environment(name: str) -> Mapping[str, str]:
 
 def test_compose_accepts_the_file_with_every_service() -> None:
     services = _rendered()["services"]
-    assert set(services) == {"kafka", "mongo", "apply", "gateway", *ROLES, "prometheus", "grafana"}
+    assert set(services) == {"certificates", "kafka", "mongo", "apply", "gateway", *ROLES, "prometheus", "grafana"}
 
 
 def test_an_invalid_file_is_rejected(tmp_path: Path) -> None:
     text = COMPOSE.read_text("utf-8")
     for broken in (
-        text.replace("services:\n  kafka:", "services:\n  kafka:\n    imagine: x\n", 1),
+        text.replace("\n  kafka:\n    image:", "\n  kafka:\n    imagine: x\n    image:", 1),
         text.replace("kafka: { condition: service_healthy }", "kafkaesque: { condition: service_healthy }", 1),
     ):
         assert broken != text
@@ -98,7 +101,14 @@ def test_apply_sets_the_passwords_that_the_roles_use() -> None:
     for service in SERVICES:
         for kind in ("api", "worker"):
             url = _environment(f"{service}-{kind}")["PEYVAND_MONGO"]
-            assert f"//{service}:{secrets.mongo_services[service]}@mongo:27017/" in url
+            assert f"//{service}:{secrets.mongo_services[service]}@mongo:27017/" in url and "tls=true" in url
+            kafka = kafka_from(_environment(f"{service}-{kind}"), "PEYVAND_KAFKA", "PEYVAND_KAFKA")
+            assert (kafka.user, kafka.password) == (service, secrets.kafka_services[service])
+            assert kafka.ca == "/certificates/ca.pem"
+    apply = kafka_from(_environment("apply"), "KAFKA", "KAFKA_BOOTSTRAP")
+    assert apply == KafkaAccess("kafka:9092", "admin", secrets.kafka_admin, "/certificates/ca.pem")
+    assert _environment("kafka")["KAFKA_ADMIN_PASSWORD"] == secrets.kafka_admin
+    assert _environment("kafka")["KAFKA_BROKER_PASSWORD"] == secrets.kafka_broker
     assert f"//admin:{secrets.mongo_admin}@" in _environment("apply")["MONGO_URL"]
     assert _environment("mongo")["MONGO_INITDB_ROOT_PASSWORD"] == secrets.mongo_admin
     assert secrets.master_key == _environment("registration-api")["PEYVAND_MASTER_KEY"]
@@ -123,8 +133,24 @@ def test_roles_have_dependencies_and_health_checks() -> None:
     assert "HEALTHCHECK" in DOCKERFILE.read_text("utf-8")  # of the roles and the gateway
 
 
+def test_kafka_is_as_secure_in_a_container_as_embedded() -> None:
+    certificates, passwords = Certificates(Path("/certificates")), ("development-admin", "development-broker")
+    kafka = Kafka(current_workspace(), Path("/data"), 9092, 9093, certificates, *passwords)
+    embedded = _properties(kafka.settings())
+    in_container = _properties(_rendered()["configs"]["kafka"]["content"])
+    security = [name for name in embedded if re.search("sasl|ssl|security|author|super|allow|inter.broker", name)]
+    security.remove("ssl.cipher.suites")  # of a Java without its second compiler
+    assert len(security) == 14
+    assert {name: in_container[name] for name in security} == {name: embedded[name] for name in security}
+    assert not re.search("PLAINTEXT", _rendered()["configs"]["kafka"]["content"])
+
+
+def _properties(text: str) -> dict[str, str]:
+    return {name: value for name, _, value in (line.partition("=") for line in text.splitlines())}
+
+
 def test_only_apply_creates_topics() -> None:
-    assert _environment("kafka")["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false"
+    assert _properties(_rendered()["configs"]["kafka"]["content"])["auto.create.topics.enable"] == "false"
     assert _rendered()["services"]["apply"]["command"] == ["peyvand", "apply"]
 
 

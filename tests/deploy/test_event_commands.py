@@ -10,6 +10,7 @@ from contracts.envelope import Context, Envelope, decode, encode
 from contracts.events.screening import CaseDecided
 from peyvand.commands import main
 from peyvand.commands.events import LogEntry, cloud_event, line
+from peyvand.local_cluster.topology import kafka_environment
 from tests.support.servers import Servers
 from tests.support.topics import create_topics, publish
 
@@ -58,7 +59,8 @@ async def test_the_log_is_read_from_its_beginning_one_line_an_event(
     servers: Servers, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PEYVAND_PUBLIC_URL", "http://127.0.0.1:9")
-    monkeypatch.setenv("PEYVAND_KAFKA", servers.kafka)
+    for name, value in kafka_environment(servers.kafka).items():
+        monkeypatch.setenv(name, value)
     await create_topics(servers)
     subject = uuid7()
     events = [(subject, encode(_decided(subject, n))) for n in (1, 2, 3)]

@@ -181,6 +181,6 @@ def _status(endpoints: Endpoints, now: datetime) -> Status:
 @pytest.mark.server
 def test_a_failed_check_is_reported_beside_the_others(servers: Servers) -> None:
     processes = (ProcessEndpoint("market-worker", 1, 9), ProcessEndpoint("kafka", 2, 9))
-    found = _status(Endpoints("http://127.0.0.1:9", servers.kafka, "", processes), NOON)
+    found = _status(Endpoints("http://127.0.0.1:9", servers.kafka, processes=processes), NOON)
     assert len(found.errors) == 1 and "MongoDB's address is not known" in found.errors[0]
     assert [each.name for each in found.processes] == ["market-worker"]

@@ -4,13 +4,16 @@ from pathlib import Path
 
 import pytest
 
+from base.kafka_access import KafkaAccess
 from peyvand.local_cluster import topology
 from peyvand.local_cluster.processes import ProcessIdentity
 from peyvand.local_cluster.topology import SERVICES, ClusterAddresses, ClusterState, RunningProcess, as_user
 from peyvand.local_cluster.workspace import Workspace, WorkspaceLocked, development_secrets
 
 ADDRESSES = ClusterAddresses(
-    "127.0.0.1:9092", "mongodb://admin:secret@127.0.0.1:27017/?replicaSet=peyvand", dict(topology.PORTS)
+    KafkaAccess("127.0.0.1:9092", "admin", "secret", "/ca.pem"),
+    "mongodb://admin:secret@127.0.0.1:27017/?replicaSet=peyvand",
+    dict(topology.PORTS),
 )
 
 
@@ -40,13 +43,17 @@ def test_only_registration_gets_the_keys(workspace: Workspace) -> None:
         assert ("PEYVAND_MASTER_KEY" in role.environment) == (service == "registration")
         assert f"mongodb://{service}:" in role.environment["PEYVAND_MONGO"]
         assert "secret" not in role.environment["PEYVAND_MONGO"]
+        assert role.environment["PEYVAND_KAFKA_USER"] == service
+        assert role.environment["PEYVAND_KAFKA_PASSWORD"] == secrets.kafka_services[service]
         assert role.environment["PEYVAND_ENVIRONMENT"] == "development"
 
 
 def test_a_foreign_cluster_keeps_its_users(workspace: Workspace) -> None:
-    addresses = ClusterAddresses("k:9092", "mongodb://theirs:theirs@h", dict(topology.PORTS), own_users=False)
+    kafka, mongo = KafkaAccess("k:9092", "theirs", "theirs"), "mongodb://theirs:theirs@h"
+    addresses = ClusterAddresses(kafka, mongo, dict(topology.PORTS), own_users=False, own_kafka_users=False)
     role = topology.role("market", "worker", workspace, addresses, development_secrets(workspace, SERVICES))
     assert role.environment["PEYVAND_MONGO"] == "mongodb://theirs:theirs@h"
+    assert role.environment["PEYVAND_KAFKA_USER"] == "theirs"
 
 
 def test_the_gateway_has_an_upstream_per_service(workspace: Workspace) -> None:

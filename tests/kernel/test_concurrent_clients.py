@@ -9,6 +9,7 @@ import kafka
 import pytest
 from kafka.errors import KafkaError
 
+from base.kafka_access import KafkaAccess
 from kernel.errors import Transient
 from kernel.kafka.relay import TopicIds
 
@@ -35,6 +36,6 @@ async def test_topic_ids_are_read_by_one_thread_at_a_time(monkeypatch: pytest.Mo
             open_clients.discard(id(self))
 
     monkeypatch.setattr(kafka, "KafkaAdminClient", Client)
-    ids = TopicIds("localhost:1", "small")
+    ids = TopicIds(KafkaAccess("localhost:1"), "small")
     results = await asyncio.gather(*(ids.read(["a"]) for _ in range(10)), return_exceptions=True)
     assert sum(isinstance(each, Transient) for each in results) == 5 and results.count({"a": "id"}) == 5

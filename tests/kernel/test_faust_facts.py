@@ -59,7 +59,7 @@ class Group:
         group = self.members[0].consumer_group.app.conf.id
 
         def read() -> dict[TopicPartition, int]:
-            client = KafkaAdminClient(bootstrap_servers=self.servers.kafka)
+            client = KafkaAdminClient(**self.servers.kafka.options())
             try:
                 found = client.list_group_offsets(group)
                 found = found.get(group, found)
@@ -328,7 +328,7 @@ async def test_no_port_is_opened_and_no_topic_is_created(group: Group) -> None:
     member = await group.join()
     await until(lambda: member.assigned)
     assert not listening(6066)
-    client = AIOKafkaConsumer(bootstrap_servers=group.servers.kafka)
+    client = AIOKafkaConsumer(**group.servers.kafka.options())
     await client.start()
     created = [t for t in await client.topics() if member.consumer_group.app.conf.id in t]
     await client.stop()

@@ -18,7 +18,7 @@ TOPIC = "test_log_reader.registration"
 
 async def test_a_half_open_connection_is_replaced(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_reader, "REQUEST_TIMEOUT", 1_000)
-    admin = KafkaAdminClient(bootstrap_servers=servers.kafka)
+    admin = KafkaAdminClient(**servers.kafka.options())
     admin.create_topics([NewTopic(TOPIC, 1, 1)])
     admin.close()
     reader, tp = LogReader(servers.kafka, "test"), TopicPartition(TOPIC, 0)

@@ -24,9 +24,10 @@ from contracts.subjects import PARTITIONS
 from kernel.commands import execute
 from kernel.errors import Transient
 from peyvand.local_cluster import workspace
+from peyvand.local_cluster.certificates import Certificates
 from peyvand.local_cluster.processes import free_ports, kill, start, stop, wait_until
-from peyvand.local_cluster.servers import REPLICA_SET, Mongod
-from tests.support.servers import Servers
+from peyvand.local_cluster.servers import ADMIN, REPLICA_SET, Mongod
+from tests.support.servers import ADMIN_PASSWORD, Servers
 from tests.support.small_services import Register, noon
 from tests.support.small_workers import Address, SmallSystem, exact, log_of
 
@@ -42,14 +43,19 @@ class ReplicaSet:
 
     def __init__(self, folder: Path) -> None:
         self.folder, ports = folder, free_ports(dict.fromkeys(NAMES))
-        self.members = {name: Mongod(workspace.current_workspace(), folder / name, ports[name]) for name in NAMES}
+        self.certificates = Certificates(folder / "certificates")
+        self.members = {
+            name: Mongod(workspace.current_workspace(), folder / name, ports[name], self.certificates, ADMIN_PASSWORD)
+            for name in NAMES
+        }
         self.running: dict[str, subprocess.Popen[bytes]] = {}
 
     @property
     def url(self) -> str:
         """Return the address for clients."""
         hosts = ",".join(f"127.0.0.1:{m.port}" for m in self.members.values())
-        return f"mongodb://{hosts}/?replicaSet={REPLICA_SET}"
+        tls = f"tls=true&tlsCAFile={self.certificates.ca}"
+        return f"mongodb://{ADMIN}:{ADMIN_PASSWORD}@{hosts}/?replicaSet={REPLICA_SET}&{tls}&authSource=admin"
 
     def start(self, *names: str) -> None:
         """Start these members."""
@@ -78,11 +84,14 @@ class ReplicaSet:
 
         assert wait_until(initiated, 60)
         assert wait_until(lambda: sorted(self.roles()) == ["primary", "secondary", "secondary"], 60), self.roles()
+        with self.client(self.primary()) as client:  # the first user may be created from the loopback
+            client.admin.command("createUser", ADMIN, pwd=ADMIN_PASSWORD, roles=["root"])
 
     def client(self, name: str) -> "MongoClient[dict[str, Any]]":
-        """Return a client of this member and no other."""
+        """Return a client of this member and no other, without a user."""
+        options: dict[str, Any] = {"tls": True, "tlsCAFile": str(self.certificates.ca), "directConnection": True}
         port = self.members[name].port
-        return MongoClient("127.0.0.1", port, directConnection=True, serverSelectionTimeoutMS=500, timeoutMS=2_000)
+        return MongoClient("127.0.0.1", port, serverSelectionTimeoutMS=500, timeoutMS=2_000, **options)
 
     def role(self, name: str) -> str:
         """Return what a member is now: primary, secondary, or "" if it does not respond."""

@@ -21,8 +21,10 @@ from kernel.commands import execute
 from kernel.errors import Transient
 from observability.health import ReadinessReason
 from peyvand.local_cluster import workspace
+from peyvand.local_cluster.certificates import Certificates
 from peyvand.local_cluster.processes import free_ports, kill, start, stop, wait_until
 from peyvand.local_cluster.servers import Kafka, Mongod
+from tests.support.servers import ADMIN_PASSWORD, BROKER_PASSWORD
 from tests.support.small_services import Register, noon
 from tests.support.small_workers import Address, SmallSystem
 
@@ -34,8 +36,10 @@ class OwnServers:
 
     def __init__(self, folder: Path) -> None:
         ports = free_ports({"kafka": None, "controller": None, "mongod": None})
-        self.kafka = Kafka(workspace.current_workspace(), folder / "kafka", ports["kafka"], ports["controller"])
-        self.mongod = Mongod(workspace.current_workspace(), folder / "mongod", ports["mongod"])
+        here, certificates = workspace.current_workspace(), Certificates(folder / "certificates")
+        passwords = (ADMIN_PASSWORD, BROKER_PASSWORD)
+        self.kafka = Kafka(here, folder / "kafka", ports["kafka"], ports["controller"], certificates, *passwords)
+        self.mongod = Mongod(here, folder / "mongod", ports["mongod"], certificates, ADMIN_PASSWORD)
         self.folder = folder
         self.running: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -67,7 +71,7 @@ async def own_servers(tmp_path: Path) -> AsyncIterator[tuple[OwnServers, SmallSy
     servers = OwnServers(tmp_path)
     try:
         await asyncio.to_thread(servers.start, "kafka", "mongod")
-        small_system = SmallSystem(Address(servers.kafka.address, servers.mongod.url()))
+        small_system = SmallSystem(Address(servers.kafka.access, servers.mongod.url()))
         await small_system.prepare()
         yield servers, small_system
         await small_system.close()

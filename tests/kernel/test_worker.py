@@ -66,7 +66,7 @@ async def test_foreign_records_on_a_topic_stop_nothing(small_system: SmallSystem
         return worker.assigned
 
     await small_system.until(assigned)
-    foreign = AIOKafkaProducer(bootstrap_servers=small_system.servers.kafka, transactional_id=small_system.name)
+    foreign = AIOKafkaProducer(**small_system.servers.kafka.options(), transactional_id=small_system.name)
     await foreign.start()
     another_source = message("screening", 1, subject=SUBJECT_OF_0).raw
     records = [
@@ -188,7 +188,7 @@ async def test_a_truncated_log_is_reported_and_not_skipped(small_system: SmallSy
     truncated = TopicPartition(small_system.topics["registration"], 0)
 
     def truncate() -> None:
-        client = KafkaAdminClient(bootstrap_servers=small_system.servers.kafka)
+        client = KafkaAdminClient(**small_system.servers.kafka.options())
         client.delete_records({truncated: 5})
         client.close()
 

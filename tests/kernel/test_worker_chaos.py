@@ -106,7 +106,7 @@ async def test_the_offsets_of_the_group_have_no_effect(small_system: SmallSystem
         await small_system.stop(worker)
 
         def sabotage(offset: int | None = offset) -> None:
-            client = KafkaAdminClient(bootstrap_servers=small_system.servers.kafka)
+            client = KafkaAdminClient(**small_system.servers.kafka.options())
             if offset is None:
                 client.delete_groups([group])
             else:

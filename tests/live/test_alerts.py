@@ -80,7 +80,7 @@ class Drill:
         self.mongo: MongoClient[dict[str, Any]] = MongoClient(
             as_user(system.state.mongo, "admin", secrets.mongo_admin), tz_aware=True
         )
-        self.producer: Any = connect_producer(system.state.kafka, "drill")()
+        self.producer: Any = connect_producer(system.kafka_admin, "drill")()
 
     def people(self, n: int) -> list[dict[str, str]]:
         """Return so many applicants who have not registered yet, as rows of a file."""
@@ -174,7 +174,7 @@ class Drill:
 
     def recreate_topic(self, topic: str) -> None:
         """Delete a topic and create it again."""
-        client = KafkaAdminClient(bootstrap_servers=self.system.state.kafka)
+        client = KafkaAdminClient(**self.system.kafka_admin.options())
         client.delete_topics([topic])
         assert wait_until(lambda: topic not in client.list_topics(), 20)
         client.create_topics([NewTopic(topic, PARTITIONS, 1)])

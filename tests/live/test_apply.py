@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 from pymongo import MongoClient
+from pymongo.errors import OperationFailure
 
 from contracts.topics import TOPICS
 from peyvand.commands import apply
 from peyvand.local_cluster.processes import wait_until
-from peyvand.local_cluster.topology import SERVICES
+from peyvand.local_cluster.topology import SERVICES, as_user
 from peyvand.local_cluster.workspace import Secrets, Workspace, current_workspace, development_secrets
 from tests.support import servers as real_servers
 from tests.support.servers import Servers
@@ -38,7 +39,7 @@ def test_topics_are_created_once_and_corrected(cluster: Servers) -> None:
     assert apply.topics(cluster.kafka, diff=True) == missing
     assert apply.topics(cluster.kafka) == missing
     assert apply.topics(cluster.kafka) == []
-    client = KafkaAdminClient(bootstrap_servers=cluster.kafka)
+    client = KafkaAdminClient(**cluster.kafka.options())
     try:
         name = TOPICS[0].name
         client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, {"retention.ms": "1000"})])
@@ -61,14 +62,33 @@ async def test_a_topic_with_another_partition_count_is_reported(
 
 
 def test_users_are_created_once_and_corrected(cluster: Servers, secrets: Secrets) -> None:
-    missing = [f"database user {name} is missing" for name in (*SERVICES, "reader")]
+    missing = [f"database user {name} is missing" for name in (*SERVICES, "reader", "key_reader")]
     assert apply.users(cluster.mongo, secrets, diff=True) == missing
     assert apply.users(cluster.mongo, secrets) == missing
     assert apply.users(cluster.mongo, secrets) == []
     with MongoClient[dict[str, object]](cluster.mongo) as client:
         client.admin.command("updateUser", "market", roles=["root"])
-    assert apply.users(cluster.mongo, secrets) == ["database user market has other roles"]
-    assert apply.users(cluster.mongo, secrets, diff=True) == []
+        assert apply.users(cluster.mongo, secrets) == ["database user market has other roles"]
+        assert apply.users(cluster.mongo, secrets, diff=True) == []
+        client.admin.command("createUser", "spy", pwd="spy", roles=[{"role": "read", "db": "registration_keys"}])
+        spy = ["database user admin.spy is not declared and has roles on our databases"]
+        assert apply.users(cluster.mongo, secrets, diff=True) == spy
+        client.admin.command("dropUser", "spy")
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "forbidden"),
+    [("reader", "mongo_reader", "registration_keys"), ("key_reader", "mongo_key_reader", "registration")],
+)
+def test_who_reads_the_data_reads_no_keys_and_the_reverse(
+    cluster: Servers, secrets: Secrets, user: str, password: str, forbidden: str
+) -> None:
+    apply.users(cluster.mongo, secrets)
+    (allowed,) = {"registration", "registration_keys"} - {forbidden}
+    with MongoClient[dict[str, object]](as_user(cluster.mongo, user, getattr(secrets, password))) as client:
+        client[allowed]["records"].find_one()
+        with pytest.raises(OperationFailure, match="not authorized"):
+            client[forbidden]["blocks"].find_one()
 
 
 async def test_indexes_are_compared_without_touching_the_data(cluster: Servers) -> None:
@@ -84,10 +104,12 @@ async def test_indexes_are_compared_without_touching_the_data(cluster: Servers) 
 
 
 def test_the_platform_runs_on_an_existing_cluster(cluster: Servers, tmp_path: Path) -> None:
-    system = RunningSystem(tmp_path / "run", KAFKA_BOOTSTRAP=cluster.kafka, MONGO_URL=cluster.mongo)
+    kafka = cluster.kafka
+    variables = {"KAFKA_USER": kafka.user, "KAFKA_PASSWORD": kafka.password, "KAFKA_CA": kafka.ca}
+    system = RunningSystem(tmp_path / "run", KAFKA_BOOTSTRAP=kafka.bootstrap, MONGO_URL=cluster.mongo, **variables)
     try:
         system.start()
-        assert system.state.kafka == cluster.kafka
+        assert (system.state.kafka.bootstrap, system.state.kafka.user) == (kafka.bootstrap, "reader")
         assert not {"kafka", "mongod"} & system.state.processes.keys()
         assert system.interrupt() == 0
     finally:

@@ -269,7 +269,7 @@ def test_a_thousand_undecodable_records_per_topic_block_no_applicant(
 ) -> None:
     """Every consumer keeps each of them, applicants behind them are counted, and no process is restarted."""
     starts, before = {name: each.starts for name, each in system.state.processes.items()}, registered(system)
-    producer: Any = connect_producer(system.state.kafka, "test")()
+    producer: Any = connect_producer(system.kafka_admin, "test")()
     for topic in TOPICS:
         records = undecodable_bytes(len(topic.name))
         for n in range(UNDECODABLE):

@@ -253,11 +253,11 @@ def test_prometheus_holds_no_personal_data(system: RunningSystem, answered: dict
 def test_a_planted_leak_is_found_in_each_sink(system: RunningSystem, answered: dict[str, bytes]) -> None:
     """In each form; afterwards it is removed."""
     log, topic = system.workspace.logs / "planted.log", "planted"
-    admin = KafkaAdminClient(bootstrap_servers=system.state.kafka)
+    admin = KafkaAdminClient(**system.kafka_admin.options())
     try:
         log.write_bytes(b"\n".join(forms(PLANTED).values()))
         admin.create_topics([NewTopic(topic, 1, 1)])
-        producer: Any = KafkaProducer(bootstrap_servers=system.state.kafka)
+        producer: Any = KafkaProducer(**system.kafka_admin.options())
         producer.send(topic, value=f"x{PLANTED}x".encode())
         producer.flush(30)
         producer.close()

@@ -11,9 +11,9 @@ pytestmark = pytest.mark.server
 
 async def test_kafka_keeps_acknowledged_records(servers: Servers) -> None:
     topic = await servers.topic(partitions=2)
-    async with AIOKafkaProducer(bootstrap_servers=servers.kafka) as producer:
+    async with AIOKafkaProducer(**servers.kafka.options()) as producer:
         await producer.send_and_wait(topic, b"event", partition=1)
-    reader = AIOKafkaConsumer(topic, bootstrap_servers=servers.kafka, auto_offset_reset="earliest")
+    reader = AIOKafkaConsumer(topic, **servers.kafka.options(), auto_offset_reset="earliest")
     async with reader:
         assert (await reader.getone()).value == b"event"
 

@@ -58,7 +58,7 @@ def _settles(peyvand: Peyvand, registered: int) -> None:
 
 def _is_erased(system: RunningSystem, subject: str, key_id: str) -> bool:
     """Return whether the worker has destroyed the key of an erased applicant, of whom nothing personal is left."""
-    with MongoClient[dict[str, Any]](system.state.mongo) as client:
+    with MongoClient[dict[str, Any]](system.mongo_admin) as client:
         record = client.registration.records.find_one({"_id": subject}, {"events": 0})
         key = client.registration_keys.keys.find_one({"_id": key_id})
     assert record and key
@@ -121,7 +121,7 @@ def test_a_lost_topic_is_republished_from_its_producers_records(
     open_round(own.url, ROUND, now - timedelta(days=1), now + timedelta(days=60))
     _apply(peyvand, tmp_path, range(1, 41))
     _settles(peyvand, 40)
-    admin = KafkaAdminClient(bootstrap_servers=own.state.kafka)
+    admin = KafkaAdminClient(**own.kafka_admin.options())
     admin.delete_topics([topic])
     admin.close()
     assert wait_until(lambda: "the topic does not exist" in str(peyvand("status")), TIMEOUT)

@@ -10,6 +10,7 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
+from peyvand.local_cluster.certificates import Certificates
 from peyvand.local_cluster.processes import alive, free_ports, listening, start, stop, wait_until
 from peyvand.local_cluster.servers import Mongod
 from peyvand.local_cluster.topology import SERVICES, as_user
@@ -90,7 +91,9 @@ def test_a_second_signal_kills_at_once(tmp_path: Path) -> None:
 def test_a_mongod_restarted_at_another_port_keeps_its_data(tmp_path: Path) -> None:
     for documents in (0, 1):
         port = free_ports({"mongod": None})["mongod"]
-        mongod = Mongod(current_workspace(), tmp_path / "mongod", port, password="development-only")
+        mongod = Mongod(
+            current_workspace(), tmp_path / "mongod", port, Certificates(tmp_path / "certificates"), "development-only"
+        )
         mongod.prepare()
         process = start(mongod.command(), tmp_path / "log", os.environ, parent_death_signal=signal.SIGKILL)
         try:

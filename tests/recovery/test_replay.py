@@ -78,7 +78,7 @@ def requests_of(small_system: SmallSystem, service: str) -> ReplayRequests:
 
 def ends_of(small_system: SmallSystem, topic: str) -> dict[TopicPartition, int]:
     """Return the end offset of each partition."""
-    consumer = KafkaConsumer(bootstrap_servers=small_system.servers.kafka)
+    consumer = KafkaConsumer(**small_system.servers.kafka.options())
     try:
         ends: dict[TopicPartition, int] = consumer.end_offsets([TopicPartition(topic, p) for p in range(PARTITIONS)])
         return ends
@@ -201,7 +201,7 @@ async def test_a_log_is_truncated_before_it_is_consumed(small_system: SmallSyste
     def truncate() -> int:
         """Delete the first two events of every other partition; return how many."""
         begins = {tp: min(2, end) for tp, end in ends_of(small_system, topic).items() if tp.partition % 2 and end}
-        client = KafkaAdminClient(bootstrap_servers=small_system.servers.kafka)
+        client = KafkaAdminClient(**small_system.servers.kafka.options())
         client.delete_records(begins)
         client.close()
         return sum(begins.values())

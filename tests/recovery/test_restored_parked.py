@@ -154,7 +154,7 @@ async def test_a_cause_that_only_the_parked_events_have_is_used(
 
     def truncate() -> None:
         """Delete the early event, which was published first."""
-        client = KafkaAdminClient(bootstrap_servers=small_system.servers.kafka)
+        client = KafkaAdminClient(**small_system.servers.kafka.options())
         client.delete_records({TopicPartition(topic, partition_of("p")): 1})
         client.close()
 

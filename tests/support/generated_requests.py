@@ -217,7 +217,7 @@ async def over_mongodb(name: str, folder: Path, servers: Servers) -> AsyncIterat
     settings = service.settings(
         service=name,
         environment="development",
-        kafka=servers.kafka,
+        kafka=servers.kafka.bootstrap,
         mongo=SecretStr(servers.mongo),
         database=servers.database(),
         issuer=issuer.name,

@@ -11,19 +11,23 @@ from uuid import uuid4
 
 from kafka.admin import KafkaAdminClient, NewTopic
 
+from base.kafka_access import KafkaAccess
+from peyvand.local_cluster.certificates import Certificates
 from peyvand.local_cluster.processes import free_ports, kill, start, stop, wait_until
 from peyvand.local_cluster.servers import Kafka, Mongod
 from peyvand.local_cluster.workspace import current_workspace
 
+ADMIN_PASSWORD, BROKER_PASSWORD = "password-of-the-administrator", "password-of-the-broker"
 START_TIMEOUT = 60.0  # seconds, on a busy machine
 
 
 class Servers:
-    """The addresses of both, and the ids of their processes."""
+    """How administrators connect to both, and the ids of their processes."""
 
     def __init__(self, kafka: Kafka, mongod: Mongod, pids: dict[str, int]) -> None:
-        self.kafka: str = kafka.address
+        self.kafka: KafkaAccess = kafka.access
         self.mongo: str = mongod.url()
+        self.controller = kafka.controller  # the port of Kafka's controller
         self.pids = pids  # of the processes kafka and mongod
 
     async def topic(self, name: str = "", partitions: int = 32) -> str:
@@ -41,7 +45,7 @@ class Servers:
         return f"test_{uuid4().hex[:16]}"
 
     def _create(self, topics: list[NewTopic]) -> None:
-        client = KafkaAdminClient(bootstrap_servers=self.kafka)
+        client = KafkaAdminClient(**self.kafka.options())
         try:
             client.create_topics(topics)
             names = {topic.name for topic in topics}
@@ -63,8 +67,10 @@ def started(folder: Path, settings: str = "") -> Iterator[Servers]:
     """
     workspace = current_workspace()
     ports = free_ports({"kafka": None, "controller": None, "mongod": None})
-    kafka = Kafka(workspace, folder / "kafka", ports["kafka"], ports["controller"])
-    mongod = Mongod(workspace, folder / "mongod", ports["mongod"])
+    certificates = Certificates(folder / "certificates")
+    passwords = (ADMIN_PASSWORD, BROKER_PASSWORD)
+    kafka = Kafka(workspace, folder / "kafka", ports["kafka"], ports["controller"], certificates, *passwords)
+    mongod = Mongod(workspace, folder / "mongod", ports["mongod"], certificates, ADMIN_PASSWORD)
     running: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for name, server in (("mongod", mongod), ("kafka", kafka)):

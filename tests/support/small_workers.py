@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 from aiokafka import TopicPartition
 from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
 
 from base.clock import Clock
+from base.kafka_access import KafkaAccess
 from contracts.envelope import decode, digest
 from contracts.subjects import PARTITIONS, partition_of
 from kernel.kafka.log_reader import LogReader
@@ -43,7 +45,7 @@ EVERY_PARTITION = range(PARTITIONS)
 class Address:
     """The addresses of servers that a test has started itself."""
 
-    def __init__(self, kafka: str, mongo: str) -> None:
+    def __init__(self, kafka: KafkaAccess, mongo: str) -> None:
         self.kafka, self.mongo = kafka, mongo
 
 
@@ -70,7 +72,7 @@ class SmallSystem:
 
     def create_topics(self, *topics: str, partitions: int = PARTITIONS) -> None:
         """Create topics and wait until Kafka lists them."""
-        client = KafkaAdminClient(bootstrap_servers=self.servers.kafka)
+        client = KafkaAdminClient(**self.servers.kafka.options())
         client.create_topics([NewTopic(topic, partitions, 1) for topic in topics])
         while not set(topics) <= set(client.list_topics()):
             time.sleep(0.05)
@@ -78,7 +80,7 @@ class SmallSystem:
 
     def delete_topic(self, topic: str) -> None:
         """Delete a topic and wait until Kafka no longer lists it."""
-        client = KafkaAdminClient(bootstrap_servers=self.servers.kafka)
+        client = KafkaAdminClient(**self.servers.kafka.options())
         client.delete_topics([topic])
         while topic in client.list_topics():
             time.sleep(0.05)
@@ -151,7 +153,7 @@ class SmallSystem:
             "-m",
             "tests.support.worker_process",
             service,
-            self.servers.kafka,
+            msgspec.json.encode(self.servers.kafka).decode(),
             self.servers.mongo,
             self.name,
         ]

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import httpx
 
+from base.kafka_access import KafkaAccess
 from peyvand.api_client import sign_in
 from peyvand.local_cluster.processes import alive, end, start, wait_until
-from peyvand.local_cluster.topology import ClusterState, RunningProcess, read_state
-from peyvand.local_cluster.workspace import Workspace, current_workspace
+from peyvand.local_cluster.servers import ADMIN
+from peyvand.local_cluster.topology import SERVICES, ClusterState, RunningProcess, as_user, read_state
+from peyvand.local_cluster.workspace import Workspace, current_workspace, development_secrets
 
 START_TIMEOUT, STOP_TIMEOUT = 180.0, 60.0  # seconds, on a busy machine
 
@@ -43,6 +45,16 @@ class RunningSystem:
     def process(self, name: str) -> RunningProcess:
         """Return one of its processes, such as `screening-worker`."""
         return self.state.processes[name]
+
+    @property
+    def kafka_admin(self) -> KafkaAccess:
+        """Return the access of Kafka's administrator, who may publish to every topic."""
+        return self.state.kafka.as_user(ADMIN, development_secrets(self.workspace, SERVICES).kafka_admin)
+
+    @property
+    def mongo_admin(self) -> str:
+        """Return the MongoDB URL of the administrator, who may read the wrapped keys too."""
+        return as_user(self.state.mongo, ADMIN, development_secrets(self.workspace, SERVICES).mongo_admin)
 
     @property
     def output(self) -> str:

@@ -9,7 +9,7 @@ async def create_topics(servers: Servers) -> None:
 
     from contracts.topics import TOPICS
 
-    client = KafkaAdminClient(bootstrap_servers=servers.kafka)
+    client = KafkaAdminClient(**servers.kafka.options())
     try:
         existing = client.list_topics()
     finally:
@@ -24,7 +24,7 @@ def publish(servers: Servers, topic: str, *records: tuple[str, bytes]) -> None:
 
     from contracts.subjects import partition_of
 
-    producer = KafkaProducer(bootstrap_servers=servers.kafka)
+    producer = KafkaProducer(**servers.kafka.options())
     try:
         for subject, raw in records:
             producer.send(topic, key=subject.encode(), value=raw, partition=partition_of(subject)).get(10)

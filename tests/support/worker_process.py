@@ -9,6 +9,10 @@ import os
 import signal
 import sys
 
+import msgspec
+
+from base.kafka_access import KafkaAccess
+
 
 async def main(service: str, kafka: str, mongo: str, name: str, point: str = "") -> None:
     """Run a worker until SIGTERM, or until its crash point."""
@@ -22,7 +26,8 @@ async def main(service: str, kafka: str, mongo: str, name: str, point: str = "")
     from tests.support.crash_injection import CrashingProcess, CrashPoint
     from tests.support.small_workers import Address, SmallSystem
 
-    small_system, stop = SmallSystem(Address(kafka, mongo), name), asyncio.Event()
+    address = Address(msgspec.json.decode(kafka, type=KafkaAccess), mongo)
+    small_system, stop = SmallSystem(address, name), asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     if point:
         worker = CrashingProcess(CrashPoint.parse(point)).worker(small_system, service)

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 
 import msgspec
 
+from base.kafka_access import KafkaAccess
 from peyvand.local_cluster.processes import alive
-from peyvand.local_cluster.topology import read_state
-from peyvand.local_cluster.workspace import current_workspace
+from peyvand.local_cluster.topology import KEY_READER, SERVICES, as_user, kafka_from, read_state
+from peyvand.local_cluster.workspace import current_workspace, development_secrets
 
 
 class CommandError(Exception):
@@ -29,18 +30,20 @@ class ProcessEndpoint(msgspec.Struct, frozen=True):
 
 
 class Endpoints(msgspec.Struct, frozen=True):
-    """Endpoints of a platform; `kafka` and `mongo` are empty where only the public URL is known."""
+    """Endpoints of a platform; those of Kafka and MongoDB are empty where only the public URL is known."""
 
     public_url: str
-    kafka: str = ""
+    kafka: KafkaAccess = KafkaAccess("")
     mongo: str = ""
+    mongo_keys: str = ""
     processes: tuple[ProcessEndpoint, ...] = ()
 
-    def require_kafka(self) -> str:
-        """Return Kafka's bootstrap servers. Raise CommandError if they are unknown."""
-        if not self.kafka:
+    def require_kafka(self) -> KafkaAccess:
+        """Return how a user that may read all topics connects to Kafka. Raise CommandError if it is unknown."""
+        if not self.kafka.bootstrap:
             raise CommandError(
-                "Kafka's address is not known", "set PEYVAND_KAFKA to its host:port, or run `make up` here"
+                "Kafka's address is not known",
+                "set PEYVAND_KAFKA to its host:port, with PEYVAND_KAFKA_USER, _PASSWORD and _CA, or run `make up` here",
             )
         return self.kafka
 
@@ -52,6 +55,15 @@ class Endpoints(msgspec.Struct, frozen=True):
                 "set PEYVAND_MONGO to a URL with a reading user, or run `make up` here",
             )
         return self.mongo
+
+    def require_mongo_keys(self) -> str:
+        """Return MongoDB's URL with a user that may read the wrapped keys. Raise CommandError if it is unknown."""
+        if not self.mongo_keys:
+            raise CommandError(
+                "no user that may read the wrapped keys is known",
+                f"set PEYVAND_MONGO_KEYS to a URL with the user {KEY_READER}, or give --without-keys",
+            )
+        return self.mongo_keys
 
 
 def parse_processes(text: str) -> tuple[ProcessEndpoint, ...]:
@@ -71,14 +83,22 @@ def find_endpoints(url: str = "", environment: Mapping[str, str] = os.environ) -
 
     Raise CommandError if none runs.
     """
-    kafka, mongo = environment.get("PEYVAND_KAFKA", ""), environment.get("PEYVAND_MONGO", "")
+    kafka, mongo = kafka_from(environment, "PEYVAND_KAFKA", "PEYVAND_KAFKA"), environment.get("PEYVAND_MONGO", "")
+    keys = environment.get("PEYVAND_MONGO_KEYS", "")
     public_url = url or environment.get("PEYVAND_PUBLIC_URL", "")
     if public_url:
-        return Endpoints(public_url.rstrip("/"), kafka, mongo)
-    state = read_state(current_workspace())
+        return Endpoints(public_url.rstrip("/"), kafka, mongo, keys)
+    workspace = current_workspace()
+    state = read_state(workspace)
     if state is None or not state.public_url or not alive(state.supervisor):
         raise CommandError("no platform runs from this clone", "start one with `make up`, or name one with --url")
     processes = tuple(
         ProcessEndpoint(name, each.identity.pid, each.port, each.starts - 1) for name, each in state.processes.items()
     )
-    return Endpoints(state.public_url.rstrip("/"), kafka or state.kafka, mongo or state.mongo, processes)
+    return Endpoints(
+        state.public_url.rstrip("/"),
+        kafka if kafka.bootstrap else state.kafka,
+        mongo or state.mongo,
+        keys or as_user(state.mongo, KEY_READER, development_secrets(workspace, SERVICES).mongo_key_reader),
+        processes,
+    )

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from functools import cache
 from typing import Annotated, Any
 
+import msgspec
 import structlog
 from fastapi import APIRouter
 from pydantic import Field
@@ -135,9 +136,9 @@ def status_check(settings: OperationsSettings, clock: Clock) -> Callable[[], Sta
     def check() -> Status:
         if settings.processes:
             processes = parse_processes(settings.processes)
-            endpoints = Endpoints(settings.public_url, settings.kafka, mongo, processes)
+            endpoints = Endpoints(settings.public_url, settings.kafka_access, mongo, processes=processes)
         else:
-            endpoints = find_endpoints("", {"PEYVAND_KAFKA": settings.kafka, "PEYVAND_MONGO": mongo})
+            endpoints = msgspec.structs.replace(find_endpoints("", {}), kafka=settings.kafka_access, mongo=mongo)
         return status(endpoints, clock().at)
 
     mongo = settings.mongo.get_secret_value()

@@ -16,6 +16,8 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode.threads import WorkerThread
 
+from base.kafka_access import MECHANISM, KafkaAccess
+
 SESSION_TIMEOUT = 10.0  # seconds after which a dead worker's partitions are reassigned
 REBALANCE_TIMEOUT = 12.0  # seconds in which members must join when the group rebalances
 METADATA_AGE = 15.0  # seconds after which a recreated topic is assigned again; aiokafka's default is 300
@@ -31,7 +33,7 @@ class ConsumerGroup:
         self,
         service: str,
         topics: Collection[str],
-        bootstrap: str,
+        kafka: KafkaAccess,
         client_id: str,
         *,
         resume: Callable[[Callable[[], set[TopicPartition]]], Awaitable[Mapping[TopicPartition, int]]],
@@ -50,7 +52,8 @@ class ConsumerGroup:
         group = f"{prefix}.{service}.{'+'.join(producers)}"
         self.app = faust.App(
             group,
-            broker=f"kafka://{bootstrap}",
+            broker=[f"kafka://{each.strip()}" for each in kafka.bootstrap.split(",")],
+            broker_credentials=_credentials(kafka),
             broker_client_id=client_id,
             broker_session_timeout=SESSION_TIMEOUT,
             broker_heartbeat_interval=3.0,
@@ -164,3 +167,12 @@ class ConsumerGroup:
             Consumer = AtCursors
 
         return Transport(self.app.conf.broker_consumer, self.app)
+
+
+def _credentials(kafka: KafkaAccess) -> faust.SASLCredentials | None:
+    """Return the access as faust takes it; None for plaintext."""
+    if not kafka.user:
+        return None
+    return faust.SASLCredentials(
+        username=kafka.user, password=kafka.password, ssl_context=kafka.tls(), mechanism=MECHANISM
+    )

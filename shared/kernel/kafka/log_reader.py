@@ -7,6 +7,8 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaTimeoutError
 
+from base.kafka_access import KafkaAccess
+
 CHUNK = 50_000  # events of one partition in one transaction, when catching up
 REQUEST_TIMEOUT = 15_000  # milliseconds, after which a silent connection counts as dead
 FETCH = 1_000  # records decoded while they are still in the processor's cache
@@ -16,8 +18,8 @@ EMPTY_FETCHES = 5  # of a second each, although the log has records
 class LogReader:
     """One reader: `seek`, then chunk after chunk."""
 
-    def __init__(self, bootstrap: str, client_id: str) -> None:
-        self.bootstrap, self.client_id = bootstrap, client_id
+    def __init__(self, kafka: KafkaAccess, client_id: str) -> None:
+        self.kafka, self.client_id = kafka, client_id
         self.client: Any = None
         self.starting = asyncio.Lock()
 
@@ -81,13 +83,14 @@ class LogReader:
         async with self.starting:
             if self.client is None:
                 client = AIOKafkaConsumer(
-                    bootstrap_servers=self.bootstrap,
+                    **self.kafka.options(),
                     client_id=self.client_id,
                     enable_auto_commit=False,
                     auto_offset_reset="none",
                     fetch_max_wait_ms=50,
                     request_timeout_ms=REQUEST_TIMEOUT,
                     max_partition_fetch_bytes=16 << 20,
+                    fetch_max_bytes=16 << 20,  # more may take longer than EMPTY_FETCHES on a slow connection
                 )
                 try:
                     await client.start()

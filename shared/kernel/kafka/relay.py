@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from base.kafka_access import KafkaAccess
 from contracts.envelope import CONTENT_TYPE
 from kernel.errors import Transient
 from kernel.store import Pending, Store
@@ -107,7 +108,7 @@ class Relay:
             _close_quietly(partial(producer.close, timeout=1))
 
 
-def connect_producer(bootstrap: str, client_id: str) -> Callable[[], Any]:
+def connect_producer(kafka: KafkaAccess, client_id: str) -> Callable[[], Any]:
     """Return a function that connects an idempotent producer with acks=all; it blocks and raises KafkaError."""
 
     def connect() -> Any:
@@ -123,7 +124,7 @@ def connect_producer(bootstrap: str, client_id: str) -> Callable[[], Any]:
                     super().close(*args, **options)
 
         return ForcedClose(
-            bootstrap_servers=bootstrap,
+            **kafka.options(),
             client_id=client_id,
             acks="all",
             enable_idempotence=True,
@@ -140,8 +141,8 @@ def connect_producer(bootstrap: str, client_id: str) -> Callable[[], Any]:
 class TopicIds:
     """The ids that Kafka has given to topics: a topic that was deleted and recreated has another one."""
 
-    def __init__(self, bootstrap: str, client_id: str) -> None:
-        self.options = {"bootstrap_servers": bootstrap, "client_id": client_id}
+    def __init__(self, kafka: KafkaAccess, client_id: str) -> None:
+        self.kafka, self.client_id = kafka, client_id
         self.client: Any = None
         self.reading = threading.Lock()
 
@@ -151,15 +152,17 @@ class TopicIds:
 
     def _read(self, topics: Sequence[str]) -> dict[str, str]:
         from kafka import KafkaAdminClient
-        from kafka.errors import KafkaError
+        from kafka.errors import KafkaError, TopicAuthorizationFailedError
 
         with self.reading:  # one thread at a time: an error closes the client, and a request to a closed one never ends
             try:
-                self.client = self.client or KafkaAdminClient(**self.options)
+                self.client = self.client or KafkaAdminClient(**self.kafka.options(), client_id=self.client_id)
                 found = self.client.describe_topics(topics)
             except (KafkaError, OSError) as e:
                 self.close()
                 raise Transient(f"Kafka does not describe its topics: {e!r}") from e
+        if denied := [t["name"] for t in found if t["error_code"] == TopicAuthorizationFailedError.errno]:
+            raise Transient(f"{self.kafka.user} may not read {', '.join(denied)}: `peyvand apply` gives rights")
         return {each["name"]: str(each["topic_id"]) for each in found if not each["error_code"]}
 
     def close(self) -> None:

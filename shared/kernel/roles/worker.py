@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 
 from base.backoff import backoff
 from base.clock import Clock, machine_now
+from base.kafka_access import KafkaAccess
 from base.tasks import cancel_and_wait
 from kernel.errors import CircuitOpen, Fenced, Transient
 from kernel.kafka.consumer_group import ConsumerGroup
@@ -48,7 +49,7 @@ class Worker:
         self,
         service: str,
         topics: Collection[str],
-        bootstrap: str,
+        kafka: KafkaAccess,
         store: MongoStore,
         relay: Relay,
         clock: Clock,
@@ -63,8 +64,9 @@ class Worker:
         client_id = client_id or service
         self.service, self.topics, self.store, self.relay = service, tuple(topics), store, relay
         self.clock, self.linger, self.gates = clock, linger, gates
-        self.reader = LogReader(bootstrap, f"{client_id}-log")
-        self.topic_ids = TopicIds(bootstrap, f"{client_id}-ids")
+        self.kafka = kafka
+        self.reader = LogReader(kafka, f"{client_id}-log")
+        self.topic_ids = TopicIds(kafka, f"{client_id}-ids")
         self.writing = asyncio.Lock()  # one loop writes at a time: concurrent transactions would only conflict
         self.consumer = Consumer(
             service, topics, store, self.reader, clock, self.writing, self.topic_ids.read, projection
@@ -73,7 +75,7 @@ class Worker:
         self.group = ConsumerGroup(
             service,
             topics,
-            bootstrap,
+            kafka,
             client_id,
             resume=self._resume,
             revoked=self.consumer.revoked,
@@ -128,7 +130,7 @@ class Worker:
         """Return why this worker is not ready; empty if it is."""
         reasons = [] if self.assigned else [ReadinessReason("no_partitions", "no partitions assigned yet")]
         if self.incomplete:
-            reasons.append(ReadinessReason("restore_incomplete", self.incomplete))
+            reasons.append(ReadinessReason("not_started", self.incomplete))
         if self.paused:
             reasons.append(ReadinessReason("paused", f"paused: {self.paused}"))
         by_topic = groupby(sorted(self.consumer.broken.items()), key=lambda each: each[0].topic)

@@ -17,6 +17,8 @@ import uvloop
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from pymongo import AsyncMongoClient, UpdateOne
 
+from base.kafka_access import KafkaAccess
+
 BATCH = 5_000
 PARTITIONS = 32
 RESPONSES = "bench.responses"
@@ -102,9 +104,9 @@ async def tallies(reader: Reader, client: Any, database: Any) -> None:
             await session.with_transaction(write)
 
 
-async def responses(reader: Reader, kafka: str, database: Any) -> None:
+async def responses(reader: Reader, kafka: KafkaAccess, database: Any) -> None:
     """Keep a state per applicant and respond to each event; at least once: store, then send, then move the cursors."""
-    async with AIOKafkaProducer(bootstrap_servers=kafka, acks="all", enable_idempotence=True, linger_ms=2) as producer:
+    async with AIOKafkaProducer(**kafka.options(), acks="all", enable_idempotence=True, linger_ms=2) as producer:
         while True:
             events, offsets = await reader.batch()
             if not events:
@@ -132,7 +134,8 @@ async def _move_cursors(database: Any, offsets: dict[str, int], session: Any = N
 
 async def main(arguments: Sequence[str]) -> None:
     """Run one of the scripts until it is ended."""
-    script, kafka, mongo, name, port, *topics = arguments
+    script, access, mongo, name, port, *topics = arguments
+    kafka = msgspec.json.decode(access, type=KafkaAccess)
 
     async def ready(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
@@ -141,7 +144,7 @@ async def main(arguments: Sequence[str]) -> None:
 
     async with (
         AsyncMongoClient[dict[str, Any]](mongo, w="majority", journal=True) as client,
-        AIOKafkaConsumer(bootstrap_servers=kafka, enable_auto_commit=False, auto_offset_reset="earliest") as consumer,
+        AIOKafkaConsumer(**kafka.options(), enable_auto_commit=False, auto_offset_reset="earliest") as consumer,
     ):
         tps = [TopicPartition(topic, n) for topic in topics for n in range(PARTITIONS)]
         consumer.assign(tps)

@@ -14,6 +14,7 @@ from uuid import UUID
 from aiokafka import AIOKafkaProducer
 
 from base.clock import Moment
+from base.kafka_access import KafkaAccess
 from contracts.codes import CHANNELS
 from contracts.commands import Tick
 from contracts.envelope import Context, decode, digest
@@ -197,10 +198,10 @@ class Stream:
         """Return the mean size of an event in bytes."""
         return sum(len(raw) for log in self.logs.values() for _, raw in log) / self.events
 
-    async def publish(self, kafka: str) -> None:
+    async def publish(self, kafka: KafkaAccess) -> None:
         """Write the topics, and free the events."""
         async with AIOKafkaProducer(
-            bootstrap_servers=kafka, acks="all", max_batch_size=BATCH_BYTES, max_request_size=4 << 20
+            **kafka.options(), acks="all", max_batch_size=BATCH_BYTES, max_request_size=4 << 20
         ) as producer:
             acknowledgements = []
             for (topic, partition), log in self.logs.items():

@@ -9,10 +9,12 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 import uvloop
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from base.clock import system_clock
+from base.kafka_access import KafkaAccess
 from contracts import envelope
 from contracts.subjects import PARTITIONS, kind_of
 from contracts.topics import topics_consumed_by
@@ -32,10 +34,10 @@ def partitions() -> list[TopicPartition]:
     return [TopicPartition(topic, n) for topic in topics_consumed_by("reporting") for n in range(PARTITIONS)]
 
 
-async def raw(kafka: str) -> tuple[int, float, Stages]:
+async def raw(kafka: KafkaAccess) -> tuple[int, float, Stages]:
     """Decode every event and keep none; return how many in how many seconds."""
     async with AIOKafkaConsumer(
-        bootstrap_servers=kafka,
+        **kafka.options(),
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         max_partition_fetch_bytes=16 << 20,
@@ -51,7 +53,7 @@ async def raw(kafka: str) -> tuple[int, float, Stages]:
         return n, time.perf_counter() - began, {}
 
 
-async def fold(kafka: str) -> tuple[int, float, Stages]:
+async def fold(kafka: KafkaAccess) -> tuple[int, float, Stages]:
     """Fold the whole log into facts per applicant, and tally all, partition by partition, in memory."""
     reader, moment = LogReader(kafka, "bench-fold"), system_clock()()
     ends: Mapping[Any, int] = await reader.ends(partitions())
@@ -97,14 +99,14 @@ def main(arguments: Sequence[str]) -> None:
     reader, kafka = arguments
     collect_rarely()
     before = time.process_time()
-    n, seconds, stages = uvloop.run({"raw": raw, "fold": fold}[reader](kafka))
+    n, seconds, stages = uvloop.run({"raw": raw, "fold": fold}[reader](msgspec.json.decode(kafka, type=KafkaAccess)))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
     print(json.dumps({"events": n, "seconds": seconds, "cpu": time.process_time() - before, "memory": peak, **stages}))
 
 
-async def in_process(what: str, kafka: str) -> dict[str, float]:
+async def in_process(what: str, kafka: KafkaAccess) -> dict[str, float]:
     """Run one of the readers in a process of its own; return what it prints."""
-    command = [sys.executable, "-m", "tests.bench.support.folding", what, kafka]
+    command = [sys.executable, "-m", "tests.bench.support.folding", what, msgspec.json.encode(kafka).decode()]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     out, _ = await process.communicate()
     if process.returncode:

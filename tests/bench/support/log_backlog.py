@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
 from pymongo import AsyncMongoClient
 
+from base.kafka_access import KafkaAccess
 from contracts.subjects import PARTITIONS
 from peyvand.commands import apply
 from tests.bench.support.bare_scripts import RESPONSES
@@ -40,7 +41,7 @@ class Backlog:
 
     async def ends(self, topic: str) -> int:
         """Return how many events a topic holds."""
-        async with AIOKafkaConsumer(bootstrap_servers=self.servers.kafka) as consumer:
+        async with AIOKafkaConsumer(**self.servers.kafka.options()) as consumer:
             ends = await consumer.end_offsets([TopicPartition(topic, n) for n in range(PARTITIONS)])
         return sum(ends.values())
 
@@ -77,8 +78,8 @@ def spread(values: Sequence[float]) -> str:
     return f"{min(values):,.0f} to {max(values):,.0f}"
 
 
-def _topic(kafka: str) -> None:
-    client = KafkaAdminClient(bootstrap_servers=kafka)
+def _topic(kafka: KafkaAccess) -> None:
+    client = KafkaAdminClient(**kafka.options())
     try:
         client.create_topics([NewTopic(RESPONSES, PARTITIONS, 1)])
     finally:

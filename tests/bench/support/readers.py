@@ -5,6 +5,8 @@ from contextlib import ExitStack, asynccontextmanager
 from importlib import import_module
 from pathlib import Path
 
+import msgspec
+
 from contracts.topics import topics_consumed_by
 from peyvand.local_cluster.processes import free_ports
 from tests.bench.support.log_backlog import Backlog
@@ -27,7 +29,8 @@ async def reading(
         readers: list[Running] = []
         if reader == BARE:
             port = free_ports({"bare": None})["bare"]
-            arguments = (bare, log.servers.kafka, log.servers.mongo, database, str(port), *topics_consumed_by(service))
+            access = msgspec.json.encode(log.servers.kafka).decode()
+            arguments = (bare, access, log.servers.mongo, database, str(port), *topics_consumed_by(service))
             readers.append(stack.enter_context(script("bare_scripts", *arguments, log=folder / "bare.log", port=port)))
         else:
             await import_module(f"{service}.service").service.create_indexes(log.client[database])

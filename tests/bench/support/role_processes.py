@@ -12,7 +12,7 @@ from subprocess import Popen
 from urllib.error import URLError
 
 from peyvand.local_cluster.processes import free_ports, start, stop, wait_until
-from peyvand.local_cluster.topology import inherited
+from peyvand.local_cluster.topology import inherited, kafka_environment
 from tests.support.servers import Servers
 from tests.support.tokens import Issuer
 
@@ -56,7 +56,7 @@ def role(
         **inherited(os.environ),
         "PEYVAND_ENVIRONMENT": "development",
         "PEYVAND_SERVICE": service,
-        "PEYVAND_KAFKA": servers.kafka,
+        **kafka_environment(servers.kafka),
         "PEYVAND_MONGO": servers.mongo,
         "PEYVAND_DATABASE": database or service,
         "PEYVAND_PORT": str(port),

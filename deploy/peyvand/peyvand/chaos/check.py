@@ -7,6 +7,7 @@ from typing import Any
 
 from pymongo import MongoClient
 
+from base.kafka_access import KafkaAccess
 from peyvand.commands.events import EventLog, LogEntry
 from peyvand.verify.recount import OWNERS
 
@@ -33,7 +34,7 @@ def stored_events(mongo: str) -> dict[str, dict[str, Sequence[bytes]]]:
         }
 
 
-def logged(kafka: str) -> list[LogEntry]:
+def logged(kafka: KafkaAccess) -> list[LogEntry]:
     """Return all records of the topics, in the order of each partition."""
     log = EventLog(kafka)
     try:

@@ -1,4 +1,4 @@
-"""`peyvand apply`: create or update topics, database users and indexes as the code declares them. Idempotent."""
+"""`peyvand apply`: create or update topics, users, their rights, and indexes as the code declares them. Idempotent."""
 
 import asyncio
 import importlib
@@ -12,27 +12,26 @@ from uuid import uuid4
 from pymongo import AsyncMongoClient, MongoClient
 from pymongo.errors import OperationFailure
 
+from base.kafka_access import KafkaAccess
 from contracts.topics import TOPICS
-from peyvand.local_cluster.topology import DATABASES, READER, SERVICES, as_user, read_state
+from peyvand.kafka_users import NotAuthorized, declared_acls, update
+from peyvand.local_cluster.servers import ADMIN, BROKER
+from peyvand.local_cluster.topology import DATABASES, KEY_READER, READER, SERVICES, as_user, kafka_from, read_state
 from peyvand.local_cluster.workspace import Secrets, Workspace, current_workspace, development_secrets
 
 NOT_AUTHORIZED = (13, 31)  # error codes of MongoDB
-
-
-class NotAuthorized(Exception):
-    """The database users of this cluster are managed elsewhere."""
 
 
 class Unalterable(Exception):
     """Something differs that cannot be changed in place."""
 
 
-def topics(bootstrap: str, *, diff: bool = False) -> list[str]:
+def topics(kafka: KafkaAccess, *, diff: bool = False) -> list[str]:
     """Create the topics of `contracts.topics` and correct their settings; return the differences. Raise Unalterable."""
     # Imported here: it takes a while, and only this function needs it.
     from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 
-    client = KafkaAdminClient(bootstrap_servers=bootstrap)
+    client = KafkaAdminClient(**kafka.options())
     try:
         existing = set(client.list_topics())
         known = [topic for topic in TOPICS if topic.name in existing]
@@ -81,8 +80,18 @@ def _settings(described: Mapping[str, Any], topic: str) -> dict[str, str]:
     return {name: str(each["value"]) for name, each in described["topic"].get(topic, {}).items()}
 
 
+def kafka_users(kafka: KafkaAccess, secrets: Secrets, *, diff: bool = False) -> list[str]:
+    """Create a user per service and a reading one, with the rights that `contracts.topics` gives; return differences.
+
+    Raise NotAuthorized if the user in `kafka` may not manage users, or Kafka has no users.
+    """
+    passwords = {**secrets.kafka_services, READER: secrets.kafka_reader}
+    super_users = {ADMIN, BROKER, kafka.user, *os.environ.get("KAFKA_SUPER_USERS", "").split(",")}
+    return update(kafka, passwords, declared_acls(), super_users, diff=diff)
+
+
 def users(url: str, secrets: Secrets, *, diff: bool = False) -> list[str]:
-    """Create a user per service that may write its own databases only, and a read-only one; return the differences.
+    """Create a user per service that may write its own databases only, and two that read; return the differences.
 
     Raise NotAuthorized if the user in `url` may not manage users.
     """
@@ -90,8 +99,9 @@ def users(url: str, secrets: Secrets, *, diff: bool = False) -> list[str]:
         service: (secrets.mongo_services[service], [{"role": "readWrite", "db": name} for name in DATABASES[service]])
         for service in SERVICES
     }
-    read_all = [{"role": "read", "db": name} for each in DATABASES.values() for name in each]
-    wanted[READER] = secrets.mongo_reader, read_all
+    keys = [name for names in DATABASES.values() for name in names if name not in SERVICES]
+    wanted[READER] = secrets.mongo_reader, [{"role": "read", "db": name} for name in SERVICES]
+    wanted[KEY_READER] = secrets.mongo_key_reader, [{"role": "read", "db": name} for name in keys]
     try:
         return _users(url, wanted, diff)
     except OperationFailure as e:
@@ -103,7 +113,8 @@ def users(url: str, secrets: Secrets, *, diff: bool = False) -> list[str]:
 def _users(url: str, wanted: Mapping[str, tuple[str, list[dict[str, str]]]], diff: bool) -> list[str]:
     different = []
     with MongoClient[dict[str, Any]](url, w="majority", journal=True) as client:
-        known = {each["user"]: each for each in client.admin.command("usersInfo")["users"]}
+        everybody = client.admin.command("usersInfo", {"forAllDBs": True})["users"]
+        known = {each["user"]: each for each in everybody if each["db"] == "admin"}
         for name, (password, roles) in wanted.items():
             if name not in known:
                 different.append(f"database user {name} is missing")
@@ -112,6 +123,13 @@ def _users(url: str, wanted: Mapping[str, tuple[str, list[dict[str, str]]]], dif
             if not diff:
                 command = "updateUser" if name in known else "createUser"
                 client.admin.command(command, name, pwd=password, roles=roles)
+    if diff:
+        ours = {name for names in DATABASES.values() for name in names}
+        different += [
+            f"database user {each['_id']} is not declared and has roles on our databases"
+            for each in everybody
+            if not (each["db"] == "admin" and each["user"] in wanted) and ours & {r["db"] for r in each["roles"]}
+        ]
     return different
 
 
@@ -161,15 +179,24 @@ def apply(diff: bool = False) -> int:
 
     Return the exit code: 1 if `diff` finds something, or something cannot be altered; 2 if there is no cluster.
     """
+    from kernel.kafka.authentication import refusal
+
     workspace = current_workspace()
     try:
         kafka, mongo = _cluster(workspace)
     except LookupError as e:
         print(e, file=sys.stderr)
         return 2
+    if why := asyncio.run(refusal(kafka)):
+        print(why, file=sys.stderr)
+        return 2
     secrets = development_secrets(workspace, SERVICES)
     try:
         different = topics(kafka, diff=diff)
+        try:
+            different += kafka_users(kafka, secrets, diff=diff)
+        except NotAuthorized as e:
+            print(f"the users of this Kafka are managed elsewhere: {e}")
         try:
             different += users(mongo, secrets, diff=diff)
         except NotAuthorized as e:
@@ -184,14 +211,15 @@ def apply(diff: bool = False) -> int:
     return 1 if diff and different else 0
 
 
-def _cluster(workspace: Workspace) -> tuple[str, str]:
-    kafka, mongo = os.environ.get("KAFKA_BOOTSTRAP"), os.environ.get("MONGO_URL")
+def _cluster(workspace: Workspace) -> tuple[KafkaAccess, str]:
+    kafka, mongo = kafka_from(os.environ, "KAFKA", "KAFKA_BOOTSTRAP"), os.environ.get("MONGO_URL")
     state = read_state(workspace)
-    if not (kafka and mongo):
+    if not (kafka.bootstrap and mongo):
         if state is None or not state.processes:
             raise LookupError("no platform runs in this folder: `make up`, or set KAFKA_BOOTSTRAP and MONGO_URL")
-        admin = as_user(state.mongo, "admin", development_secrets(workspace, SERVICES).mongo_admin)
-        kafka, mongo = kafka or state.kafka, mongo or admin
+        secrets = development_secrets(workspace, SERVICES)
+        mongo = mongo or as_user(state.mongo, ADMIN, secrets.mongo_admin)
+        kafka = kafka if kafka.bootstrap else state.kafka.as_user(ADMIN, secrets.kafka_admin)
     return kafka, mongo
 
 

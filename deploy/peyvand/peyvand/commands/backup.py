@@ -36,7 +36,7 @@ def backup(
     from peyvand.commands.status import log_ends
 
     endpoints = find_endpoints(url)
-    mongo = endpoints.require_mongo()
+    mongo, mongo_keys = endpoints.require_mongo(), "" if without_keys else endpoints.require_mongo_keys()
     ends = log_ends(endpoints.require_kafka())  # before the stores are read: they then hold everything before the ends
     keys_folder = keys or folder / KEYS
     with progress_bars(as_json) as progress:
@@ -46,7 +46,7 @@ def backup(
         key_manifest = (
             None
             if without_keys
-            else store_backup.backup(mongo, keys_folder, key_databases, {}, progress, services=False)
+            else store_backup.backup(mongo_keys, keys_folder, key_databases, {}, progress, services=False)
         )
     if as_json:
         result = {

@@ -1,5 +1,6 @@
 """`peyvand events`: the platform's topics, read with kafka-python, live or from the beginning, one line an event."""
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any
@@ -7,6 +8,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from base.kafka_access import KafkaAccess
 from contracts.envelope import DecodeError, Envelope, InvalidEvent, UnhandledEvent, decode, type_of
 from contracts.subjects import PARTITIONS, partition_of
 from contracts.topics import TOPICS
@@ -73,10 +75,12 @@ class LogEntry(msgspec.Struct, frozen=True):
 class EventLog:
     """All topics of the platform, or one service's, or one subject's partition of them."""
 
-    def __init__(self, bootstrap: str, service: str = "", subject: str = "") -> None:
+    def __init__(self, kafka: KafkaAccess, service: str = "", subject: str = "") -> None:
         """Connect. Raise CommandError."""
         from kafka import KafkaConsumer, TopicPartition
         from kafka.errors import KafkaError
+
+        from kernel.kafka.authentication import refusal
 
         topics = [topic.name for topic in TOPICS if not service or topic.producer == service]
         if not topics:
@@ -84,11 +88,13 @@ class EventLog:
                 f"no service {service!r} publishes events", f"one of {', '.join(t.producer for t in TOPICS)}"
             )
         partitions = [partition_of(subject)] if subject else range(PARTITIONS)
+        if why := asyncio.run(refusal(kafka)):
+            raise CommandError(why, "set PEYVAND_KAFKA_USER, PEYVAND_KAFKA_PASSWORD and PEYVAND_KAFKA_CA")
         self.subject = subject
         self.partitions = [TopicPartition(topic, p) for topic in topics for p in partitions]
         try:
             self.consumer: Any = KafkaConsumer(
-                bootstrap_servers=bootstrap,
+                **kafka.options(),
                 enable_auto_commit=False,
                 auto_offset_reset="none",
                 bootstrap_timeout_ms=int(CONNECT_TIMEOUT * 1000),
@@ -96,7 +102,7 @@ class EventLog:
             self.consumer.assign(self.partitions)
         except (KafkaError, OSError, ValueError) as e:
             raise CommandError(
-                f"Kafka at {bootstrap} does not answer: {e}", "is the platform up? `peyvand status`"
+                f"Kafka at {kafka.bootstrap} does not answer: {e}", "is the platform up? `peyvand status`"
             ) from e
 
     def close(self) -> None:
@@ -137,7 +143,7 @@ class EventLog:
                         yield _entry(record)
 
 
-def find(bootstrap: str, event_id: str) -> LogEntry:
+def find(kafka: KafkaAccess, event_id: str) -> LogEntry:
     """Return the event of this id, such as `screening/0199…/2`. Raise CommandError if the log has none."""
     service, _, rest = event_id.partition("/")
     subject, _, number = rest.rpartition("/")
@@ -145,7 +151,7 @@ def find(bootstrap: str, event_id: str) -> LogEntry:
         raise CommandError(
             f"{event_id} is no event id", "it is service/subject/sequence, as `peyvand events tail` shows"
         )
-    log = EventLog(bootstrap, service, subject)
+    log = EventLog(kafka, service, subject)
     try:
         for entry in log.entries(beginning=True, follow=False):
             if entry.envelope is not None and entry.envelope.sequence == int(number):
@@ -181,7 +187,7 @@ def cloud_event(entry: LogEntry) -> dict[str, Any]:
 
 
 def tail(
-    bootstrap: str,
+    kafka: KafkaAccess,
     show: Callable[[LogEntry], None],
     *,
     beginning: bool,
@@ -191,7 +197,7 @@ def tail(
     limit: int = 0,
 ) -> int:
     """Show event after event until the limit, the end or Ctrl-C; return how many. Raise CommandError."""
-    log, shown = EventLog(bootstrap, service, subject), 0
+    log, shown = EventLog(kafka, service, subject), 0
     try:
         for entry in log.entries(beginning=beginning, follow=follow):
             show(entry)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
+from base.kafka_access import KafkaAccess
 from contracts.topics import TOPICS, topics_consumed_by
 from peyvand.commands.events import EventLog
 from peyvand.commands.output import GROUP, DryRun, Json, Url, print_result, signed_in_client
@@ -35,9 +36,9 @@ def reset_cursors_command(
     url: Url = "",
 ) -> None:
     """Consume a topic again from the present beginning of its log; events that were handled are recognised."""
-    bootstrap = find_endpoints(url).require_kafka()
+    kafka = find_endpoints(url).require_kafka()
     client = signed_in_client(url, "operator")
-    resets = reset_cursors(client, bootstrap, topic, service, reason, dry_run=dry_run)
+    resets = reset_cursors(client, kafka, topic, service, reason, dry_run=dry_run)
     print_result(resets, as_json, _reset_lines)
 
 
@@ -73,12 +74,12 @@ class RepublicationResult(msgspec.Struct, frozen=True):
     dry_run: bool
 
 
-def beginning_offsets(bootstrap: str, topic: str) -> dict[int, int]:
+def beginning_offsets(kafka: KafkaAccess, topic: str) -> dict[int, int]:
     """Return the first offset of each partition of a topic. Raise CommandError."""
     producer = next((each.producer for each in TOPICS if each.name == topic), "")
     if not producer:
         raise CommandError(f"there is no topic {topic}", f"one of {', '.join(each.name for each in TOPICS)}")
-    log = EventLog(bootstrap, producer)
+    log = EventLog(kafka, producer)
     try:
         return {tp.partition: offset for tp, offset in log.beginning_offsets().items()}
     finally:
@@ -86,13 +87,13 @@ def beginning_offsets(bootstrap: str, topic: str) -> dict[int, int]:
 
 
 def reset_cursors(
-    client: "ApiClient", bootstrap: str, topic: str, service: str, reason: str, *, dry_run: bool
+    client: "ApiClient", kafka: KafkaAccess, topic: str, service: str, reason: str, *, dry_run: bool
 ) -> list[CursorResetResult]:
     """Request a cursor reset of every service that consumes the topic, or of one; workers carry it out within seconds.
 
     Raise CommandError.
     """
-    beginnings = beginning_offsets(bootstrap, topic)
+    beginnings = beginning_offsets(kafka, topic)
     consumers = [each for each in SERVICES if topic in topics_consumed_by(each) and service in ("", each)]
     if not consumers:
         consumed = ", ".join(topics_consumed_by(service)) or "nothing"

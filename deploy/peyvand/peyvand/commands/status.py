@@ -10,6 +10,7 @@ from datetime import datetime
 import msgspec
 import typer
 
+from base.kafka_access import KafkaAccess
 from observability.health import ReadinessReason
 from peyvand.commands.events import EventLog
 from peyvand.commands.output import Json, Url, print_result
@@ -181,9 +182,9 @@ def _service_actions(service: ServiceStatus) -> Iterator[RequiredAction]:
             yield RequiredAction(service.service, code, why(service), command.format(service=service.service), runbook)
 
 
-def log_ends(bootstrap: str) -> dict[str, int]:
+def log_ends(kafka: KafkaAccess) -> dict[str, int]:
     """Return `topic/partition` -> the offset of the next record. Raise CommandError."""
-    log = EventLog(bootstrap)
+    log = EventLog(kafka)
     try:
         return {f"{tp.topic}/{tp.partition}": end for tp, end in log.end_offsets().items()}
     finally:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from peyvand.endpoints import CommandError
+from peyvand.local_cluster.certificates import Certificates
 from peyvand.local_cluster.processes import alive, free_ports, start, stop, wait_until
 from peyvand.local_cluster.servers import Mongod, NotInstalled
 from peyvand.local_cluster.topology import SERVICES, as_user, read_state
@@ -30,8 +31,11 @@ def restore_target() -> Iterator[str]:
         with workspace.locked():
             workspace.create()
             port = free_ports({"mongod": None})["mongod"]
-            password = development_secrets(workspace, SERVICES).mongo_admin
-            mongod = Mongod(workspace, workspace.data / "mongod", port, password)
+            password, certificates = (
+                development_secrets(workspace, SERVICES).mongo_admin,
+                Certificates(workspace.certificates),
+            )
+            mongod = Mongod(workspace, workspace.data / "mongod", port, certificates, password)
             mongod.prepare()
             log = workspace.logs / "mongod-restore.log"
             process = start(mongod.command(), log, os.environ, parent_death_signal=signal.SIGTERM)

@@ -13,8 +13,11 @@ from pathlib import Path
 
 import msgspec
 
+from base.kafka_access import KafkaAccess
 from base.tasks import cancel_and_wait
+from peyvand.kafka_users import NotAuthorized
 from peyvand.local_cluster import topology
+from peyvand.local_cluster.certificates import Certificates
 from peyvand.local_cluster.process_monitor import MonitoredProcess, ProcessMonitor, StartFailed, responds_ok
 from peyvand.local_cluster.processes import ProcessIdentity, alive, end, free_ports, identify, kill, start
 from peyvand.local_cluster.prometheus import write_configuration
@@ -42,7 +45,7 @@ class Supervisor:
         identity = identify(os.getpid())
         assert identity is not None
         self.state = ClusterState(supervisor=identity)
-        self.addresses = ClusterAddresses("", "", {})
+        self.addresses = ClusterAddresses(KafkaAccess(""), "", {})
         self.monitors: dict[str, ProcessMonitor] = {}
         self.simulation: subprocess.Popen[bytes] | None = None
         self.operations: asyncio.Task[None] | None = None
@@ -111,7 +114,7 @@ class Supervisor:
         broker, database = self._servers(secrets)
         kafka_ready, mongo_ready = asyncio.Event(), asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._start_kafka(broker, kafka_ready))
+            group.create_task(self._start_kafka(broker, secrets, kafka_ready))
             group.create_task(self._start_mongo(database, secrets, mongo_ready))
             group.create_task(self._start_gateway())
             group.create_task(self._create_indexes(mongo_ready))
@@ -122,44 +125,63 @@ class Supervisor:
 
     def _servers(self, secrets: Secrets) -> tuple[Kafka | None, Mongod | None]:
         """Choose all addresses and write them to the state; return the embedded servers to start."""
-        kafka, mongo = os.environ.get("KAFKA_BOOTSTRAP", ""), os.environ.get("MONGO_URL", "")
+        kafka = topology.kafka_from(os.environ, "KAFKA", "KAFKA_BOOTSTRAP")
+        mongo = os.environ.get("MONGO_URL", "")
         any_port = os.environ.get("PEYVAND_PORTS") == "any"
         ports = free_ports(
             {
                 name: None if any_port else port
                 for name, port in topology.preferred_ports(topology.worker_count()).items()
-                if not (kafka and name in ("kafka", "controller")) and not (mongo and name == "mongod")
+                if not (kafka.bootstrap and name in ("kafka", "controller")) and not (mongo and name == "mongod")
             }
         )
-        data, proxy_ports, admin = self.workspace.data, topology.proxy_ports(), secrets.mongo_admin
+        data, proxy_ports = self.workspace.data, topology.proxy_ports()
+        certificates = Certificates(self.workspace.certificates)
         broker = database = None
-        if not kafka:
-            proxy_port = proxy_ports.get("kafka", 0)
-            broker = Kafka(self.workspace, data / "kafka", ports["kafka"], ports["controller"], proxy_port)
+        if not kafka.bootstrap:
+            broker = Kafka(
+                self.workspace,
+                data / "kafka",
+                ports["kafka"],
+                ports["controller"],
+                certificates,
+                secrets.kafka_admin,
+                secrets.kafka_broker,
+                proxy_ports.get("kafka", 0),
+            )
+            kafka = broker.access
         if not mongo:
             proxy_port = proxy_ports.get("mongod", 0)
-            database = Mongod(self.workspace, data / "mongod", ports["mongod"], admin, proxy_port)
-        self.addresses = ClusterAddresses(
-            kafka or (broker.address if broker else ""), mongo or (database.url() if database else ""), ports
-        )
+            database = Mongod(
+                self.workspace, data / "mongod", ports["mongod"], certificates, secrets.mongo_admin, proxy_port
+            )
+            mongo = database.url()
+        if broker or database:
+            certificates.prepare()  # before both start at once
+        self.addresses = ClusterAddresses(kafka, mongo, ports)
         self._update_state(
             public_url=self.addresses.public_url,
             issuer=self.addresses.issuer,
-            kafka=self.addresses.kafka,
+            kafka=self.addresses.kafka_of(topology.READER, secrets.kafka_reader),
             mongo=self.addresses.mongo_of(topology.READER, secrets.mongo_reader),
             ports=ports,
         )
         return broker, database
 
-    async def _start_kafka(self, broker: Kafka | None, ready: asyncio.Event) -> None:
+    async def _start_kafka(self, broker: Kafka | None, secrets: Secrets, ready: asyncio.Event) -> None:
         from peyvand.commands import apply
 
         if broker:
-            with self.checklist.step("Kafka", broker.address):
+            with self.checklist.step("Kafka", broker.access.bootstrap):
                 await asyncio.to_thread(broker.prepare)
                 await self._monitor("kafka", broker.command(), dict(os.environ), broker.port, _in_thread(broker.ready))
-        with self.checklist.step("topics", "" if broker else self.addresses.kafka):
+        with self.checklist.step("topics and their users", "" if broker else self.addresses.kafka.bootstrap):
             await asyncio.to_thread(apply.topics, self.addresses.kafka)
+            try:
+                await asyncio.to_thread(apply.kafka_users, self.addresses.kafka, secrets)
+            except NotAuthorized:  # users of this cluster are managed elsewhere
+                self.addresses = msgspec.structs.replace(self.addresses, own_kafka_users=False)
+                self._update_state(kafka=self.addresses.kafka)
         ready.set()
 
     async def _start_mongo(self, database: Mongod | None, secrets: Secrets, ready: asyncio.Event) -> None:
@@ -173,7 +195,7 @@ class Supervisor:
         with self.checklist.step("database users"):
             try:
                 await asyncio.to_thread(apply.users, self.addresses.mongo, secrets)
-            except apply.NotAuthorized:  # users of this cluster are managed elsewhere
+            except NotAuthorized:  # users of this cluster are managed elsewhere
                 self.addresses = msgspec.structs.replace(self.addresses, own_users=False)
                 self._update_state(mongo=self.addresses.mongo)
         ready.set()

@@ -7,6 +7,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import msgspec
 
+from base.kafka_access import KafkaAccess
 from peyvand.local_cluster.processes import ProcessIdentity
 from peyvand.local_cluster.workspace import Secrets, Workspace, replace_file
 
@@ -17,7 +18,8 @@ DATABASES = {
     "market": ("market",),
     "reporting": ("reporting",),
 }
-READER = "reader"  # may read every service's data and write none: for the recount, status and the operations page
+READER = "reader"  # may read all topics and every service's data, but no keys: for recount, status, operations page
+KEY_READER = "key_reader"  # may read the wrapped keys and nothing else: for their backup
 AUDIENCE = "peyvand"
 LOOPBACK = "127.0.0.1"
 # Preferred ports; a free one is taken instead of one that is in use.
@@ -49,8 +51,8 @@ class ClusterState(msgspec.Struct, frozen=True):
     supervisor: ProcessIdentity
     public_url: str = ""
     issuer: str = ""
-    kafka: str = ""
-    mongo: str = ""  # with the user that may read everything
+    kafka: KafkaAccess = KafkaAccess("")  # with the user that may read every topic
+    mongo: str = ""  # with the user that may read every service's data
     ready: bool = False
     ports: dict[str, int] = {}
     processes: dict[str, RunningProcess] = {}
@@ -68,10 +70,11 @@ class Role(msgspec.Struct, frozen=True):
 class ClusterAddresses(msgspec.Struct, frozen=True):
     """The addresses that all roles share."""
 
-    kafka: str
-    mongo: str  # with an administrator; services get users of their own
+    kafka: KafkaAccess  # with an administrator; services get users of their own
+    mongo: str  # likewise
     ports: dict[str, int]
-    own_users: bool = True  # false: a cluster on which users cannot be created
+    own_users: bool = True  # false: a MongoDB on which users cannot be created
+    own_kafka_users: bool = True  # likewise
 
     @property
     def public_url(self) -> str:
@@ -87,6 +90,10 @@ class ClusterAddresses(msgspec.Struct, frozen=True):
         """Return the MongoDB URL of this user."""
         return as_user(self.mongo, user, password) if self.own_users else self.mongo
 
+    def kafka_of(self, user: str, password: str) -> KafkaAccess:
+        """Return how this user connects to Kafka."""
+        return self.kafka.as_user(user, password) if self.own_kafka_users else self.kafka
+
 
 def as_user(url: str, user: str, password: str) -> str:
     """Return the URL with another user, who authenticates against the database `admin`."""
@@ -95,6 +102,25 @@ def as_user(url: str, user: str, password: str) -> str:
     options = [each for each in parts.query.split("&") if each and not each.lower().startswith("authsource=")]
     netloc = f"{quote(user, safe='')}:{quote(password, safe='')}@{hosts}"
     return urlunsplit((parts.scheme, netloc, "/", "&".join([*options, "authSource=admin"]), ""))
+
+
+def kafka_from(environment: Mapping[str, str], prefix: str, address: str) -> KafkaAccess:
+    """Return the access that these variables describe: `address`, and `prefix` with _USER, _PASSWORD and _CA."""
+    return KafkaAccess(*(environment.get(name, "") for name in (address, *_kafka_names(prefix))))
+
+
+def _kafka_names(prefix: str) -> tuple[str, ...]:
+    return f"{prefix}_USER", f"{prefix}_PASSWORD", f"{prefix}_CA"
+
+
+def kafka_environment(kafka: KafkaAccess) -> dict[str, str]:
+    """Return the variables of a process that connects so."""
+    values = msgspec.structs.astuple(kafka)
+    return {
+        name: value
+        for name, value in zip(("PEYVAND_KAFKA", *_kafka_names("PEYVAND_KAFKA")), values, strict=True)
+        if value
+    }
 
 
 def gateway(workspace: Workspace, addresses: ClusterAddresses) -> Role:
@@ -118,7 +144,7 @@ def operations(workspace: Workspace, addresses: ClusterAddresses, secrets: Secre
     """Return the operations page; it reads everything and writes nothing."""
     environment = {
         **_common(workspace, addresses),
-        "PEYVAND_KAFKA": addresses.kafka,
+        **kafka_environment(addresses.kafka_of(READER, secrets.kafka_reader)),
         "PEYVAND_MONGO": addresses.mongo_of(READER, secrets.mongo_reader),
         "PEYVAND_PORT": str(addresses.ports["operations"]),
         "PEYVAND_CLOCK": str(workspace.clock),
@@ -164,7 +190,7 @@ def role(
     environment = {
         **_common(workspace, addresses),
         "PEYVAND_SERVICE": service,
-        "PEYVAND_KAFKA": addresses.kafka,
+        **kafka_environment(addresses.kafka_of(service, secrets.kafka_services[service])),
         "PEYVAND_MONGO": addresses.mongo_of(service, secrets.mongo_services[service]),
         "PEYVAND_DATABASE": service,
         "PEYVAND_PORT": str(addresses.ports[name]),

@@ -64,6 +64,11 @@ class Workspace(msgspec.Struct, frozen=True):
         return self.run / "data"
 
     @property
+    def certificates(self) -> Path:
+        """Return the folder of the development authority and the servers' certificates."""
+        return self.run / "certificates"
+
+    @property
     def logs(self) -> Path:
         """Return the folder with one log file per process."""
         return self.run / "logs"
@@ -98,6 +103,11 @@ class Secrets(msgspec.Struct, frozen=True):
     mongo_admin: str
     mongo_services: dict[str, str]
     mongo_reader: str
+    mongo_key_reader: str
+    kafka_admin: str
+    kafka_broker: str
+    kafka_services: dict[str, str]
+    kafka_reader: str
     master_key: str
     index_key: str
     tracking_key: str
@@ -107,11 +117,19 @@ def development_secrets(workspace: Workspace, services: tuple[str, ...]) -> Secr
     """Return the secrets of this run folder; create them the first time. Other environments refuse their prefix."""
     path = workspace.run / "secrets.json"
     if path.exists():
-        return msgspec.json.decode(path.read_bytes(), type=Secrets)
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=Secrets)
+        except msgspec.MsgspecError as e:
+            raise RuntimeError(f"{path} is not complete ({e}): add it, or `make clean` removes all data") from e
     created = Secrets(
-        mongo_admin=secrets.token_urlsafe(24),
-        mongo_services={each: secrets.token_urlsafe(24) for each in services},
-        mongo_reader=secrets.token_urlsafe(24),
+        mongo_admin=secrets.token_urlsafe(32),
+        mongo_services={each: secrets.token_urlsafe(32) for each in services},
+        mongo_reader=secrets.token_urlsafe(32),
+        mongo_key_reader=secrets.token_urlsafe(32),
+        kafka_admin=secrets.token_urlsafe(32),
+        kafka_broker=secrets.token_urlsafe(32),
+        kafka_services={each: secrets.token_urlsafe(32) for each in services},
+        kafka_reader=secrets.token_urlsafe(32),
         master_key=f"development-{secrets.token_hex(32)}",
         index_key=f"development-{secrets.token_hex(32)}",
         tracking_key=f"development-{secrets.token_hex(32)}",

@@ -12,6 +12,7 @@ from typing import Any
 from aiokafka import TopicPartition
 from pymongo import AsyncMongoClient
 
+from base.kafka_access import KafkaAccess
 from contracts.subjects import PARTITIONS
 from contracts.topics import TOPICS, topics_consumed_by
 from kernel.kafka.log_reader import LogReader
@@ -28,7 +29,7 @@ class NotQuiescent(Exception):
 class QuiescenceProbe:
     """Watches the stores and the log of a platform."""
 
-    def __init__(self, client: AsyncMongoClient[dict[str, Any]], kafka: str) -> None:
+    def __init__(self, client: AsyncMongoClient[dict[str, Any]], kafka: KafkaAccess) -> None:
         self.client, self.log = client, LogReader(kafka, "peyvand-watch")
 
     async def stop(self) -> None:

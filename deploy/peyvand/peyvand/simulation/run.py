@@ -11,6 +11,7 @@ from pymongo import AsyncMongoClient, MongoClient
 from rich.console import Console
 
 from base.clock import hold_clock, set_clock
+from base.kafka_access import KafkaAccess
 from peyvand.local_cluster.topology import SERVICES
 from peyvand.local_cluster.workspace import replace_file
 from peyvand.simulation import plan
@@ -44,7 +45,7 @@ class Target(msgspec.Struct, frozen=True):
     """The platform to simulate on, and the files of the simulation."""
 
     url: str
-    kafka: str
+    kafka: KafkaAccess
     mongo: str  # may read every service's database
     clock: Path
     progress: Path

@@ -172,6 +172,7 @@ async def test_connection_cannot_name_away_what_a_service_decides_on(gateway: Ga
     read = header_fields_read()
     assert {"host", "authorization", "cookie", "origin", "sec-fetch-site", "idempotency-key", "x-request-id"} <= read
     sent = {name: "127.0.0.1" if name == "host" else f"value-of-{name}" for name in read - {"x-forwarded-for"}}
+    sent["x-request-id"] = "0af7651916cd43dd8448eb211c80319c"
     named = {"Connection": "close, " + ", ".join(sorted(name.title() for name in {*read, "x-forwarded-host"}))}
     async with gateway.get("/registration/v1/x", headers={**sent, **named, "X-Forwarded-For": "6.6.6.6"}) as response:
         received = dict((await response.json())["headers"])

@@ -62,12 +62,9 @@ FIELDS: Mapping[str, _Shape] = {
     "after": _matches(_SUBJECT),
     "type": _matches(r"[a-z_.]+\.v\d{1,3}"),
     "topic": lambda value: isinstance(value, str) and value in _TOPICS,
-    "producer": _NAME,
-    "partition": _number,
-    "offset": _number,
-    "code": _NAME,
-    "field": _matches(_DIGITS + r"\$[a-z_.\[\]]{0,100}"),  # where in an event, as msgspec names it
     "topic_id": _matches(r"[\w-]{22}"),
+    "producer": _NAME,
+    "path": _matches(r"\$(\.[a-z_]{1,40}|\[\]|\[\.\.\.\])*"),  # in an event, of declared fields only
     "partitions": _each(_matches(_PARTITION)),  # with the offset, or why they cannot be read
     "first_missing": _each(_matches(rf"[a-z]+/{_SUBJECT}/\d{{1,10}}")),
     # of the process

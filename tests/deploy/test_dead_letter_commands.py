@@ -26,6 +26,8 @@ from tests.support.tokens import Issuer
 from web.admin import dead_letters as dead_letters_api
 from web.app import create_app
 
+pytestmark = pytest.mark.usefixtures("accepted_short_names")
+
 Run = Callable[..., tuple[int, str]]
 
 

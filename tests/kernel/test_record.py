@@ -191,7 +191,7 @@ def test_a_reaction_names_its_cause_and_each_event_the_one_before() -> None:
 def test_an_event_is_never_before_the_last_one_of_its_subject() -> None:
     """Times are in whole milliseconds, as the database keeps them."""
     later, sooner = NOON + timedelta(hours=1, microseconds=1_234), NOON
-    registered = EventWithContext(REGISTERED, CONTEXT)
+    registered = EventWithContext(REGISTERED, replace(CONTEXT, field="honey"))
     record = emit(empty(RegistrationRules), REGISTRATION, "registration", [registered], Moment(later, later))
     withdrawn = ApplicantWithdrawn(reason="other")
     record = emit(record, REGISTRATION, "registration", [withdrawn], Moment(sooner, sooner))

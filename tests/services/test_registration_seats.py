@@ -34,6 +34,8 @@ from registration.jobs.seat_allocation import Allocator
 from registration.service import service
 from tests.support.registration_api import ALL_PARTITIONS, PROFILE
 
+pytestmark = pytest.mark.usefixtures("accepted_short_names")
+
 START = datetime(2025, 9, 27, 8, tzinfo=UTC)
 PROVINCES = ("IR-20", "IR-07")
 

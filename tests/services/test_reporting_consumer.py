@@ -10,6 +10,7 @@ import pytest
 import contracts
 from contracts.envelope import Envelope, decode
 from contracts.events import PRODUCERS, ConnectionEnded, QuotaSet
+from contracts.examples import APPLICANT
 from contracts.subjects import kind_of
 from contracts.topics import topics_consumed_by
 from kernel.record import Reason
@@ -75,11 +76,11 @@ async def test_shuffled_sources_and_duplicates_give_the_same_figures() -> None:
 
 async def test_early_events_are_counted_once_the_gap_closes() -> None:
     events = RoundEvents()
-    events.applicant("0199", "IR-20", 5)
+    events.applicant(APPLICANT, "IR-20", 5)
     tallies = MemoryTallies()
     store = await consume(tallies, reversed(events.envelopes))
     found = await tallies.read({})
-    assert found.events == len(events.envelopes) and not await store.parked.heads(get_args(Reason), "0199")
+    assert found.events == len(events.envelopes) and not await store.parked.heads(get_args(Reason), APPLICANT)
 
 
 async def test_a_quota_raised_within_a_month_counts_from_its_day() -> None:

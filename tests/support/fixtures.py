@@ -1,6 +1,6 @@
 """Fixtures of several folders: stores in memory and in MongoDB, the small services, and a small application."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import httpx
@@ -11,6 +11,7 @@ from kernel.stores.memory import MemoryStore
 from kernel.stores.mongodb import MongoStore, connect
 from observability.health import ReadinessReason
 from tests.support.servers import Servers
+from tests.support.short_names import short_names
 from tests.support.small_api import HERE, routes
 from tests.support.small_workers import RULES, SmallSystem
 from tests.support.tokens import Issuer
@@ -45,6 +46,13 @@ async def store_of(request: pytest.FixtureRequest) -> AsyncIterator[StoreOf]:
         if database.startswith(name):
             await client.drop_database(database)
     await client.close()
+
+
+@pytest.fixture
+def accepted_short_names() -> Iterator[None]:
+    """Accept short names of applicants and job fields."""
+    with short_names():
+        yield
 
 
 @pytest.fixture

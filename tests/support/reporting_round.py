@@ -65,7 +65,11 @@ class RoundEvents:
                 time=at,
                 event=event,
                 context=Context(
-                    round="1404", province=province, county=province[3:] + "01", field="JF001", policy="1404-1"
+                    round="1404",
+                    province=province,
+                    county=province and f"{province[3:]}01",
+                    field="JF001",
+                    policy="1404-1",
                 ),
                 recorded=datetime.now(UTC),
             )
@@ -88,14 +92,12 @@ class RoundEvents:
         if stage > 3:
             at += timedelta(days=5)
             made = CapacityIdentified(
-                product_group="textiles", unit="piece", monthly_band="1-9", skill_level="skilled", needs=()
+                product_group="handicrafts", unit="piece", monthly_band="1-9", skill_level="skilled", needs=()
             )
             self.emit("screening", subject, made, at, province)
-            self.emit("market", subject, ProducerReadied(product_group="textiles"), at, province)
+            self.emit("market", subject, ProducerReadied(product_group="handicrafts"), at, province)
         if stage > 4:
-            sold = ProducerConnected(
-                connection=f"{subject}.c1", channel="direct", counterparty_kind="consumer", evidence="E2"
-            )
+            sold = ProducerConnected(connection="c1", channel="direct", counterparty_kind="consumer", evidence="E2")
             self.emit("market", subject, sold, at + timedelta(days=2), province)
 
 

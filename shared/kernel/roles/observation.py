@@ -53,7 +53,15 @@ def observe_undecodable(service: str, found: Sequence[Undecodable]) -> None:
     for each in found:
         metrics.UNDECODABLE.labels(service, each.position.topic, str(each.position.partition)).inc()
     for each in found[:LOGGED_PER_BATCH]:
-        log.error("undecodable record", service=service, code=each.code, **_whereabouts(each.position))
+        topic, producer, partitions = _whereabouts(each.position)
+        log.error(
+            "undecodable record",
+            service=service,
+            topic=topic,
+            producer=producer,
+            partitions=partitions,
+            reason=each.code,
+        )
     if len(found) > LOGGED_PER_BATCH:
         log.error("more undecodable records", service=service, records=len(found) - LOGGED_PER_BATCH)
 
@@ -66,20 +74,21 @@ def _observe_invalid(service: str, found: Sequence[Message]) -> None:
     for each in found[:LOGGED_PER_BATCH]:
         e = each.envelope
         assert isinstance(e.event, InvalidEvent)
+        topic, producer, partitions = _whereabouts(each.position)
         log.error(
             "invalid event",
             service=service,
+            topic=topic,
+            producer=producer,
+            partitions=partitions,
             event_id=f"{e.source}/{e.subject}/{e.sequence}",
             type=e.event.type,
-            field=e.event.where,
-            **_whereabouts(each.position),
+            path=e.event.where,
         )
     if len(found) > LOGGED_PER_BATCH:
         log.error("more invalid events", service=service, records=len(found) - LOGGED_PER_BATCH)
 
 
-def _whereabouts(position: LogPosition | None) -> dict[str, object]:
-    if position is None:
-        return {}
-    producer = position.topic.rpartition(".")[2]
-    return {"topic": position.topic, "producer": producer, "partition": position.partition, "offset": position.offset}
+def _whereabouts(position: LogPosition | None) -> tuple[str, str, list[str]]:
+    """Return topic, its producer, and partition with offset."""
+    return (position.topic, position.topic.rpartition(".")[2], [str(position)]) if position else ("", "", [])

@@ -95,7 +95,7 @@ async def test_a_fault_of_the_gateway_is_a_problem(gateway: int, monkeypatch: py
     async def fails(*_: Any) -> web.Response:
         raise ValueError(WORD.decode())
 
-    monkeypatch.setattr("peyvand.gateway.reverse_proxy._content", fails)
+    monkeypatch.setattr("peyvand.gateway.reverse_proxy.ReverseProxy._forward", fails)
     with capture_logs() as lines:
         async with ClientSession() as client, client.get(f"http://127.0.0.1:{gateway}/") as response:
             problem = await response.json(content_type="application/problem+json")

@@ -16,12 +16,12 @@ class MarketApi(ServiceApi):
     def __init__(self, folder: Path) -> None:
         super().__init__(service, folder, START, "screening", "manager")
 
-    async def ready(self, n: int, province: str = "IR-20") -> str:
+    async def ready(self, n: int, province: str = "IR-20", county: str = "") -> str:
         """Consume the capacity of applicant `n`; return the producer."""
         event = CapacityIdentified(
             product_group="handicrafts", unit="piece", monthly_band="10-49", skill_level="skilled"
         )
-        return await self.consume(n, event, province)
+        return await self.consume(n, event, province, county=county)
 
     async def enlist(self, name: str = "بافته‌های کویر", province: str = "IR-20") -> str:
         body = {"name": name, "services": ["sale"], "fields": ["JF001"], "province": province}

@@ -155,7 +155,7 @@ def _shared() -> tuple[MemoryStore, MemoryTallies]:
     return MemoryStore("reporting", RULES), MemoryTallies()
 
 
-def app_of(cache: RankingCache) -> App:
+def app_of(cache: RankingCache, jwks: Path = Path("none.json")) -> App:
     """Return the application of reporting over memory."""
     values: dict[str, Any] = {
         "service": "reporting",
@@ -163,7 +163,7 @@ def app_of(cache: RankingCache) -> App:
         "kafka": "127.0.0.1:1",
         "mongo": "mongodb://127.0.0.1:1",
         "database": "reporting",
-        "jwks": Path("none.json"),
+        "jwks": jwks,
     }
     settings = Settings(**values)
     runtime = Runtime(settings=settings, store=cache.store, leases=MemoryLeases(), clock=cache.clock, resources=cache)

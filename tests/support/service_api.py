@@ -44,11 +44,14 @@ class ServiceApi:
         """Return the present moment of the test."""
         return Moment(self.now, datetime.now(UTC))
 
-    async def consume(self, n: int, event: Event, province: str = "IR-20", actor: str = "registrar:of-9") -> str:
+    async def consume(
+        self, n: int, event: Event, province: str = "IR-20", actor: str = "registrar:of-9", county: str = ""
+    ) -> str:
         """Consume an event about applicant `n`; return the subject."""
         subject = subject_of(n)
         self.sequences[subject] = self.sequences.get(subject, 0) + 1
-        context = Context(round="1404", province=province, county=f"{province[3:]}01", field="JF001", policy="1404-1")
+        county = county or f"{province[3:]}01"
+        context = Context(round="1404", province=province, county=county, field="JF001", policy="1404-1")
         envelope = Envelope(
             source=self.source, subject=subject, sequence=self.sequences[subject], time=self.now,
             event=event, actor=actor, context=context,

@@ -20,6 +20,7 @@ from base.settings import Settings, load
 from observability.health import ReadinessReason
 from peyvand.commands.status import Status, status
 from peyvand.endpoints import Endpoints, find_endpoints, parse_processes
+from programme.reference import is_area
 from run.server import serve
 from security.auth import Principal
 from web import oidc_login
@@ -88,6 +89,7 @@ def create(settings: OperationsSettings, cache: StatusCache) -> App:
         lifespan=lifespan,
         ready=ready,
         prefix=PREFIX,
+        is_area=is_area,
         routers=[router(cache), oidc_login.router()],
     )
 

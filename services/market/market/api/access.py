@@ -34,12 +34,12 @@ async def find_producer(store: Store, id: str, access: AccessScope) -> Record:
     return record
 
 
-async def split_id(store: Store, id: str, access: AccessScope, unknown: str) -> tuple[str, str]:
-    """Split the public id of an offer or connection: `<producer>.o1` -> (producer, `o1`).
+async def split_id(store: Store, id: str, access: AccessScope, what: str) -> tuple[str, str]:
+    """Split the public id of an `offer` or `connection`: `<producer>.o1` -> (producer, `o1`).
 
-    Raise Refused with the code `unknown` if there is no such producer inside the scope.
+    Raise Refused, as the rules do for one that does not exist, if there is no such producer inside the scope.
     """
     subject, _, name = id.rpartition(".")
     if await queries.find_producer(store, subject, access.scope) is None:
-        raise Refused(unknown)
+        raise Refused(f"{what}_unknown", what)
     return subject, name

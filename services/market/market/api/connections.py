@@ -68,7 +68,7 @@ async def raise_evidence(
 ) -> schemas.ConnectionAnswer:
     """Show better evidence of a connection: E2 at most for officers and lead enterprises, E3 for services."""
     access = await access_scope_of(store, principal)
-    subject, name = await split_id(store, id, access, "connection_unknown")
+    subject, name = await split_id(store, id, access, "connection")
     command = RaiseEvidence(name, body.to, _role(principal), access.lead)
     return schemas.connection_answer((await execute(store, subject, command, clock, metadata)).record, name)
 
@@ -84,7 +84,7 @@ async def end_connection(
 ) -> schemas.ConnectionAnswer:
     """End a connection."""
     access = await access_scope_of(store, principal)
-    subject, name = await split_id(store, id, access, "connection_unknown")
+    subject, name = await split_id(store, id, access, "connection")
     command = End(name, body.reason, access.lead)
     return schemas.connection_answer((await execute(store, subject, command, clock, metadata)).record, name)
 

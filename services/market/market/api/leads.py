@@ -15,7 +15,7 @@ from market.domain.lead import Enlist
 from programme import reference
 from programme.text import display, has_letter, loose_key
 from security.auth import Principal
-from security.scopes import restricted
+from security.scopes import is_visible
 from web.authorization import allow
 from web.dependencies import Clock, Store
 from web.idempotency import idempotent
@@ -35,7 +35,7 @@ async def enlist_lead(
 ) -> schemas.Lead:
     """Enlist a lead enterprise in a province. Its name is unique there."""
     province = reference.province(body.province).code
-    if restricted(principal.scope, province) is None:
+    if not is_visible(province, principal):
         raise Refused("scope_other", "province")
     name = display(body.name)
     if len(loose_key(name)) < 2 or not (has_letter(name) or any(map(str.isdecimal, name))):

@@ -43,6 +43,6 @@ async def answer_offer(
 ) -> schemas.OfferAnswer:
     """Record the producer's answer to an offer, once."""
     access = await access_scope_of(store, principal)
-    subject, name = await split_id(store, id, access, "offer_unknown")
+    subject, name = await split_id(store, id, access, "offer")
     command = Answer(name, body.accepted, body.reason, access.lead)
     return schemas.offer_answer((await execute(store, subject, command, clock, metadata)).record, name)

@@ -244,7 +244,7 @@ async def _register_list(platform: InProcessPlatform, attempts: list[str]) -> No
     context = Context(round=ROUND, province=PROVINCES[0], county="2001", field=FIELD, policy=CURRENT)
     command = Register(context=context, profile=PROFILE, intake_channel="web")
     attempts.append("")
-    people = {f"applicant-list-{len(attempts)}-{n}": n for n in (0, 5, 6)}
+    people = {f"{len(attempts):08x}-0000-7000-9000-{n:012x}": n for n in (0, 5, 6)}
     metadata = {
         s: CommandMetadata("clerk:", f"list-{n}", b"", Private({"person": people_key(n), "tracking": f"l-{n}"}))
         for s, n in people.items()

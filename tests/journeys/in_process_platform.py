@@ -112,7 +112,7 @@ class InProcessPlatform:
 
     async def advance(self, person: int, province: int) -> None:
         """Request the next step for a person, of each service that knows them."""
-        subject = await self.subject_of(person) or f"applicant-{person}-{self.requests}"
+        subject = await self.subject_of(person) or f"{person:08x}-0000-7000-8000-{self.requests:012x}"
         state: dict[str, Any] = {
             name: (await self.stores[name].read([subject]))[subject].state
             for name in ("registration", "screening", "market")
@@ -132,7 +132,7 @@ class InProcessPlatform:
             await self._sell(subject, state["market"])
 
     async def _register(self, person: int, subject: str, province: str) -> None:
-        context = Context(round=ROUND, province=province, county="2001", field=FIELD, policy=CURRENT)
+        context = Context(round=ROUND, province=province, county=f"{province[3:]}01", field=FIELD, policy=CURRENT)
         command = Register(context=context, profile=PROFILE, intake_channel="web")
         if await self.subject_of(person) is None:
             self.keys.stored[f"key-{person}"] = b"wrapped"

@@ -160,7 +160,7 @@ GUARDS: dict[str, tuple[Callable[[], Awaitable[None]], Any, str, Callable[[], An
     "a key is not stored": (rush, commands, "_repeated", lambda: lambda *_: None),
     "repeats are handled": (
         rush, batch, "consume",
-        lambda: without(records.consume, "if missing < 0:\n            continue", "missing = max(missing, 0)")),
+        lambda: without(records.consume, "if missing < 0:\n", "missing = max(missing, 0)\n        if missing < 0:\n")),
     "gaps are skipped": (
         rush, batch, "consume",
         lambda: without(records.consume, "if missing < 0:", "missing = min(missing, 0)\n        if missing < 0:")),
@@ -176,7 +176,7 @@ GUARDS: dict[str, tuple[Callable[[], Awaitable[None]], Any, str, Callable[[], An
         lambda: without(batch.head_of, 'heads[source] = replace(head, reason="ready")', "pass")),
     "the last parked event is the head": (
         parking, batch, "head_of",
-        lambda: without(batch.head_of, "sequence < heads[source]", "sequence > heads[source]")),
+        lambda: without(batch.head_of, "_order(each) < _order(", "_order(each) > _order(")),
     "a head is not written when parking behind it": (
         parking, batch, "changed_heads",
         lambda: without(batch.changed_heads, "source in behind or head != known.get", "head != known.get")),

@@ -98,7 +98,7 @@ async def test_an_ended_connection_still_counts_in_the_past() -> None:
     events = round_events()
     before = await (await ranking_cache(events.envelopes)).figures()
     sold = [e.subject for e in events.envelopes if e.subject.startswith("0199-IR-20") and e.source == "market"][-1]
-    ended = ConnectionEnded(connection=f"{sold}.c1", reason="price")
+    ended = ConnectionEnded(connection="c1", reason="price")
     events.emit("market", sold, ended, NOW - timedelta(days=1), "IR-20")
     tallies = MemoryTallies()
     store = await consume(tallies, events.envelopes)

@@ -57,6 +57,7 @@ class RoundEvents:
 
     def emit(self, source: str, subject: str, event: Event, at: datetime, province: str = "") -> None:
         self.sequences[source, subject] += 1
+        county = province and f"{province[3:]}01"
         self.envelopes.append(
             Envelope(
                 source=source,
@@ -64,13 +65,7 @@ class RoundEvents:
                 sequence=self.sequences[source, subject],
                 time=at,
                 event=event,
-                context=Context(
-                    round="1404",
-                    province=province,
-                    county=province and f"{province[3:]}01",
-                    field="JF001",
-                    policy="1404-1",
-                ),
+                context=Context(round="1404", province=province, county=county, field="JF001", policy="1404-1"),
                 recorded=datetime.now(UTC),
             )
         )

@@ -73,7 +73,9 @@ class Settings(BaseSettings):
     issuer: str = Field(default="http://127.0.0.1:8080/issuer", description="The `iss` of access tokens, exactly.")
     audience: str = Field(default="peyvand", description="The `aud` that access tokens must name.")
     jwks: Path = Field(description="File with the pinned public keys of the issuer; read again when it changes.")
-    fingerprint_key: SecretStr = secret("Key of the fingerprints of requests with an Idempotency-Key.")
+    fingerprint_key: SecretStr = secret(
+        "Keys what is stored of an Idempotency-Key and its request. Once it is changed, no earlier request is recognised."
+    )
     clock: Path | None = Field(default=None, description="File of the settable programme clock; development only.")
     linger: float = Field(default=0.1, gt=0, le=5, description="Seconds to collect events before one transaction.")
     assets: Path | None = Field(default=None, description="Folder with the npm packages that pages use.")

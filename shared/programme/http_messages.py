@@ -191,13 +191,13 @@ too_many_items invalid
 فهرست را کوتاه‌تر کنید: حداکثر {limit} مورد پذیرفته می‌شود.
 Shorten the list: at most {limit} items are accepted.
 
-too_many_streams limited
-از اتصال شما صفحه‌های زندهٔ زیادی باز است. یکی را ببندید یا {seconds} ثانیهٔ دیگر دوباره بکوشید.
-Too many live pages are open over your connection. Close one, or try again in {seconds} seconds.
-
 too_many_requests limited
 درخواست‌های پی‌درپی شما زیاد بود. {seconds} ثانیهٔ دیگر دوباره بفرستید.
 Too many requests in a row. Send it again in {seconds} seconds.
+
+too_many_streams limited
+از اتصال شما صفحه‌های زندهٔ زیادی باز است. یکی را ببندید یا {seconds} ثانیهٔ دیگر دوباره بکوشید.
+Too many live pages are open over your connection. Close one, or try again in {seconds} seconds.
 
 too_short invalid
 کامل‌تر بنویسید: دست‌کم {limit} نویسه.

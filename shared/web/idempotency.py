@@ -104,13 +104,19 @@ def metadata_of(
         return CommandMetadata(actor=principal.actor, traceparent=request.scope["peyvand.traceparent"])
     if not _KEY.fullmatch(key):
         raise Refused("idempotency_key_invalid", "Idempotency-Key")
-    secret = request.app.state.settings.fingerprint_key.get_secret_value().encode()
+    secret = secret_of(request)
     return CommandMetadata(
         actor=principal.actor,
-        idempotency_key=stored_key(principal, key),
+        idempotency_key=stored_key(secret, principal, key),
         fingerprint=fingerprint(secret, request.method, request.scope["path"], content),
         traceparent=request.scope["peyvand.traceparent"],
     )
+
+
+def secret_of(request: Request) -> bytes:
+    """Return the key of fingerprints and stored keys."""
+    secret: str = request.app.state.settings.fingerprint_key.get_secret_value()
+    return secret.encode()
 
 
 def fingerprint(secret: bytes, method: str, path: str, content: bytes | Mapping[str, Any]) -> bytes:
@@ -143,20 +149,20 @@ async def execute_each(
     return ordered
 
 
-def stored_key(principal: Principal, key: str) -> str:
+def stored_key(secret: bytes, principal: Principal, key: str) -> str:
     """Return the key under which the response is stored: no other principal has it, whatever they are called.
 
-    A space follows the key, which has none, and another one the item of a list: see `metadata_for`.
+    It is keyed, since a client may put anything into its key, a national ID too. 32 hexadecimal digits.
     """
-    return f"{key}  {'' if PUBLIC in principal.roles else principal.id}"
+    owner = "" if PUBLIC in principal.roles else principal.id
+    return hmac.digest(secret, b"\0".join((b"key", key.encode(), owner.encode())), hashlib.sha256)[:16].hex()
 
 
 def metadata_for(item: str, metadata: CommandMetadata) -> CommandMetadata:
     """Return the metadata of one item of a list, such as its subject or row: it has a key of its own."""
     if not metadata.idempotency_key:
         return metadata
-    key, _, principal = metadata.idempotency_key.split(" ", 2)
-    return replace(metadata, idempotency_key=f"{key} {item} {principal}")
+    return replace(metadata, idempotency_key=f"{metadata.idempotency_key} {item}")
 
 
 async def _content(request: Request) -> bytes:

@@ -96,7 +96,7 @@ def send_person(system: RunningSystem, errors: Errors, token: str) -> None:
     """Register the canary, then send it again and wrongly in all the ways in which a person may be refused."""
     bearer = {"Authorization": f"Bearer {token}", **JSON}
     registered = errors.send(
-        "POST", system.url + PATH, json=PERSON, headers={**bearer, "Idempotency-Key": "a-key-of-the-canary"}
+        "POST", system.url + PATH, json=PERSON, headers={**bearer, "Idempotency-Key": f"key-of-{ID}"}
     )
     assert registered.status_code == 201, registered.text
     changes: tuple[Mapping[str, Any], ...] = (

@@ -131,12 +131,12 @@ async def test_a_missing_event_is_shown_without_content_and_discarded(api: Api) 
 
 
 async def test_only_operators_act_and_only_operators_and_auditors_read(api: Api) -> None:
-    for role in ("auditor", "ministry_admin", "council"):
+    for role in ("auditor", "ministry_admin", "analyst"):
         for action in ("/retry", "/discard"):
             refused = await api.request("POST", action, role, letters=ABC, reason="a reason")
             problem_of(refused, 403, "forbidden")
     for path in ("", "/letters"):
-        for role in ("ministry_admin", "council"):
+        for role in ("ministry_admin", "analyst"):
             problem_of(await api.request("GET", path, role), 403, "forbidden")
         for role in ("operator", "auditor"):
             assert (await api.request("GET", path, role)).status_code == 200

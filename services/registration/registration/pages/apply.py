@@ -29,7 +29,7 @@ from registration.registrations import RoundSnapshot
 from security.auth import Principal, anonymous
 from web.authorization import public
 from web.dependencies import Clock, Store, form_of, runtime
-from web.idempotency import metadata_of, stored_key
+from web.idempotency import metadata_of, secret_of, stored_key
 from web.pages import Pages, lang_of
 from web.rate_limit import limited
 
@@ -118,7 +118,7 @@ async def submit(
     key = str(form.get("key", ""))
     if not _KEY.fullmatch(key):  # it was not made by us: one that can be guessed would show the code to others
         key = ""
-    if not answers and key and (sent := await registrations.registered_under(stored_key(anonymous(), key))):
+    if not answers and key and (sent := await registrations.registered_under(stored_key(secret_of(request), anonymous(), key))):
         return _done(drafts, registrations.codes.code_of(sent))  # the form was sent twice
     if snapshot is None or first_unanswered(answers):
         return RedirectResponse(_next(snapshot, answers), 303)

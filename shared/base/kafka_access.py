@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 MECHANISM = "SCRAM-SHA-512"
+HANDSHAKE_TIMEOUT = 5.0  # seconds
 
 
 class KafkaAccess(msgspec.Struct, frozen=True):
@@ -28,7 +29,11 @@ class KafkaAccess(msgspec.Struct, frozen=True):
 
     def tls(self) -> ssl.SSLContext | None:
         """Return what verifies the brokers, their names included; None if it is plaintext."""
-        return ssl.create_default_context(cafile=self.ca or None) if self.user else None
+        if not self.user:
+            return None
+        context = ssl.create_default_context(cafile=self.ca or None)
+        context.sslsocket_class = BoundedHandshake
+        return context
 
     def options(self) -> dict[str, Any]:
         """Return the options of a client of kafka-python or aiokafka, which have the same names."""
@@ -42,3 +47,19 @@ class KafkaAccess(msgspec.Struct, frozen=True):
             "sasl_plain_password": self.password,
             "ssl_context": self.tls(),
         }
+
+
+class BoundedHandshake(ssl.SSLSocket):
+    """A connection whose handshake ends. kafka-python sets no limit: one silent peer would block its client for ever.
+
+    asyncio, and therefore aiokafka, has limits of its own and does not use this class.
+    """
+
+    def do_handshake(self, block: bool = False) -> None:
+        """Wait for the handshake, also on a non-blocking socket. Raise TimeoutError."""
+        timeout = self.gettimeout()
+        self.settimeout(HANDSHAKE_TIMEOUT)
+        try:
+            super().do_handshake(block)
+        finally:
+            self.settimeout(timeout)

@@ -85,7 +85,10 @@ class ReplicaSet:
         assert wait_until(initiated, 60)
         assert wait_until(lambda: sorted(self.roles()) == ["primary", "secondary", "secondary"], 60), self.roles()
         with self.client(self.primary()) as client:  # the first user may be created from the loopback
-            client.admin.command("createUser", ADMIN, pwd=ADMIN_PASSWORD, roles=["root"])
+            client.admin.command("createUser", ADMIN, pwd=ADMIN_PASSWORD, roles=["root", "__system"])
+        with MongoClient[dict[str, Any]](self.url) as client:
+            # The keys that sign the cluster's time: rolled back, they would make clients useless that have seen them.
+            assert wait_until(lambda: client.admin["system.keys"].count_documents({}) >= 2, 60)
 
     def client(self, name: str) -> "MongoClient[dict[str, Any]]":
         """Return a client of this member and no other, without a user."""

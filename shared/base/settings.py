@@ -74,7 +74,7 @@ class Settings(BaseSettings):
     audience: str = Field(default="peyvand", description="The `aud` that access tokens must name.")
     jwks: Path = Field(description="File with the pinned public keys of the issuer; read again when it changes.")
     fingerprint_key: SecretStr = secret(
-        "Keys what is stored of an Idempotency-Key and its request. Once it is changed, no earlier request is recognised."
+        "Keys what is stored of an Idempotency-Key and its request. A new one recognises no earlier request."
     )
     clock: Path | None = Field(default=None, description="File of the settable programme clock; development only.")
     linger: float = Field(default=0.1, gt=0, le=5, description="Seconds to collect events before one transaction.")

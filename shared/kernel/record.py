@@ -156,6 +156,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     new_events: tuple[bytes, ...] = ()  # not stored yet
 
 
+class InvalidEmission(Exception):
+    """The rules emitted an event that does not match its published schema."""
+
+
 class RecordFull(Refused):
     """The subject has as many events as one document can hold."""
 
@@ -362,6 +366,8 @@ def _append(
         )
         state = rules.evolve(state, envelope)
         raw = encode(envelope)
+        if isinstance(emitted := decode(raw).event, UnhandledEvent):  # it would be parked by every consumer, for ever
+            raise InvalidEmission(f"{type_of(event)}: {emitted}")
         last_hash = digest(raw)
         new_events.append(raw)
     return replace(

@@ -7,6 +7,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from run.connections import Connections, Phase, Watch, refusal
 
+LINGER = 1.0  # seconds in which the sender of a slow body may read why it is refused
+
 
 class HttpProtocol(HttpToolsProtocol):
     """One connection of a service."""
@@ -56,6 +58,9 @@ class HttpProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Wait for the next request."""
         super().on_response_complete()
+        if "peyvand.body_too_slow" in self.cycle.scope and not self.transport.is_closing():
+            self.transport.write_eof()  # closing at once would reset the connection, and the answer might be lost
+            self.loop.call_later(LINGER, self.transport.close)
         if self.watch.phase is Phase.RESPONSE and self.cycle.response_complete:
             self.watch.enter(Phase.IDLE)
 
@@ -67,7 +72,6 @@ class HttpProtocol(HttpToolsProtocol):
     def _expired(self, phase: Phase) -> None:
         if phase is Phase.BODY and not self.cycle.response_started:
             cast(dict[str, Any], self.cycle.scope)["peyvand.body_too_slow"] = True  # `web.middleware` answers 408
-            self.cycle.keep_alive = False
             self.cycle.message_event.set()
             self.watch.enter(Phase.RESPONSE)
             return

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from contracts.commands import EventWithContext
 from contracts.envelope import Envelope
 from contracts.events import ApplicantRegistered, ApplicantWithdrawn, CaseDecided, CaseOpened
 from recovery.dead_letters import DeadLetters
@@ -27,8 +28,9 @@ class ForgettingRules(ScreeningRules):
     def react(state: Any, envelope: Envelope, at: Any) -> Events:
         match envelope.event:
             case ApplicantWithdrawn():
-                return [CaseDecided(outcome="erased")]
-        return [CaseOpened(due=at.date())] if isinstance(envelope.event, ApplicantRegistered) else []
+                return [EventWithContext(CaseDecided(outcome="rejected"), envelope.context)]
+        opened = EventWithContext(CaseOpened(due=at.date()), envelope.context)
+        return [opened] if isinstance(envelope.event, ApplicantRegistered) else []
 
     @classmethod
     def evolve(cls, state: Any, envelope: Envelope) -> Any:
@@ -48,7 +50,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def reactions(store: Any) -> list[bytes]:
-    return [raw for raw in await store.history("p") if b"erased" in raw]
+    return [raw for raw in await store.history("p") if b"rejected" in raw]
 
 
 async def test_it_is_folded_before_the_record_exists_and_handled_in_its_turn(store_of: StoreOf) -> None:

@@ -217,8 +217,9 @@ def test_an_event_that_applies_at_once_leaves_no_stored_response() -> None:
 def test_a_field_without_a_value_is_not_indexed() -> None:
     """Two records without a person are not two records of one person."""
     record = replace(empty(RegistrationRules), private=Private(indexed={"person": None, "tracking": "t"}))
-    indexed = emit(record, REGISTRATION, "registration", [REGISTERED], noon()).indexed
-    assert indexed == {"scope": "/", "tracking": "t"}
+    registered = EventWithContext(REGISTERED, replace(CONTEXT, field="honey"))
+    indexed = emit(record, REGISTRATION, "registration", [registered], noon()).indexed
+    assert indexed == {"scope": "IR-20/2001", "tracking": "t"}
 
 
 def test_no_events_change_nothing() -> None:

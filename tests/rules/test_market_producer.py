@@ -139,18 +139,18 @@ def test_offer_is_answered_once(scenario: Scenario) -> None:
 
 
 def test_accepted_offer_becomes_a_connection_once(scenario: Scenario) -> None:
-    scenario.execute(MakeOffer("cooperative", "lead-1"))
+    scenario.execute(MakeOffer("cooperative", LEAD))
     assert refusal(scenario, connect(offer="o1")).code == "offer_not_accepted"
     assert scenario.execute(Answer("o1", True)) == [OfferAccepted(offer="o1")]
     assert status_of(scenario.state) == "offered"
-    assert scenario.execute(connect(offer="o1", lead="lead-1", role="lead")) == [
+    assert scenario.execute(connect(offer="o1", lead=LEAD, role="lead")) == [
         ProducerConnected(
             connection="c1", channel="cooperative", counterparty_kind="cooperative", evidence="E2", offer="o1"
         )
     ]
     assert status_of(scenario.state) == "connected"
     assert refusal(scenario, connect(offer="o1")).code == "offer_closed"
-    assert refusal(scenario, connect(lead="lead-1", role="lead")).code == "offer_unknown", (
+    assert refusal(scenario, connect(lead=LEAD, role="lead")).code == "offer_unknown", (
         "a lead enterprise needs an offer of its own"
     )
     assert refusal(scenario, RaiseEvidence("c1", "E3", "lead", "lead-2")).code == "connection_unknown"

@@ -41,6 +41,7 @@ from registration.domain.applicant import (
 from registration.domain.application import FIELDS, accept
 
 AT = datetime(2025, 9, 27, 8, tzinfo=UTC)
+SUBJECT = "0199a000-0000-7000-8000-000000000001"
 SEMNAN = Context(round="1404", province="IR-20", county="2001", field="JF001", policy="1404-1")
 PROFILE = accept({each.name: each.example for each in FIELDS}, AT.date(), policy(CURRENT), SEMNAN).profile
 FARS = Context(round="1404", province="IR-07", county="0701", field="JF002", policy="1404-1")
@@ -50,7 +51,7 @@ class Applicant:
     """One record that executes commands and consumes events of screening."""
 
     def __init__(self) -> None:
-        self.record = Record(subject="0199", state=State())
+        self.record = Record(subject=SUBJECT, state=State())
         self.at = AT
         self.sequence = 0
 
@@ -63,7 +64,7 @@ class Applicant:
     def consume(self, event: Event) -> "Applicant":
         self.sequence += 1
         self.at += timedelta(minutes=1)
-        envelope = Envelope(source="screening", subject="0199", sequence=self.sequence, time=self.at, event=event)
+        envelope = Envelope(source="screening", subject=SUBJECT, sequence=self.sequence, time=self.at, event=event)
         message = Message(envelope, encode(envelope))
         self.record, parked = consume(self.record, rules, "registration", [message], Moment(self.at, self.at))
         assert not parked

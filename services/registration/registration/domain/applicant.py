@@ -146,6 +146,8 @@ def decide(state: State, command: Command, at: datetime) -> Sequence[Event | Eve
             return [_withdraw(state, reason)]
         case Erase(reason=reason):
             return _erase(state, reason)
+        case _ if not state.application:
+            return ()
         case RecordIdentityCheck(application=application, result=result):
             if application != state.application or has_left(state) or state.current.identity in _FINAL:
                 return ()

@@ -118,7 +118,11 @@ async def submit(
     key = str(form.get("key", ""))
     if not _KEY.fullmatch(key):  # it was not made by us: one that can be guessed would show the code to others
         key = ""
-    if not answers and key and (sent := await registrations.registered_under(stored_key(secret_of(request), anonymous(), key))):
+    if (
+        not answers
+        and key
+        and (sent := await registrations.registered_under(stored_key(secret_of(request), anonymous(), key)))
+    ):
         return _done(drafts, registrations.codes.code_of(sent))  # the form was sent twice
     if snapshot is None or first_unanswered(answers):
         return RedirectResponse(_next(snapshot, answers), 303)

@@ -80,9 +80,7 @@ class Topics:
 
     def send(self, events: list[bytes]) -> None:
         """Send to each topic its valid events, in order, with mutated records among them."""
-        producer = KafkaProducer(
-            bootstrap_servers=self.system.servers.kafka, linger_ms=20, batch_size=262_144, max_request_size=4_000_000
-        )
+        producer = KafkaProducer(**self.system.servers.kafka.options(), linger_ms=20, batch_size=256 << 10)
         for seed, source in enumerate(SOURCES):
             own = [raw for raw in events if decode(raw).source == source]
             known = sorted({decode(raw).subject for raw in own})

@@ -1,5 +1,6 @@
 """`peyvand events`: events of the log as lines and as JSON, found by id, followed from the beginning."""
 
+import asyncio
 import json
 from datetime import UTC, datetime
 
@@ -55,13 +56,13 @@ def test_an_undecodable_record_is_shown_as_such() -> None:
 
 
 @pytest.mark.server
-async def test_the_log_is_read_from_its_beginning_one_line_an_event(
+def test_the_log_is_read_from_its_beginning_one_line_an_event(
     servers: Servers, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PEYVAND_PUBLIC_URL", "http://127.0.0.1:9")
     for name, value in kafka_environment(servers.kafka).items():
         monkeypatch.setenv(name, value)
-    await create_topics(servers)
+    asyncio.run(create_topics(servers))
     subject = uuid7()
     events = [(subject, encode(_decided(subject, n))) for n in (1, 2, 3)]
     publish(servers, "peyvand.screening", *events, (subject, b"no event"))

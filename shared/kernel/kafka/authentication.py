@@ -21,6 +21,13 @@ log = structlog.get_logger(__name__)
 
 async def refusal(kafka: KafkaAccess) -> str:
     """Return why Kafka and this client do not accept each other; empty if they do, or no broker answers."""
+    try:
+        return await _refusal(kafka)
+    finally:
+        await asyncio.sleep(0.1)  # aiokafka closes a connection without waiting, and a command ends its loop now
+
+
+async def _refusal(kafka: KafkaAccess) -> str:
     options = kafka.options()
     for server in options.pop("bootstrap_servers").split(","):
         host, _, port = server.strip().rpartition(":")
@@ -44,7 +51,10 @@ async def authenticate_before_start(worker: "Worker", stop: asyncio.Event) -> No
     """A gate of the worker: return when Kafka accepts its user or does not answer, or `stop` is set."""
     while (why := await refusal(worker.kafka)) and not stop.is_set():
         worker.incomplete = why
-        log.error("Kafka refused", service=worker.service, error=why)
+        log.error(
+            "worker refused by Kafka: correct its user, password or authority; readyz names which",
+            service=worker.service,
+        )
         try:
             await asyncio.wait_for(stop.wait(), PAUSE)
         except TimeoutError:

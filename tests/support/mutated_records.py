@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from random import Random
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -97,17 +98,20 @@ class Mutator:
             event["sequence"] += AHEAD
         return json.dumps(event).encode()
 
+    def _value(self) -> Any:
+        return deepcopy(self.random.choice(JSON_VALUES))
+
     def _drop(self, event: dict[str, Any]) -> None:
         target = event.get("data") if self.random.random() < 0.4 else event
         if isinstance(target, dict) and target:
             del target[self.random.choice(list(target))]
 
     def _replace(self, event: dict[str, Any]) -> None:
-        event[self.random.choice(list(event) or ["type"])] = self.random.choice(JSON_VALUES)
+        event[self.random.choice(list(event) or ["type"])] = self._value()
 
     def _replace_data(self, event: dict[str, Any]) -> None:
         if isinstance(event.get("data"), dict):
-            event["data"][self.random.choice([*event["data"], "more"])] = self.random.choice(JSON_VALUES)
+            event["data"][self.random.choice([*event["data"], "more"])] = self._value()
 
     def _subject(self, event: dict[str, Any]) -> None:
         event["subject"] = self.random.choice([*SUBJECTS, *self.known[:20]])
@@ -138,7 +142,7 @@ class Mutator:
                 return raw[:at] + other[random.randrange(len(other)) :]
             case 3:  # a key that stands twice
                 name = random.choice(["subject", "sequence", "type", "data", "round"])
-                return raw[:-1] + f', "{name}": {json.dumps(random.choice(JSON_VALUES))}}}'.encode()
+                return raw[:-1] + f', "{name}": {json.dumps(self._value())}}}'.encode()
             case 4:
                 return raw.replace(b": ", b": " + random.choice(RAW_VALUES) + b",", 1)
             case _:

@@ -138,6 +138,7 @@ async def figures(tallies: Tallies) -> dict[tuple[str, str, str], int]:
     }
 
 
+@pytest.mark.timeout(600 + RECORDS / 50)
 async def test_mutated_records_end_no_worker_and_change_no_figure(topics: Topics) -> None:
     events = valid_events()
     before = {service: counted(service) for service in SERVICES}
@@ -153,7 +154,7 @@ async def test_mutated_records_end_no_worker_and_change_no_figure(topics: Topics
             ready = await topics.store(service).parked.ready(range(PARTITIONS), 1)
             return sum(outcomes(service).values()) >= received and not ready
 
-        await topics.system.until(settled, 60 + RECORDS / 200)
+        await topics.system.until(settled, 60 + RECORDS / 100)
         print(service, received, outcomes())
         assert sum(outcomes().values()) == received, "handled + parked + undecodable = received"
         assert min(outcomes()["parked"], outcomes()["undecodable"]) > RECORDS / 100

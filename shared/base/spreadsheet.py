@@ -4,7 +4,25 @@ import csv
 import io
 from collections.abc import Iterator
 
+MAX_ROW = 64 << 10  # characters
 MAX_BLANK = 1_000  # blank rows of a file; some spreadsheets write them to their last row
+
+
+class _Lines:
+    """The lines of a file, as long as those of one row are not too long: cells are counted only afterwards."""
+
+    def __init__(self, content: bytes) -> None:
+        self.lines, self.of_row = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline=""), 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self.lines)
+        self.of_row += len(line)
+        if self.of_row > MAX_ROW:
+            raise csv.Error(f"a row of more than {MAX_ROW} characters")
+        return line
 
 
 def rows_of(content: bytes) -> Iterator[tuple[int, list[str]]]:
@@ -15,10 +33,9 @@ def rows_of(content: bytes) -> Iterator[tuple[int, list[str]]]:
 
     Raise UnicodeDecodeError, csv.Error.
     """
-    blank = 0
-    for number, cells in enumerate(
-        csv.reader(io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline=""), strict=True), 1
-    ):
+    blank, lines = 0, _Lines(content)
+    for number, cells in enumerate(csv.reader(lines, strict=True), 1):
+        lines.of_row = 0
         if any(cell and not cell.isspace() for cell in cells):
             yield number, [cell.strip().removeprefix("'") for cell in cells]
         elif (blank := blank + 1) > MAX_BLANK:

@@ -28,6 +28,10 @@ class Refused(Exception):
         self.details: Mapping[str, Any] = details
 
 
+class UnknownVersion(LookupError):
+    """An event names something of which this version of the code has no copy, such as policies: a newer one has."""
+
+
 class EventWithContext(msgspec.Struct, frozen=True):
     """An event with its context, for a subject whose state does not hold the context yet: its first event."""
 

@@ -12,7 +12,7 @@ from msgspec import Meta
 from msgspec.structs import astuple
 
 from contracts.events import PRODUCERS, TYPES, Event
-from contracts.events.fields import YEARS
+from contracts.events.fields import INSTANT_YEARS, YEARS
 from contracts.subjects import PROVINCE, ROUND, SUBJECTS, ledger_subject, round_subject
 
 CODE_SYSTEM = "ISO3166-2:IR:2020"
@@ -251,7 +251,7 @@ def decode(raw: bytes) -> Envelope:
             check.check_subject(subject)
         if about_context is not None and subject != about_context(round, province):
             raise _Mismatch("round and province are not those of the subject", "$.round")
-        if time.year not in YEARS or (recorded is not None and recorded.year not in YEARS):
+        if time.year not in INSTANT_YEARS or (recorded is not None and recorded.year not in INSTANT_YEARS):
             raise _Mismatch("a year out of bounds", "$.time")
         if (
             (province not in _provinces if county == "" else _counties.get(county) != province)

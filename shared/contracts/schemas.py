@@ -7,13 +7,13 @@ import msgspec
 
 from contracts.envelope import CODE_SYSTEM, LAST_SEQUENCE, PATTERNS
 from contracts.events import PRODUCERS, TYPES, ApplicantEvent, Event
-from contracts.events.fields import END, YEAR_PATTERN
+from contracts.events.fields import END, INSTANT_PATTERN
 from contracts.subjects import SUBJECTS
 
 Schema = dict[str, Any]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-INSTANT = {"type": "string", "format": "date-time", "pattern": YEAR_PATTERN}
+INSTANT = {"type": "string", "format": "date-time", "pattern": INSTANT_PATTERN}
 
 _FIXED = ("type", "const", "format", "pattern", "default", "minimum", "maximum", "maxItems", "x-set-by")
 

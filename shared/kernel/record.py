@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from base.clock import Moment
-from contracts.commands import EventWithContext, Refused
+from contracts.commands import EventWithContext, Refused, UnknownVersion
 from contracts.envelope import (
     NEVER,
     DecodeError,
@@ -26,6 +26,7 @@ from kernel.rules import Rules
 
 EVENTS_ALERT = 500  # events of one subject, at which an alert is raised
 EVENTS_LIMIT = 5_000  # events of one subject: a MongoDB document holds 16 MB
+EVENTS_RESERVED = 10  # of them, for events that apply at once: whoever fills a record must not prevent an erasure
 
 # Why an event is parked. `early`: an event before it is missing or parked. `ready`: it can be handled now.
 Reason = Literal["early", "fault", "invalid", "unknown_type", "newer_rules", "unreadable_record", "ready"]
@@ -234,7 +235,7 @@ def consume(
                     state, inbox[source] = evolved, sequence
                     continue
                 except Exception as e:  # this subject waits, the other subjects continue
-                    reason, fault = "fault", Fault.of(e)
+                    reason, fault = _reason(e), Fault.of(e)
         if reason == "early" and envelope.event.APPLIES_AT_ONCE:
             state = _evolve_early(state, envelope, rules)
         parked.append(park(message, reason, moment, fault))
@@ -245,8 +246,13 @@ def consume(
         return reindex(replace(after, state=state, inbox=inbox), rules), parked
     except Exception as e:
         if len(messages) == 1:
-            return record, [park(messages[0], "fault", moment, Fault.of(e))]
+            return record, [park(messages[0], _reason(e), moment, Fault.of(e))]
         return _consume_singly(record, rules, service, messages, moment, heads)
+
+
+def _reason(e: Exception) -> Reason:
+    """Return why an event is parked whose rules raised; what a newer version handles must not pause this one."""
+    return "unknown_type" if isinstance(e, UnknownVersion) else "fault"
 
 
 def _evolve_early(state: Any, envelope: Envelope, rules: Rules) -> Any:
@@ -346,10 +352,11 @@ def _append(
         return record
     state, sequence, last_hash, new_events = record.state, record.last_sequence, record.last_hash, [*record.new_events]
     at = event_time(record, moment)
-    for each in events:
-        event, context = (each.event, each.context) if isinstance(each, EventWithContext) else (each, None)
+    pairs = [(e.event, e.context) if isinstance(e, EventWithContext) else (e, None) for e in events]
+    limit = EVENTS_LIMIT if any(event.APPLIES_AT_ONCE for event, _ in pairs) else EVENTS_LIMIT - EVENTS_RESERVED
+    for event, context in pairs:
         sequence += 1
-        if sequence > EVENTS_LIMIT:
+        if sequence > limit:
             raise RecordFull
         envelope = Envelope(
             source=service,

@@ -12,6 +12,7 @@ from traceback import walk_tb
 from types import TracebackType
 from typing import Any
 
+from contracts.subjects import SUBJECTS
 from contracts.topics import TOPICS
 
 DROPPED = "dropped"
@@ -21,7 +22,6 @@ CAUSES = 5  # of one exception
 
 _DIGITS = r"(?!.*\d{5})"  # no number that could identify a person
 _KIND = r"(?!\w*\d{5})[A-Z_]\w{0,79}( \d{1,5})?"
-_UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _TOPICS = {topic.name for topic in TOPICS}
 _Shape = Callable[[Any], bool]
 
@@ -41,7 +41,7 @@ def _each(shape: _Shape) -> _Shape:
 
 _NAME = _matches(_DIGITS + r"[a-z][a-z0-9_-]{0,59}")
 _WORDS = _matches(_DIGITS + r"[A-Za-z][A-Za-z0-9,;:_-]{0,19}( [A-Za-z0-9,;:_-]{1,20}){0,29}")  # of our code only
-_SUBJECT = rf"({_UUID}|[a-z]+:({_UUID}|\d{{4}}(/[A-Z]{{2}}-\d\d)?))"
+_SUBJECT = f"({'|'.join(SUBJECTS.values())})"
 _PARTITION = rf"({'|'.join(sorted(_TOPICS))})/\d{{1,3}}(@\d+|: [A-Za-z0-9 ,:_-]{{1,200}})?"
 
 COUNTS = ("addresses", "attempt", "events", "fit", "missing", "new", "offsets", "open", "records", "seconds")

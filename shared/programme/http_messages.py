@@ -124,8 +124,8 @@ number_too_small invalid
 Enter a number that is at least {limit}.
 
 record_full conflict
-در این پرونده بیش از {limit} رویداد ثبت شده است و دیگر جا ندارد. لطفاً به پشتیبانی خبر دهید.
-This record holds {limit} events and is full. Please contact support.
+در این پرونده {limit} مورد ثبت شده است و دیگر جا ندارد. لطفاً به پشتیبانی خبر دهید.
+This record already has {limit} of them and is full. Please contact support.
 
 restoring busy
 سامانه پس از بازگرداندن پشتیبان، کارنامه‌اش را کامل می‌کند. چیزی ثبت نشد؛ {seconds} ثانیهٔ دیگر دوباره بفرستید.

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from contracts.commands import UnknownVersion
+
 CURRENT = "1404-1"  # default of a new round
 
 
@@ -49,10 +51,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
 @cache
 def policy(version: str) -> Policy:
-    """Return the policies of one version. Raise KeyError for an unknown version."""
+    """Return the policies of one version. Raise UnknownVersion."""
     file = _FOLDER / f"{version}.json"
     if version not in versions():
-        raise KeyError(version)
+        raise UnknownVersion(version)
     return msgspec.json.decode(file.read_bytes(), type=Policy, dec_hook=_exact)
 
 

@@ -9,11 +9,11 @@ import resource
 from collections.abc import Callable, Collection
 from enum import Enum
 from http import HTTPStatus
-from ipaddress import IPv6Address
 
 import msgspec
 import structlog
 
+from base.addresses import network_of
 from observability import metrics
 from programme.messages import problem_body
 
@@ -28,9 +28,9 @@ class Timeouts(msgspec.Struct, frozen=True):
     """Seconds that a peer may take."""
 
     head: float = 10.0  # for a request with its headers: from the connection, later from the first byte
-    body: float = 10.0  # for a body, and one second more for each `rate` bytes that have come
+    body: float = 10.0  # for the first bytes of a body; each `rate` bytes that come earn one second more
     rate: float = 1_000.0  # bytes per second
-    stall: float = 20.0  # without a byte of a body
+    stall: float = 20.0  # that a sender can have earned: a body that came fast must not end slowly
     idle: float = 30.0  # between two requests
     drain: float = 30.0  # without reading any of a response that the buffers of both ends cannot hold
 
@@ -124,9 +124,9 @@ class Watch:
         "buffered",
         "buffered_since",
         "connections",
+        "earned_until",
         "expired",
         "loop",
-        "moved",
         "paused",
         "phase",
         "received",
@@ -151,11 +151,9 @@ class Watch:
         self.trusted = connections.trusted(address)
         self.loop = asyncio.get_running_loop()
         self.phase, self.received = Phase.HEAD, 0
-        self.since = self.moved = self.loop.time()
-        self.buffered, self.buffered_since = (
-            0,
-            self.since,
-        )  # bytes to be sent, and since when none was sent
+        self.since = self.loop.time()
+        self.earned_until = self.since + connections.timeouts.body  # when a body has been too slow
+        self.buffered, self.buffered_since = 0, self.since  # bytes to be sent, and since when none was sent
         self.timer: asyncio.TimerHandle | None = None
 
     def start(self) -> bool:
@@ -179,12 +177,14 @@ class Watch:
             if self.phase is Phase.IDLE:
                 self.enter(Phase.HEAD)
             self.received += n
-            self.moved = self.loop.time()
+            limits = self.connections.timeouts
+            self.earned_until = min(self.earned_until + n / limits.rate, self.loop.time() + limits.stall)
 
     def enter(self, phase: Phase) -> None:
         """Begin a phase."""
         self.phase, self.received = phase, 0
-        self.since = self.moved = self.loop.time()
+        self.since = self.loop.time()
+        self.earned_until = self.since + self.connections.timeouts.body
 
     def _look(self) -> None:
         """End the connection if a limit has passed, else look again, at the latest when the next one does."""
@@ -214,18 +214,11 @@ class Watch:
             case Phase.HEAD:
                 return self.since + limits.head
             case Phase.BODY:
-                return min(self.since + limits.body + self.received / limits.rate, self.moved + limits.stall)
+                return self.earned_until
             case Phase.IDLE:
                 return self.since + limits.idle
             case Phase.RESPONSE:
                 return float("inf")
-
-
-def network_of(address: str) -> str:
-    """Return what counts as one address: of IPv6 the network /64, which belongs to one subscriber."""
-    if ":" not in address or address.startswith("::ffff:"):
-        return address
-    return IPv6Address(address).exploded[:19]
 
 
 def refusal(code: str, *, seconds: int = 0) -> bytes:

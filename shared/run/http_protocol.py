@@ -7,6 +7,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from run.connections import Connections, Phase, Watch, refusal
 
+HEAD_LIMIT = 64 << 10  # bytes of a request line with its headers
+MESSAGE_LIMIT = 128 << 20  # bytes of a body as it comes, with its trailers; routes allow much less
 LINGER = 1.0  # seconds in which the sender of a slow body may read why it is refused
 
 
@@ -33,7 +35,16 @@ class HttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse what has come."""
         self.watch.read(len(data))
+        limit = HEAD_LIMIT if self.watch.phase is Phase.HEAD else MESSAGE_LIMIT
+        if self.watch.received - len(data) > limit:
+            self.send_400_response("")
+            return
         super().data_received(data)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header; a trailer, which follows a body, is dropped: nobody has looked at it."""
+        if self.watch.phase is not Phase.BODY:
+            super().on_header(name, value)
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Return whether to keep the connection: the client has sent whole requests and still reads the responses.

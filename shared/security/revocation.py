@@ -71,7 +71,7 @@ async def _poll_forever(revocations: Revocations, issuer: str, service: str) -> 
             except (HttpError, msgspec.MsgspecError) as e:
                 metrics.REVOCATION_POLLS.labels(service, "failed").inc()
                 if not failing:
-                    log.warning("the issuer's list of revoked sessions cannot be read: expiry decides", error=str(e))
+                    log.warning("the issuer's list of revoked sessions cannot be read: expiry decides", error=e)
                 failing = True
             else:
                 metrics.REVOCATION_POLLS.labels(service, "done").inc()

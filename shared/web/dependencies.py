@@ -4,19 +4,16 @@ async def list_cases(store: Store, clock: Clock) -> ...
 """
 
 from typing import Annotated, Any
-from urllib.parse import parse_qsl
 
 from fastapi import Depends, Request
 from starlette.datastructures import FormData
 
 from base.clock import Clock as ProgrammeClock
+from base.forms import FORM_TYPE, fields_of, is_form
 from contracts.commands import Refused
 from kernel.leases import Leases as LeasesPort
 from kernel.service import Runtime
 from kernel.store import Store as StorePort
-
-FORM_TYPE = "application/x-www-form-urlencoded"
-MAX_FIELDS = 200  # of a form
 
 
 async def form_of(request: Request) -> FormData:
@@ -24,15 +21,12 @@ async def form_of(request: Request) -> FormData:
 
     Only the encoding that our pages use: in the parts of a multipart body a client names the charset, and files come.
     """
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in ("", FORM_TYPE):
+    if not is_form(request.headers.get("content-type", "")):
         raise Refused("media_type", expected=FORM_TYPE)
     try:
-        typed = (await request.body()).decode("ascii")
-        fields = parse_qsl(typed, keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
+        fields = fields_of(await request.body())
     except ValueError as e:  # not UTF-8, or more fields
         raise Refused("malformed") from e
-    if any("\0" in text for field in fields for text in field):
-        raise Refused("malformed")
     return FormData([*fields])
 
 

@@ -85,9 +85,10 @@ class Idempotent:
         principal = await authorized_principal(request)
         if self.required and not idempotency_key:
             raise Refused("idempotency_key_missing")
-        content = await _content(request)
-        if len(content) <= LARGE:
-            return metadata_of(request, principal, idempotency_key or "", content)
+        body = await request.body()
+        if len(body) <= LARGE:
+            return metadata_of(request, principal, idempotency_key or "", _in_one_spelling(request, body))
+        content = await asyncio.to_thread(_in_one_spelling, request, body)
         return await asyncio.to_thread(metadata_of, request, principal, idempotency_key or "", content)
 
 
@@ -165,12 +166,12 @@ def metadata_for(item: str, metadata: CommandMetadata) -> CommandMetadata:
     return replace(metadata, idempotency_key=f"{metadata.idempotency_key} {item}")
 
 
-async def _content(request: Request) -> bytes:
-    """Return the body in one spelling: JSON with sorted names, anything else as it came."""
-    body = await request.body()
-    if "json" not in request.headers.get("content-type", ""):
+def _in_one_spelling(request: Request, body: bytes) -> bytes:
+    """Return a body of JSON with sorted names, and any other as it came."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json" and not media_type.endswith("+json"):
         return body
     try:
         return _canonical(_decode(body))
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return body

@@ -29,6 +29,7 @@ from base.settings import Settings
 from contracts.commands import Refused
 from security.auth import COOKIE, Unauthenticated
 from web.authorization import public
+from web.dependencies import form_of
 from web.rate_limit import limited
 
 CLIENT_ID = "peyvand"  # a public client: PKCE replaces the secret
@@ -66,7 +67,7 @@ def router() -> APIRouter:
     routes.add_api_route("/sign-in", _sign_in, methods=["GET"], dependencies=limits)
     routes.add_api_route("/sign-in", _renew_for_form, methods=["POST"], dependencies=limits)
     routes.add_api_route("/sign-in/callback", _complete, methods=["GET"], dependencies=limits)
-    routes.add_api_route("/sign-in/end", _sign_out, methods=["POST"])
+    routes.add_api_route("/sign-in/end", _sign_out, methods=["POST"], dependencies=limits)
     return routes
 
 
@@ -101,7 +102,7 @@ async def _renew_for_form(request: Request, to: To = "") -> Response:
         return _with_tokens(RedirectResponse(to, 307), settings, tokens)
     from web.pages import shared_pages
 
-    fields = [(name, value) for name, value in (await request.form()).multi_items() if isinstance(value, str)]
+    fields = (await form_of(request)).multi_items()
     return shared_pages().render(
         request, "sign_in_again.html", status=401, to=to, fields=fields, sign_in=f"{prefix}/sign-in?to={prefix}/"
     )
@@ -143,7 +144,7 @@ async def _sign_out(request: Request) -> Response:
             try:
                 await asyncio.to_thread(_post, settings.issuer, "/revoke", {"client_id": CLIENT_ID, "token": token})
             except HttpError as e:
-                log.warning("sign-out could not end the session: its token is valid until it expires", error=str(e))
+                log.warning("sign-out could not end the session: its token is valid until it expires", error=e)
     response = RedirectResponse("/", 303)
     response.delete_cookie(COOKIE, path="/", **_cookie_flags(settings))
     for prefix in PREFIXES:
@@ -158,7 +159,7 @@ async def _renewed(request: Request) -> _Tokens | None:
     try:
         return await _tokens(request, grant_type="refresh_token", refresh_token=token)
     except (HttpError, msgspec.MsgspecError, Unauthenticated) as e:
-        log.info("the session is not renewed", error=str(e))
+        log.info("the session is not renewed", error=e)
         return None
 
 

@@ -12,12 +12,14 @@ from typing import Any
 from fastapi import Depends
 from starlette.requests import Request
 
+from base.addresses import network_of
 from contracts.commands import Refused
 from observability import metrics
 from security.auth import PUBLIC, Principal, Unauthenticated
 from web.authorization import authorized_principal
 
 STREAM_RETRY_AFTER = 30  # seconds
+MINUTES_OWED = 24 * 60  # at most: many requests that arrive together are all counted after their answers
 BUCKETS_KEPT = 50_000  # beyond that the least recently used is dropped
 
 
@@ -35,8 +37,8 @@ class Buckets:
         return 0.0 if tokens >= 1 else (1 - tokens) * 60 / per_minute
 
     def charge(self, name: str, caller: str, n: int, per_minute: float, burst: float) -> float:
-        """Take n tokens, on credit where there are fewer; return the seconds until none is owed, at most an hour."""
-        tokens = max(self._tokens(name, caller, per_minute, burst) - n, -60 * per_minute)
+        """Take n tokens, on credit where there are fewer; return the seconds until none is owed, at most a day."""
+        tokens = max(self._tokens(name, caller, per_minute, burst) - n, -MINUTES_OWED * per_minute)
         self._keep(name, caller, tokens)
         return max(0.0, -tokens) * 60 / per_minute
 
@@ -109,7 +111,7 @@ def streaming(total: int, per_address: int) -> Any:
 
 
 def caller_of(request: Request, principal: Principal | None) -> str:
-    """Return whom to count a request for: the principal who is signed in, else `@` and the client address."""
+    """Return whom to count a request for: the principal who is signed in, else `@` and the client's address."""
     if principal is not None and PUBLIC not in principal.roles:
         return principal.id
-    return f"@{request.client.host if request.client else ''}"
+    return f"@{network_of(request.client.host) if request.client else ''}"

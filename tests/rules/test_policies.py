@@ -6,6 +6,7 @@ from hashlib import sha256
 import pytest
 
 from contracts import codes
+from contracts.commands import UnknownVersion
 from programme import policies
 
 PUBLISHED = {
@@ -43,5 +44,5 @@ def test_values_of_the_current_version() -> None:
 
 def test_an_unknown_version_raises_key_error() -> None:
     for version in ("1300-1", "../policies/1404-1", ""):
-        with pytest.raises(KeyError):
+        with pytest.raises(UnknownVersion):
             policies.policy(version)

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import uvicorn
 
+from base.addresses import network_of
 from base.settings import Settings
 from run import server
-from run.connections import Connections, Timeouts, Watch, network_of, open_file_limit
+from run.connections import Connections, Timeouts, Watch, open_file_limit
 from run.http_protocol import HttpProtocol
 from tests.support.raw_http import OTHER, PER_ADDRESS, TIMEOUTS, TOTAL, Endpoint, problem_in, request, served, until
 

@@ -1,6 +1,6 @@
 """Request and response models of registration's API. The fields of an application follow from `application.FIELDS`."""
 
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, Field, create_model
@@ -15,7 +15,12 @@ from registration.domain import round as rounds
 from registration.domain.application import FIELD, FIELDS, PROFILE, Values
 from web.app import Body
 
-Instant = Field(description="With its time zone.", examples=["2025-09-27T04:30:00Z"])
+Instant = Field(
+    description="With its time zone, from 2001 to 2898.",
+    examples=["2025-09-27T04:30:00Z"],
+    ge=datetime(2001, 1, 1, tzinfo=UTC),
+    lt=datetime(2899, 1, 1, tzinfo=UTC),
+)
 
 
 class Window(Body):

@@ -14,6 +14,8 @@ from contracts import codes
 
 YEARS = frozenset(range(2000, 3000))  # of all dates and times: calculations with them stay within what a date can be
 YEAR_PATTERN = "^2[0-9]{3}-"
+INSTANT_YEARS = frozenset(range(2000, 2900))  # of what has happened: its deadlines stay within YEARS
+INSTANT_PATTERN = "^2[0-8][0-9]{2}-"
 END = r"\Z"  # of a pattern: in Python, $ also matches before a line break at the end
 
 FEW, MANY = Meta(max_length=50), Meta(max_length=1_000)  # items of a list

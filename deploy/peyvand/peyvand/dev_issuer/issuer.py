@@ -22,6 +22,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
+from base.forms import fields_of, is_form
 from contracts.commands import Refused
 from peyvand.dev_issuer.identity import DevIdentity, dev_identity
 from peyvand.dev_issuer.sessions import TOKEN_SECONDS, Session, Sessions, new_session_id
@@ -154,7 +155,7 @@ class Issuer:
     async def _submit_form(self, request: web.Request) -> web.StreamResponse:
         from peyvand.dev_issuer.sign_in_page import sign_in_page
 
-        form = {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
+        form = await _form(request)
         try:
             authorization = self._request(form)
         except OAuthError as e:
@@ -220,7 +221,7 @@ class Issuer:
     # Tokens
 
     async def _token(self, request: web.Request) -> web.Response:
-        form = {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
+        form = await _form(request)
         try:
             match form.get("grant_type"):
                 case "authorization_code":
@@ -270,7 +271,7 @@ class Issuer:
 
     async def _revoke(self, request: web.Request) -> web.Response:
         """End the session of a refresh or access token; an unknown token is none (RFC 7009)."""
-        form = await request.post()
+        form = await _form(request)
         if form.get("client_id") != CLIENT:
             return _oauth_error(OAuthError("invalid_client", f"client_id must be {CLIENT}"))
         token = str(form.get("token", ""))
@@ -324,6 +325,19 @@ def _replace_file(path: Path, content: bytes, mode: int) -> None:
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
         file.write(content)
     new.replace(path)
+
+
+async def _form(request: web.Request) -> dict[str, str]:
+    """Return the fields of a form. Raise HTTPBadRequest, HTTPRequestEntityTooLarge, HTTPUnsupportedMediaType.
+
+    aiohttp's own parser would decode it in the charset that the sender names, and some take minutes.
+    """
+    if not is_form(request.headers.get("Content-Type", "")):
+        raise web.HTTPUnsupportedMediaType
+    try:
+        return dict(fields_of(await request.read()))
+    except ValueError as e:
+        raise web.HTTPBadRequest from e
 
 
 def _oauth_error(e: OAuthError) -> web.Response:

@@ -1,5 +1,6 @@
 """Receive a request body completely before its request goes to a service, so that a slow sender occupies none."""
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from tempfile import SpooledTemporaryFile
@@ -7,8 +8,11 @@ from typing import IO
 
 from aiohttp import web
 
+from base.addresses import network_of
+
 IN_MEMORY = 64 << 10  # bytes of one body; a longer one is a temporary file
 TOGETHER = 1 << 30  # bytes of all bodies that are being received and forwarded
+SHARE = 8  # one client address may hold an eighth of them
 
 
 class BodyTooLarge(Exception):
@@ -16,14 +20,14 @@ class BodyTooLarge(Exception):
 
 
 class BuffersFull(Exception):
-    """All bodies together exceed what is kept."""
+    """All bodies together, or those of one address, exceed what is kept."""
 
 
 class Bodies:
     """The bodies that are being received and forwarded."""
 
     def __init__(self, limit: int, together: int = TOGETHER) -> None:
-        self.limit, self.together, self.held = limit, together, 0
+        self.limit, self.together, self.held = limit, together, Counter[str]()
 
     @asynccontextmanager
     async def received(self, request: web.Request) -> AsyncIterator[bytes | IO[bytes] | None]:
@@ -33,18 +37,20 @@ class Bodies:
             return
         if (request.content_length or 0) > self.limit:
             raise BodyTooLarge
-        size = 0
+        size, address = 0, network_of(request.remote or "")
         try:
             with SpooledTemporaryFile(IN_MEMORY) as spool:
                 async for chunk in request.content.iter_any():
                     size += len(chunk)
-                    self.held += len(chunk)
+                    self.held[address] += len(chunk)
                     if size > self.limit:
                         raise BodyTooLarge
-                    if self.held > self.together:
+                    if self.held[address] > self.together // SHARE or self.held.total() > self.together:
                         raise BuffersFull
                     spool.write(chunk)
                 spool.seek(0)
                 yield spool if size > IN_MEMORY else spool.read()
         finally:
-            self.held -= size
+            self.held[address] -= size
+            if not self.held[address]:
+                del self.held[address]

@@ -5,7 +5,7 @@ side, and decisions depend on both. Events about an earlier application than the
 applicant the state keeps what reactions to late events need, so that every order of events leads to the same end.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from datetime import datetime
 from typing import Any
 
@@ -39,6 +39,7 @@ from market.domain.offer import ACCEPTED, Answer, MakeOffer, Offer
 VERSION = 1
 READY, OFFERED, CONNECTED, SUSTAINED, ENDED = "ready", "offered", "connected", "sustained", "ended"
 STATES = (READY, OFFERED, CONNECTED, SUSTAINED, ENDED)
+MAX_NAMED = 500  # offers of a producer, and connections: a record has space for what must still come
 SOURCES = ("registration", "screening")  # in the order in which their context is preferred
 
 
@@ -78,6 +79,7 @@ def decide(state: State, command: Command, at: datetime) -> Sequence[Event]:
         case MakeOffer():
             _check_ready(state)
             offers.check(command)
+            _check_space(state.offers)
             return [
                 OfferMade(
                     application=state.application,
@@ -207,6 +209,12 @@ def indexed(state: State) -> Mapping[str, Any]:
     return fields
 
 
+def _check_space(named: Sized) -> None:
+    """Raise Refused: record_full."""
+    if len(named) >= MAX_NAMED:
+        raise Refused("record_full", limit=MAX_NAMED)
+
+
 def context(state: State) -> Context:
     """Return the latest context from registration; before its first event that of screening."""
     return next((state.contexts[source] for source in SOURCES if source in state.contexts), Context())
@@ -244,6 +252,7 @@ def _check_ready(state: State) -> None:
 def _connect(state: State, command: Connect) -> Sequence[Event]:
     _check_ready(state)
     connections.check(command)
+    _check_space(state.connections)
     if command.offer or command.lead:
         offer = _offer(state, command.offer, command.lead)
         if offer.answer != ACCEPTED or offer.channel != command.channel:

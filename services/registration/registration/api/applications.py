@@ -62,19 +62,15 @@ async def register(
     metadata: Metadata,
 ) -> schemas.Registered:
     """Register a person: once per person and round nationwide, again after a withdrawal."""
-    guard.check(request, principal)
     snapshot = await registrations.round_snapshot(round_id)
     try:
         accepted = snapshot.accept(body.answers())
     except InvalidApplication as invalid:
         raise Invalid(invalid.errors) from invalid
     _check_scope(principal, accepted)
-    try:
-        done = await registrations.register(snapshot, accepted, _channel(principal, body.channel), metadata)
-    except Refused as refused:
-        if refused.code == "already_registered":
-            guard.record(request, principal)
-        raise
+    channel = _channel(principal, body.channel)
+    async with guard.attempt(request, principal):
+        done = await registrations.register(snapshot, accepted, channel, metadata)
     response.headers["Location"] = f"/registration/v1/applications/{done.record.subject}"
     return schemas.registered(done.record, registrations.codes.code_of(done.record))
 
@@ -108,11 +104,11 @@ async def import_applications(
     outcomes: dict[int, Result | Refused] = {}
     left = iter(accepted.items())
     while chunk := dict(islice(left, CHUNK)):
-        guard.check(request, principal)
         own = {row: metadata_for(str(row), metadata) for row in chunk}
-        done = await registrations.register_many(snapshot, chunk, "import", own)
-        known = (chunk[row] for row, each in done.items() if _is_known(each))
-        guard.record_file(request, principal, [registrations.persons.indexes(each)[0] for each in known])
+        async with guard.attempt(request, principal, file=True):
+            done = await registrations.register_many(snapshot, chunk, "import", own)
+            known = (chunk[row] for row, each in done.items() if _is_known(each))
+            guard.record_file(request, principal, [registrations.persons.indexes(each)[0] for each in known])
         outcomes |= done
     return await asyncio.to_thread(_imported, outcomes, registrations.codes)
 

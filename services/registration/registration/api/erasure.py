@@ -33,8 +33,8 @@ async def erase(
     their identity is destroyed within seconds. The erasure is recorded before it is carried out.
     """
     record = await find_applicant(store, applicant, principal)
+    rules.decide(record.state, Erase(body.reason), clock().at)  # what is refused is neither done nor recorded
     if body.dry_run:
-        rules.decide(record.state, Erase(body.reason), clock().at)
         return schemas.erased(record, dry_run=True)
     if not record.state.erased_at:
         await audit.append(principal.actor, record.subject, f"erasure/{body.reason}", clock().recorded)

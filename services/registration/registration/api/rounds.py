@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from contracts.commands import Refused
-from contracts.subjects import ledger_subject, round_subject
+from contracts.subjects import ROUND, ledger_subject, round_subject
 from kernel.commands import CommandMetadata, execute
 from kernel.record import Record
 from kernel.store import Store as StorePort
@@ -30,7 +30,7 @@ from web.pagination import Etag, Page, etagged
 COLUMNS = {name: name for name in ("province", "name_fa", "quota")}
 QUOTA_FILE = 1 << 20  # bytes
 
-RoundId = Annotated[str, Path(pattern=r"^[0-9A-Za-z-]{1,20}$", examples=["1404"])]
+RoundId = Annotated[str, Path(pattern=f"^{ROUND}$", examples=["1404"])]
 RoundOpener = Annotated[Principal, allow("open_round")]
 QuotaSetter = Annotated[Principal, allow("set_quota")]
 Anyone = Annotated[Principal, public()]

@@ -44,7 +44,7 @@ async def tracking(
     return schemas.tracked(record, typed_code(code))
 
 
-@router.post("/rounds/{round_id}/tracking-codes")
+@router.post("/rounds/{round_id}/tracking-codes", dependencies=[limited("tracking-codes", per_minute=30, burst=100)])
 async def reissue_code(
     round_id: RoundId,
     body: schemas.LostCode,
@@ -59,11 +59,10 @@ async def reissue_code(
     The former code is void at once, the event names the officer, and only this answer shows the new code. Who is not
     registered in the officer's scope is not found; these answers count like "already registered".
     """
-    guard.check(request, principal)
-    known = await registrations.find_person(round_id, national_id(body.national_id))
-    if known is None or not is_visible(known.indexed.get("scope", ""), principal):
-        guard.record(request, principal)
-        raise Refused("not_registered", field="national_id")
+    async with guard.attempt(request, principal):
+        known = await registrations.find_person(round_id, national_id(body.national_id))
+        if known is None or not is_visible(known.indexed.get("scope", ""), principal):
+            raise Refused("not_registered", field="national_id")
     record = await registrations.reissue_code(known.subject, metadata)
     return schemas.reissued(record, registrations.codes.code_of(record))
 

@@ -31,6 +31,7 @@ from contracts.subjects import ledger_subject
 from registration.domain.application import PROFILE
 
 VERSION = 1
+MAX_APPLICATIONS, MAX_CODES = 100, 200  # of one applicant in a round: a record has space for what must still come
 PRIORITY = 0  # the only priority class in this release; the published order is class, registered_at, applicant id
 RECHECK_AFTER = (timedelta(hours=1), timedelta(hours=6), timedelta(days=1), timedelta(days=3), timedelta(days=7))
 Status = Literal[
@@ -255,6 +256,8 @@ _FINAL = frozenset({"match", "mismatch"})
 def _register(state: State, command: Register) -> EventWithContext:
     if state.application and (state.erased_at or not state.current.withdrawn_at):
         raise Refused("already_registered", field="national_id")
+    if state.application >= MAX_APPLICATIONS:
+        raise Refused("record_full", limit=MAX_APPLICATIONS)
     kind = ApplicantReactivated if state.application else ApplicantRegistered
     event = kind(application=state.application + 1, intake_channel=command.intake_channel, **command.profile)
     return EventWithContext(event, command.context)
@@ -265,6 +268,8 @@ def _reissue_code(state: State) -> Event:
         raise Refused("not_registered")
     if state.erased_at:
         raise Refused("erased")
+    if state.codes >= MAX_CODES:
+        raise Refused("record_full", limit=MAX_CODES)
     return ApplicantCodeReissued(application=state.application)
 
 

@@ -126,18 +126,18 @@ async def submit(
         return _done(drafts, registrations.codes.code_of(sent))  # the form was sent twice
     if snapshot is None or first_unanswered(answers):
         return RedirectResponse(_next(snapshot, answers), 303)
-    guard.check(request, principal)
     typed = {**answers, "consent": str(form.get("consent", ""))}
     try:
         accepted = snapshot.accept(typed)
         metadata = metadata_of(request, anonymous(), key or secrets.token_hex(16), typed)
-        done = await registrations.register(snapshot, accepted, "web", metadata)
+        async with guard.attempt(request, principal):
+            done = await registrations.register(snapshot, accepted, "web", metadata)
     except InvalidApplication as invalid:
         errors = [_error(request, each, on_review=True) for each in invalid.errors]
         return _render_review(request, answers, errors, key, 422)
     except Refused as refused:
-        if refused.code == "already_registered":
-            guard.record(request, principal)
+        if refused.code == "too_many_requests":
+            raise
         status = STATUSES[MESSAGES[refused.code].kind]
         return _render_review(request, answers, [_error(request, refused, on_review=True)], key, status)
     return _done(drafts, registrations.codes.code_of(done.record))

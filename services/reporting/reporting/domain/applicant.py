@@ -34,6 +34,7 @@ from contracts.events import (
     ProducerConnected,
     ProducerReadied,
 )
+from programme.policies import policy
 from reporting.domain.time_encoding import day_of, newest
 
 VERSION = 1
@@ -109,8 +110,9 @@ def evolve(state: State, envelope: Envelope) -> State:
             applications = {**applications, number: changed}
     if erased := state.erased or isinstance(event, ApplicantErased):
         applications = {n: replace(each, county="", field="") for n, each in applications.items()}
+    of_registration = envelope.source == "registration" or not state.round  # other sources carry copies
     return State(
-        round=envelope.context.round or state.round,
+        round=envelope.context.round if of_registration else state.round,
         applications=applications,
         recorded=newest(state.recorded, envelope.recorded),
         erased=erased,
@@ -178,6 +180,7 @@ def _located(known: Application, context: Context) -> Application:
     """Set province, county, field and policy. Only events of registration do this; other sources carry copies."""
     if known.county == context.county and known.field == context.field and known.province == context.province:
         return known
+    policy(context.policy)  # raises here, where the event is parked, not in the figures
     return replace(known, province=context.province, county=context.county, field=context.field, policy=context.policy)
 
 

@@ -9,6 +9,7 @@ import msgspec
 from contracts.commands import EventWithContext
 from contracts.envelope import Context, Envelope
 from contracts.events import Event, RoundOpened, RoundWindowSet
+from programme.policies import policy
 from reporting.domain.time_encoding import newest
 
 VERSION = 1
@@ -44,6 +45,7 @@ def evolve(state: State, envelope: Envelope) -> State:
     )
     match envelope.event:
         case RoundOpened(fields=fields, opens=opens, closes=closes):
+            policy(envelope.context.policy)  # raises here, where the event is parked, not in the figures
             return msgspec.structs.replace(
                 known,
                 policy=envelope.context.policy,

@@ -4,6 +4,8 @@ import msgspec
 
 from contracts.subjects import PARTITIONS
 
+LONGEST_BATCH = 512 << 10  # bytes of a record batch: what a reader unpacks, from any writer; an event has 64 KiB
+
 
 class Topic(msgspec.Struct, frozen=True, kw_only=True):
     """A topic: written by its producer's relay only, retained without limit, never compacted."""
@@ -16,6 +18,8 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
         ("retention.ms", "-1"),
         ("retention.bytes", "-1"),
         ("cleanup.policy", "delete"),
+        ("compression.type", "uncompressed"),  # the broker unpacks: readers need no codec, and LONGEST_BATCH holds
+        ("max.message.bytes", str(LONGEST_BATCH)),
     )
 
 

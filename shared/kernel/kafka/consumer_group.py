@@ -17,6 +17,7 @@ from faust.types import TP
 from mode.threads import WorkerThread
 
 from base.kafka_access import MECHANISM, KafkaAccess
+from kernel.kafka.unreadable_batches import skip_unreadable_batches
 
 SESSION_TIMEOUT = 10.0  # seconds after which a dead worker's partitions are reassigned
 REBALANCE_TIMEOUT = 12.0  # seconds in which members must join when the group rebalances
@@ -45,6 +46,7 @@ class ConsumerGroup:
         `resume` may be called while an earlier call is still running. It gets a function that returns what is assigned
         now, and returns where the live stream starts.
         """
+        skip_unreadable_batches()
         self.topics, self.resume, self.revoked, self.deliver = tuple(topics), resume, revoked, deliver
         # Topics are assigned together only while all members consume the same ones: another topic is another group.
         # The prefix of the topics is part of the name: two systems on one cluster have groups of their own.

@@ -8,6 +8,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaTimeoutError
 
 from base.kafka_access import KafkaAccess
+from kernel.kafka.unreadable_batches import skip_unreadable_batches
 
 CHUNK = 50_000  # events of one partition in one transaction, when catching up
 REQUEST_TIMEOUT = 15_000  # milliseconds, after which a silent connection counts as dead
@@ -19,6 +20,7 @@ class LogReader:
     """One reader: `seek`, then chunk after chunk."""
 
     def __init__(self, kafka: KafkaAccess, client_id: str) -> None:
+        skip_unreadable_batches()
         self.kafka, self.client_id = kafka, client_id
         self.client: Any = None
         self.starting = asyncio.Lock()

@@ -13,6 +13,7 @@ import structlog
 
 from base.kafka_access import KafkaAccess
 from contracts.envelope import CONTENT_TYPE
+from contracts.topics import LONGEST_BATCH
 from kernel.errors import Transient
 from kernel.store import Pending, Store
 
@@ -129,7 +130,7 @@ def connect_producer(kafka: KafkaAccess, client_id: str) -> Callable[[], Any]:
             acks="all",
             enable_idempotence=True,
             linger_ms=2,
-            batch_size=256 << 10,
+            batch_size=LONGEST_BATCH // 2,
             max_block_ms=5_000,
             reconnect_backoff_max_ms=1_000,
             compression_type=None,

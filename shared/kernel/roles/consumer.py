@@ -20,6 +20,7 @@ from contracts.subjects import PARTITIONS, partition_of
 from kernel.batch import CircuitBreaker, drain, process
 from kernel.errors import CircuitOpen, Fenced, Transient
 from kernel.kafka.log_reader import CHUNK, LogReader
+from kernel.kafka.unreadable_batches import UnreadableBatch
 from kernel.record import LogPosition, Message, Reason, Undecodable
 from kernel.roles.observation import observe_batch, observe_undecodable
 from kernel.store import OffsetRanges, Projection
@@ -331,6 +332,8 @@ def decode_record(record: Any) -> Message | Undecodable:
     Key and partition must be those of its subject: only the owner of a subject's partition may touch what is about it.
     """
     position = LogPosition(record.topic, record.partition, record.offset)
+    if isinstance(record.value, UnreadableBatch):
+        return Undecodable(position, None, record.value.decode(errors="replace"), "unreadable_batch")
     try:
         envelope = decode_from(record.topic, record.value)
         if record.key != envelope.subject.encode():

@@ -206,6 +206,7 @@ class Mongod(msgspec.Struct, frozen=True):
         # Index entries of published and handled records stay so long, and queries for pending or due ones scan them.
         storage += ["--setParameter", f"minSnapshotHistoryWindowInSeconds={SNAPSHOT_HISTORY}"]
         storage += ["--setParameter", f"transactionLifetimeLimitSeconds={TRANSACTION_LIFETIME}"]
+        storage += ["--noscripting"]  # no query of ours needs JavaScript
         access = ["--keyFile", str(self._keyfile), "--tlsMode", "requireTLS", "--tlsCAFile", str(self.certificates.ca)]
         access += ["--tlsCertificateKeyFile", str(self.certificates.of("mongod"))]
         access += ["--tlsAllowConnectionsWithoutCertificates"]  # clients have passwords

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
-from contracts.topics import TOPICS
+from contracts.topics import LONGEST_BATCH, TOPICS
 from peyvand.commands import apply
 from peyvand.local_cluster.processes import wait_until
 from peyvand.local_cluster.topology import SERVICES, as_user
@@ -42,12 +43,17 @@ def test_topics_are_created_once_and_corrected(cluster: Servers) -> None:
     client = KafkaAdminClient(**cluster.kafka.options())
     try:
         name = TOPICS[0].name
-        client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, {"retention.ms": "1000"})])
-        differs = [f"topic {name}: retention.ms should be -1"]
+        changes = {"retention.ms": "1000", "max.message.bytes": "50000000", "message.timestamp.type": "LogAppendTime"}
+        client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, changes)])
+        differs = [
+            f"topic {name}: retention.ms should be -1",
+            f"topic {name}: max.message.bytes should be {LONGEST_BATCH}",
+            f"topic {name}: message.timestamp.type is not declared and is LogAppendTime",
+        ]
         # the broker gets the change from its controller a moment later
         assert wait_until(lambda: apply.topics(cluster.kafka, diff=True) == differs, 10)
         apply.topics(cluster.kafka)
-        assert wait_until(lambda: apply.topics(cluster.kafka, diff=True) == [], 10)
+        assert wait_until(lambda: apply.topics(cluster.kafka, diff=True) == differs[2:], 10), "whose it is, is unknown"
     finally:
         client.close()
 
@@ -70,10 +76,44 @@ def test_users_are_created_once_and_corrected(cluster: Servers, secrets: Secrets
         client.admin.command("updateUser", "market", roles=["root"])
         assert apply.users(cluster.mongo, secrets) == ["database user market has other roles"]
         assert apply.users(cluster.mongo, secrets, diff=True) == []
-        client.admin.command("createUser", "spy", pwd="spy", roles=[{"role": "read", "db": "registration_keys"}])
-        spy = ["database user admin.spy is not declared and has roles on our databases"]
-        assert apply.users(cluster.mongo, secrets, diff=True) == spy
-        client.admin.command("dropUser", "spy")
+        client.admin.command("updateUser", "market", pwd="another")
+        assert apply.users(cluster.mongo, secrets, diff=True) == ["database user market has another password"]
+        apply.users(cluster.mongo, secrets)
+        assert apply.users(cluster.mongo, secrets, diff=True) == []
+
+
+KEYS = {"db": "registration_keys", "collection": ""}
+STRANGERS: dict[str, tuple[list[Any], bool]] = {  # roles, and whether they reach our data
+    "spy": ([{"role": "read", "db": "registration_keys"}], True),
+    "root": ([{"role": "root", "db": "admin"}], True),
+    "everywhere": (["readWriteAnyDatabase"], True),
+    "indirect": (["reads_keys"], True),
+    "oplog": ([{"role": "read", "db": "local"}], True),
+    "gives": ([{"role": "userAdmin", "db": "admin"}], True),
+    "elsewhere": ([{"role": "readWrite", "db": "another_application"}], False),
+    "nothing": ([], False),
+}
+
+
+@pytest.mark.parametrize(("roles", "reaches"), STRANGERS.values(), ids=STRANGERS)
+def test_a_stranger_who_reaches_our_data_is_reported(
+    cluster: Servers, secrets: Secrets, roles: list[Any], reaches: bool
+) -> None:
+    apply.users(cluster.mongo, secrets)
+    with MongoClient[dict[str, object]](cluster.mongo) as client:
+        client.admin.command("createRole", "reads_keys", privileges=[{"resource": KEYS, "actions": ["find"]}], roles=[])
+        client.admin.command("createUser", "stranger", pwd="stranger", roles=roles)
+        try:
+            reported = ["database user admin.stranger is not declared and may reach our data"] if reaches else []
+            assert apply.users(cluster.mongo, secrets, diff=True) == reported
+        finally:
+            client.admin.command("dropUser", "stranger")
+            client.admin.command("dropRole", "reads_keys")
+
+
+def test_the_database_runs_no_javascript(cluster: Servers) -> None:
+    with MongoClient[dict[str, object]](cluster.mongo) as client, pytest.raises(OperationFailure):
+        client["market"]["records"].find_one({"$where": "true"})
 
 
 @pytest.mark.parametrize(

@@ -176,6 +176,39 @@ def test_drift_is_shown_and_own_rights_are_corrected(cluster: Servers, secrets: 
         client.close()
 
 
+def test_what_gives_rights_by_another_way_is_shown(cluster: Servers, secrets: Secrets) -> None:
+    """Rights on the cluster, users of another mechanism, and passwords."""
+    kafka, old, new = cluster.kafka, ScramMechanism.SCRAM_SHA_256, ScramMechanism.SCRAM_SHA_512
+    strange = [
+        Acl("User:spy", "ALL", "CLUSTER", "kafka-cluster"),
+        Acl("User:spy", "ALL", "TRANSACTIONAL_ID", "*"),
+        Acl("User:spy", "DESCRIBE", "DELEGATION_TOKEN", "*"),
+    ]
+    passwords = [("spy", old), ("market", old), ("screening", new)]
+    client = KafkaAdminClient(**kafka.options())
+    try:
+        client.create_acls([kafka_users._kafka_acl(acl) for acl in strange])
+        client.alter_user_scram_credentials([UserScramCredentialUpsertion(n, m, b"another") for n, m in passwords])
+        drift = {
+            "Kafka user spy is not declared",
+            "Kafka user market has also a password for SCRAM-SHA-256",
+            "Kafka user screening has another password",
+            *(f"ACL is not declared: {acl}" for acl in strange),
+        }
+        deadline = time.monotonic() + 20
+        while (found := set(apply.kafka_users(kafka, secrets, diff=True))) != drift and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert found == drift
+        apply.kafka_users(kafka, secrets)
+        assert drift - set(apply.kafka_users(kafka, secrets, diff=True)) == {
+            "Kafka user screening has another password"
+        }
+    finally:
+        client.delete_acls([kafka_users._kafka_acl(acl) for acl in strange])
+        client.alter_user_scram_credentials([UserScramCredentialDeletion(name, old) for name in ("spy", "market")])
+        client.close()
+
+
 def test_every_right_names_a_declared_topic_or_a_service() -> None:
     for acl in declared_acls():
         assert acl.principal.removeprefix("User:") in USERS

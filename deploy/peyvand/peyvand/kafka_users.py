@@ -1,13 +1,15 @@
 """Kafka's users and their rights: who may write and read which topic follows from `contracts.topics` alone."""
 
+import asyncio
 import time
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from base.kafka_access import KafkaAccess
+from base.kafka_access import MECHANISM, KafkaAccess
 from contracts.topics import TOPICS
+from kernel.kafka.authentication import refusal
 from peyvand.local_cluster.topology import READER, SERVICES
 
 if TYPE_CHECKING:
@@ -41,9 +43,9 @@ class Acl(msgspec.Struct, frozen=True, order=True):
 
     @property
     def covers_ours(self) -> bool:
-        """Return whether it is about topics or groups of ours."""
+        """Return whether it is about topics or groups of ours, or about what no declared right is about."""
         if self.resource not in ("TOPIC", "GROUP"):
-            return False
+            return True
         ours = self.name.startswith(NAMESPACE) or self.name == "*"
         return ours or (self.pattern == "PREFIXED" and NAMESPACE.startswith(self.name))
 
@@ -81,20 +83,33 @@ def update(
     client = KafkaAdminClient(**kafka.options())
     try:
         acls = _acls(client)  # first: a user who may not ask for users gets no answer
-        users = _users(client)
+        mechanisms = _mechanisms(client)
+        users = _usable(mechanisms)
         principals = {f"User:{name}" for name in passwords}
         missing = sorted(set(declared) - acls)
         undeclared = sorted(acl for acl in acls - set(declared) if acl.principal in principals or acl.covers_ours)
         different = [f"Kafka user {name} is missing" for name in sorted(passwords.keys() - users)]
         different += [f"ACL is missing: {acl}" for acl in missing]
         if diff:
-            strangers = users - passwords.keys() - set(super_users)
+            strangers = mechanisms.keys() - passwords.keys() - set(super_users)
             different += [f"Kafka user {name} is not declared" for name in sorted(strangers)]
+            different += [
+                f"Kafka user {name} has also a password for {other}"
+                for name in sorted(mechanisms.keys() & passwords.keys())
+                for other in sorted(mechanisms[name] - {MECHANISM})
+            ]
+            different += [
+                f"Kafka user {name} has another password"
+                for name in sorted(users & passwords.keys())
+                if asyncio.run(refusal(kafka.as_user(name, passwords[name])))
+            ]
             return different + [f"ACL is not declared: {acl}" for acl in undeclared]
         revoked = [acl for acl in undeclared if acl.principal in principals]
         _change(client, passwords, missing, revoked)
         deadline = time.monotonic() + PROPAGATION
-        while not (passwords.keys() <= _users(client) and _acls(client) & {*missing, *revoked} == set(missing)):
+        while not (
+            passwords.keys() <= _usable(_mechanisms(client)) and _acls(client) & {*missing, *revoked} == set(missing)
+        ):
             if time.monotonic() > deadline:
                 raise RuntimeError(f"Kafka does not know its new users and rights after {PROPAGATION:.0f} s")
             time.sleep(0.05)
@@ -125,12 +140,16 @@ def _change(
         client.delete_acls([_kafka_acl(acl) for acl in revoked])
 
 
-def _users(client: "KafkaAdminClient") -> set[str]:
-    from kafka.admin import ScramMechanism
-
+def _mechanisms(client: "KafkaAdminClient") -> dict[str, set[str]]:
+    """Return the mechanisms for which each user has a password, as Kafka calls them."""
     users = client.describe_user_scram_credentials()
-    mechanisms = {name: {c["mechanism"] for c in each["credential_infos"]} for name, each in users.items()}
-    return {name for name, each in mechanisms.items() if ScramMechanism.SCRAM_SHA_512 in each}
+    return {
+        name: {c["mechanism"].name.replace("_", "-") for c in each["credential_infos"]} for name, each in users.items()
+    }
+
+
+def _usable(mechanisms: Mapping[str, Collection[str]]) -> set[str]:
+    return {name for name, each in mechanisms.items() if MECHANISM in each}
 
 
 def _acls(client: "KafkaAdminClient") -> set[Acl]:

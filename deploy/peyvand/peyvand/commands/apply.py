@@ -11,15 +11,33 @@ from uuid import uuid4
 
 from pymongo import AsyncMongoClient, MongoClient
 from pymongo.errors import OperationFailure
+from pymongo.uri_parser import parse_uri
 
 from base.kafka_access import KafkaAccess
-from contracts.topics import TOPICS
+from contracts.topics import TOPICS, Topic
 from peyvand.kafka_users import NotAuthorized, declared_acls, update
 from peyvand.local_cluster.servers import ADMIN, BROKER
 from peyvand.local_cluster.topology import DATABASES, KEY_READER, READER, SERVICES, as_user, kafka_from, read_state
 from peyvand.local_cluster.workspace import Secrets, Workspace, current_workspace, development_secrets
 
-NOT_AUTHORIZED = (13, 31)  # error codes of MongoDB
+NOT_AUTHORIZED, AUTHENTICATION_FAILED = (13, 31), 18  # error codes of MongoDB
+SYSTEM_DATABASES = (
+    "",
+    "admin",
+    "local",
+    "config",
+)  # "" is every one; `local` has the oplog, `config` images of records
+REACHING = {
+    "find",
+    "insert",
+    "update",
+    "remove",
+    "changeStream",
+    "dropDatabase",
+    "createUser",
+    "grantRole",
+    "createRole",
+}
 
 
 class Unalterable(Exception):
@@ -38,9 +56,7 @@ def topics(kafka: KafkaAccess, *, diff: bool = False) -> list[str]:
         counts = {each["name"]: len(each["partitions"]) for each in client.describe_topics([t.name for t in known])}
         if wrong := [topic.name for topic in known if counts[topic.name] != topic.partitions]:
             raise Unalterable(f"a partition count cannot be changed, and these topics have another: {', '.join(wrong)}")
-        resources = [
-            ConfigResource(ConfigResourceType.TOPIC, topic.name, dict.fromkeys(_names(topic))) for topic in known
-        ]
+        resources = [ConfigResource(ConfigResourceType.TOPIC, topic.name) for topic in known]
         settings = client.describe_configs(resources, config_filter="all") if resources else {}
         found = {topic.name: _settings(settings, topic.name) for topic in known}
         differing = {
@@ -65,15 +81,22 @@ def topics(kafka: KafkaAccess, *, diff: bool = False) -> list[str]:
                 client.alter_configs(altered)
     finally:
         client.close()
-    return [f"topic {topic.name} is missing" for topic in missing] + [
+    different = [f"topic {topic.name} is missing" for topic in missing] + [
         f"topic {name}: {setting} should be {value}"
         for name, each in differing.items()
         for setting, value in each.items()
     ]
+    return different + (_overrides(known, settings) if diff else [])
 
 
-def _names(topic: Any) -> list[str]:
-    return [name for name, _ in topic.settings]
+def _overrides(known: Iterable[Topic], described: Mapping[str, Any]) -> list[str]:
+    """Return the settings of topics that are set, but not by us; `apply` does not know whose they are."""
+    return [
+        f"topic {topic.name}: {name} is not declared and is {each['value']}"
+        for topic in known
+        for name, each in described["topic"].get(topic.name, {}).items()
+        if each["config_source"] == "DYNAMIC_TOPIC_CONFIG" and name not in dict(topic.settings)
+    ]
 
 
 def _settings(described: Mapping[str, Any], topic: str) -> dict[str, str]:
@@ -120,17 +143,43 @@ def _users(url: str, wanted: Mapping[str, tuple[str, list[dict[str, str]]]], dif
                 different.append(f"database user {name} is missing")
             elif _sorted(known[name]["roles"]) != _sorted(roles):
                 different.append(f"database user {name} has other roles")
+            if diff and name in known and not _accepts(as_user(url, name, password)):
+                different.append(f"database user {name} has another password")
             if not diff:
                 command = "updateUser" if name in known else "createUser"
                 client.admin.command(command, name, pwd=password, roles=roles)
-    if diff:
-        ours = {name for names in DATABASES.values() for name in names}
-        different += [
-            f"database user {each['_id']} is not declared and has roles on our databases"
-            for each in everybody
-            if not (each["db"] == "admin" and each["user"] in wanted) and ours & {r["db"] for r in each["roles"]}
-        ]
+        if diff:
+            named = {ADMIN, parse_uri(url)["username"], *os.environ.get("MONGO_SUPER_USERS", "").split(",")}
+            expected = {f"admin.{name}" for name in (*wanted, *named)}
+            different += [
+                f"database user {each['_id']} is not declared and may reach our data"
+                for each in everybody
+                if each["_id"] not in expected and _reaches_ours(client, each)
+            ]
     return different
+
+
+def _accepts(url: str) -> bool:
+    """Return whether MongoDB accepts the password of a URL."""
+    with MongoClient[dict[str, Any]](url) as client:
+        try:
+            client.admin.command("ping")
+        except OperationFailure as e:
+            if e.code == AUTHENTICATION_FAILED:
+                return False
+            raise
+    return True
+
+
+def _reaches_ours(client: MongoClient[dict[str, Any]], user: Mapping[str, Any]) -> bool:
+    """Return whether any role of a user, own or inherited, reads or writes our databases or gives rights on them."""
+    exact = {"user": user["user"], "db": user["db"]}
+    (found,) = client.admin.command("usersInfo", exact, showPrivileges=True)["users"]
+    ours = {*SYSTEM_DATABASES, *(name for names in DATABASES.values() for name in names)}
+    return any(
+        (each["resource"].get("anyResource") or each["resource"].get("db") in ours) and REACHING & {*each["actions"]}
+        for each in found["inheritedPrivileges"]
+    )
 
 
 def _sorted(roles: Iterable[Mapping[str, str]]) -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ from peyvand.local_cluster.process_monitor import (
     MonitoredProcess,
     ProcessMonitor,
     StartFailed,
+    cause_in,
     responds_ok,
     restart_pause,
 )
@@ -58,6 +59,16 @@ async def test_a_failed_start_has_the_end_of_the_log(tmp_path: Path, monkeypatch
     monitor, _ = monitored("echo the master key is missing; exit 3", tmp_path)
     with pytest.raises(StartFailed, match=r"ended 3 times: the master key is missing"):
         await monitor.start()
+
+
+def test_the_cause_is_the_last_error_of_mongod_before_pages_of_its_end() -> None:
+    farewell = '{"t":{},"s":"I","c":"-","msg":"Shutting down","attr":{"exitCode":48}}\n' * 100
+    warning = '{"s":"W","c":"CONTROL","msg":"No access control"}\n'
+    error = '{"s":"E","c":"CONTROL","msg":"Failed to set up listener","attr":{"error":"Address already in use"}}\n'
+    assert cause_in(error + warning + farewell) == 'Failed to set up listener {"error":"Address already in use"}'
+    assert cause_in(warning + farewell) == "No access control {}"
+    assert cause_in("x" * 5_000 + "\nKeyError: the master key\n").endswith("x\nKeyError: the master key")
+    assert cause_in('["s"]\n17\n') == '["s"]\n17' and cause_in("") == ""
 
 
 async def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -23,7 +24,11 @@ LOG_TAIL = 1_500  # characters of the log in an error
 
 
 class StartFailed(Exception):
-    """A process of the platform cannot be started; the message has the end of its log."""
+    """A process of the platform cannot be started; the message has the cause that its log names."""
+
+
+class PortTaken(StartFailed):
+    """Another process listens on the port that was chosen for it."""
 
 
 class MonitoredProcess(msgspec.Struct, frozen=True):
@@ -49,11 +54,9 @@ class ProcessMonitor:
         deadline = time.monotonic() + START_TIMEOUT
         while not await self._try(deadline):
             if self.deaths >= START_ATTEMPTS:
-                raise StartFailed(f"{self.monitored.name} ended {self.deaths} times: {self._end_of_log()}")
+                raise StartFailed(f"{self.monitored.name} ended {self.deaths} times: {self._log()}")
             if time.monotonic() > deadline:
-                raise StartFailed(
-                    f"{self.monitored.name} is not ready after {START_TIMEOUT:.0f} s: {self._end_of_log()}"
-                )
+                raise StartFailed(f"{self.monitored.name} is not ready after {START_TIMEOUT:.0f} s: {self._log()}")
             await asyncio.sleep(restart_pause(self.deaths))
         self.task = asyncio.create_task(self._monitor())
 
@@ -87,9 +90,9 @@ class ProcessMonitor:
         code = self.process.poll() if self.process else None
         return "never started" if code is None else f"exit code {code}" if code >= 0 else signal.Signals(-code).name
 
-    def _end_of_log(self) -> str:
+    def _log(self) -> str:
         with contextlib.suppress(OSError):
-            return self.monitored.log.read_text(errors="replace")[-LOG_TAIL:].strip() or "its log is empty"
+            return cause_in(self.monitored.log.read_text(errors="replace")) or "its log is empty"
         return "it has no log"
 
     def stop_monitoring(self) -> None:
@@ -116,6 +119,25 @@ class ProcessMonitor:
         self.stop_monitoring()
         if self.process:
             kill(self.process)
+
+
+def cause_in(log: str) -> str:
+    """Return the cause of an end as a log names it: the last error of mongod, else its last warning, else the end.
+
+    What mongod does on its way out fills pages of JSON after it.
+    """
+    for levels in ("EF", "W"):
+        for line in reversed(log.splitlines()):
+            if (entry := _mongod_entry(line)) and entry["s"] in levels:
+                return f"{entry['msg']} {msgspec.json.encode(entry.get('attr', {})).decode()}"[:LOG_TAIL]
+    return log[-LOG_TAIL:].strip()
+
+
+def _mongod_entry(line: str) -> dict[str, Any] | None:
+    with contextlib.suppress(msgspec.DecodeError):
+        entry = msgspec.json.decode(line)
+        return entry if isinstance(entry, dict) and {"s", "msg"} <= entry.keys() else None
+    return None
 
 
 def restart_pause(deaths: int) -> float:

@@ -18,8 +18,14 @@ from base.tasks import cancel_and_wait
 from peyvand.kafka_users import NotAuthorized
 from peyvand.local_cluster import topology
 from peyvand.local_cluster.certificates import Certificates
-from peyvand.local_cluster.process_monitor import MonitoredProcess, ProcessMonitor, StartFailed, responds_ok
-from peyvand.local_cluster.processes import ProcessIdentity, alive, end, free_ports, identify, kill, start
+from peyvand.local_cluster.process_monitor import (
+    MonitoredProcess,
+    PortTaken,
+    ProcessMonitor,
+    StartFailed,
+    responds_ok,
+)
+from peyvand.local_cluster.processes import ProcessIdentity, alive, end, free_ports, identify, kill, listening, start
 from peyvand.local_cluster.prometheus import write_configuration
 from peyvand.local_cluster.servers import Kafka, Mongod, NotInstalled
 from peyvand.local_cluster.topology import SERVICES, ClusterAddresses, ClusterState, Role, RunningProcess
@@ -63,8 +69,9 @@ class Supervisor:
             await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if work.done():
                 work.result()
-        except (StartFailed, NotInstalled, RuntimeError) as e:
-            self.checklist.cross("the platform does not start", str(e))
+        except* (StartFailed, NotInstalled, RuntimeError) as group:
+            for error in _leaves(group):
+                self.checklist.cross("the platform does not start", str(error))
             self.exit_code = 1
         finally:
             await cancel_and_wait(work, stopping)
@@ -83,11 +90,19 @@ class Supervisor:
 
     async def _work(self) -> None:
         began = time.monotonic()
+        taken = False
         self._end_leftovers()
         self.workspace.create()
-        for log in self.workspace.logs.glob("*.log"):
-            log.replace(log.with_suffix(".log.1"))
-        await self._start_all()
+        try:
+            await self._start_all()
+        except* PortTaken as group:  # by another platform, since the ports were chosen: choose again, once
+            for error in _leaves(group):
+                self.checklist.note(f"{error}; choosing other ports")
+            await self._stop_processes()
+            self.monitors.clear()
+            taken = True
+        if taken:
+            await self._start_all()
         self._update_state(ready=True)
         write_configuration(self.workspace, self.state)
         self.checklist.tick("the platform is up", time.monotonic() - began)
@@ -110,6 +125,9 @@ class Supervisor:
             raise StartFailed(f"these processes of an earlier run cannot be ended: {', '.join(remaining)}")
 
     async def _start_all(self) -> None:
+        """Choose the addresses and start every process with a log of its own. Raise an exception group."""
+        for log in self.workspace.logs.glob("*.log"):
+            log.replace(log.with_suffix(".log.1"))
         secrets = development_secrets(self.workspace, SERVICES)
         broker, database = self._servers(secrets)
         kafka_ready, mongo_ready = asyncio.Event(), asyncio.Event()
@@ -173,7 +191,7 @@ class Supervisor:
 
         if broker:
             with self.checklist.step("Kafka", broker.access.bootstrap):
-                await asyncio.to_thread(broker.prepare)
+                await _to_its_end(broker.prepare)
                 await self._monitor("kafka", broker.command(), dict(os.environ), broker.port, _in_thread(broker.ready))
         with self.checklist.step("topics and their users", "" if broker else self.addresses.kafka.bootstrap):
             await asyncio.to_thread(apply.topics, self.addresses.kafka)
@@ -250,11 +268,19 @@ class Supervisor:
         port: int,
         ready: Callable[[], Awaitable[bool]],
     ) -> None:
-        """Start a process and monitor it; return when it is ready. Raise StartFailed."""
+        """Start a process and monitor it; return when it is ready. Raise StartFailed, PortTaken."""
+        taken = f"port {port} of {name} was taken by another process in the meantime"
+        if listening(port):
+            raise PortTaken(taken)
         log = self.workspace.logs / f"{name}.log"
         process = MonitoredProcess(name, lambda: self._begin(name, command, environment, log, port), ready, log)
         self.monitors[name] = monitor = ProcessMonitor(process, self.checklist)
-        await monitor.start()
+        try:
+            await monitor.start()
+        except StartFailed as e:
+            if listening(port):
+                raise PortTaken(taken) from e
+            raise
 
     def _begin(
         self, name: str, command: list[str] | tuple[str, ...], environment: dict[str, str], log: Path | None, port: int
@@ -306,15 +332,33 @@ class Supervisor:
                 monitor.stop_monitoring()
             if self.simulation:
                 self.simulation.terminate()
-            services = [monitor for name, monitor in self.monitors.items() if name not in DATABASES]
-            await asyncio.gather(*(monitor.stop(SERVICES_GRACE) for monitor in services))
-            if self.simulation:
-                kill(self.simulation)
-                self.simulation.wait()
-            databases = [self.monitors[name] for name in DATABASES if name in self.monitors]
-            await asyncio.gather(*(monitor.stop(DATABASES_GRACE) for monitor in databases))
-            await asyncio.to_thread(end, [each.identity for each in self.state.processes.values()])
-            self._update_state(ready=False, processes={})
+            await self._stop_processes()
+
+    async def _stop_processes(self) -> None:
+        services = [monitor for name, monitor in self.monitors.items() if name not in DATABASES]
+        await asyncio.gather(*(monitor.stop(SERVICES_GRACE) for monitor in services))
+        if self.simulation:
+            kill(self.simulation)
+            self.simulation.wait()
+        databases = [self.monitors[name] for name in DATABASES if name in self.monitors]
+        await asyncio.gather(*(monitor.stop(DATABASES_GRACE) for monitor in databases))
+        await asyncio.to_thread(end, [each.identity for each in self.state.processes.values()])
+        self._update_state(ready=False, processes={})
+
+
+async def _to_its_end(work: Callable[[], None]) -> None:
+    """Do work in a thread, and wait for its end even when cancelled: another attempt must not meet it."""
+    thread = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        await asyncio.shield(thread)
+    finally:
+        await asyncio.wait([thread])
+
+
+def _leaves(group: BaseExceptionGroup[Exception]) -> list[BaseException]:
+    """Return the exceptions in a group, and in the groups within."""
+    nested = [_leaves(each) if isinstance(each, BaseExceptionGroup) else [each] for each in group.exceptions]
+    return [leaf for leaves in nested for leaf in leaves]
 
 
 def _in_thread(ready: Callable[[], bool]) -> Callable[[], Awaitable[bool]]:

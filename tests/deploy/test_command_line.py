@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from peyvand.commands import applications, main
+from programme.reference import job_fields
 
 TABLE = {
     "table": "composite",
@@ -48,7 +49,7 @@ class StubServer:
                 self.end_headers()
                 self.wfile.write(raw)
 
-            do_POST = do_GET
+            do_POST = do_PUT = do_GET
 
             def log_message(self, format: str, *arguments: Any) -> None:
                 pass
@@ -360,3 +361,38 @@ def test_a_lost_tracking_code_is_reissued_by_national_id(run: Run, server: StubS
     assert code == 0 and "9H2K4-MZQ7B" in out
     [(_, address, headers, body)] = server.to(path)
     assert json.loads(body) == {"national_id": "9990000018"} and "999" not in address and headers["Idempotency-Key"]
+
+
+def test_a_round_is_opened_with_its_window_and_all_job_fields(server: StubServer, run: Run) -> None:
+    opened = {"id": "1404", "opens": "2025-09-27T04:30:00Z", "closes": "2025-12-27T04:30:00Z", "windows": []}
+    server.replies["/registration/v1/rounds/1404"] = [(200, {**opened, "fields": ["JF001"]})]
+    window = ("--opens", "2025-09-27T08:00+03:30", "--closes", "2025-12-27T08:00+03:30")
+    code, out, _ = run("round", "open", "1404", *window, "--url", server.url)
+    assert code == 0 and "round 1404: 2025-09-27T04:30:00Z to" in out and "peyvand quota import" in out
+    run("round", "open", "1404", *window, "--fields", "JF001, JF002", "--url", server.url)
+    first, second = server.to("/registration/v1/rounds/1404")
+    assert first[0] == "PUT" and first[2]["Idempotency-Key"] != second[2]["Idempotency-Key"]
+    assert json.loads(first[3]) == {"fields": sorted(job_fields()), "opens": window[1], "closes": window[3]}
+    assert json.loads(second[3])["fields"] == ["JF001", "JF002"]
+
+
+def test_a_refused_round_names_its_fields(server: StubServer, run: Run) -> None:
+    errors = [{"field": "opens", "code": "value_invalid", "detail": "Give a time with its zone."}]
+    problem = {"detail": "The request is not valid.", "errors": errors}
+    server.replies["/registration/v1/rounds/1404"] = [(422, problem)]
+    code, _, err = run("round", "open", "1404", "--opens", "now", "--closes", "later", "--url", server.url)
+    assert code == 1 and "opens: Give a time with its zone." in err and "these values" in err
+
+
+def test_rounds_are_listed(server: StubServer, run: Run) -> None:
+    window = {"opens": "2025-09-27T04:30:00Z", "closes": "2025-12-27T04:30:00Z"}
+    found = {
+        "id": "1404",
+        **window,
+        "fields": ["JF001"],
+        "windows": [{"province": "IR-20", **window}],
+        "policy": "1404-1",
+    }
+    server.replies["/registration/v1/rounds"] = [(200, {"items": [found], "next": None})]
+    code, out, _ = run("round", "list", "--url", server.url)
+    assert code == 0 and "1 job fields, 1 provinces with a window of their own" in out

@@ -64,6 +64,11 @@ class ApiClient:
         headers = {"Content-Type": content_type, **({"Idempotency-Key": key} if key else {})}
         return self._request("POST", _with_query(path, query), body, headers, timeout)
 
+    def put(self, path: str, value: Any, *, key: str = "") -> Any:
+        """Set what is at this path to a JSON value, and return the JSON of the response. Raise CommandError."""
+        headers = {"Content-Type": "application/json", **({"Idempotency-Key": key} if key else {})}
+        return self._request("PUT", path, msgspec.json.encode(value), headers, TIMEOUT).json()
+
     def _request(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout: float
     ) -> ApiResponse:

@@ -1,8 +1,9 @@
-"""`peyvand quota`: a round's quotas from a file (`province,name_fa,quota`, all rows or none), and as a table."""
+"""`peyvand round` opens a round; `peyvand quota` sets its quotas from a file (all rows or none) and shows them."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import typer
@@ -13,6 +14,8 @@ from peyvand.endpoints import CommandError
 if TYPE_CHECKING:
     from peyvand.api_client import ApiClient, ApiError
 
+REFUSED_FILE = "nothing was stored: correct these rows and give the file again"
+
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to the command."""
@@ -20,6 +23,40 @@ def register(app: typer.Typer) -> None:
     group.command("import")(import_command)
     group.command("show")(show_command)
     app.add_typer(group, name="quota")
+    group = typer.Typer(help="The rounds of the programme.", **GROUP)
+    group.command("open")(open_command)
+    group.command("list")(list_command)
+    app.add_typer(group, name="round")
+
+
+def open_command(
+    round_id: Annotated[str, typer.Argument(help="The round, such as 1404.")],
+    opens: Annotated[str, typer.Option(help="First moment, with its zone: 2025-09-27T08:00+03:30.")],
+    closes: Annotated[str, typer.Option(help="Last moment, likewise.")],
+    fields: Annotated[str, typer.Option(help="Job fields, such as JF001,JF002; all if not given.")] = "",
+    as_json: Json = False,
+    url: Url = "",
+) -> None:
+    """Open a round in every province, or amend one: its window and job fields become exactly these."""
+    from peyvand.api_client import ApiError
+    from programme.reference import job_fields
+
+    client = signed_in_client(url, "ministry_admin")
+    chosen = [each.strip() for each in fields.split(",") if each.strip()] or sorted(job_fields())
+    terms = {"fields": chosen, "opens": opens, "closes": closes}
+    try:
+        result = client.put(f"/registration/v1/rounds/{quote(round_id, safe='')}", terms, key=uuid4().hex)
+    except ApiError as e:
+        raise with_refused_rows(e, "nothing was stored: correct these values") from e
+    print_result(
+        result, as_json, lambda opened: f"{_round(opened)}\nnext: `peyvand quota import FILE --round {round_id}`"
+    )
+
+
+def list_command(as_json: Json = False, url: Url = "") -> None:
+    """List the rounds with their windows."""
+    rounds = signed_in_client(url, "ministry_admin").get("/registration/v1/rounds")["items"]
+    print_result(rounds, as_json, lambda found: "\n".join(map(_round, found)) or "there is no round")
 
 
 def import_command(file: Csv, round_id: Round, as_json: Json = False, url: Url = "") -> None:
@@ -63,15 +100,19 @@ def read_file(file: Path) -> bytes:
         raise CommandError(f"{file} cannot be read: {e.strerror}", "give the path of a CSV file") from e
 
 
-def with_refused_rows(error: "ApiError") -> CommandError:
-    """Return the error with each row that its problem names on a line of its own."""
+def with_refused_rows(error: "ApiError", hint: str = REFUSED_FILE) -> CommandError:
+    """Return the error with each row or field that its problem names on a line of its own."""
     rows = error.problem.get("errors") or error.problem.get("refused") or ()
     lines = [_row(each) for each in rows if isinstance(each, dict)]
     if not lines:
         return error
-    return CommandError(
-        "\n".join([error.message, *lines]), "nothing was stored: correct these rows and give the file again"
-    )
+    return CommandError("\n".join([error.message, *lines]), hint)
+
+
+def _round(opened: Mapping[str, Any]) -> str:
+    fields, apart = len(opened["fields"]), len(opened["windows"])
+    provinces = f", {apart} provinces with a window of their own" if apart else ""
+    return f"round {opened['id']}: {opened['opens']} to {opened['closes']}, {fields} job fields{provinces}"
 
 
 def _row(row: dict[str, Any]) -> str:

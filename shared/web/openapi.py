@@ -33,6 +33,7 @@ def complete(
 
 def _operation(operation: dict[str, Any], method: str, path: str, policy: AccessPolicy) -> None:
     codes = {400: "malformed", 429: "too_many_requests", 500: "failed", 503: "unavailable"}
+    codes |= {502: "service_interrupted", 504: "service_unresponsive"}  # of what forwards the request
     if policy.action == PUBLIC:
         operation["security"] = []
     else:
@@ -43,7 +44,7 @@ def _operation(operation: dict[str, Any], method: str, path: str, policy: Access
     if "{" in path or MISSING in operation:
         codes[404] = operation.pop(MISSING, "not_found")
     if "requestBody" in operation:
-        codes |= {413: "too_large", 415: "media_type"}
+        codes |= {408: "body_too_slow", 413: "too_large", 415: "media_type"}
     if method != "get":
         codes |= {409: "taken"}
     if operation.get("parameters") or "requestBody" in operation:

@@ -68,6 +68,8 @@ def test_error_page_is_complete_in_both_languages(status: int) -> None:
         page = bytes(response.body).decode()
         assert response.status_code == status and f'dir="{direction}"' in page and "r-17" in page
         assert not re.search(r"<style|style=|<script(?! src)", page)
+        assert "شناسهٔ خطا" in page if direction == "rtl" else "Reference:" in page
+        assert "کد پیگیری" not in page, "that is the applicant's tracking code"
 
 
 def test_language_is_kept_in_a_cookie() -> None:

@@ -37,7 +37,8 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     since: datetime
     behind: int = 0  # parked events of the same subject and source that follow
     position: LogPosition | None = None  # of a missing event none
-    raw: bytes | None = None  # of an event only from `with_bytes`
+    raw: bytes | None = None  # of an event only from `whole`
+    next: tuple[str, ...] = ()  # ids of the first of those behind, only from `whole`
 
     @property
     def envelope(self) -> Envelope | None:
@@ -107,10 +108,15 @@ def parse(letter: str) -> tuple[Source, int]:
     return (subject, source), int(number)
 
 
+def event_id(each: Parked) -> str:
+    """Return the id of a parked event."""
+    return f"{each.source}/{each.subject}/{each.sequence}"
+
+
 def parked_letter(head: Parked) -> Letter:
     """Describe a parked event, without its bytes."""
     return Letter(
-        id=f"{head.source}/{head.subject}/{head.sequence}",
+        id=event_id(head),
         kind="parked",
         fingerprint=head.fingerprint,
         reason=head.reason,

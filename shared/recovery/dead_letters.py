@@ -25,6 +25,7 @@ from recovery.dead_letter import (
     Letter,
     LetterOutcome,
     OutcomeCode,
+    event_id,
     fault_of,
     missing_letter,
     parked_letter,
@@ -37,6 +38,7 @@ from recovery.parked_events import discard_one, insert_parked
 ONE_OPERATOR_LIMIT = 1_000  # letters of one fingerprint that one operator may discard; more needs a second person
 EARLY: tuple[Reason, ...] = ("early",)
 EARLY_LISTED = timedelta(minutes=1)  # after which an event that waits for a missing one is a dead letter
+NEXT_SHOWN = 5  # ids of events behind a letter
 _POSITION = re.compile(r"[^/]+/[0-9]+@[0-9]+")  # the id of undecodable bytes
 
 
@@ -63,13 +65,16 @@ class DeadLetters:
         wanted = (each for each in found if fingerprint in ("", each.fingerprint))
         return sorted(wanted, key=lambda each: (each.since, each.id))
 
-    async def with_bytes(self, letters: Iterable[Letter]) -> list[Letter]:
-        """Return the same letters, events with their bytes if they are still parked. Raise Transient."""
+    async def whole(self, letters: Iterable[Letter]) -> list[Letter]:
+        """Return the same letters with what is still parked: the event's bytes, the ids behind it. Raise Transient."""
         found = []
         for each in letters:
-            head = await self._head((each.subject, each.source)) if each.kind == "parked" else None
-            same = head is not None and head.sequence == each.sequence
-            found.append(msgspec.structs.replace(each, raw=head.raw) if head and same else each)
+            limit = 1 + NEXT_SHOWN if each.behind else 1
+            source = (each.subject, each.source)
+            parked = await self.store.parked.events(source, limit) if each.kind == "parked" else []
+            raw = next((event.raw for event in parked if event.sequence == each.sequence), each.raw)
+            behind = [event_id(event) for event in parked if event.sequence > each.sequence]
+            found.append(msgspec.structs.replace(each, raw=raw, next=tuple(behind[:NEXT_SHOWN])))
         return found
 
     async def act(

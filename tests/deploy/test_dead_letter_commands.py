@@ -1,6 +1,7 @@
 """`peyvand dead-letters`: letters found by fingerprint, subject or id, dry runs before actions, exit codes."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from base.kafka_access import KafkaAccess
 from base.settings import Settings
 from kernel.batch import process
 from kernel.leases import MemoryLeases
@@ -16,10 +18,13 @@ from kernel.service import Runtime
 from kernel.stores.memory import MemoryStore
 from observability.health import ReadinessReason
 from peyvand.api_client import ApiResponse
-from peyvand.commands import dead_letters, main
+from peyvand.commands import dead_letters, events, main
 from peyvand.commands.dead_letters import api_path
+from peyvand.commands.events import LogEntry, cloud_event
+from peyvand.endpoints import Endpoints
 from peyvand.local_cluster.topology import SERVICES
 from tests.support.faulty_events import faulty, park_three, rules_with_bug
+from tests.support.messages import message, unknown
 from tests.support.small_api import HERE
 from tests.support.small_services import ReportingRules, Tallies, noon
 from tests.support.tokens import Issuer
@@ -117,6 +122,59 @@ async def test_the_group_its_letters_and_the_next_command_are_shown(apis: Apis, 
         assert code == 0 and "registration/b/1" in output and "registration/a/1" not in output
     code, output = run("show", "unknown")
     assert code == 1 and "peyvand dead-letters list" in output
+
+
+async def test_no_width_cuts_what_the_next_command_needs(apis: Apis, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    await process(apis.stores["market"], [unknown(1, "q" * 36)], {}, noon)
+    _, listed = run("list", "--json")
+    fingerprints = {each["fingerprint"] for each in json.loads(listed)}
+    assert len(fingerprints) == 2
+    for terminal in (False, True):
+        monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)  # noqa: B023
+        for columns in ("40", "80", "120", "200"):
+            monkeypatch.setenv("COLUMNS", columns)
+            words = set(run("list")[1].split())
+            assert fingerprints <= words, (terminal, columns)
+            assert {"fault", "unknown_type", "reporting", "market"} <= words, (terminal, columns)
+
+
+async def test_the_reason_is_shown_where_there_is_no_cause(apis: Apis, run: Run) -> None:
+    await process(apis.stores["market"], [unknown(1, "q")], {}, noon)
+    shown = run("show", "q")[1]
+    assert "reason: unknown_type" in shown and "cause: -" in shown
+    assert "reason: fault" in run("show", "a")[1]
+
+
+async def test_ids_behind_a_letter_are_shown_and_wait_for_their_turn(apis: Apis, run: Run) -> None:
+    await process(
+        apis.stores["market"],
+        [unknown(1, "q"), *(message("registration", n, subject="q") for n in range(2, 9))],
+        {},
+        noon,
+    )
+    shown = run("show", "q", "--service", "market")[1]
+    assert ", ".join(f"registration/q/{n}" for n in range(2, 7)) + " and 2 more" in shown
+    code, output = run("discard", "registration/q/3", "--service", "market", "--reason", "a test's", "--who", "o1")
+    assert code == 1 and "registration/q/3 waits behind registration/q/1" in output and not apis.actions
+
+
+async def test_a_parked_event_is_shown_as_the_log_has_it(apis: Apis, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    parked = unknown(1, "q")
+    await process(apis.stores["market"], [parked], {}, noon)
+    assert "peyvand events show registration/q/1" in run("show", "q")[1], "without Kafka: how to see it"
+    entries = {str(parked.position): LogEntry("peyvand.registration", 0, 1, parked.raw, parked.envelope)}
+
+    class Log:
+        def __init__(self, *_: object) -> None:
+            self.at, self.close = entries.get, lambda: None
+
+    monkeypatch.setattr(events, "EventLog", Log)
+    monkeypatch.setattr(dead_letters, "find_endpoints", lambda url: Endpoints("-", KafkaAccess("-")))
+    shown = run("show", "q")[1]
+    assert json.dumps(cloud_event(entries[str(parked.position)])["event"]) in shown
+    other = message("registration", 2)  # of a recreated topic
+    entries[str(parked.position)] = LogEntry("peyvand.registration", 0, 1, other.raw, other.envelope)
+    assert "event: not shown" in run("show", "q")[1]
 
 
 async def test_only_letters_that_would_be_handled_are_retried(apis: Apis, run: Run) -> None:

@@ -10,7 +10,7 @@ from base.ids import uuid7
 from contracts.envelope import Context, Envelope, decode, encode
 from contracts.events.screening import CaseDecided
 from peyvand.commands import main
-from peyvand.commands.events import LogEntry, cloud_event, line
+from peyvand.commands.events import EventLog, LogEntry, cloud_event, line
 from peyvand.local_cluster.topology import kafka_environment
 from tests.support.servers import Servers
 from tests.support.topics import create_topics, publish
@@ -76,6 +76,12 @@ def test_the_log_is_read_from_its_beginning_one_line_an_event(
     assert [json.loads(each)["event"]["sequence"] for each in lines] == [1, 2]
     assert main.main(["events", "show", f"screening/{subject}/2", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["event"]["id"] == f"screening/{subject}/2"
+    log, position = EventLog(servers.kafka), json.loads(lines[1])
+    place = "{topic}/{partition}@".format(**position)
+    found = [log.at(f"{place}{offset}") for offset in (position["offset"], 1 << 40)]
+    assert found[0] is not None and found[1] is None and log.at("peyvand.unknown/0@0") is None
+    assert cloud_event(found[0]) == position
+    log.close()
     assert main.main(["events", "show", f"screening/{subject}/9"]) == 1
     assert "peyvand status" in capsys.readouterr().err
     assert main.main(["events", "show", "nonsense"]) == 1

@@ -54,7 +54,7 @@ async def test_a_list_loads_the_bytes_of_its_page_only(store_of: StoreOf) -> Non
     dead = DeadLetters(store, noon)
     listed = await dead.letters()
     assert [(each.id, each.raw) for each in listed] == [("registration/a@b/1", None), ("registration/c/1", None)]
-    faulty_one, missing = await dead.with_bytes(listed)
+    faulty_one, missing = await dead.whole(listed)
     assert faulty_one.envelope is not None and faulty_one.envelope.subject == "a@b" and missing.raw is None
     outcomes = await dead.act("discard", [listed[0].id], OPERATOR, "test data", dry_run=False)
     assert [each.outcome for each in outcomes] == ["discarded"], "its subject looks like a position"

@@ -63,6 +63,7 @@ async def test_an_operator_lists_tries_and_retries_letters(api: Api) -> None:
     letters = (await api.request("GET", f"/letters?fingerprint={group['fingerprint']}", "auditor")).json()["items"]
     assert [each["id"] for each in letters] == ABC
     assert letters[0]["event"]["subject"] == "a" and letters[0]["behind"] == 1 and letters[0]["bytes"] > 100
+    assert [each["next"] for each in letters] == [[f"registration/{subject}/2"] for subject in "abc"]
     tried = (await api.request("POST", "/retry", letters=ABC, dry_run=True)).json()
     assert tried["dry_run"] and {each["outcome"] for each in tried["outcomes"]} == {"parked"}
     assert {each["fault"] for each in tried["outcomes"]} == {"ValueError: a bug"}
@@ -125,6 +126,7 @@ async def test_a_missing_event_is_shown_without_content_and_discarded(api: Api) 
     (letter,) = (await api.request("GET", "/letters?subject=p")).json()["items"]
     assert (letter["id"], letter["reason"], letter["bytes"]) == ("registration/p/1", "early", 0)
     assert letter["event"] is None and "event 1 is missing" in letter["fault"]
+    assert letter["next"] == ["registration/p/2"]
     done = (await api.request("POST", "/discard", letters=[letter["id"]], reason="lost by its producer")).json()
     assert [(each["outcome"], each["drained"]) for each in done["outcomes"]] == [("discarded", 1)]
     assert (await api.request("GET", "")).json() == []

@@ -57,6 +57,7 @@ class DeadLetter(BaseModel):
     where: str
     since: datetime
     behind: int
+    next: list[str] = Field(description="Ids of the first of those behind; each is a dead letter when its turn comes.")
     position: str = Field(description="Where the log holds it, topic/partition@offset; empty if it is missing.")
     bytes: int = Field(description="Length; 0 if the event is missing.")
     event: dict[str, Any] | None = Field(
@@ -124,7 +125,7 @@ async def list_dead_letters(
     if after := paging.after_key(str, str):
         found = [each for each in found if (each.since.isoformat(), each.id) > after]
     return paging.page(
-        [_dead_letter(each) for each in await dead_letters.with_bytes(found[: paging.limit + 1])],
+        [_dead_letter(each) for each in await dead_letters.whole(found[: paging.limit + 1])],
         after=lambda each: (each.since.isoformat(), each.id),
     )
 

@@ -3,13 +3,15 @@
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
 
+from peyvand.commands import events
 from peyvand.commands.output import GROUP, DryRun, Json, Url, print_result, signed_in_client
-from peyvand.endpoints import CommandError
+from peyvand.endpoints import CommandError, find_endpoints
 from peyvand.local_cluster.topology import SERVICES, prefix
 from peyvand.terminal.progress_bars import ReportProgress, progress_bars
 
@@ -69,9 +71,13 @@ def list_command(service: Service = "", as_json: Json = False, url: Url = "") ->
 
 def show_command(selector: Selector, service: Service = "", as_json: Json = False, url: Url = "") -> None:
     """Show the event, the cause, and the command that resolves it."""
-    from peyvand.terminal.rendering import dead_letters
+    from peyvand.terminal.rendering import LETTERS_SHOWN, dead_letters
 
-    print_result(find(_operator(url), selector, service), as_json, dead_letters)
+    found = find(_operator(url), selector, service)
+    if not as_json:
+        with suppress(CommandError):  # Kafka does not answer, or may not be read from here
+            found = with_events(found, url, LETTERS_SHOWN)
+    print_result(found, as_json, dead_letters)
 
 
 def retry_command(
@@ -145,6 +151,31 @@ def find(client: "ApiClient", selector: str, service: str = "") -> list[ServiceL
     return found
 
 
+def with_events(found: Sequence[ServiceLetters], url: str, limit: int) -> list[ServiceLetters]:
+    """Return the letters, the first of each service with the events of the log that their service does not show.
+
+    They are shown as `peyvand events show` does, to those who may read the topics. Raise CommandError.
+    """
+    log = events.EventLog(find_endpoints(url).require_kafka())
+    try:
+        return [
+            ServiceLetters(each.service, (*(_with_event(x, log) for x in each.letters[:limit]), *each.letters[limit:]))
+            for each in found
+        ]
+    finally:
+        log.close()
+
+
+def _with_event(letter: Mapping[str, Any], log: "events.EventLog") -> Mapping[str, Any]:
+    if letter["event"] or letter["kind"] != "parked" or not letter["position"]:
+        return letter
+    entry = log.at(letter["position"])
+    found = entry.envelope if entry else None
+    if entry is None or found is None or f"{found.source}/{found.subject}/{found.sequence}" != letter["id"]:
+        return letter  # its topic was recreated
+    return {**letter, "event": events.cloud_event(entry)["event"]}
+
+
 def act(
     client: "ApiClient",
     action: str,
@@ -204,6 +235,11 @@ def _letters(client: "ApiClient", service: str, selector: str) -> Iterator[Mappi
         for each in page["items"]:
             if not (is_position or is_event) or each["id"] == selector:
                 yield each
+            elif selector in each["next"]:
+                raise CommandError(
+                    f"{selector} waits behind {each['id']}",
+                    f"its turn comes after that one: `peyvand dead-letters show {each['id']}`",
+                )
         after = page["next"]
         if after is None:
             return

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
@@ -127,6 +128,25 @@ class EventLog:
         except (KafkaError, OSError, KeyError) as e:  # KeyError: a topic was deleted meanwhile
             raise CommandError(f"Kafka does not return the offsets of the log: {e!r}", "try again") from e
         return offsets
+
+    def at(self, position: str) -> LogEntry | None:
+        """Return the record at topic/partition@offset, None if the log has none there any more. Raise CommandError."""
+        from kafka.errors import KafkaError
+
+        place = re.fullmatch(r"(.+)/([0-9]+)@([0-9]+)", position)
+        wanted = [each for each in self.partitions if place and each[:2] == (place[1], int(place[2]))]
+        if not place or not wanted:
+            return None
+        tp, offset = wanted[0], int(place[3])
+        if not self.beginning_offsets()[tp] <= offset < self.end_offsets()[tp]:
+            return None
+        try:
+            self.consumer.assign([tp])
+            self.consumer.seek(tp, offset)
+            found = self.consumer.poll(timeout_ms=int(CONNECT_TIMEOUT * 1000), max_records=1).get(tp, ())
+        except (KafkaError, OSError) as e:
+            raise CommandError(f"Kafka does not return the record at {position}: {e!r}", "try again") from e
+        return next((_entry(record) for record in found if record.offset == offset), None)
 
     def entries(self, *, beginning: bool, follow: bool) -> Iterator[LogEntry]:
         """Yield records from the beginning or the end of the log; go on as it grows, or stop at its present end."""

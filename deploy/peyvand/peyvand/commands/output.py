@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
     from peyvand.api_client import ApiClient
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document (of a tail: one a line) instead of text.")]
@@ -18,7 +21,8 @@ Csv = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True,
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would happen.")]
 
 GROUP: dict[str, Any] = {"no_args_is_help": True, "pretty_exceptions_enable": False}
-WIDTH = 160  # characters of a line if no terminal has a width
+UNLIMITED = 10_000  # characters of a line outside a terminal: one row of a table is one line there
+WRAPPED, GAP = 24, 2  # characters of the narrowest column that wraps, and between two columns
 
 
 def print_result(value: Any, as_json: bool, render: Callable[[Any], Any]) -> None:
@@ -31,10 +35,25 @@ def print_result(value: Any, as_json: bool, render: Callable[[Any], Any]) -> Non
         print(rendered)
         return
     from rich.console import Console
+    from rich.table import Table
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else UNLIMITED)
+    width = console.width
     for each in rendered:
-        console.print(each)
+        console.width = max(width, _narrowest(each, console)) if isinstance(each, Table) else width
+        console.print(each, crop=False)  # a row that is too long continues on the terminal's next line
+
+
+def _narrowest(table: "Table", console: "Console") -> int:
+    """Return the width at which only columns that wrap are narrower than their cells: ids must stay whole."""
+    unlimited = console.options.update(width=UNLIMITED)
+    widths = [
+        max(console.measure(cell, options=unlimited).maximum for cell in (column.header, *column.cells))
+        if column.no_wrap
+        else WRAPPED
+        for column in table.columns
+    ]
+    return sum(widths) + GAP * len(widths)
 
 
 def to_json(value: Any) -> str:

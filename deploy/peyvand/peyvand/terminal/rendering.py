@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 FAULTS_SHOWN = 50
 LETTERS_SHOWN = 20
+WRAPPED = ("reasons", "cause")  # columns of sentences: only these may become narrower than their cells
 COUNTS = ("quota", "registered", "screened", "admitted", "identified", "connected", "sustained")
 
 
@@ -63,35 +64,35 @@ def status_tables(found: "Status") -> list[Any]:
 
 
 def dead_letter_groups(found: Sequence[Mapping[str, Any]]) -> list[Any]:
-    """Return a table with one row a group: service, cause, place in the code, how many, since when."""
+    """Return a table with one row a group: fingerprint, reason, how many, since when, cause, place in the code."""
     if not found:
         return ["there are no dead letters"]
     table = _table(
-        "service", "fingerprint", "letters", "behind", "since", "source", "type", "cause",
-        left=("service", "fingerprint", "since", "source", "type", "cause"),
+        "fingerprint", "service", "reason", "letters", "behind", "since", "source", "type", "cause",
+        left=("fingerprint", "service", "reason", "since", "source", "type", "cause"),
     )  # fmt: skip
     for each in found:
         kind = str(each["type"]).removeprefix("ir.peyvand.") or "-"
-        where = f" in {each['where']}" if each["where"] else ""
-        cause = f"{'undecodable: ' if each['kind'] == 'undecodable' else ''}{each['fault']}{where}"
-        row = (each["service"], each["fingerprint"], f"{each['letters']:,}", f"{each['behind']:,}", _since(each))
-        table.add_row(*row, each["source"], kind, Text(cause))
+        counts = (f"{each['letters']:,}", f"{each['behind']:,}")
+        row = (each["fingerprint"], each["service"], each["reason"], *counts, _since(each), each["source"], kind)
+        table.add_row(*(Text(str(cell)) for cell in row), Text(_cause(each)))
     return [table, "next: `peyvand dead-letters show FINGERPRINT`"]
 
 
 def dead_letters(found: Sequence["ServiceLetters"]) -> list[Any]:
-    """Return each letter with its event and its cause, and the commands that resolve them."""
+    """Return each letter with its reason, its event and its cause, and the commands that resolve them."""
     lines: list[Any] = []
     for service in found:
         for each in service.letters[:LETTERS_SHOWN]:
-            where = f" in {each['where']}" if each["where"] else ""
             lines += [
-                f"{each['id']}  (at {service.service}, {each['kind']}, since {_since(each)}, {each['behind']} behind)",
-                f"  cause: {each['fault']}{where}",
-                f"  event: {json.dumps(each['event'], ensure_ascii=False)}"
-                if each["event"]
-                else f"  event: cannot be shown ({each['bytes']} bytes)",
+                f"{each['id']}  (at {service.service}, since {_since(each)}, {each['behind']} behind)",
+                f"  reason: {each['reason']}",
+                f"  cause: {_cause(each)}",
+                f"  event: {_event(each)}",
             ]
+            if each["next"]:
+                more = f" and {n:,} more" if (n := each["behind"] - len(each["next"])) else ""
+                lines.append(f"  behind it, each listed when its turn comes: {', '.join(each['next'])}{more}")
         if len(service.letters) > LETTERS_SHOWN:
             lines.append(
                 f"... and {len(service.letters) - LETTERS_SHOWN:,} more at {service.service}; --json shows all"
@@ -165,6 +166,19 @@ def import_lines(result: Mapping[str, Any]) -> list[Any]:
     return [*lines, f"{counts}, {len(refused):,} refused{known}"]
 
 
+def _cause(each: Mapping[str, Any]) -> str:
+    where = f" in {each['where']}" if each["where"] else ""
+    return f"{each['fault']}{where}" or "-"
+
+
+def _event(each: Mapping[str, Any]) -> str:
+    if each["event"]:
+        return json.dumps(each["event"], ensure_ascii=False)
+    if each["kind"] == "parked" and each["bytes"]:
+        return f"not shown without access to Kafka ({each['bytes']:,} bytes): peyvand events show {each['id']}"
+    return f"not shown ({each['bytes']:,} bytes)" if each["bytes"] else "missing"
+
+
 def _seconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
@@ -176,5 +190,5 @@ def _since(each: Mapping[str, Any]) -> str:
 def _table(*columns: str, left: Iterable[str] = ("service",)) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
-        table.add_column(name, justify="left" if name in left else "right", no_wrap=name != "reasons")
+        table.add_column(name, justify="left" if name in left else "right", no_wrap=name not in WRAPPED)
     return table

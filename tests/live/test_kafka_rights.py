@@ -7,6 +7,8 @@ import asyncio
 import re
 import socket
 import ssl
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -32,8 +34,10 @@ from peyvand.commands import apply
 from peyvand.commands.events import EventLog
 from peyvand.endpoints import CommandError
 from peyvand.kafka_users import Acl, declared_acls
+from peyvand.local_cluster.processes import wait_until
 from peyvand.local_cluster.topology import READER, SERVICES
 from peyvand.local_cluster.workspace import Secrets, Workspace, current_workspace, development_secrets
+from tests.house.sources import ROOT
 from tests.support import servers as real_servers
 from tests.support.servers import Servers
 from tests.support.small_workers import Address, SmallSystem
@@ -84,6 +88,24 @@ def test_a_service_writes_its_own_topic_only(cluster: Servers, secrets: Secrets,
             producer.close(timeout=1)
     assert written == {topic.name for topic in TOPICS if topic.producer == user}
     assert refused == {topic.name for topic in TOPICS} - written
+
+
+def test_the_documented_command_revokes_rights_of_others(cluster: Servers, secrets: Secrets) -> None:
+    page = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    documented = re.search(r"`python (-m kafka\.admin [^`]+)`", page)
+    assert documented
+    kafka, right = cluster.kafka, Acl("User:eve", "WRITE", "TOPIC", "peyvand.registration")
+    given = {"HOST:PORT": kafka.bootstrap, "ADMIN": kafka.user, "PASSWORD": kafka.password}
+    given["ssl_cafile=FILE"] = f"ssl_cafile={kafka.ca}"
+    command = [sys.executable, *(given.get(word, word) for word in documented[1].split())]
+    admin = KafkaAdminClient(**kafka.options())
+    assert not admin.create_acls([kafka_users._kafka_acl(right)])["failed"]
+    admin.close()
+    assert f"ACL is not declared: {right}" in apply.kafka_users(kafka, secrets, diff=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    gone = f"ACL is not declared: {right}"
+    assert wait_until(lambda: gone not in apply.kafka_users(kafka, secrets, diff=True), 10)
 
 
 @pytest.mark.parametrize("user", USERS)

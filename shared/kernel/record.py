@@ -26,7 +26,7 @@ from kernel.rules import Rules
 
 EVENTS_ALERT = 500  # events of one subject, at which an alert is raised
 EVENTS_LIMIT = 5_000  # events of one subject: a MongoDB document holds 16 MB
-EVENTS_RESERVED = 10  # of them, for events that apply at once: whoever fills a record must not prevent an erasure
+EVENTS_RESERVED = 10  # of them, for events that apply at once: a full record can still be erased
 
 # Why an event is parked. `early`: an event before it is missing or parked. `ready`: it can be handled now.
 Reason = Literal["early", "fault", "invalid", "unknown_type", "newer_rules", "unreadable_record", "ready"]

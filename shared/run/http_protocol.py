@@ -42,7 +42,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().data_received(data)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header; a trailer, which follows a body, is dropped: nobody has looked at it."""
+        """Keep a header; a trailer, which follows a body, is dropped: no proxy has checked it."""
         if self.watch.phase is not Phase.BODY:
             super().on_header(name, value)
 

@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from base.spreadsheet import MAX_BLANK, rows_of
+from base.spreadsheet import MAX_BLANK, MAX_ROW, rows_of
 
 PLAIN = b"id,name\n0012345678,b\n"
 
@@ -39,3 +39,9 @@ def test_a_file_is_not_searched_for_rows_without_end() -> None:
         list(rows_of(PLAIN + b",\n" * (MAX_BLANK + 1)))
     with pytest.raises(UnicodeDecodeError):
         list(rows_of(b"\xff\xfe"))
+
+
+@pytest.mark.parametrize("row", [b"," * (MAX_ROW + 1), b'"\n",' * MAX_ROW], ids=["one line", "many lines"])
+def test_a_row_is_not_split_into_cells_without_end(row: bytes) -> None:
+    with pytest.raises(csv.Error, match="a row of more than"):
+        list(rows_of(b"a,b\n1,2\n" + row))

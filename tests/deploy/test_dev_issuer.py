@@ -366,3 +366,19 @@ def test_it_refuses_to_start_outside_development(tmp_path: Path) -> None:
     settings = _settings(tmp_path).model_copy(update={"environment": "production"})
     with pytest.raises(ValueError, match="PEYVAND_ENVIRONMENT=development"):
         Issuer(settings)
+
+
+@pytest.mark.parametrize("path", ["/issuer/token", "/issuer/revoke", "/issuer/authorize"])
+@pytest.mark.parametrize(
+    ("media_type", "body", "status"),
+    [
+        ("application/x-www-form-urlencoded; charset=undefined", b"a=%ff", 400),
+        ("application/x-www-form-urlencoded; charset=punycode", b"\xff" * 9, 400),
+        ("multipart/form-data; boundary=b", b"--b\r\n", 415),
+    ],
+)
+async def test_a_form_is_read_in_utf8_whatever_its_sender_names(
+    client: Client, path: str, media_type: str, body: bytes, status: int
+) -> None:
+    async with client.post(path, data=body, headers={"Content-Type": media_type}) as response:
+        assert response.status == status

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from base.clock import Moment
+from contracts.commands import UnknownVersion
+from contracts.envelope import Envelope
 from kernel.batch import SUBJECTS_LIMIT, WINDOW, CircuitBreaker, drain, process
 from kernel.errors import CircuitOpen, Fenced
 from kernel.query import Query
@@ -17,7 +19,7 @@ from kernel.record import BLOCKED
 from kernel.store import Change, Effects
 from tests.support.fixtures import StoreOf
 from tests.support.messages import WITHDRAWN, Picky, message, unknown
-from tests.support.small_services import NOON, POISON, Tallies, noon
+from tests.support.small_services import NOON, POISON, ReportingRules, Tallies, noon
 
 EVERYWHERE = range(32)
 TP = ("peyvand.registration", 0)
@@ -224,3 +226,18 @@ async def test_every_part_of_a_bisected_batch_is_fenced(store_of: StoreOf) -> No
             await attempt(n)
         assert await stored(store) == before and before[0], f"part {n} of {parts} was not fenced"
         assert dict(await store.cursors([tp])) == {tp: 1}
+
+
+class OlderRules(ReportingRules):
+    """Rules without the policies that an event names, and which therefore a newer version handles."""
+
+    @staticmethod
+    def evolve(state: Any, envelope: Envelope) -> Any:
+        raise UnknownVersion(envelope.context.policy)
+
+
+async def test_what_a_newer_version_handles_pauses_no_worker(store_of: StoreOf) -> None:
+    store, breaker = await store_of("reporting", OlderRules), CircuitBreaker()
+    await process(store, poison(0, 2 * SUBJECTS_LIMIT), {}, noon, breaker=breaker)
+    heads = await store.parked.heads(["unknown_type"])
+    assert len(heads) == 2 * SUBJECTS_LIMIT and {each.fault.error for each in heads} == {"UnknownVersion"}

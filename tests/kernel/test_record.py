@@ -12,9 +12,10 @@ from msgspec.structs import replace
 from base.clock import Moment
 from contracts.commands import EventWithContext
 from contracts.envelope import decode, digest
-from contracts.events import ApplicantWithdrawn, CaseOpened
+from contracts.events import ApplicantErased, ApplicantWithdrawn, CaseOpened
 from kernel.record import (
     EVENTS_LIMIT,
+    EVENTS_RESERVED,
     Message,
     Parked,
     Private,
@@ -174,6 +175,15 @@ def test_a_full_record_refuses_commands_and_parks_reactions() -> None:
         emit(full, SCREENING, "screening", [CaseOpened(due=NOON.date())], noon())
     (parked,) = consumed(full, message("registration", 1), rules=ScreeningRules)[1]
     assert (parked.reason, parked.fault.error) == ("fault", "RecordFull")
+
+
+def test_a_full_record_can_still_be_erased() -> None:
+    erased = EventWithContext(ApplicantErased(reason="request"), replace(CONTEXT, field="honey"))
+    withdrawn = EventWithContext(WITHDRAWN, replace(CONTEXT, field="honey"))
+    full = replace(empty(RegistrationRules), last_sequence=EVENTS_LIMIT - EVENTS_RESERVED)
+    with pytest.raises(RecordFull):
+        emit(full, REGISTRATION, "registration", [withdrawn], noon())
+    assert emit(full, REGISTRATION, "registration", [withdrawn, erased], noon()).last_sequence > full.last_sequence
 
 
 def test_a_reaction_names_its_cause_and_each_event_the_one_before() -> None:

@@ -25,9 +25,12 @@ from kernel.record import Message, Record, consume, emit
 from programme.policies import CURRENT, policy
 from registration.domain import applicant as rules
 from registration.domain.applicant import (
+    MAX_APPLICATIONS,
+    MAX_CODES,
     RECHECK_AFTER,
     Admit,
     Command,
+    Erase,
     RecordIdentityCheck,
     Register,
     ReissueCode,
@@ -108,6 +111,20 @@ def test_a_second_registration_is_refused_and_after_a_withdrawal_it_is_a_new_app
     [event] = one.execute(register(FARS))
     assert isinstance(event, ApplicantReactivated) and event.application == 2
     assert one.indexed["registered_at"] > first and one.indexed["scope"] == "IR-07/0701"
+
+
+def test_no_officer_fills_a_record_with_codes_or_applications() -> None:
+    applicant = Applicant()
+    for _ in range(MAX_APPLICATIONS):
+        applicant.execute(register())
+        applicant.execute(Withdraw("moved"))
+    with pytest.raises(Refused, match="record_full"):
+        applicant.execute(register())
+    for _ in range(MAX_CODES - MAX_APPLICATIONS):
+        applicant.execute(ReissueCode())
+    with pytest.raises(Refused, match="record_full"):
+        applicant.execute(ReissueCode())
+    assert applicant.execute(Erase("request")), "erasure is always possible"
 
 
 def test_each_registration_and_each_reissue_counts_a_tracking_code() -> None:

@@ -1,6 +1,7 @@
 """Registration's API: one application per person and round, scopes, idempotency, audited reading, CSV import."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from kernel.batch import process
 from kernel.errors import Transient
 from kernel.record import Message
 from registration.api import applications
+from registration.api.enumeration_guard import AT_ONCE
 from security.audit import first_broken
 from tests.support.registration_api import (
     PERSON,
@@ -85,6 +87,14 @@ async def test_enumeration_of_national_ids_is_slowed_down(api: RegistrationApi) 
     responses = [await api.register() for _ in range(33)]
     assert {a.status_code for a in responses} == {409, 429} and responses[-1].status_code == 429
     assert int(responses[-1].headers["Retry-After"]) > 0
+
+
+async def test_enumeration_is_slowed_down_for_requests_that_come_together(api: RegistrationApi) -> None:
+    """As many are answered as may be under way, and then none before the officer has waited."""
+    await api.open_round()
+    await api.register()
+    statuses = Counter(a.status_code for a in await asyncio.gather(*(api.register() for _ in range(300))))
+    assert statuses[409] <= 30 + AT_ONCE[False] and statuses[409] + statuses[429] == 300
 
 
 async def test_after_a_withdrawal_the_same_person_is_the_same_applicant(api: RegistrationApi) -> None:

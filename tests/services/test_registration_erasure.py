@@ -121,6 +121,12 @@ async def test_a_repeated_erasure_changes_nothing(api: RegistrationApi) -> None:
     assert [each.purpose for each in await api.audit.all()] == ["erasure/request"]
 
 
+async def test_a_refused_erasure_is_not_recorded(api: RegistrationApi) -> None:
+    made = await registered(api)
+    refused = await erase(api, made["id"], json={"reason": "9990000018"})
+    assert refused.status_code == 422 and not await api.audit.all(), "the chain is kept for ever"
+
+
 async def test_a_dry_run_changes_nothing(api: RegistrationApi) -> None:
     made = await registered(api)
     planned = await erase(api, made["id"], json={"reason": "request", "dry_run": True})

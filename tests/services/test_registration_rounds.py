@@ -44,6 +44,8 @@ async def test_the_ministry_opens_a_round_and_everyone_can_read_it(api: Registra
         ({"policy": "1300-1"}, "policy", "policy_unknown"),
         ({"closes": "2025-09-01T00:00:00Z"}, "closes", "closes_before_opens"),
         ({"opens": "2025-09-27T00:00:00"}, "opens", "wrong_type"),
+        ({"opens": "1999-09-27T00:00:00Z"}, "opens", "value_invalid"),
+        ({"closes": "3000-09-27T00:00:00Z"}, "closes", "value_invalid"),
         (
             {"windows": [{"province": "IR-31", "opens": ROUND["opens"], "closes": ROUND["closes"]}]},
             "windows.0.province",
@@ -58,6 +60,11 @@ async def test_invalid_rounds_are_refused(
     assert refused.status_code == 422
     assert (refused.json()["errors"][0]["field"], refused.json()["errors"][0]["code"]) == (field, code)
     assert not api.store.records
+
+
+@pytest.mark.parametrize("round_id", ["1200", "1404-100", "2025", "x"])
+async def test_a_round_that_no_event_could_name_is_refused(api: RegistrationApi, round_id: str) -> None:
+    assert (await api.request("PUT", f"/v1/rounds/{round_id}", "ministry_admin", json=ROUND)).status_code == 422
 
 
 async def test_only_the_ministry_opens_rounds_and_sets_quotas(api: RegistrationApi) -> None:

@@ -231,3 +231,18 @@ def test_each_item_of_a_list_has_its_own_key() -> None:
     assert metadata_for("s-1", metadata).idempotency_key == "0af76519 s-1"
     assert metadata_for("s-1", metadata).fingerprint == metadata.fingerprint
     assert metadata_for("s-1", CommandMetadata(actor="manager:of-1")).idempotency_key == ""
+
+
+@pytest.mark.parametrize(
+    "media_type", ["application/json", "application/jsonx", "text/csv; x=json", "application/a+json"]
+)
+async def test_a_body_that_is_nested_without_end_is_no_fault(
+    client: httpx.AsyncClient, issuer: Issuer, media_type: str
+) -> None:
+    headers = {
+        **issuer.bearer("registrar", province="IR-20"),
+        "Idempotency-Key": "key-0001",
+        "Content-Type": media_type,
+    }
+    response = await client.post(THINGS, content=b"[" * 30_000, headers=headers)
+    assert 400 <= response.status_code < 500, response.text

@@ -2,11 +2,12 @@
 
 import httpx
 import pytest
+from starlette.requests import Request
 
 from tests.support.small_api import problem_of
 from tests.support.tokens import Issuer
 from web.app import App
-from web.rate_limit import Buckets
+from web.rate_limit import Buckets, caller_of
 
 
 async def test_requests_beyond_the_limit_are_refused(client: httpx.AsyncClient, app: App) -> None:
@@ -43,3 +44,11 @@ def test_number_of_buckets_is_bounded() -> None:
         buckets.take("name", str(i), 60, 1)
 
     assert len(buckets.buckets) == 10
+
+
+def test_a_subscriber_of_ipv6_is_one_caller() -> None:
+    def caller(address: str) -> str:
+        return caller_of(Request({"type": "http", "client": (address, 1)}), None)
+
+    assert caller("2001:db8:0:7::1") == caller("2001:db8:0:7:ffff::2") != caller("2001:db8:0:8::1")
+    assert caller("10.0.0.1") != caller("10.0.0.2") and caller("unix") == "@unix"

@@ -2,10 +2,12 @@
 
 import asyncio
 import resource
+import socket
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import uvicorn
@@ -15,7 +17,18 @@ from base.settings import Settings
 from run import server
 from run.connections import Connections, Timeouts, Watch, open_file_limit
 from run.http_protocol import HttpProtocol
-from tests.support.raw_http import OTHER, PER_ADDRESS, TIMEOUTS, TOTAL, Endpoint, problem_in, request, served, until
+from tests.support.raw_http import (
+    OTHER,
+    PER_ADDRESS,
+    TIMEOUTS,
+    TOTAL,
+    Client,
+    Endpoint,
+    problem_in,
+    request,
+    served,
+    until,
+)
 
 
 @pytest.fixture(params=["service", "gateway"])
@@ -26,6 +39,42 @@ async def endpoint(
     monkeypatch.setattr(server, "TIMEOUTS", TIMEOUTS)
     async with served(tmp_path, direct=request.param == "service") as endpoint:
         yield endpoint
+
+
+# Heads and trailers
+
+
+async def test_a_head_has_a_limit_and_trailers_are_dropped() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        names = b",".join(name for name, _ in scope["headers"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": names})
+
+    protocol = cast(Any, partial(HttpProtocol, Connections("t", 9, 9)))
+    config = uvicorn.Config(app, lifespan="off", log_config=None, http=protocol)
+    running = uvicorn.Server(config)
+    listening = socket.create_server(("127.0.0.1", 0))
+    serving = asyncio.create_task(running.serve([listening]))
+    try:
+        for sent, expected in (
+            (
+                b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n",
+                b"transfer-encoding",
+            ),
+            (b"X: y\r\n" * 100_000, b"400 Bad Request"),
+            (b"X: " + b"y" * 1_000_000, b"400 Bad Request"),
+        ):
+            reader, writer = await asyncio.open_connection(*listening.getsockname())
+            writer.write(b"POST / HTTP/1.1\r\nHost: x\r\n" + sent)
+            answer = await reader.read(10_000)
+            answer += b"" if b"Bad" in answer else await reader.read(10_000)
+            writer.transport.abort()
+            assert expected in answer and b"x-forwarded-for" not in answer
+    finally:
+        running.should_exit = True
+        await serving
 
 
 # Time
@@ -69,16 +118,12 @@ async def test_a_body_that_is_too_slow_is_refused(endpoint: Endpoint, dribble: b
     client = await endpoint.open()
     await client.send(request("POST", "/echo", b"x" * 10, length=100_000))
 
-    async def send_on() -> None:
-        while dribble:
-            await asyncio.sleep(0.05)
-            await client.send(b"x")
-
-    sending = asyncio.create_task(send_on())
+    sending = asyncio.create_task(dribble_on(client)) if dribble else None
     try:
         answer = await client.rest()
     finally:
-        sending.cancel()
+        if sending:
+            sending.cancel()
     problem = problem_in(answer, 408, "body_too_slow")
     assert b"x-request-id: " + problem["instance"].rpartition(":")[2].encode() in answer.lower()
     assert "stored" not in endpoint.seen
@@ -92,6 +137,25 @@ async def test_a_slow_body_above_the_rate_is_accepted(endpoint: Endpoint) -> Non
         await client.send(b"x" * 200)
     assert (await client.rest()).endswith(b"3000")
     assert endpoint.seen == ["begun", "stored"]
+
+
+async def test_a_body_that_came_fast_must_not_end_slowly(endpoint: Endpoint) -> None:
+    client = await endpoint.open()
+    began = time.monotonic()
+    await client.send(request("POST", "/echo", b"x" * 50_000, length=50_100))
+    sending = asyncio.create_task(dribble_on(client))
+    try:
+        problem_in(await client.rest(), 408, "body_too_slow")
+    finally:
+        sending.cancel()
+    assert time.monotonic() - began < 5, "50,000 bytes earn no 50 seconds"
+
+
+async def dribble_on(client: Client) -> None:
+    """Send a byte now and then."""
+    while True:
+        await asyncio.sleep(0.1)
+        await client.send(b"x")
 
 
 async def test_a_gateway_sends_only_whole_requests_to_a_service(endpoint: Endpoint) -> None:

@@ -8,6 +8,8 @@ from aiohttp import StreamReader, web
 from peyvand.gateway.malformed import ErrorProtocol
 from run.connections import Connections, Phase, Watch, refusal
 
+LINGER = 1.0  # seconds in which the sender of a slow body may read why it is refused
+
 
 class BodyTooSlow(TimeoutError):
     """Reading a body failed since its sender took too long."""
@@ -63,6 +65,8 @@ class GatewayProtocol(ErrorProtocol):
     async def finish_response(self, *sent: Any) -> tuple[web.StreamResponse, bool]:
         """Send the rest of a response, then wait for the next request."""
         done = await super().finish_response(*sent)
+        if self.body is not None and isinstance(self.body.exception(), BodyTooSlow):
+            await asyncio.sleep(LINGER)  # closing at once would reset the connection, and the answer might be lost
         if not self._messages:
             if self.watch.phase is Phase.RESPONSE:
                 self.watch.enter(Phase.IDLE)

@@ -37,7 +37,7 @@ class EnumerationGuard:
 
     @asynccontextmanager
     async def attempt(self, request: Request, principal: Principal, *, file: bool = False) -> AsyncIterator[None]:
-        """Register somebody, and count the answer that reveals something; a blocked caller registers nobody.
+        """Run one registration, and count its answer if it reveals something; a blocked caller is refused.
 
         Requests of a caller beyond those that may be answered together wait until these are counted, and chunks of
         files come one by one: otherwise a caller would get as many answers as they send together.

@@ -1,9 +1,9 @@
 """Request and response models of registration's API. The fields of an application follow from `application.FIELDS`."""
 
 from datetime import date, datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, create_model
+from pydantic import AwareDatetime, BaseModel, Field, create_model, field_validator
 
 from base.ids import shown_code
 from contracts.codes import ERASURE_REASONS
@@ -16,31 +16,33 @@ from registration.domain import round as rounds
 from registration.domain.application import FIELD, FIELDS, PROFILE, Values
 from web.app import Body
 
-
-def _within_years(value: datetime) -> datetime:
-    if value.year not in INSTANT_YEARS:
-        raise ValueError("a year that no event may have")
-    return value
-
-
-AnInstant = Annotated[AwareDatetime, AfterValidator(_within_years)]
 Instant = Field(description="With its time zone, from 2000 to 2899.", examples=["2025-09-27T04:30:00Z"])
 
 
-class Window(Body):
+class Interval(Body):
+    """From `opens` until before `closes`."""
+
+    opens: AwareDatetime = Instant
+    closes: AwareDatetime = Instant
+
+    @field_validator("opens", "closes")
+    @classmethod
+    def _is_in_bounds(cls, value: datetime) -> datetime:
+        if value.year not in INSTANT_YEARS:
+            raise ValueError("a year that no event may have")
+        return value
+
+
+class Window(Interval):
     """When one province takes applications, within the window of the round."""
 
     province: str = Field(max_length=8, examples=["IR-20"])
-    opens: AnInstant = Instant
-    closes: AnInstant = Instant
 
 
-class RoundTerms(Body):
+class RoundTerms(Interval):
     """The complete round as it should be."""
 
     fields: list[str] = Field(max_length=2_000, examples=[["JF001", "JF002"]])
-    opens: AnInstant = Instant
-    closes: AnInstant = Instant
     windows: list[Window] = Field(default=[], max_length=31)
     policy: str = Field(default=CURRENT, max_length=40)
 

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+import structlog
 from fastapi import APIRouter
 from uvicorn.importer import import_from_string
 
@@ -20,6 +21,8 @@ from web.admin import dead_letters, replays
 from web.app import App, create_app
 from web.assets import Mount
 
+log = structlog.get_logger(__name__)
+
 
 def run_api(service: Service[Any]) -> None:
     """Serve over MongoDB until SIGTERM or SIGINT."""
@@ -34,9 +37,13 @@ def service_app(service: Service[Any], settings: Any, runtime: Runtime[Any] | No
     async def lifespan(app: App) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             running = service.running(settings) if runtime is None else service.opened(runtime)
-            opened = app.state.runtime = await stack.enter_async_context(running)
-            if isinstance(opened.store, MongoStore):
-                await stack.enter_async_context(closed_until_complete(app, opened.store))
+            try:
+                opened = app.state.runtime = await stack.enter_async_context(running)
+                if isinstance(opened.store, MongoStore):
+                    await stack.enter_async_context(closed_until_complete(app, opened.store))
+            except Exception as e:
+                log.error("the API cannot start", exc_info=e)  # uvicorn logs it as a text, which is dropped
+                raise
             yield
 
     async def ready() -> list[ReadinessReason]:

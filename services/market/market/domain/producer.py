@@ -14,9 +14,9 @@ from msgspec.structs import replace
 
 from contracts.commands import EventWithContext, Refused, Tick
 from contracts.envelope import Context, Envelope
+from contracts.erasure import evolve_or_empty, in_context
 from contracts.events import (
     ApplicantAdmitted,
-    ApplicantErased,
     ApplicantEvent,
     ApplicantSeatReleased,
     ApplicantWithdrawn,
@@ -103,12 +103,8 @@ def decide(state: State, command: Command, at: datetime) -> Sequence[Event]:
 
 
 def react(state: State, envelope: Envelope, at: datetime) -> Sequence[Event | EventWithContext]:
-    """Ready a producer whose capacity is known; end connections with the seat or by a newer application.
-
-    Events that come late about an erased applicant have the same effects, which the figures of the province count.
-    """
-    events = _react(state, envelope)
-    return [EventWithContext(each, envelope.context) for each in events] if state.erased else events
+    """Ready a producer whose capacity is known; end connections with the seat or by a newer application."""
+    return in_context(state, envelope, _react(state, envelope))
 
 
 def _react(state: State, envelope: Envelope) -> Sequence[Event]:
@@ -125,10 +121,7 @@ def _react(state: State, envelope: Envelope) -> Sequence[Event]:
 
 def evolve(state: State, envelope: Envelope) -> State:
     """Return the state after one event of market, registration or screening."""
-    if isinstance(envelope.event, ApplicantErased):
-        return _emptied(state)
-    after = _evolve(state, envelope)
-    return _emptied(after) if state.erased else after
+    return evolve_or_empty(state, envelope, _evolve, _emptied)
 
 
 def _emptied(state: State) -> State:

@@ -13,9 +13,9 @@ from msgspec.structs import replace
 
 from contracts.commands import EventWithContext, Refused, Tick
 from contracts.envelope import Context, Envelope
+from contracts.erasure import evolve_or_empty, in_context
 from contracts.events import (
     ApplicantAdmitted,
-    ApplicantErased,
     ApplicantEvent,
     ApplicantIdentityChecked,
     ApplicantReactivated,
@@ -83,12 +83,8 @@ def decide(state: State, command: Decide | IdentifyCapacity | Tick, at: datetime
 
 
 def react(state: State, envelope: Envelope, at: datetime) -> Sequence[Event | EventWithContext]:
-    """Open a case for an application; request the capacity for a seat.
-
-    Events that come late about an erased applicant have the same effects, which the figures of the province count.
-    """
-    events = _react(state, envelope)
-    return [EventWithContext(each, envelope.context) for each in events] if state.erased else events
+    """Open a case for an application; request the capacity for a seat."""
+    return in_context(state, envelope, _react(state, envelope))
 
 
 def _react(state: State, envelope: Envelope) -> Sequence[Event]:
@@ -105,10 +101,7 @@ def _react(state: State, envelope: Envelope) -> Sequence[Event]:
 
 def evolve(state: State, envelope: Envelope) -> State:
     """Return the state after one event of screening or registration."""
-    if isinstance(envelope.event, ApplicantErased):
-        return _emptied(state)
-    after = _evolve(state, envelope)
-    return _emptied(after) if state.erased else after
+    return evolve_or_empty(state, envelope, _evolve, _emptied)
 
 
 def _emptied(state: State) -> State:

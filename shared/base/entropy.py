@@ -12,6 +12,9 @@ SEQUENCES = f"{ROWS} {ROWS[::-1]}"
 WORD = re.compile(r"(?<=[A-Za-z])[a-z]|(?<=[A-Z]{3})[A-Z]")
 
 
+PLACEHOLDER = re.compile(r"[<>{}]|replace|change.?me|example|placeholder|your.?(secret|key|password)", re.IGNORECASE)
+
+
 def estimated_bits(secret: str) -> float:
     """Return an estimate: the Shannon entropy of its characters, without those that follow from the ones before.
 
@@ -33,6 +36,8 @@ def weakness(secret: str) -> str:
     """Return what a secret lacks, as the end of a sentence; empty if it is strong."""
     if len(secret) < MIN_LENGTH:
         return f"must have {MIN_LENGTH} characters or more: `openssl rand -base64 32` makes one"
+    if PLACEHOLDER.search(secret):
+        return "must be random: this one is a placeholder; `openssl rand -base64 32` makes one"
     if estimated_bits(secret) < MIN_BITS:
         return "must be random: this one repeats itself or is made of words; `openssl rand -base64 32` makes another"
     return ""

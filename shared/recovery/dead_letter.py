@@ -37,7 +37,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     since: datetime
     behind: int = 0  # parked events of the same subject and source that follow
     position: LogPosition | None = None  # of a missing event none
-    raw: bytes | None = None  # of an event only from `whole`
+    raw: bytes | None = None  # only from `whole`
     next: tuple[str, ...] = ()  # ids of the first of those behind, only from `whole`
 
     @property
@@ -169,7 +169,6 @@ def undecodable_letter(each: Undecodable, at: datetime) -> Letter:
         fault=Fault("DecodeError", each.why, each.code),
         since=at,
         position=each.position,
-        raw=each.raw,
     )
 
 

@@ -1,6 +1,6 @@
 """Where the operators' view of a service is stored beside its records: undecodable bytes, and what operators did."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import datetime
 from typing import Any, Literal, Protocol
 from weakref import WeakKeyDictionary
@@ -31,10 +31,10 @@ class OperatorAction(msgspec.Struct, frozen=True, kw_only=True):
 class DeadLetterStore(Protocol):
     """Undecodable bytes and operator actions of one service. Each method raises Transient."""
 
-    async def undecodable(self, ids: Collection[str] = ()) -> list[tuple[Undecodable, datetime]]:
-        """Return undecodable bytes that are not explained yet, the oldest first, and since when they are there.
+    def undecodable(self, ids: Collection[str] = ()) -> AsyncIterator[tuple[Undecodable, datetime]]:
+        """Yield undecodable bytes that are not explained yet, the oldest first, and since when they are there.
 
-        Those with these ids; without, the oldest 10,000.
+        Those with these ids; without, the oldest 10,000: one after the other, since each may have 64 KiB.
         """
 
     async def explain(self, positions: Collection[str], who: str, reason: str) -> None:
@@ -62,19 +62,14 @@ class MongoDeadLetterStore:
         self.collection, self.actions = store.undecodable, store.database.operator_actions
         self.parked = store.parked.collection
 
-    async def undecodable(self, ids: Collection[str] = ()) -> list[tuple[Undecodable, datetime]]:
+    async def undecodable(self, ids: Collection[str] = ()) -> AsyncIterator[tuple[Undecodable, datetime]]:
         query: dict[str, Any] = {"explained": {"$exists": False}}
         if ids:
             query["_id"] = {"$in": list(ids)}
         async with translate_errors():
-            found = self.collection.find(query, limit=UNDECODABLE_LIMIT, sort=[("at", 1)])
-            return [
-                (
-                    Undecodable(LogPosition(d["topic"], d["partition"], d["offset"]), d["raw"], d["why"], d["code"]),
-                    d["at"],
-                )
-                async for d in found
-            ]
+            async for d in self.collection.find(query, limit=UNDECODABLE_LIMIT, sort=[("at", 1)]):
+                position = LogPosition(d["topic"], d["partition"], d["offset"])
+                yield Undecodable(position, d["raw"], d["why"], d["code"]), d["at"]
 
     async def explain(self, positions: Collection[str], who: str, reason: str) -> None:
         explanation = {"who": who, "reason": reason, "at": machine_now()}
@@ -116,10 +111,11 @@ class MemoryDeadLetterStore:
         """Return what operators did, in order."""
         return self.storage.actions
 
-    async def undecodable(self, ids: Collection[str] = ()) -> list[tuple[Undecodable, datetime]]:
-        found = [(each, self.storage.since.setdefault(p, machine_now())) for p, each in self.store.undecodable.items()]
-        wanted = [(each, at) for each, at in found if not ids or str(each.position) in ids]
-        return [(each, at) for each, at in wanted if str(each.position) not in self.storage.explained]
+    async def undecodable(self, ids: Collection[str] = ()) -> AsyncIterator[tuple[Undecodable, datetime]]:
+        for position, each in list(self.store.undecodable.items()):
+            since = self.storage.since.setdefault(position, machine_now())
+            if (not ids or str(position) in ids) and str(position) not in self.storage.explained:
+                yield each, since
 
     async def explain(self, positions: Collection[str], who: str, reason: str) -> None:
         self.storage.explained |= dict.fromkeys(positions, reason)

@@ -6,7 +6,7 @@ can, or explained. Payloads are never edited.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import timedelta
 from functools import cached_property
 from typing import Literal
@@ -54,7 +54,7 @@ class DeadLetters:
         return dead_letter_store(self.store)
 
     async def letters(self, subject: str = "", fingerprint: str = "") -> list[Letter]:
-        """Return the letters of a subject and fingerprint if given, the oldest first; events without their bytes.
+        """Return the letters of a subject and fingerprint if given, the oldest first, without their bytes.
 
         At most 10,000 for each of the three causes. Raise Transient.
         """
@@ -66,9 +66,13 @@ class DeadLetters:
         return sorted(wanted, key=lambda each: (each.since, each.id))
 
     async def whole(self, letters: Iterable[Letter]) -> list[Letter]:
-        """Return the same letters with what is still parked: the event's bytes, the ids behind it. Raise Transient."""
-        found = []
+        """Return the same letters with what is still there: the bytes, the ids behind an event. Raise Transient."""
+        letters, found = list(letters), []
+        raws = await self._undecodable([each.id for each in letters if each.kind == "undecodable"])
         for each in letters:
+            if each.kind == "undecodable":
+                found.append(msgspec.structs.replace(each, raw=raws[each.id].raw if each.id in raws else None))
+                continue
             limit = 1 + NEXT_SHOWN if each.behind else 1
             source = (each.subject, each.source)
             parked = await self.store.parked.events(source, limit) if each.kind == "parked" else []
@@ -93,8 +97,7 @@ class DeadLetters:
             recorded = OperatorAction(at=machine_now(), who=who, action=action, reason=reason, letters=tuple(ids))
             await self.storage.record_action(recorded)
         bytes_ids = [each for each in ids if each not in sources]
-        found = await self.storage.undecodable(bytes_ids) if bytes_ids else []
-        bytes_by_id = {str(each.position): each for each, _ in found}
+        bytes_by_id = await self._undecodable(bytes_ids)
         outcomes = []
         for each in ids:
             if each not in sources:
@@ -113,7 +116,11 @@ class DeadLetters:
         return [missing_letter(head, snapshot.inbox(head.subject).get(head.source, 0) + 1) for head in overdue]
 
     async def _undecodable_letters(self) -> list[Letter]:
-        return [undecodable_letter(each, at) for each, at in await self.storage.undecodable()]
+        return [undecodable_letter(each, at) async for each, at in self.storage.undecodable()]
+
+    async def _undecodable(self, ids: Collection[str]) -> dict[str, Undecodable]:
+        """Return the undecodable bytes with these ids."""
+        return {str(each.position): each async for each, _ in self.storage.undecodable(ids)} if ids else {}
 
     async def _check_number(self, ids: Sequence[str]) -> None:
         """Refuse when one operator would discard too many of one fingerprint, in however many requests."""

@@ -22,12 +22,13 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, iter_route_contexts
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
@@ -58,6 +59,15 @@ class Body(BaseModel):
     model_config = ConfigDict(
         extra="forbid", allow_inf_nan=False, str_max_length=2_000, frozen=True, hide_input_in_errors=True
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_unknown_names(cls, value: Any) -> Any:
+        """Keep as many unknown names as a response lists: an error for each of thousands takes long."""
+        if not isinstance(value, dict) or len(value) <= len(cls.model_fields) + problems.MAX_ERRORS:
+            return value
+        known = {name: value[name] for name in cls.model_fields if name in value}
+        return dict(islice(value.items(), problems.MAX_ERRORS)) | known
 
 
 class App(FastAPI):

@@ -55,8 +55,14 @@ def lang_of(request: Request) -> str:
 
 
 def error_page(request: Request, problem: Mapping[str, Any]) -> HTMLResponse:
-    """Return the page of a problem: what happened, what is safe, what to do next, and the reference code."""
-    return shared_pages().render(request, "error.html", status=int(problem["status"]), problem=problem)
+    """Return the page of a problem: what happened, what is safe, what to do next, and the reference code.
+
+    Who is signed in and may not go on can sign out here: the page with the button is closed to them.
+    """
+    status = int(problem["status"])
+    sign_in = getattr(request.app.state, "sign_in", "") if status == 403 else ""
+    sign_out = f"{sign_in}/end" if sign_in else ""
+    return shared_pages().render(request, "error.html", status=status, problem=problem, sign_out=sign_out)
 
 
 # Filters: a number, a date or a code in the language of the reader

@@ -7,6 +7,7 @@ status follows from the kind of the code in `programme.messages`.
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
+from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
@@ -104,8 +105,8 @@ def _problem(
     body = problem_body(code, status, details)
     body["title"] = HTTPStatus(body["status"]).phrase
     body["instance"] = f"urn:peyvand:request:{instance}"
-    if listed := list(errors):
-        body["errors"] = listed[:MAX_ERRORS]
+    if listed := list(islice(errors, MAX_ERRORS)):
+        body["errors"] = listed
     return body
 
 
@@ -205,7 +206,8 @@ async def _unauthenticated(request: Request, e: Unauthenticated) -> Response:
         status = 303 if request.method == "GET" else 307  # 307: with the form, so that nothing typed is lost
         return RedirectResponse(f"{sign_in}?to={quote(to, safe='/')}", status)
     body = problem("unauthenticated", instance=request_id(request))
-    return respond(request, body, {"WWW-Authenticate": "Bearer"})
+    challenge = "Bearer" if e.why == "no token" else 'Bearer error="invalid_token"'  # RFC 6750, 3.1
+    return respond(request, body, {"WWW-Authenticate": challenge})
 
 
 async def _invalid(request: Request, e: Invalid) -> Response:

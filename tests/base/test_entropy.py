@@ -24,6 +24,9 @@ WEAK = (
     "correct horse battery staple correct",
     "Tehran1404!Semnan1404!Esfahan1404!Yazd1404",
     "registration-password-of-mongodb-2026!",
+    "<REPLACE_ME_WITH_A_GENERATED_SECRET_9x7Kq2>",
+    "${PEYVAND_MASTER_KEY_8fQ2zL0xW7bT5nM3}",
+    "YourSecretKey7Kq29xLm0Wb5Tn3MzQ8fRvG",
 )
 
 

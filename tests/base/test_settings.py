@@ -117,7 +117,7 @@ def test_plaintext_to_kafka_is_refused_outside_development(
     assert load(RegistrationSettings).kafka_access.options() == {"bootstrap_servers": "kafka:9092"}
 
 
-def test_every_client_of_kafka_connects_with_tls_and_scram() -> None:
+def test_the_options_of_a_client_of_kafka_are_tls_and_scram() -> None:
     options = load(RegistrationSettings).kafka_access.options()
     assert (options["security_protocol"], options["sasl_mechanism"]) == ("SASL_SSL", "SCRAM-SHA-512")
     assert (options["sasl_plain_username"], options["sasl_plain_password"]) == ("registration", STRONG)

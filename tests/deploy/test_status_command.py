@@ -86,6 +86,7 @@ def test_healthy_only_if_no_action_is_required(found: Status, healthy: bool) -> 
         ({"undecodable": 2}, "undecodable", "peyvand dead-letters list --service screening"),
         ({"early": 1, "early_oldest_seconds": 61.0}, "missing", "peyvand events show ID"),
         ({"overdue_oldest_seconds": 3_601.0}, "overdue", "peyvand status"),
+        ({"erasure_oldest_seconds": 301.0}, "erasure", "peyvand apply"),
     ],
 )
 def test_each_action_has_a_reason_a_command_and_a_runbook(changed: dict[str, Any], code: str, command: str) -> None:
@@ -140,6 +141,7 @@ async def test_the_backlog_is_read_from_the_stores(servers: Servers, endpoints: 
     with MongoClient[dict[str, Any]](servers.mongo, tz_aware=True) as client:
         market, progress = client["market"], client["reporting"].partition_progress
         pending = {"last_sequence": 5, "published": 2, "pending_since": now - timedelta(seconds=90)}
+        erased = {"kind": "applicant", "indexed": {"erasing": now - timedelta(minutes=6)}}
         due = {"last_sequence": 1, "published": 1, "indexed": {"due": now - timedelta(hours=1)}}
         market.records.insert_many(
             [{"_id": names[0], "partition": 0, **pending}, {"_id": names[1], "partition": 31, **due}]
@@ -150,6 +152,7 @@ async def test_the_backlog_is_read_from_the_stores(servers: Servers, endpoints: 
             {"_id": f"{names[0]}/screening/2", "partition": 0, "reason": "early", **head},
         ]
         market.parked.insert_many(parked)
+        client["registration"].records.insert_one({"_id": names[0], "partition": 0, **erased})
         market.undecodable.insert_one({"_id": names[0]})
         progress.insert_one({"_id": "test", "latest": [[4_000_000_000_000, n] for n in range(1_000)]})
         try:
@@ -157,6 +160,7 @@ async def test_the_backlog_is_read_from_the_stores(servers: Servers, endpoints: 
         finally:
             market.records.delete_many({"_id": {"$in": names}})
             market.parked.delete_many({"subject": names[0]})
+            client["registration"].records.delete_one({"_id": names[0]})
             market.undecodable.delete_one({"_id": names[0]})
             progress.delete_one({"_id": "test"})
     by_service = {each.service: each for each in found.services}
@@ -166,6 +170,7 @@ async def test_the_backlog_is_read_from_the_stores(servers: Servers, endpoints: 
     assert market_status.dead_letters >= 1 and market_status.dead_letters_oldest_seconds >= 30
     assert market_status.early >= 1 and market_status.undecodable >= 1
     assert market_status.overdue_oldest_seconds >= 3600
+    assert by_service["registration"].erasure_oldest_seconds >= 360 > market_status.erasure_oldest_seconds
     assert found.event_to_ranking == (0.5, 0.95)
     (gateway,) = found.processes
     assert (gateway.name, gateway.ready) == ("gateway", False)

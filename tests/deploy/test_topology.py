@@ -1,5 +1,6 @@
 """The topology: each process gets the settings that it needs, and no secret of another."""
 
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -38,9 +39,17 @@ def test_every_service_connects_with_its_own_user(url: str, expected: str) -> No
 
 def test_only_registration_gets_the_keys(workspace: Workspace) -> None:
     secrets = development_secrets(workspace, SERVICES)
-    roles = {service: topology.role(service, "api", workspace, ADDRESSES, secrets) for service in SERVICES}
-    for service, role in roles.items():
-        assert ("PEYVAND_MASTER_KEY" in role.environment) == (service == "registration")
+    keys = {secrets.master_key, secrets.index_key, secrets.tracking_key}
+    for service, kind in product(SERVICES, ("api", "worker")):
+        role = topology.role(service, kind, workspace, ADDRESSES, secrets)
+        given = keys & set(role.environment.values())
+        assert given == (keys if service == "registration" else set())
+
+
+def test_every_service_is_a_user_of_its_own(workspace: Workspace) -> None:
+    secrets = development_secrets(workspace, SERVICES)
+    for service in SERVICES:
+        role = topology.role(service, "api", workspace, ADDRESSES, secrets)
         assert f"mongodb://{service}:" in role.environment["PEYVAND_MONGO"]
         assert "secret" not in role.environment["PEYVAND_MONGO"]
         assert role.environment["PEYVAND_KAFKA_USER"] == service

@@ -11,6 +11,7 @@ NOT_OURS = re.compile(r"\.(png|woff2|ico|jar|svg)$|^deploy/embedded/.*lock|(^|/)
 SEARCHES_FOR_THEM = {"tests/deploy/test_setup.py"}  # for addresses in the lock files
 EMPTY_SUFFIXES = ("Manager", "Impl", "Dto", "Helper", "Util", "Utils", "Helpers")
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "types"}
+KAFKA_CLIENT = re.compile(r"^(AIO)?Kafka(Consumer|Producer|AdminClient|Client)$|^ForcedClose$")
 # In pieces, so that this file holds none of them.
 FORBIDDEN = {
     "something left to do": re.compile(r"\b(" + "TO" + "DO|FIX" + "ME|X" + "XX)\\b"),
@@ -45,6 +46,30 @@ def undocumented(source: Source) -> list[str]:
             if not node.name.startswith("_") and not ast.get_docstring(node):
                 found.append(f"{path}:{node.lineno} {node.name} has no docstring")
     return found
+
+
+def open_connections(source: Source) -> list[str]:
+    """Return the calls that make a client of Kafka without the options of its access: TLS, user and password."""
+    return [
+        f"{source.path}:{node.lineno} makes a {node.func.id}"
+        for node in source.nodes
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and KAFKA_CLIENT.search(node.func.id)
+        and not any(each.arg is None and ast.unparse(each.value).endswith(".options()") for each in node.keywords)
+    ]
+
+
+def test_every_client_of_kafka_is_made_with_the_options_of_its_access() -> None:
+    assert_none(
+        [each for source in code() for each in open_connections(source)],
+        "pass **access.options(), which knows TLS, user and password",
+    )
+
+
+def test_a_client_of_kafka_without_them_is_found() -> None:
+    assert open_connections(Source("shared/x.py", "KafkaConsumer(bootstrap_servers=x)\nAIOKafkaProducer(**y)"))
+    assert not open_connections(Source("shared/x.py", "KafkaAdminClient(**access.options(), client_id=x)"))
 
 
 def test_no_committed_file_contains_what_it_must_not() -> None:

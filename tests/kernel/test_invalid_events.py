@@ -40,8 +40,8 @@ def events(*sequences: int, event: Event | None = None) -> list[Message]:
 
 async def undecodable(store: Any) -> list[tuple[str, str]]:
     """Return the positions and codes of what is in the list of undecodable records."""
-    found = await DeadLetters(store, noon).storage.undecodable()
-    return sorted((str(each.position), each.code) for each, _ in found)
+    found = DeadLetters(store, noon).storage.undecodable()
+    return sorted([(str(each.position), each.code) async for each, _ in found])
 
 
 async def reasons(store: Any) -> list[tuple[int, str]]:

@@ -66,6 +66,15 @@ def _is_erased(system: RunningSystem, subject: str, key_id: str) -> bool:
     return erased and record["private"]["content"] == {"key_id": key_id} and "wrapped" not in key
 
 
+def _holders(backup: Path, content: bytes) -> set[str]:
+    """Return the databases whose files in a backup hold these bytes."""
+    return {
+        file.relative_to(backup).parts[0]
+        for file in backup.rglob("*")
+        if file.is_file() and content in file.read_bytes()
+    }
+
+
 def test_lost_stores_are_restored_from_an_older_backup(own: RunningSystem, peyvand: Peyvand, tmp_path: Path) -> None:
     now = datetime.now(UTC)
     open_round(own.url, ROUND, now - timedelta(days=1), now + timedelta(days=60))
@@ -80,7 +89,9 @@ def test_lost_stores_are_restored_from_an_older_backup(own: RunningSystem, peyva
     with MongoClient[dict[str, Any]](own.state.mongo) as client:
         backed_up = client.registration.records.find_one({"kind": "applicant"}, sort=[("_id", 1)])
         assert backed_up and backed_up["private"]["content"]["sealed"]
+        wrapped = client.registration_keys.keys.find_one({"_id": backed_up["private"]["content"]["key_id"]})
     erased, key_id = backed_up["_id"], backed_up["private"]["content"]["key_id"]
+    assert wrapped and _holders(tmp_path / "b", wrapped["wrapped"]) == {"registration_keys"}
     erase = ("applications", "erase", erased, "--reason", "request", "--province", "IR-20")
     assert peyvand(*erase, "--dry-run")[1]["status"] != "erased"
     code, done = peyvand(*erase, "--yes")

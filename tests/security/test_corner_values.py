@@ -30,6 +30,7 @@ from tests.support.generated_requests import (
     operations,
     over_memory,
     over_mongodb,
+    url_of,
 )
 from tests.support.servers import Servers
 from tests.support.tokens import Issuer
@@ -154,11 +155,6 @@ COOKIES = tuple(
     for name in ("peyvand_token", "peyvand_lang", "peyvand_login", "peyvand_draft")
     for value in ("\xed\xa0\x80", '"', "=" * 50, "e30", "bnVsbA", "W10", cursor("\ud800"), "a.b.c", "\0")
 )
-
-
-def url_of(operation: Operation | Form) -> str:
-    """Return an address of the operation."""
-    return next((str(sent["url"]) for _, sent in operation.requests(Value.of("a"))), operation.path).partition("?")[0]
 
 
 def strange_bodies(operation: Operation | Form) -> Iterator[tuple[str, Sent]]:

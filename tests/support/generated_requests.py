@@ -1,7 +1,8 @@
 """Requests of every operation of a service, generated from its OpenAPI document, with a value in each field."""
 
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+import re
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib import import_module
 from pathlib import Path
@@ -27,13 +28,21 @@ SERVICES = ("registration", "screening", "market", "reporting")
 BASE = "http://127.0.0.1:8080"
 CLAIMS = {"province": "IR-20", "county": "2001", "lead": "0199a000-0000-7000-8000-000000000001"}
 KEY = {"Idempotency-Key": "a-key-of-a-client"}
-FORMS = {
+APPLICANT = "0199a000-0000-7000-8000-000000000000"  # one that exists in screening
+FORMS = {  # not in OpenAPI; each with the names of its fields
     **{
         f"/registration/apply/{step.slug}": (*(field.name for field in step.fields), "year", "month", "day")
         for step in STEPS
     },
     "/registration/apply/check": ("consent", "key"),
+    "/registration/apply/forget": (),
+    "/screening/next": (),
+    "/screening/cases/{id}/decision": ("outcome", "reasons", "rule.age", "key"),
+    "/screening/cases/{id}/capacity": ("product_group", "unit", "monthly_band", "skill_level", "needs", "key"),
+    "/screening/sign-in": ("outcome", "rule.age"),  # carries the form that met an expired token
+    "/screening/sign-in/end": (),
 }
+QUERIES = {"/screening/sign-in": f"?to=/screening/cases/{APPLICANT}"}  # without which the form is not looked at
 Sent = Mapping[str, Any]  # what httpx sends
 
 
@@ -118,9 +127,10 @@ class Form:
     def requests(self, value: Value) -> Iterator[tuple[str, Sent]]:
         """Yield the name of each field, and a request with the value in it."""
         headers = {"Sec-Fetch-Site": "same-origin", "Content-Type": "application/x-www-form-urlencoded"}
+        url = self.path.replace("{id}", APPLICANT) + QUERIES.get(self.path, "")
         for name in (*self.fields, "another"):
-            yield name, {"url": self.path, "content": f"{name}={quoted(value.form)}", "headers": headers}
-        yield "name", {"url": self.path, "content": f"{quoted(value.form)}=1", "headers": headers}
+            yield name, {"url": url, "content": f"{name}={quoted(value.form)}", "headers": headers}
+        yield "name", {"url": url, "content": f"{quoted(value.form)}=1", "headers": headers}
 
 
 def encoded(text: str) -> bytes:
@@ -162,7 +172,7 @@ def csv_file(column: str, text: str) -> bytes:
 
 
 def operations(app: App) -> list[Operation | Form]:
-    """Return every operation of an API but endless streams, and the forms of its pages."""
+    """Return every operation of an API but endless streams, and the forms of its pages, which FORMS must list."""
     schema = app.openapi()
     schemas = schema["components"]["schemas"]
     found: list[Operation | Form] = [
@@ -172,7 +182,24 @@ def operations(app: App) -> list[Operation | Form]:
         if "text/event-stream" not in str(declared["responses"].get("200", ""))
     ]
     assert len(found) > 5
-    return found + [Form(path, fields) for path, fields in FORMS.items() if path.startswith(f"{app.state.prefix}/")]
+    templates = {path for method, path in policies(app) if method == "POST" and path not in schema["paths"]}
+    forms = {path: _template(path, templates) for path in FORMS}
+    assert not templates - {*forms.values()}, "forms that FORMS does not list"
+    return found + [Form(path, FORMS[path]) for path, template in forms.items() if template]
+
+
+def _template(path: str, templates: Collection[str]) -> str:
+    """Return the template of a path among these; empty if it has none."""
+    return (
+        path
+        if path in templates
+        else next((each for each in templates if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", each), path)), "")
+    )
+
+
+def url_of(operation: Operation | Form) -> str:
+    """Return an address of the operation, without a query."""
+    return next((str(sent["url"]) for _, sent in operation.requests(Value.of("a"))), operation.path).partition("?")[0]
 
 
 def bearer(app: App, issuer: Issuer, operation: Operation | Form) -> dict[str, str]:

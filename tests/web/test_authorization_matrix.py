@@ -128,6 +128,8 @@ async def test_every_openapi_document_is_complete(service: App, client: httpx.As
     declared = policies(service)
 
     assert operations and all(path.startswith(f"{prefix}/v1/") for path, _, _ in operations)
+    listed = {(method.upper(), path) for path, method, _ in operations}
+    assert listed == {(method, path) for method, path in declared if "/v1/" in path}, "of the API, not of the pages"
     assert len({each["operationId"] for _, _, each in operations}) == len(operations)
     for path, method, each in operations:
         where, policy = f"{method} {path}", declared[method.upper(), path]

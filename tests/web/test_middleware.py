@@ -1,7 +1,5 @@
 """The middleware: host and cross-site checks, headers of every response, request ids, health endpoints."""
 
-import asyncio
-
 import httpx
 import pytest
 
@@ -133,7 +131,3 @@ async def test_documentation_page_loads_nothing_from_other_hosts(client: httpx.A
 
     assert "/assets/vendor/swagger-ui-dist/" in page and "//cdn" not in page and "<script>" not in page
     assert "/t/openapi.json" in (await client.get("/t/docs/start.js")).text
-
-
-def test_application_has_an_event_that_ends_streams(app: App) -> None:
-    assert isinstance(app.state.stopping, asyncio.Event) and not app.state.stopping.is_set()

@@ -4,18 +4,22 @@ import re
 from datetime import UTC, datetime
 
 import pytest
+from starlette.applications import Starlette
 from starlette.requests import Request
 
 from web import pages
 from web.problems import problem
 
 
-def request_for(path: str, query: bytes = b"", cookie: str = "") -> Request:
-    """Return a GET request."""
+def request_for(path: str, query: bytes = b"", cookie: str = "", sign_in: str = "") -> Request:
+    """Return a GET request to an application where people sign in at this path."""
+    app = Starlette()
+    app.state.sign_in = sign_in
     headers = [(b"host", b"peyvand.test")] + ([(b"cookie", cookie.encode())] if cookie else [])
     return Request(
         {
             "type": "http",
+            "app": app,
             "method": "GET",
             "path": path,
             "query_string": query,
@@ -70,6 +74,16 @@ def test_error_page_is_complete_in_both_languages(status: int) -> None:
         assert not re.search(r"<style|style=|<script(?! src)", page)
         assert "شناسهٔ خطا" in page if direction == "rtl" else "Reference:" in page
         assert "کد پیگیری" not in page, "that is the applicant's tracking code"
+
+
+@pytest.mark.parametrize(
+    ("status", "sign_in", "offered"),
+    [(403, "/screening/sign-in", True), (403, "", False), (404, "/screening/sign-in", False)],
+)
+def test_who_may_not_go_on_can_sign_out(status: int, sign_in: str, offered: bool) -> None:
+    body = problem("malformed", status=status, instance="r-17")
+    page = bytes(pages.error_page(request_for("/missing", sign_in=sign_in), body).body).decode()
+    assert ('<form method="post" action="/screening/sign-in/end">' in page) is offered
 
 
 def test_language_is_kept_in_a_cookie() -> None:

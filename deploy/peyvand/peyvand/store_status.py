@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from base.clock import machine_now
 from contracts.subjects import PARTITIONS
 from contracts.topics import topics_consumed_by
 from peyvand.endpoints import CommandError
@@ -37,6 +38,7 @@ class ServiceStatus(msgspec.Struct, frozen=True):
     dead_letters_oldest_seconds: float
     undecodable: int
     overdue_oldest_seconds: float
+    erasure_oldest_seconds: float = 0.0  # for which the longest erased applicant has had a key
     consumed: int = 0  # events that the cursors passed while they were watched
     stuck: bool = False  # there are events to consume, and no cursor has moved
 
@@ -109,7 +111,15 @@ async def _backlog(database: "Database", service: str, now: datetime) -> dict[st
         "dead_letters_oldest_seconds": _rounded(max((each.age for each in blocked), default=0.0)),
         "undecodable": await database.undecodable.count_documents({"explained": {"$exists": False}}),
         "overdue_oldest_seconds": _rounded(backlog.due_age),
+        "erasure_oldest_seconds": _rounded(await _erasure_age(database)),
     }
+
+
+async def _erasure_age(database: "Database") -> float:
+    """Return for how long the oldest erasure has waited for the destruction of its key, in seconds; 0 for none."""
+    query = {"kind": "applicant", "partition": {"$in": [*range(PARTITIONS)]}, "indexed.erasing": {"$exists": True}}
+    oldest = await database.records.find_one(query, {"indexed.erasing": 1}, sort=[("indexed.erasing", 1)])
+    return (machine_now() - oldest["indexed"]["erasing"]).total_seconds() if oldest else 0.0
 
 
 def _rounded(age: float) -> float:

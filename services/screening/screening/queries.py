@@ -72,28 +72,30 @@ async def count(store: Store, scope: str, times: Sequence[datetime]) -> Counts:
 async def claim_next(store: Store, leases: Leases, scope: str, officer: str) -> Record | None:
     """Claim and return the most urgent case that is free; skip applicants whom the officer registered.
 
-    Raise Refused: cases_in_hand if the officer has claimed too many, whatever the role, and has not decided them.
+    Raise Refused: cases_in_hand if the officer has claimed too many, whatever the role and area, and has not decided
+    them.
     """
     found = await store.find(queue(scope, OPEN, limit=CANDIDATES))
     person = person_of(officer)
     by_id = {each.subject: each for each in found if not each.state.registrar or each.state.registrar != person}
-    await _check_in_hand(store, leases, scope, person, IN_HAND - 1)
+    await _check_in_hand(store, leases, person, IN_HAND - 1)
     claimed = await leases.acquire(list(by_id), person, LEASE)
     if claimed is None:
         return None
     try:  # again, with this one: of requests at the same time not one too many is answered
-        await _check_in_hand(store, leases, scope, person, IN_HAND)
+        await _check_in_hand(store, leases, person, IN_HAND)
     except Refused:
         await leases.release(claimed, person)
         raise
     return by_id[claimed]
 
 
-async def _check_in_hand(store: Store, leases: Leases, scope: str, person: str, limit: int) -> None:
+async def _check_in_hand(store: Store, leases: Leases, person: str, limit: int) -> None:
+    """Count the open cases of a person in all areas: one may hold tokens of several."""
     held = await leases.held_by(person)
     if len(held) <= limit:
         return
-    undecided = [each for each in await store.find(selected(scope, held)) if each.indexed["state"] == OPEN]
+    undecided = [each for each in await store.find(selected("", held)) if each.indexed["state"] == OPEN]
     if len(undecided) > limit:
         raise Refused("cases_in_hand", limit=IN_HAND)
 
@@ -124,5 +126,6 @@ def examples() -> dict[str, tuple[Any, ...]]:
         "count up to a deadline": ("count", queue("IR-20", OPEN, until=_DEADLINE)),
         "count by state": ("count_by", "state", cases("IR-20")),
         "count by state, of a county": ("count_by", "state", cases("IR-20/2001")),
+        "selected in all provinces": ("find", selected("", ["0199a000-0000-7000-8000-000000000003"])),
         "selected": ("find", selected("IR-20", ["0199a000-0000-7000-8000-000000000003"])),
     }

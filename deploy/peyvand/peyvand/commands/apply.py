@@ -256,7 +256,8 @@ def apply(diff: bool = False) -> int:
         return 1
     for each in different:
         print(each if diff else f"{each}: done")
-    print(f"{len(different)} differences" if different else "nothing differs")
+    number = "1 difference" if len(different) == 1 else f"{len(different)} differences"
+    print(number if different else "nothing differs")
     return 1 if diff and different else 0
 
 

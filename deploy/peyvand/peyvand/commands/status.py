@@ -20,6 +20,7 @@ from peyvand.store_status import Quantiles, ServiceStatus, store_statuses
 
 PENDING_LIMIT = 60.0  # seconds that an event may be pending or early without an operator
 OVERDUE_LIMIT = 3_600.0  # seconds of programme time
+ERASURE_LIMIT = 300.0  # seconds
 
 
 def register(app: typer.Typer) -> None:
@@ -172,6 +173,13 @@ CHECKS: tuple[Check, ...] = (  # code, condition, reason, command, runbook
         lambda s: f"overdue for {s.overdue_oldest_seconds:,.0f} s",
         "peyvand status",
         "scheduler-overdue.md",
+    ),
+    (
+        "erasure",
+        lambda s: s.erasure_oldest_seconds > ERASURE_LIMIT,
+        lambda s: f"the key of an erased applicant has not been destroyed for {s.erasure_oldest_seconds:,.0f} s",
+        "peyvand apply",
+        "key-destruction-overdue.md",
     ),
 )
 

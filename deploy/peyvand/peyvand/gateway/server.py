@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 
 import aiohttp
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 from pydantic import ValidationError
 
@@ -17,6 +17,7 @@ from observability.logging import configure_logging
 from peyvand.dev_issuer.issuer import Issuer
 from peyvand.gateway.connections import BodyTooSlow, GatewayRunner
 from peyvand.gateway.error_pages import error_response
+from peyvand.gateway.pages import HEADERS
 from peyvand.gateway.reverse_proxy import ReverseProxy, connect
 from peyvand.gateway.settings import GatewaySettings
 from run.connections import Connections, Timeouts, open_file_limit
@@ -39,6 +40,7 @@ def application(settings: GatewaySettings) -> web.Application:
     app = web.Application(middlewares=[_refuse_slow_bodies])
     app[PROXY], app[REQUIRED] = proxy, tuple(upstreams)
     app.cleanup_ctx.append(_pool)
+    app.on_response_prepare.append(_secure)
     app.router.add_get("/healthz", _alive)
     app.router.add_get("/readyz", _ready)
     app.router.add_route("*", "/metrics", _not_found)  # Prometheus scrapes each process at its own port
@@ -105,6 +107,13 @@ async def _refuse_slow_bodies(request: web.Request, handler: Handler) -> web.Str
         return await handler(request)
     except BodyTooSlow:
         return error_response(request, "body_too_slow")
+
+
+async def _secure(request: web.Request, response: web.StreamResponse) -> None:
+    """Add the security headers to responses of the gateway and of the issuer; those of services have their own."""
+    for name, value in HEADERS.items():
+        if name != hdrs.CACHE_CONTROL:
+            response.headers.setdefault(name, value)
 
 
 async def _pool(app: web.Application) -> AsyncIterator[None]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
+from kernel.kafka.relay import close_failed_connections
 from tests.support import servers as real_servers
 from tests.support import system as running_system
 from tests.support.servers import Servers
@@ -32,6 +33,13 @@ def plain_logs() -> None:
             structlog.processors.KeyValueRenderer(key_order=["level", "event"]),
         ]
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_sockets_left(request: pytest.FixtureRequest) -> None:
+    """Close the sockets that kafka-python leaves open where tests end a broker."""
+    if any(item.get_closest_marker("server") for item in request.session.items):
+        close_failed_connections()
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,9 @@
 """Database and broker fail and recover under workers that keep running: they wait, report it, and continue."""
 
 import asyncio
-import gc
 import os
 import signal
 import subprocess
-import warnings
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -79,9 +77,6 @@ async def own_servers(tmp_path: Path) -> AsyncIterator[tuple[OwnServers, SmallSy
         for process in servers.running.values():
             kill(process)
             stop(process, 0)
-        with warnings.catch_warnings():  # kafka-python leaves sockets that did not connect to the garbage collector
-            warnings.simplefilter("ignore", ResourceWarning)
-            gc.collect()
 
 
 async def _register(small_system: SmallSystem, first: int, n: int = 50) -> None:

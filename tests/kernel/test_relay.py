@@ -1,15 +1,22 @@
 """The relay publishes events in order per subject, and again whatever Kafka did not acknowledge."""
 
 import asyncio
+import gc
+import os
+import socket
+import threading
 from typing import Any
 
 import pytest
+from kafka import KafkaAdminClient, KafkaProducer
+from kafka.errors import KafkaError
 
+from base.kafka_access import KafkaAccess
 from contracts.envelope import decode
 from contracts.subjects import partition_of
 from kernel.commands import execute
 from kernel.errors import Transient
-from kernel.kafka.relay import Relay
+from kernel.kafka.relay import Relay, close_failed_connections
 from kernel.stores.memory import MemoryStore
 from tests.support.small_services import Register, RegistrationRules, Withdraw, noon
 
@@ -110,3 +117,21 @@ async def test_republished_events_are_not_marked() -> None:
     broker.accepts = 0
     with pytest.raises(Transient, match="acknowledged 0 republished"):
         await relay.republish(await store.pending(EVERYWHERE, 10))
+
+
+@pytest.mark.parametrize("client", [KafkaProducer, KafkaAdminClient])
+def test_a_broker_that_is_away_costs_no_file_descriptor_and_no_thread(client: Any) -> None:
+    """kafka-python leaves sockets that did not connect open, and the thread of a client that was not made running."""
+    close_failed_connections()
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # refuses connections, and no other process can listen there
+        access = KafkaAccess(f"127.0.0.1:{closed.getsockname()[1]}")
+        gc.collect()
+        gc.disable()
+        try:
+            before = len(os.listdir("/proc/self/fd")), threading.active_count()
+            with pytest.raises(KafkaError):
+                client(**access.options(), bootstrap_timeout_ms=1_000, reconnect_backoff_max_ms=100)
+            assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == before
+        finally:
+            gc.enable()

@@ -89,6 +89,7 @@ def test_lost_stores_are_restored_from_an_older_backup(own: RunningSystem, peyva
     with MongoClient[dict[str, Any]](own.state.mongo) as client:
         backed_up = client.registration.records.find_one({"kind": "applicant"}, sort=[("_id", 1)])
         assert backed_up and backed_up["private"]["content"]["sealed"]
+    with MongoClient[dict[str, Any]](own.mongo_admin) as client:
         wrapped = client.registration_keys.keys.find_one({"_id": backed_up["private"]["content"]["key_id"]})
     erased, key_id = backed_up["_id"], backed_up["private"]["content"]["key_id"]
     assert wrapped and _holders(tmp_path / "b", wrapped["wrapped"]) == {"registration_keys"}

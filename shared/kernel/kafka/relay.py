@@ -6,7 +6,7 @@ A crash or a second relay only repeats events, and consumers recognise repeats.
 import asyncio
 import threading
 from collections.abc import Callable, Collection, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, Protocol
 
 import structlog
@@ -113,6 +113,7 @@ def connect_producer(kafka: KafkaAccess, client_id: str) -> Callable[[], Any]:
     """Return a function that connects an idempotent producer with acks=all; it blocks and raises KafkaError."""
 
     def connect() -> Any:
+        close_failed_connections()
         from kafka import KafkaProducer  # takes a second to import, which only workers need
         from kafka.errors import KafkaTimeoutError
 
@@ -139,6 +140,36 @@ def connect_producer(kafka: KafkaAccess, client_id: str) -> Callable[[], Any]:
     return connect
 
 
+@cache
+def close_failed_connections() -> None:
+    """Make kafka-python close what does not connect: each socket, and of a new client its thread and its selector.
+
+    It leaves the sockets to the garbage collector and the threads for ever: while a broker is away, a worker would
+    lose a file descriptor a second, and a thread at each attempt.
+    """
+    from kafka.net.inet import KafkaNetSocket
+    from kafka.net.manager import KafkaConnectionManager
+
+    connect, bootstrap = KafkaNetSocket.sock_connect, KafkaConnectionManager.bootstrap
+
+    async def sock_connect(self: Any, net: Any, sock: Any, *args: Any, **options: Any) -> Any:
+        try:
+            return await connect(self, net, sock, *args, **options)
+        except BaseException:
+            sock.close()
+            raise
+
+    def bootstrap_or_close(self: Any, *args: Any, **options: Any) -> Any:
+        try:
+            return bootstrap(self, *args, **options)
+        except BaseException:
+            self.close()
+            self._net.close()
+            raise
+
+    KafkaNetSocket.sock_connect, KafkaConnectionManager.bootstrap = sock_connect, bootstrap_or_close
+
+
 class TopicIds:
     """The ids that Kafka has given to topics: a topic that was deleted and recreated has another one."""
 
@@ -155,6 +186,7 @@ class TopicIds:
         from kafka import KafkaAdminClient
         from kafka.errors import KafkaError, TopicAuthorizationFailedError
 
+        close_failed_connections()
         with self.reading:  # one thread at a time: an error closes the client, and a request to a closed one never ends
             try:
                 self.client = self.client or KafkaAdminClient(**self.kafka.options(), client_id=self.client_id)

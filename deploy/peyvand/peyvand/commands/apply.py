@@ -15,6 +15,7 @@ from pymongo.uri_parser import parse_uri
 
 from base.kafka_access import KafkaAccess
 from contracts.topics import TOPICS, Topic
+from peyvand.commands.output import number_of
 from peyvand.kafka_users import NotAuthorized, declared_acls, update
 from peyvand.local_cluster.servers import ADMIN, BROKER
 from peyvand.local_cluster.topology import DATABASES, KEY_READER, READER, SERVICES, as_user, kafka_from, read_state
@@ -256,8 +257,7 @@ def apply(diff: bool = False) -> int:
         return 1
     for each in different:
         print(each if diff else f"{each}: done")
-    number = "1 difference" if len(different) == 1 else f"{len(different)} differences"
-    print(number if different else "nothing differs")
+    print(number_of(len(different), "difference") if different else "nothing differs")
     return 1 if diff and different else 0
 
 

@@ -56,6 +56,11 @@ def _narrowest(table: "Table", console: "Console") -> int:
     return sum(widths) + GAP * len(widths)
 
 
+def number_of(n: int, noun: str) -> str:
+    """Return a number with its noun: `1 event`, `2,000 events`."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
 def to_json(value: Any) -> str:
     """Return a value as one line of JSON."""
     import msgspec

@@ -13,7 +13,7 @@ import typer
 from base.kafka_access import KafkaAccess
 from observability.health import ReadinessReason
 from peyvand.commands.events import EventLog
-from peyvand.commands.output import Json, Url, print_result
+from peyvand.commands.output import Json, Url, number_of, print_result
 from peyvand.endpoints import CommandError, Endpoints, find_endpoints
 from peyvand.process_status import ProcessStatus, process_statuses
 from peyvand.store_status import Quantiles, ServiceStatus, store_statuses
@@ -135,35 +135,39 @@ CHECKS: tuple[Check, ...] = (  # code, condition, reason, command, runbook
     (
         "pending",
         lambda s: s.pending_oldest_seconds > PENDING_LIMIT,
-        lambda s: f"{s.pending:,} events pending, the oldest for {s.pending_oldest_seconds:,.0f} s",
+        lambda s: f"{number_of(s.pending, 'event')} pending, the oldest for {s.pending_oldest_seconds:,.0f} s",
         "peyvand events tail",
         "outbox-stalled.md",
     ),
     (
         "stuck",
         lambda s: s.stuck,
-        lambda s: f"{s.lag:,} events behind, and no cursor moves",
+        lambda s: f"{number_of(s.lag, 'event')} behind, and no cursor moves",
         "peyvand status",
         "consumer-lag-high.md",
     ),
     (
         "dead_letters",
         lambda s: s.dead_letters > 0,
-        lambda s: f"{s.dead_letters:,} sources parked, the oldest for {s.dead_letters_oldest_seconds:,.0f} s",
+        lambda s: (
+            f"{number_of(s.dead_letters, 'source')} parked, the oldest for {s.dead_letters_oldest_seconds:,.0f} s"
+        ),
         "peyvand dead-letters list --service {service}",
         "dead-letters.md",
     ),
     (
         "undecodable",
         lambda s: s.undecodable > 0,
-        lambda s: f"{s.undecodable:,} undecodable records",
+        lambda s: number_of(s.undecodable, "undecodable record"),
         "peyvand dead-letters list --service {service}",
         "undecodable-records.md",
     ),
     (
         "missing",
         lambda s: s.early_oldest_seconds > PENDING_LIMIT,
-        lambda s: f"an event is missing: {s.early:,} sources wait, the oldest for {s.early_oldest_seconds:,.0f} s",
+        lambda s: (
+            f"an event is missing for {number_of(s.early, 'source')}, the oldest for {s.early_oldest_seconds:,.0f} s"
+        ),
         "peyvand events show ID",
         "event-missing.md",
     ),

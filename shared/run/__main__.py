@@ -6,8 +6,6 @@ What the other role needs is not imported: an API loads no Kafka client, a worke
 import sys
 from importlib import import_module
 
-from run.server import collect_rarely
-
 ROLES = ("api", "worker")
 
 
@@ -22,7 +20,6 @@ def main(arguments: list[str]) -> None:
         if e.name not in (name, f"{name}.service"):
             raise
         sys.exit(f"run: there is no service {name!r}: no module {name}.service")
-    collect_rarely()
     if role == "api":
         from run.api import run_api as run
     else:

@@ -8,6 +8,7 @@ import structlog
 from fastapi import APIRouter
 from uvicorn.importer import import_from_string
 
+from base.garbage import collect_rarely
 from base.settings import load
 from contracts.events import PRODUCERS
 from kernel.service import Runtime, Service
@@ -27,7 +28,9 @@ log = structlog.get_logger(__name__)
 def run_api(service: Service[Any]) -> None:
     """Serve over MongoDB until SIGTERM or SIGINT."""
     settings = load(service.settings)
-    serve(service_app(service, settings), settings)
+    app = service_app(service, settings)
+    collect_rarely()
+    serve(app, settings)
 
 
 def service_app(service: Service[Any], settings: Any, runtime: Runtime[Any] | None = None) -> App:

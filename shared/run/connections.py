@@ -166,10 +166,11 @@ class Watch:
         return False
 
     def end(self) -> None:
-        """Forget the connection, which is lost."""
+        """Forget the connection, which is lost, and the protocol: only the garbage collector ends a circle."""
         self.connections.remove(self)
         if self.timer is not None:
             self.timer.cancel()
+        del self.timer, self.expired, self.paused
 
     def read(self, n: int) -> None:
         """Count bytes that have come."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import signal
 import socket
 import sys
@@ -15,6 +14,7 @@ import structlog
 import uvicorn
 from uvicorn.middleware.proxy_headers import _TrustedHosts
 
+from base.garbage import FULL_COLLECTION_INTERVAL, collect_all
 from base.settings import Settings
 from base.tasks import cancel_and_wait
 from observability import metrics
@@ -26,7 +26,6 @@ from run.http_protocol import HttpProtocol
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 DRAIN = 20  # seconds in which requests and batches that have begun may end
 TIMEOUTS = Timeouts()
-YOUNG_OBJECTS = 10_000  # between two collections of the youngest generation; Python's default is 700
 
 log = structlog.get_logger(__name__)
 
@@ -94,12 +93,6 @@ async def serve_worker(worker: Runnable, settings: Settings) -> None:
         await asyncio.gather(health, return_exceptions=True)
 
 
-def collect_rarely() -> None:
-    """Let the garbage collector skip what is loaded, and run rarely: a batch makes many objects and no cycles."""
-    gc.freeze()
-    gc.set_threshold(YOUNG_OBJECTS)
-
-
 def _config(app: Any, settings: Settings, *, lifespan: Any) -> uvicorn.Config:
     connections = Connections(
         settings.service,
@@ -122,6 +115,8 @@ def _config(app: Any, settings: Settings, *, lifespan: Any) -> uvicorn.Config:
         timeout_graceful_shutdown=DRAIN,
         timeout_keep_alive=int(TIMEOUTS.idle),
         ws="none",
+        timeout_notify=FULL_COLLECTION_INTERVAL,
+        callback_notify=collect_all,
     )
 
 

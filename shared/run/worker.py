@@ -5,6 +5,7 @@ from typing import Any
 
 import uvloop
 
+from base.garbage import BATCHES, collect_rarely
 from base.settings import load
 from contracts.topics import topic_of, topics_consumed_by
 from kernel.kafka.authentication import authenticate_before_start
@@ -26,7 +27,9 @@ def run_worker(service: Service[Any]) -> None:
 async def _run(service: Service[Any]) -> None:
     settings = load(service.settings)
     async with service.running(settings) as runtime:
-        await serve_worker(worker_of(service, runtime), settings)
+        worker = worker_of(service, runtime)
+        collect_rarely(BATCHES)
+        await serve_worker(worker, settings)
 
 
 def worker_of(service: Service[Any], runtime: Runtime[Any]) -> Worker:

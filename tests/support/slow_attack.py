@@ -26,7 +26,7 @@ STREAM = b"GET /v1/stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 KINDS = (HEAD, BODY, b"", STREAM)
 EVERY = 2.0  # seconds between two bytes of a connection
 REOPEN = 10.0  # seconds between two connections of a client: these are slow, they do not flood
-PARTS = 40  # of the connections, visited one after the other
+PARTS = 400  # of the connections, visited one after the other: thousands of clients do not act at once
 
 
 class SlowClient:

@@ -132,7 +132,6 @@ def test_command_line_names_service_and_role(monkeypatch: pytest.MonkeyPatch) ->
         "run.api": SimpleNamespace(run_api=lambda service: ran.append(("api", service))),
         "run.worker": SimpleNamespace(run_worker=lambda service: ran.append(("worker", service))),
     }
-    monkeypatch.setattr(command, "collect_rarely", lambda: None)
     for name, module in {"stub": SimpleNamespace(), **stubs}.items():
         monkeypatch.setitem(sys.modules, name, module)
 

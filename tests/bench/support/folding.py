@@ -14,6 +14,7 @@ import uvloop
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from base.clock import system_clock
+from base.garbage import BATCHES, collect_rarely
 from base.kafka_access import KafkaAccess
 from contracts import envelope
 from contracts.subjects import PARTITIONS, kind_of
@@ -22,7 +23,6 @@ from kernel.kafka.log_reader import LogReader
 from kernel.record import Message, Record, consume
 from reporting.domain import RULES
 from reporting.domain.contributions import contributions
-from run.server import collect_rarely
 from tests.bench.support.bare_scripts import decode
 
 CHUNK = 50_000
@@ -97,7 +97,7 @@ async def fold(kafka: KafkaAccess) -> tuple[int, float, Stages]:
 def main(arguments: Sequence[str]) -> None:
     """Read, and print one line of JSON."""
     reader, kafka = arguments
-    collect_rarely()
+    collect_rarely(BATCHES)
     before = time.process_time()
     n, seconds, stages = uvloop.run({"raw": raw, "fold": fold}[reader](msgspec.json.decode(kafka, type=KafkaAccess)))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10

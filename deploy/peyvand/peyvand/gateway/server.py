@@ -7,12 +7,14 @@ import asyncio
 import signal
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import aiohttp
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 from pydantic import ValidationError
 
+from base.garbage import FULL_COLLECTION_INTERVAL, collect_all, collect_rarely
 from observability.logging import configure_logging
 from peyvand.dev_issuer.issuer import Issuer
 from peyvand.gateway.connections import BodyTooSlow, GatewayRunner
@@ -78,9 +80,13 @@ async def serve(settings: GatewaySettings) -> None:
         asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
     runner = runner_of(settings)
     await runner.setup()
+    collect_rarely()
     try:
         await web.TCPSite(runner, settings.host, settings.port, backlog=BACKLOG).start()
-        await stop.wait()
+        while not stop.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), FULL_COLLECTION_INTERVAL)
+            await collect_all()
     finally:
         await runner.cleanup()
 

@@ -4,7 +4,7 @@ import msgspec
 
 from contracts.subjects import PARTITIONS
 
-LONGEST_BATCH = 512 << 10  # bytes of a record batch: what a reader unpacks, from any writer; an event has 64 KiB
+LONGEST_BATCH = 512 << 10  # bytes of a record batch; an event has 64 KiB
 
 
 class Topic(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,7 +18,7 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
         ("retention.ms", "-1"),
         ("retention.bytes", "-1"),
         ("cleanup.policy", "delete"),
-        ("compression.type", "uncompressed"),  # the broker unpacks: readers need no codec, and LONGEST_BATCH holds
+        ("compression.type", "producer"),  # the broker unpacks nothing into memory, and readers no batch with a codec
         ("max.message.bytes", str(LONGEST_BATCH)),
     )
 

@@ -74,6 +74,10 @@ closes_before_opens invalid
 پایان مهلت را بعد از آغاز آن بگذارید.
 Set the end of the window after its beginning.
 
+codes_of_the_day limited
+در یک روز {limit} کد پیگیری به این متقاضی داده شده است. فردا دوباره بیایید.
+{limit} tracking codes were issued to this applicant within a day. Try again tomorrow.
+
 connection_ended conflict
 این اتصال پایان یافته است.
 This connection has ended.
@@ -193,6 +197,10 @@ This offer has not been accepted, or it is for another channel.
 offer_unknown missing
 چنین پیشنهادی پیدا نشد. شناسه را دوباره نگاه کنید.
 There is no such offer. Check the identifier.
+
+offers_full conflict
+این پیشران برای این درخواست {limit} پیشنهاد ثبت کرده است. با یکی از آن‌ها ادامه دهید.
+This lead enterprise has made {limit} offers for this application. Go on with one of them.
 
 outcome_unknown invalid
 نتیجه را «پذیرفته» یا «رد» بگذارید.

@@ -183,14 +183,13 @@ class DeadLetters:
 
     async def _try(self, letter: str, source: Source, sequence: int, *, skip: bool) -> LetterOutcome:
         """Consume without storing anything; `skip` the blocking event, as a discard does."""
-        if not await self._is_blocking(source, sequence):
+        head = await self._head(source)
+        if head is None or not await self._is_blocking(source, sequence):
             return LetterOutcome(id=letter, outcome="gone")
         subject, name = source
-        if skip and kind_of(subject) not in self.store.rules:
+        if skip and (kind_of(subject) not in self.store.rules or head.reason == "invalid"):  # only removed
             return LetterOutcome(id=letter, outcome="discarded")
         before = (await self.store.read([subject]))[subject]
-        if skip and sequence > before.inbox.get(name, 0) + 1:  # an invalid one, before its turn
-            return LetterOutcome(id=letter, outcome="discarded")
         chunk = [each for each in await self.store.parked.events(source, CHUNK) if each.sequence >= sequence + skip]
         messages = list(map(unpark, chunk))
         if skip:

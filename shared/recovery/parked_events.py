@@ -21,9 +21,10 @@ async def discard_one(
 ) -> bool:
     """Discard the event that blocks the parked ones of a subject and source; return whether it was this one.
 
-    It is parked itself, or missing. An event that is ready is handled, not discarded. An invalid one before its turn,
-    or about a kind without rules, is only removed: the event with its sequence may still come. Raise NewerRules,
-    UnreadableRecord, Transient.
+    It is parked itself, or missing. An event that is ready is handled, not discarded. An invalid one, and one about a
+    kind without rules, is only removed: it may be a forgery, and the event with its sequence still to come. Where none
+    comes, the events behind it wait for a missing one, which can be discarded then. Raise NewerRules, UnreadableRecord,
+    Transient.
     """
 
     def change(snapshot: Snapshot, moment: Moment) -> Effects:
@@ -36,7 +37,7 @@ async def discard_one(
             return Effects(unparked={source: sequence}, heads=heads)
         before = snapshot.record(source[0])
         due = before.inbox.get(source[1], 0) + 1
-        if parked[0].reason == "invalid" and due < sequence == parked[0].sequence:
+        if parked[0].reason == "invalid" and due <= sequence == parked[0].sequence:
             return Effects(unparked={source: sequence}, heads=head_of({source: before.inbox}, left))
         if due != sequence:
             return Effects()

@@ -174,10 +174,10 @@ class Watch:
 
     def read(self, n: int) -> None:
         """Count bytes that have come."""
+        if n and self.phase is Phase.IDLE:
+            self.enter(Phase.HEAD)
+        self.received += n
         if n and self.phase is not Phase.RESPONSE:
-            if self.phase is Phase.IDLE:
-                self.enter(Phase.HEAD)
-            self.received += n
             limits = self.connections.timeouts
             self.earned_until = min(self.earned_until + n / limits.rate, self.loop.time() + limits.stall)
 

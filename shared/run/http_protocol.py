@@ -35,9 +35,12 @@ class HttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse what has come."""
         self.watch.read(len(data))
-        limit = HEAD_LIMIT if self.watch.phase is Phase.HEAD else MESSAGE_LIMIT
+        limit = MESSAGE_LIMIT if self.watch.phase is Phase.BODY else HEAD_LIMIT  # also of a request behind this one
         if self.watch.received - len(data) > limit:
-            self.send_400_response("")
+            if self.watch.phase is Phase.RESPONSE:
+                self.transport.abort()  # a second response cannot begin in the middle of the first
+            else:
+                self.send_400_response("")
             return
         super().data_received(data)
 

@@ -1,89 +1,14 @@
 """The command line: requests, exit codes and error messages of each verb."""
 
 import json
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 import pytest
 
-from peyvand.commands import applications, main
+from peyvand.commands import applications
 from programme.reference import job_fields
-
-TABLE = {
-    "table": "composite",
-    "as_of": "2025-10-01T08:00:00Z",
-    "events": 12345,
-    "rows": [
-        {"province": "IR-20", "rank": 1, "shown": "52.21690", "counts": {"quota": 1300, "registered": 3021}},
-        {"province": "IR-07", "rank": None, "shown": "0.00", "counts": {"registered": 2}},
-    ],
-}
-Reply = tuple[int, Any]
-
-
-class StubServer:
-    """A public address with prepared responses, which records the requests."""
-
-    def __init__(self) -> None:
-        self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
-        self.replies: dict[str, list[Reply]] = {
-            "/issuer/token": [(200, {"access_token": "t0ken"})],
-            "/v1/ranking": [(200, TABLE)],
-            "/v1/ranking.csv": [(200, b"rank,province\n1,IR-20\n")],
-        }
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                server.requests.append((self.command, self.path, dict(self.headers), body))
-                replies = server.replies.get(urlsplit(self.path).path, [(404, {"detail": "not found"})])
-                status, content = replies.pop(0) if len(replies) > 1 else replies[0]
-                raw = content if isinstance(content, bytes) else json.dumps(content).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(raw)))
-                self.end_headers()
-                self.wfile.write(raw)
-
-            do_POST = do_PUT = do_GET
-
-            def log_message(self, format: str, *arguments: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-
-    def to(self, path: str) -> list[tuple[str, str, dict[str, str], bytes]]:
-        return [each for each in self.requests if urlsplit(each[1]).path == path]
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[StubServer]:
-    monkeypatch.delenv("PEYVAND_TOKEN", raising=False)
-    server = StubServer()
-    thread = threading.Thread(target=server.server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.server.shutdown()
-    thread.join()
-    server.server.server_close()
-
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def ran(*arguments: str) -> tuple[int, str, str]:
-        code = main.main(arguments)
-        output = capsys.readouterr()
-        return code, output.out, output.err
-
-    return ran
+from tests.support.stub_server import TABLE, Run, StubServer
 
 
 @pytest.fixture
@@ -310,40 +235,6 @@ def test_retries_end_with_a_hint(run: Run, server: StubServer, tmp_path: Path, m
     assert code == 1 and "it is not done twice" in err and len(server.to(IMPORT)) == applications.ATTEMPTS
 
 
-def test_an_erasure_is_shown_confirmed_and_sent_once(
-    run: Run, server: StubServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    applicant = "0199d5a2-7c40-7e51-9a3b-4f2d1c0b8a67"
-    path = f"/registration/v1/applications/{applicant}/erasure"
-    found = {"id": applicant, "status": "admitted", "round": "1404", "province": "IR-20", "application": 1}
-    planned = found | {"erased_at": None, "dry_run": True}
-    done = found | {"status": "erased", "erased_at": "2025-10-01T08:00:00Z", "dry_run": False}
-    erase = ("applications", "erase", applicant, "--reason", "request", "--province", "IR-20", "--url", server.url)
-
-    def sent() -> list[bool]:
-        return [json.loads(each[3])["dry_run"] for each in server.to(path)]
-
-    server.replies[path] = [(200, planned)]
-    code, out, _ = run(*erase, "--dry-run")
-    assert code == 0 and "would be erased; now admitted" in out and sent() == [True]
-    answers, asked = ["0b8a66", "", "0b8a67"], list[str]()
-
-    def prompt(text: str, **_: object) -> str:
-        asked.append(text)
-        return answers[len(asked) - 1]
-
-    monkeypatch.setattr("typer.prompt", prompt)
-    for expected in (1, 1, 0):
-        server.replies[path] = [(200, planned), (200, done)]
-        code, out, err = run(*erase)
-        assert code == expected and "cannot be undone" in asked[-1] and "admitted" in asked[-1]
-        assert "nothing was erased" in err if code else "erased at 2025-10-01" in out
-    assert sent() == [True, True, True, True, False]
-    server.replies[path] = [(200, planned), (200, done)]
-    code, out, _ = run(*erase, "--yes", "--json")
-    assert code == 0 and json.loads(out) == done and sent()[-2:] == [True, False]
-
-
 def test_refused_rows_exit_with_1(run: Run, server: StubServer, tmp_path: Path) -> None:
     refused = [{"row": 2, "field": "field", "code": "field_not_open", "detail": "not open"}]
     reply = {"rows": 4, "registered": 0, "refused": refused, "already_registered": 3}
@@ -351,16 +242,6 @@ def test_refused_rows_exit_with_1(run: Run, server: StubServer, tmp_path: Path) 
     file = str(_file(tmp_path, {}))
     code, out, _ = run("import", "applications", file, "--round", "1404", "--url", server.url)
     assert code == 1 and "row 2, field: not open" in out and "1 refused, 3 already registered" in out
-
-
-def test_a_lost_tracking_code_is_reissued_by_national_id(run: Run, server: StubServer) -> None:
-    path = "/registration/v1/rounds/1404/tracking-codes"
-    server.replies[path] = [(200, {"id": "x", "tracking_code": "9H2K4-MZQ7B"})]
-    options = ("--round", "1404", "--province", "IR-20", "--national-id", "9990000018", "--url", server.url)
-    code, out, _ = run("tracking-code", *options)
-    assert code == 0 and "9H2K4-MZQ7B" in out
-    [(_, address, headers, body)] = server.to(path)
-    assert json.loads(body) == {"national_id": "9990000018"} and "999" not in address and headers["Idempotency-Key"]
 
 
 def test_a_round_is_opened_with_its_window_and_all_job_fields(server: StubServer, run: Run) -> None:

@@ -38,7 +38,7 @@ from kernel.record import Message, Record, consume, emit
 from market.domain import producer
 from market.domain.connection import Connect, End, RaiseEvidence
 from market.domain.offer import Answer, MakeOffer
-from market.domain.producer import State, status_of
+from market.domain.producer import MAX_OFFERS, State, status_of
 
 SUBJECT = "0199a000-0000-7000-8000-000000000001"
 CONTEXT = Context(round="1404", province="IR-20", county="2001", field="JF001", policy="1404-1")
@@ -122,6 +122,13 @@ def test_no_connection_before_the_capacity_is_known() -> None:
     scenario.consume("registration", ApplicantAdmitted())
     assert refusal(scenario, connect()).code == "not_ready"
     assert "state" not in scenario.record.indexed
+
+
+def test_no_lead_enterprise_takes_the_space_of_others(scenario: Scenario) -> None:
+    for _ in range(MAX_OFFERS):
+        scenario.execute(MakeOffer("direct", LEAD))
+    assert refusal(scenario, MakeOffer("direct", LEAD)).code == "offers_full"
+    assert scenario.execute(MakeOffer("direct", LEAD[:-1] + "8")) and scenario.execute(MakeOffer("direct"))
 
 
 def test_offer_is_answered_once(scenario: Scenario) -> None:

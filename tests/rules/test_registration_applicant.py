@@ -25,8 +25,6 @@ from kernel.record import Message, Record, consume, emit
 from programme.policies import CURRENT, policy
 from registration.domain import applicant as rules
 from registration.domain.applicant import (
-    MAX_APPLICATIONS,
-    MAX_CODES,
     RECHECK_AFTER,
     Admit,
     Command,
@@ -113,24 +111,30 @@ def test_a_second_registration_is_refused_and_after_a_withdrawal_it_is_a_new_app
     assert one.indexed["registered_at"] > first and one.indexed["scope"] == "IR-07/0701"
 
 
-def test_no_officer_fills_a_record_with_codes_or_applications() -> None:
-    applicant = Applicant()
-    for _ in range(MAX_APPLICATIONS):
-        applicant.execute(register())
-        applicant.execute(Withdraw("moved"))
-    with pytest.raises(Refused, match="record_full"):
-        applicant.execute(register())
-    for _ in range(MAX_CODES - MAX_APPLICATIONS):
-        applicant.execute(ReissueCode())
-    with pytest.raises(Refused, match="record_full"):
-        applicant.execute(ReissueCode())
-    assert applicant.execute(Erase("request")), "erasure is always possible"
+def test_no_officer_voids_codes_or_applications_without_end_or_for_ever() -> None:
+    """A limit by the day: neither a full record nor an applicant who can never return."""
+    one = Applicant()
+    one.execute(register())
+    one.execute(ReissueCode())
+    one.execute(Withdraw("moved"))
+    one.execute(register())
+    with pytest.raises(Refused, match="codes_of_the_day") as refused:
+        one.execute(ReissueCode())
+    assert 0 < refused.value.details["seconds"] <= 86_400
+    one.execute(Withdraw("moved"))
+    with pytest.raises(Refused, match="codes_of_the_day"):
+        one.execute(register())
+    one.at += timedelta(days=1)
+    one.execute(register())
+    one.execute(ReissueCode())
+    assert one.execute(Erase("request")), "erasure is always possible"
 
 
 def test_each_registration_and_each_reissue_counts_a_tracking_code() -> None:
     one = Applicant()
     counted = []
     for command in (register(), ReissueCode(), Withdraw("moved"), ReissueCode(), register()):
+        one.at += timedelta(days=1)
         one.execute(command)
         counted.append(one.state.codes)
     assert counted == [1, 2, 2, 3, 4]

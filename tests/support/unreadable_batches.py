@@ -1,10 +1,12 @@
-"""Record batches that a broker accepts and aiokafka cannot unpack."""
+"""Record batches that a broker accepts and that a reader must not unpack, or must not believe."""
 
+import gzip
 import struct
 from itertools import groupby
 from typing import Any
 
 from kafka import KafkaProducer, codec
+from kafka.record import default_records
 
 from base.kafka_access import KafkaAccess
 
@@ -48,6 +50,42 @@ def send_gzip(kafka: KafkaAccess, topic: str, value: bytes) -> int:
 def send_header_not_text(kafka: KafkaAccess, topic: str) -> int:
     """Send one record with a header whose name is not UTF-8; return the offset after it."""
     return _send(kafka, topic, [b"{}"], headers=[(NotText("name"), b"")])
+
+
+def send_claim(kafka: KafkaAccess, topic: str, claimed: int) -> int:
+    """Send one batch of a hundred bytes, with the codec gzip, whose record claims to have so many bytes."""
+    original = default_records.gzip_encode
+    default_records.gzip_encode = lambda _: gzip.compress(_varint(claimed) + b"\0" * 40)
+    try:
+        return send_gzip(kafka, topic, b"\0" * 1_000)
+    finally:
+        default_records.gzip_encode = original
+
+
+def send_misnumbered(kafka: KafkaAccess, topic: str, records: int, last: int) -> None:
+    """Send one batch whose last record names another place, so many behind the first."""
+    builder = default_records.DefaultRecordBatchBuilder
+    original = builder.append
+
+    def append(self: Any, offset: int, *args: Any, **options: Any) -> Any:
+        appended = original(self, last if offset == records - 1 else offset, *args, **options)
+        self._last_offset = offset
+        return appended
+
+    builder.append = append
+    try:
+        _send(kafka, topic, [b"{}"] * records, linger_ms=500, enable_idempotence=False)
+    finally:
+        builder.append = original
+
+
+def _varint(n: int) -> bytes:
+    """Return a length as Kafka writes it: zigzag, seven bits a byte."""
+    n, encoded = n << 1, bytearray()
+    while n > 127:
+        encoded.append(n & 127 | 128)
+        n >>= 7
+    return bytes([*encoded, n])
 
 
 def _send(kafka: KafkaAccess, topic: str, values: Any, headers: Any = (), **options: Any) -> int:

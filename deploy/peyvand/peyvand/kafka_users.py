@@ -90,6 +90,11 @@ def update(
         undeclared = sorted(acl for acl in acls - set(declared) if acl.principal in principals or acl.covers_ours)
         different = [f"Kafka user {name} is missing" for name in sorted(passwords.keys() - users)]
         different += [f"ACL is missing: {acl}" for acl in missing]
+        different += [
+            f"Kafka user {name} has another password"
+            for name in sorted(users & passwords.keys())
+            if asyncio.run(refusal(kafka.as_user(name, passwords[name])))
+        ]
         if diff:
             strangers = mechanisms.keys() - passwords.keys() - set(super_users)
             different += [f"Kafka user {name} is not declared" for name in sorted(strangers)]
@@ -97,11 +102,6 @@ def update(
                 f"Kafka user {name} has also a password for {other}"
                 for name in sorted(mechanisms.keys() & passwords.keys())
                 for other in sorted(mechanisms[name] - {MECHANISM})
-            ]
-            different += [
-                f"Kafka user {name} has another password"
-                for name in sorted(users & passwords.keys())
-                if asyncio.run(refusal(kafka.as_user(name, passwords[name])))
             ]
             return different + [f"ACL is not declared: {acl}" for acl in undeclared]
         revoked = [acl for acl in undeclared if acl.principal in principals]

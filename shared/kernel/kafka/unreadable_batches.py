@@ -1,7 +1,9 @@
-"""A record batch that aiokafka cannot unpack ends no reader: one record, with the reason for a value, stands for it.
+"""A record batch that must not be unpacked ends no reader: one record, with the reason for a value, stands for it.
 
-Such a batch has a codec that is not installed, or a header whose name is not UTF-8. aiokafka has no setting for this:
-it raises, and again after every restart. `tests/kernel/test_unreadable_batches.py` keeps what is relied upon here.
+aiokafka unpacks every codec, to any length, and believes the offset that each record names, which no broker checks:
+a record could hide others, or move a reader to where nothing is. A header whose name is not UTF-8 makes it raise, and
+again after every restart. It has no setting for any of this; `tests/kernel/test_unreadable_batches.py` keeps what is
+relied upon here. Our relay writes batches without a codec, and offsets that rise by one.
 """
 
 from collections.abc import Iterator
@@ -12,12 +14,39 @@ from aiokafka.structs import ConsumerRecord
 
 
 class UnreadableBatch(bytes):
-    """Why a batch cannot be unpacked, in place of a value."""
+    """Why a batch is not unpacked, in place of a value."""
+
+
+class CompressedBatch(ValueError):
+    """A batch has a codec."""
+
+
+class MisnumberedBatch(ValueError):
+    """The records of a batch do not have the offsets that the broker gave it."""
+
+
+class _Checked:
+    """A batch that yields its records if they have its own offsets, one after the other, and no codec."""
+
+    def __init__(self, batch: Any) -> None:
+        self.batch = batch
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.batch, name)
+
+    def __iter__(self) -> Iterator[Any]:
+        first, end = self.batch.base_offset, self.batch.next_offset
+        if self.batch.compression_type:
+            raise CompressedBatch(f"codec {self.batch.compression_type}")
+        records = list(self.batch)
+        if len(records) != end - first or any(each.offset != n for n, each in enumerate(records, first)):
+            raise MisnumberedBatch(f"{len(records)} records for the offsets {first} to {end - 1}")
+        return iter(records)
 
 
 class _OneBatch:
     def __init__(self, batch: Any) -> None:
-        self.batches = [batch]
+        self.batches = [_Checked(batch)]
         self.next_batch = self.batches.pop
 
     def has_next(self) -> bool:

@@ -7,7 +7,7 @@
 import csv
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import date
 from pathlib import Path
 from time import sleep
@@ -19,6 +19,7 @@ import msgspec
 import typer
 
 from base.backoff import backoff
+from contracts.codes import ERASURE_REASONS, WITHDRAWAL_REASONS
 from peyvand.commands.output import GROUP, Csv, DryRun, Json, Round, Url, print_result, signed_in_client, spinner
 from peyvand.commands.quotas import read_file, with_refused_rows
 from peyvand.endpoints import CommandError
@@ -69,6 +70,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="import")
     app.command("tracking-code")(reissue_command)
     group = typer.Typer(help="Applicants, one by one.", **GROUP)
+    group.command("withdraw")(withdraw_command)
     group.command("erase")(erase_command)
     app.add_typer(group, name="applications")
 
@@ -109,7 +111,30 @@ def reissue_command(
     path = f"/registration/v1/rounds/{round_id}/tracking-codes"
     body = msgspec.json.encode({"national_id": national_id})
     result = client.post(path, body, "application/json", key=uuid4().hex).json()
-    print_result(result, as_json, lambda issued: f"the new tracking code is {issued['tracking_code']}")
+    print_result(
+        result, as_json, lambda new: f"the new tracking code of applicant {new['id']} is {new['tracking_code']}"
+    )
+
+
+def withdraw_command(
+    applicant: Annotated[str, typer.Argument(help="The id of the applicant, as `peyvand tracking-code` prints it.")],
+    reason: Annotated[str, typer.Option(help=f"{', '.join(WITHDRAWAL_REASONS)}.")],
+    province: Annotated[str, typer.Option(help="The province of the desk, such as IR-20.")],
+    as_json: Json = False,
+    url: Url = "",
+) -> None:
+    """Withdraw an applicant at their own request, at the desk; they may register again while the round takes them."""
+    _check_reason(reason, WITHDRAWAL_REASONS)
+    client = signed_in_client(url, "registrar", province=province)
+    path = f"/registration/v1/applications/{quote(applicant, safe='')}/withdrawal"
+    result = client.post(path, json.dumps({"reason": reason}).encode(), "application/json", key=uuid4().hex).json()
+    print_result(result, as_json, lambda _: f"applicant {applicant} has withdrawn")
+
+
+def _check_reason(reason: str, known: Collection[str]) -> None:
+    """Raise CommandError for a reason that the list does not have."""
+    if reason not in known:
+        raise CommandError(f"there is no reason {reason}", f"one of {', '.join(known)}")
 
 
 def erase_command(
@@ -122,6 +147,7 @@ def erase_command(
     url: Url = "",
 ) -> None:
     """Erase an applicant for good: the seat is released, the key destroyed, and the person cannot register again."""
+    _check_reason(reason, ERASURE_REASONS)
     client = signed_in_client(url, "manager" if province else "ministry_admin", province=province)
     result = _erase(client, applicant, reason, dry_run=True)
     if not dry_run:

@@ -144,7 +144,7 @@ def _users(url: str, wanted: Mapping[str, tuple[str, list[dict[str, str]]]], dif
                 different.append(f"database user {name} is missing")
             elif _sorted(known[name]["roles"]) != _sorted(roles):
                 different.append(f"database user {name} has other roles")
-            if diff and name in known and not _accepts(as_user(url, name, password)):
+            if name in known and not _accepts(as_user(url, name, password)):
                 different.append(f"database user {name} has another password")
             if not diff:
                 command = "updateUser" if name in known else "createUser"

@@ -41,7 +41,7 @@ class ActionResult(msgspec.Struct, frozen=True, kw_only=True):
     dry_run: bool
     letters: int
     drained: int
-    left: int = 0  # letters that still meet a fault, or another one behind them
+    left: int = 0  # letters that still meet a fault; of a retry also those that met another one behind them
     gone: int = 0  # letters that were no dead letters any more
     faults: tuple[str, ...] = ()
 
@@ -207,7 +207,7 @@ def act(
         dry_run=dry_run,
         letters=total,
         drained=sum(o["drained"] for o in outcomes),
-        left=sum(bool(o["fault"]) for o in outcomes),
+        left=sum(bool(o["fault"]) and o["outcome"] != "discarded" for o in outcomes),
         gone=sum(o["outcome"] == "gone" for o in outcomes),
         faults=tuple(sorted({o["fault"] for o in outcomes if o["fault"]}))[:10],
     )

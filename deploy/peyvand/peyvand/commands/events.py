@@ -57,9 +57,10 @@ def show_command(
     as_json: Json = False,
     url: Url = "",
 ) -> None:
-    """Show one event whole, and its position in the log."""
-    found = cloud_event(find(find_endpoints(url).require_kafka(), event))
-    print(to_json(found) if as_json else json.dumps(found, ensure_ascii=False, indent=2))
+    """Show one event whole, and its position in the log; every record of its id, if there are several."""
+    for entry in find(find_endpoints(url).require_kafka(), event):
+        found = cloud_event(entry)
+        print(to_json(found) if as_json else json.dumps(found, ensure_ascii=False, indent=2))
 
 
 class LogEntry(msgspec.Struct, frozen=True):
@@ -163,8 +164,11 @@ class EventLog:
                         yield _entry(record)
 
 
-def find(kafka: KafkaAccess, event_id: str) -> LogEntry:
-    """Return the event of this id, such as `screening/0199…/2`. Raise CommandError if the log has none."""
+def find(kafka: KafkaAccess, event_id: str) -> list[LogEntry]:
+    """Return the records with this id, such as `screening/0199…/2`: one, its repeats, or a forgery beside it.
+
+    Raise CommandError if the log has none.
+    """
     service, _, rest = event_id.partition("/")
     subject, _, number = rest.rpartition("/")
     if not (service and subject and number.isdigit()):
@@ -173,11 +177,15 @@ def find(kafka: KafkaAccess, event_id: str) -> LogEntry:
         )
     log = EventLog(kafka, service, subject)
     try:
-        for entry in log.entries(beginning=True, follow=False):
-            if entry.envelope is not None and entry.envelope.sequence == int(number):
-                return entry
+        found = [
+            entry
+            for entry in log.entries(beginning=True, follow=False)
+            if entry.envelope is not None and entry.envelope.sequence == int(number)
+        ]
     finally:
         log.close()
+    if found:
+        return found
     raise CommandError(f"the log has no event {event_id}", "is it still pending? `peyvand status` shows it")
 
 

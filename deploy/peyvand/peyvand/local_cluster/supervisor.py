@@ -187,6 +187,8 @@ class Supervisor:
         return broker, database
 
     async def _start_kafka(self, broker: Kafka | None, secrets: Secrets, ready: asyncio.Event) -> None:
+        from kafka.errors import KafkaError
+
         from peyvand.commands import apply
 
         if broker:
@@ -194,12 +196,15 @@ class Supervisor:
                 await _to_its_end(broker.prepare)
                 await self._monitor("kafka", broker.command(), dict(os.environ), broker.port, _in_thread(broker.ready))
         with self.checklist.step("topics and their users", "" if broker else self.addresses.kafka.bootstrap):
-            await asyncio.to_thread(apply.topics, self.addresses.kafka)
             try:
+                await asyncio.to_thread(apply.topics, self.addresses.kafka)
                 await asyncio.to_thread(apply.kafka_users, self.addresses.kafka, secrets)
             except NotAuthorized:  # users of this cluster are managed elsewhere
                 self.addresses = msgspec.structs.replace(self.addresses, own_kafka_users=False)
                 self._update_state(kafka=self.addresses.kafka)
+            except KafkaError as e:
+                log = f": see {self.workspace.logs / 'kafka.log'}" if broker else ""
+                raise StartFailed(f"Kafka at {self.addresses.kafka.bootstrap} does not answer ({e!r}){log}") from e
         ready.set()
 
     async def _start_mongo(self, database: Mongod | None, secrets: Secrets, ready: asyncio.Event) -> None:

@@ -97,9 +97,11 @@ def dead_letters(found: Sequence["ServiceLetters"]) -> list[Any]:
             lines.append(
                 f"... and {len(service.letters) - LETTERS_SHOWN:,} more at {service.service}; --json shows all"
             )
-    for fingerprint in sorted({str(each["fingerprint"]) for service in found for each in service.letters}):
+    reasons = {str(each["fingerprint"]): each["reason"] for service in found for each in service.letters}
+    for fingerprint, reason in sorted(reasons.items()):
+        never = "a forgery? the real event then takes its place" if reason == "invalid" else "never to be handled?"
         lines.append(f"fixed in the code and deployed?  peyvand dead-letters retry {fingerprint} --dry-run")
-        lines.append(f"never to be handled?  peyvand dead-letters discard {fingerprint} --reason '...' --who ID")
+        lines.append(f"{never}  peyvand dead-letters discard {fingerprint} --reason '...' --who ID")
     return [Text(line) if isinstance(line, str) else line for line in lines]
 
 
@@ -112,6 +114,9 @@ def action_lines(result: "ActionResult") -> list[Any]:
         lines.append(f"{result.gone:,} were no dead letters any more")
     if result.left:
         lines.append(f"{result.left:,} {'would still meet' if result.dry_run else 'still meet'} a fault:")
+        lines += [f"  {each}" for each in result.faults]
+    elif result.faults:
+        lines.append("what is behind them waits for an operator now: `peyvand dead-letters list`")
         lines += [f"  {each}" for each in result.faults]
     return [Text(line) for line in lines]
 

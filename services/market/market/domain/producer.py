@@ -40,6 +40,7 @@ VERSION = 1
 READY, OFFERED, CONNECTED, SUSTAINED, ENDED = "ready", "offered", "connected", "sustained", "ended"
 STATES = (READY, OFFERED, CONNECTED, SUSTAINED, ENDED)
 MAX_NAMED = 500  # offers of a producer, and connections: a record has space for what must still come
+MAX_OFFERS = 10  # of one lead enterprise to one producer for one application, so that none takes the space of others
 SOURCES = ("registration", "screening")  # in the order in which their context is preferred
 
 
@@ -79,7 +80,7 @@ def decide(state: State, command: Command, at: datetime) -> Sequence[Event]:
         case MakeOffer():
             _check_ready(state)
             offers.check(command)
-            _check_space(state.offers)
+            _check_offers(state, command.lead)
             return [
                 OfferMade(
                     application=state.application,
@@ -200,6 +201,14 @@ def indexed(state: State) -> Mapping[str, Any]:
     if due := min((each for each in times if each), default=None):
         fields["due"] = due
     return fields
+
+
+def _check_offers(state: State, lead: str) -> None:
+    """Raise Refused: offers_full, record_full."""
+    own = [each for each in state.offers.values() if each.lead == lead and each.application == state.application]
+    if len(own) >= MAX_OFFERS:
+        raise Refused("offers_full", limit=MAX_OFFERS)
+    _check_space(state.offers)
 
 
 def _check_space(named: Sized) -> None:

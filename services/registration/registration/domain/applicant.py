@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
+from math import ceil
 from typing import Any, Literal, get_args
 
 import msgspec
@@ -31,7 +32,9 @@ from contracts.subjects import ledger_subject
 from registration.domain.application import PROFILE
 
 VERSION = 1
-MAX_APPLICATIONS, MAX_CODES = 100, 200  # of one applicant in a round: a record has space for what must still come
+MAX_APPLICATIONS = 1_000  # of one applicant in a round, as in the contract
+CODES_A_DAY = 3  # tracking codes of one applicant, with those of applications: a limit that never ends would close out
+DAY = timedelta(days=1)
 PRIORITY = 0  # the only priority class in this release; the published order is class, registered_at, applicant id
 RECHECK_AFTER = (timedelta(hours=1), timedelta(hours=6), timedelta(days=1), timedelta(days=3), timedelta(days=7))
 Status = Literal[
@@ -84,6 +87,7 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
     current: Application = Application()
     seat: Seat | None = None  # may belong to an earlier application until the allocator releases it
     codes: int = 0  # tracking codes that were issued; the last one is valid
+    issued: tuple[datetime, ...] = ()  # when the last of them were, CODES_A_DAY at most
     erased_at: datetime | None = None
 
 
@@ -134,15 +138,16 @@ Command = Register | ReissueCode | Withdraw | Erase | RecordIdentityCheck | Admi
 
 
 def decide(state: State, command: Command, at: datetime) -> Sequence[Event | EventWithContext]:
-    """Raise Refused: already_registered, not_registered, already_withdrawn, already_decided, erased, reason_unknown.
+    """Raise Refused: already_registered, not_registered, already_withdrawn, already_decided, erased, reason_unknown,
+    record_full, codes_of_the_day.
 
     A command of the allocator or an identity check that no longer applies emits nothing.
     """
     match command:
         case Register():
-            return [_register(state, command)]
+            return [_register(state, command, at)]
         case ReissueCode():
-            return [_reissue_code(state)]
+            return [_reissue_code(state, at)]
         case Withdraw(reason=reason):
             return [_withdraw(state, reason)]
         case Erase(reason=reason):
@@ -181,10 +186,10 @@ def evolve(state: State, envelope: Envelope) -> State:
         case ApplicantRegistered() | ApplicantReactivated():
             profile = {name: getattr(event, name) for name in PROFILE}
             current = Application(profile=profile, intake_channel=event.intake_channel, registered_at=at)
-            application, codes = event.application, state.codes + 1
-            return replace(state, context=envelope.context, application=application, current=current, codes=codes)
+            state = replace(state, context=envelope.context, application=event.application, current=current)
+            return _with_code(state, at)
         case ApplicantCodeReissued():
-            return replace(state, codes=state.codes + 1)
+            return _with_code(state, at)
         case ApplicantSeatReleased():
             released = replace(state, seat=None)
             return _emptied(released) if state.erased_at else released
@@ -253,23 +258,33 @@ def status(state: State) -> str:
 _FINAL = frozenset({"match", "mismatch"})
 
 
-def _register(state: State, command: Register) -> EventWithContext:
+def _with_code(state: State, at: datetime) -> State:
+    return replace(state, codes=state.codes + 1, issued=(*state.issued, at)[-CODES_A_DAY:])
+
+
+def _check_codes_of_the_day(state: State, at: datetime) -> None:
+    """Raise Refused: codes_of_the_day, with the seconds until the next one may be issued."""
+    if len(state.issued) == CODES_A_DAY and (rest := state.issued[0] + DAY - at) > timedelta():
+        raise Refused("codes_of_the_day", limit=CODES_A_DAY, seconds=ceil(rest.total_seconds()))
+
+
+def _register(state: State, command: Register, at: datetime) -> EventWithContext:
     if state.application and (state.erased_at or not state.current.withdrawn_at):
         raise Refused("already_registered", field="national_id")
     if state.application >= MAX_APPLICATIONS:
         raise Refused("record_full", limit=MAX_APPLICATIONS)
+    _check_codes_of_the_day(state, at)
     kind = ApplicantReactivated if state.application else ApplicantRegistered
     event = kind(application=state.application + 1, intake_channel=command.intake_channel, **command.profile)
     return EventWithContext(event, command.context)
 
 
-def _reissue_code(state: State) -> Event:
+def _reissue_code(state: State, at: datetime) -> Event:
     if not state.application:
         raise Refused("not_registered")
     if state.erased_at:
         raise Refused("erased")
-    if state.codes >= MAX_CODES:
-        raise Refused("record_full", limit=MAX_CODES)
+    _check_codes_of_the_day(state, at)
     return ApplicantCodeReissued(application=state.application)
 
 

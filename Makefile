@@ -25,10 +25,10 @@ run: setup ## run everything: Kafka, MongoDB, four services, a simulated round, 
 up: setup ## run everything but the simulation
 	@exec $(PEYVAND) up
 
-test: python ## run all tests, as CI does (20 minutes)
+test: python ## run all tests, as CI does (22 minutes)
 	@$(PYTHON) deploy/setup.py --tests
 	@$(MAKE) --no-print-directory lint
-	@exec $(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
+	@exec $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 check: setup ## run the tests that need no server (one minute)
 	@$(MAKE) --no-print-directory lint

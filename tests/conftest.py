@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from kernel.kafka.relay import close_failed_connections
+from kernel.kafka.failed_connections import close_failed_connections
 from tests.support import servers as real_servers
 from tests.support import system as running_system
 from tests.support.servers import Servers

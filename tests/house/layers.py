@@ -89,7 +89,7 @@ LAYERS = (
 # Libraries that only these files import, so that an upgrade concerns few lines.
 ONLY_IN = {
     "faust": ("shared/kernel/kafka/consumer_group.py",),
-    "kafka": ("shared/kernel/kafka/relay.py", "deploy/peyvand/peyvand/*"),
+    "kafka": ("shared/kernel/kafka/relay.py", "shared/kernel/kafka/failed_connections.py", "deploy/peyvand/peyvand/*"),
     "aiokafka": ("shared/kernel/kafka/*", "shared/kernel/roles/*", "shared/recovery/*", "deploy/peyvand/peyvand/simulation/quiescence.py"),
     "persiantools": ("shared/programme/calendar.py",),
 }  # fmt: skip

@@ -16,7 +16,8 @@ from contracts.envelope import decode
 from contracts.subjects import partition_of
 from kernel.commands import execute
 from kernel.errors import Transient
-from kernel.kafka.relay import Relay, close_failed_connections
+from kernel.kafka.failed_connections import close_failed_connections
+from kernel.kafka.relay import Relay
 from kernel.stores.memory import MemoryStore
 from tests.support.small_services import Register, RegistrationRules, Withdraw, noon
 

@@ -6,7 +6,7 @@ A crash or a second relay only repeats events, and consumers recognise repeats.
 import asyncio
 import threading
 from collections.abc import Callable, Collection, Sequence
-from functools import cache, partial
+from functools import partial
 from typing import Any, Protocol
 
 import structlog
@@ -15,6 +15,7 @@ from base.kafka_access import KafkaAccess
 from contracts.envelope import CONTENT_TYPE
 from contracts.topics import LONGEST_BATCH
 from kernel.errors import Transient
+from kernel.kafka.failed_connections import close_failed_connections
 from kernel.store import Pending, Store
 
 LIMIT = 5_000  # records in one pass, and events of one record
@@ -138,36 +139,6 @@ def connect_producer(kafka: KafkaAccess, client_id: str) -> Callable[[], Any]:
         )
 
     return connect
-
-
-@cache
-def close_failed_connections() -> None:
-    """Make kafka-python close what does not connect: each socket, and of a new client its thread and its selector.
-
-    It leaves the sockets to the garbage collector and the threads for ever: while a broker is away, a worker would
-    lose a file descriptor a second, and a thread at each attempt.
-    """
-    from kafka.net.inet import KafkaNetSocket
-    from kafka.net.manager import KafkaConnectionManager
-
-    connect, bootstrap = KafkaNetSocket.sock_connect, KafkaConnectionManager.bootstrap
-
-    async def sock_connect(self: Any, net: Any, sock: Any, *args: Any, **options: Any) -> Any:
-        try:
-            return await connect(self, net, sock, *args, **options)
-        except BaseException:
-            sock.close()
-            raise
-
-    def bootstrap_or_close(self: Any, *args: Any, **options: Any) -> Any:
-        try:
-            return bootstrap(self, *args, **options)
-        except BaseException:
-            self.close()
-            self._net.close()
-            raise
-
-    KafkaNetSocket.sock_connect, KafkaConnectionManager.bootstrap = sock_connect, bootstrap_or_close
 
 
 class TopicIds:

@@ -26,6 +26,7 @@ FIGURE = "each of more than {count:,} awaits"  # as docs/reliability.md shows it
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1_500)  # five minutes of a processor, more beside others
 def test_no_crash_point_loses_or_doubles() -> None:
     """Exhaustively: before and after everything that the undisturbed run awaits."""
     whole = asyncio.run(simulate()).count

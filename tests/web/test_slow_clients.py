@@ -91,6 +91,17 @@ async def test_a_head_that_does_not_end_is_refused(endpoint: Endpoint) -> None:
     assert time.monotonic() - began > TIMEOUTS.head * 0.9
 
 
+async def test_a_head_behind_an_open_response_has_a_limit_too(tmp_path: Path) -> None:
+    async with served(tmp_path, direct=True) as endpoint:
+        client = await endpoint.open()
+        await client.send(request("GET", "/stream"))
+        await client.head()
+        with pytest.raises(ConnectionError):
+            async with asyncio.timeout(10):
+                for line in [b"GET / HTTP/1.1\r\n", *[b"x: " + b"y" * 16_000 + b"\r\n"] * 1_000]:
+                    await client.send(line)
+
+
 async def test_the_next_head_on_a_connection_has_the_same_time(endpoint: Endpoint) -> None:
     client = await endpoint.open()
     await client.send(request("GET", "/wait/0"))

@@ -83,7 +83,7 @@ def test_error_page_is_complete_in_both_languages(status: int) -> None:
 def test_who_may_not_go_on_can_sign_out(status: int, sign_in: str, offered: bool) -> None:
     body = problem("malformed", status=status, instance="r-17")
     page = bytes(pages.error_page(request_for("/missing", sign_in=sign_in), body).body).decode()
-    assert ('<form method="post" action="/screening/sign-in/end">' in page) is offered
+    assert ('<form class="my-4" method="post" action="/screening/sign-in/end">' in page) is offered
 
 
 def test_language_is_kept_in_a_cookie() -> None:

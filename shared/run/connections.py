@@ -20,6 +20,7 @@ from programme.messages import problem_body
 SPARE_FILES = 512  # file descriptors for everything that is no connection of a client
 RETRY_AFTER = 5  # seconds
 LOG_EVERY = 60.0  # seconds between two log lines about the same reason
+LINGER = 1.0  # seconds in which a refused peer that still sends may read why
 
 log = structlog.get_logger(__name__)
 
@@ -130,6 +131,7 @@ class Watch:
         "paused",
         "phase",
         "received",
+        "refused",
         "since",
         "timer",
         "transport",
@@ -151,6 +153,7 @@ class Watch:
         self.trusted = connections.trusted(address)
         self.loop = asyncio.get_running_loop()
         self.phase, self.received = Phase.HEAD, 0
+        self.refused = False  # what comes now is not read any more
         self.since = self.loop.time()
         self.earned_until = self.since + connections.timeouts.body  # when a body has been too slow
         self.buffered, self.buffered_since = 0, self.since  # bytes to be sent, and since when none was sent
@@ -171,6 +174,22 @@ class Watch:
         if self.timer is not None:
             self.timer.cancel()
         del self.timer, self.expired, self.paused
+
+    def refuse(self, code: str) -> None:
+        """Answer a request that cannot be read, and end the connection."""
+        self.transport.write(refusal(code))
+        self.close_slowly()
+
+    def close_slowly(self) -> None:
+        """Close the connection after what was written, and ignore what comes.
+
+        Closing at once would reset the connection of a peer that still sends, and the answer might be lost.
+        """
+        self.refused = True
+        self.enter(Phase.IDLE)
+        if not self.transport.is_closing():
+            self.transport.write_eof()
+            self.loop.call_later(LINGER, self.transport.close)
 
     def read(self, n: int) -> None:
         """Count bytes that have come."""

@@ -9,7 +9,6 @@ from run.connections import Connections, Phase, Watch, refusal
 
 HEAD_LIMIT = 64 << 10  # bytes of a request line with its headers
 MESSAGE_LIMIT = 128 << 20  # bytes of a body as it comes, with its trailers; routes allow much less
-LINGER = 1.0  # seconds in which the sender of a slow body may read why it is refused
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -34,6 +33,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what has come."""
+        if self.watch.refused:
+            return
         self.watch.read(len(data))
         limit = MESSAGE_LIMIT if self.watch.phase is Phase.BODY else HEAD_LIMIT  # also of a request behind this one
         if self.watch.received - len(data) > limit:
@@ -72,16 +73,19 @@ class HttpProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Wait for the next request."""
         super().on_response_complete()
-        if "peyvand.body_too_slow" in self.cycle.scope and not self.transport.is_closing():
-            self.transport.write_eof()  # closing at once would reset the connection, and the answer might be lost
-            self.loop.call_later(LINGER, self.transport.close)
-        if self.watch.phase is Phase.RESPONSE and self.cycle.response_complete:
+        if "peyvand.body_too_slow" in self.cycle.scope:
+            self.watch.close_slowly()
+        elif self.watch.phase is Phase.RESPONSE and self.cycle.response_complete:
             self.watch.enter(Phase.IDLE)
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, without quoting it."""
-        self.transport.write(refusal("malformed"))
-        self.transport.close()
+        if self.cycle is None or self.cycle.response_complete:
+            self.watch.refuse("malformed")
+            return
+        if self.watch.phase is Phase.BODY and not self.cycle.response_started:
+            self.transport.write(refusal("malformed"))
+        self.transport.close()  # without an answer to a whole request, which would say that nothing was done
 
     def _expired(self, phase: Phase) -> None:
         if phase is Phase.BODY and not self.cycle.response_started:
@@ -90,5 +94,6 @@ class HttpProtocol(HttpToolsProtocol):
             self.watch.enter(Phase.RESPONSE)
             return
         if phase is Phase.HEAD and self.watch.received:
-            self.transport.write(refusal("body_too_slow"))
-        self.transport.close()
+            self.watch.refuse("body_too_slow")
+        else:
+            self.transport.close()

@@ -6,9 +6,7 @@ from typing import Any
 from aiohttp import StreamReader, web
 
 from peyvand.gateway.malformed import ErrorProtocol
-from run.connections import Connections, Phase, Watch, refusal
-
-LINGER = 1.0  # seconds in which the sender of a slow body may read why it is refused
+from run.connections import LINGER, Connections, Phase, Watch
 
 
 class BodyTooSlow(TimeoutError):
@@ -42,6 +40,8 @@ class GatewayProtocol(ErrorProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what has come."""
+        if self.watch.refused:
+            return
         before = self._request_count
         self.watch.read(len(data))
         super().data_received(data)
@@ -66,7 +66,8 @@ class GatewayProtocol(ErrorProtocol):
         """Send the rest of a response, then wait for the next request."""
         done = await super().finish_response(*sent)
         if self.body is not None and isinstance(self.body.exception(), BodyTooSlow):
-            await asyncio.sleep(LINGER)  # closing at once would reset the connection, and the answer might be lost
+            self.watch.close_slowly()
+            await asyncio.sleep(LINGER)  # returning would close the connection at once
         if not self._messages:
             if self.watch.phase is Phase.RESPONSE:
                 self.watch.enter(Phase.IDLE)
@@ -82,9 +83,10 @@ class GatewayProtocol(ErrorProtocol):
             self.body.set_exception(BodyTooSlow())
             self.watch.enter(Phase.RESPONSE)
             return
-        if phase is Phase.HEAD and self.watch.received and self.transport is not None:
-            self.transport.write(refusal("body_too_slow"))
-        self.force_close()
+        if phase is Phase.HEAD and self.watch.received:
+            self.watch.refuse("body_too_slow")
+        else:
+            self.force_close()
 
 
 class GatewayServer(web.Server):

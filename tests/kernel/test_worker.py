@@ -15,6 +15,7 @@ from kernel.batch import SUBJECTS_LIMIT
 from kernel.commands import execute, execute_many
 from kernel.errors import Transient
 from kernel.roles.worker import Worker
+from observability import metrics
 from recovery.parked_events import discard_one
 from tests.support.messages import message, unknown
 from tests.support.small_services import NOON, PERIOD, POISON, Register, ReportingRules, noon
@@ -97,6 +98,32 @@ async def test_foreign_records_on_a_topic_stop_nothing(small_system: SmallSystem
         "an event of screening in the topic of another producer"
     }
     assert not worker.consumer.behind and await worker.ready() == []
+
+
+async def test_a_repeated_transaction_counts_its_undecodable_record_once(
+    small_system: SmallSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = small_system.worker("reporting")
+    transact, attempts = worker.store.transact, 0
+
+    async def twice(*args: Any, **options: Any) -> Any:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            raise Transient("as while the database elects a primary")
+        return await transact(*args, **options)
+
+    monkeypatch.setattr(worker.store, "transact", twice)
+    topic = small_system.topics["registration"]
+    producer = AIOKafkaProducer(**small_system.servers.kafka.options())
+    await producer.start()
+    await producer.send_and_wait(topic, b"{", b"k", partition=0)
+    await producer.stop()
+    await small_system.publish("registration", message("registration", 1, subject=SUBJECT_OF_0))
+    small_system.start(worker)
+    await small_system.settles({"ApplicantRegistered": 1})
+    assert attempts > 1
+    assert metrics.UNDECODABLE.labels("reporting", topic, "0")._value.get() == 1
 
 
 async def test_nine_thousand_parked_events_of_one_subject_drain(small_system: SmallSystem) -> None:

@@ -302,11 +302,11 @@ class Consumer:
         messages = [each for each in records if isinstance(each, Message)]
         if undecodable := [each for each in records if isinstance(each, Undecodable)]:
             await self.store.add_undecodable(undecodable)
-            observe_undecodable(self.service, undecodable)
         with metrics.TRANSACTION_SECONDS.labels(self.service).time():
             async with self.writing:
                 effects = await process(self.store, messages, ranges, self.clock, self.projection, self.breaker)
         self.cursors = {tp: ranges[tp][1] if tp in ranges else cursor for tp, cursor in self.cursors.items()}
+        observe_undecodable(self.service, undecodable)  # now, since a failed transaction is repeated
         observe_batch(self.service, messages, effects)
         for parked in effects.parked:
             if parked.reason not in ("early", "invalid"):

@@ -43,7 +43,7 @@ from tests.support.system import RunningSystem
 
 ROUND, SEMNAN = "1404", "IR-20"
 FIRST_SERIAL = 500_000
-NO_POLICY = "9999-1"  # rules raise on events under it
+NO_POLICY = "9999-1"  # events under it are parked
 FAULTS_TO_PAUSE = 60  # more than the service tolerates
 REGISTERED = ApplicantRegistered(sex="female", age_band="25-34", work_mode="independent", intake_channel="web")
 SKEWED = """
@@ -288,8 +288,14 @@ async def _cause_by_stores_and_logs(drill: Drill, prometheus: Prometheus) -> Non
     await asyncio.gather(
         asyncio.to_thread(drill.move_cursors, "peyvand.registration", 25), prometheus.wait_for("Fenced", within=25)
     )
-    for n in range(FAULTS_TO_PAUSE):  # a fault that parks so many subjects within a minute pauses the service
-        drill.event(named(f"drill-fault-{n}"), policy=NO_POLICY)
+    # A fault that parks so many subjects within a minute pauses the service: no day follows the one they are due on.
+    state = '{"application":1,"case":{"opened":"2026-01-01T00:00:00Z","due":"9999-12-31"}}'
+    at_fault = [named(f"drill-fault-{n}") for n in range(FAULTS_TO_PAUSE)]
+    screened: Any = drill.mongo.screening.records.find_one({"kind": "applicant"})
+    screened |= {"state": state, "indexed": {}, "inbox": {}, "events": [], "published": 0, "last_sequence": 0}
+    drill.mongo.screening.records.insert_many([screened | {"_id": each} for each in at_fault])
+    for each in at_fault:
+        drill.event(each)
     await prometheus.wait_for("ConsumerPaused")
     behind = drill.event(named("drill-behind"))
     drill.publish("registration", behind, named("drill-behind"), 1_200)

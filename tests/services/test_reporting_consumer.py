@@ -1,23 +1,27 @@
 """Consuming events: every published example, any order, duplicates, and a round that goes on."""
 
 import random
+from collections import Counter
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from msgspec.structs import replace
 
 import contracts
-from contracts.envelope import Envelope, decode
-from contracts.events import PRODUCERS, ConnectionEnded, QuotaSet
-from contracts.examples import APPLICANT
+from contracts.envelope import Envelope, decode, encode
+from contracts.events import PRODUCERS, ApplicantErased, ConnectionEnded, QuotaSet
+from contracts.examples import APPLICANT, story
 from contracts.subjects import kind_of
 from contracts.topics import topics_consumed_by
-from kernel.record import Reason
+from kernel.batch import process
+from kernel.record import Message, Reason
+from kernel.stores.memory import MemoryStore
 from reporting.domain import RULES
 from reporting.domain.contributions import contributions
 from reporting.ranking_cache import RankingCache
-from reporting.tallies import MemoryTallies
+from reporting.tallies import MemoryTallies, iso_day
 from tests.support.reporting_round import NOW, START, RoundEvents, consume, fixed_clock, ranking_cache, round_events
 
 EXAMPLES = sorted((Path(contracts.__file__).parent / "published/examples").glob("*/*.json"))
@@ -50,6 +54,27 @@ async def test_the_examples_together_contribute_to_the_figures() -> None:
         if rules := RULES.get(kind_of(envelope.subject)):
             states[envelope.subject] = rules.evolve(states.get(envelope.subject, rules.State()), envelope)
     assert any(contributions(state) for state in states.values())
+
+
+async def test_the_tallies_follow_a_subject_to_another_round() -> None:
+    """An erasure applies at once, under whatever round it names, until registration's next event names the round."""
+    envelopes = [each for each in story() if each.subject == APPLICANT]
+    erased = next(each for each in envelopes if isinstance(each.event, ApplicantErased))
+    forged = replace(erased, sequence=1_000, context=replace(erased.context, round="1403"))
+    for position in range(len(envelopes)):
+        store, tallies = MemoryStore("reporting", RULES), MemoryTallies()
+        for each in [*envelopes[:position], forged, *envelopes[position:]]:
+            await process(store, [Message(each, encode(each))], {}, fixed_clock(NOW), tallies.move)
+            expected = Counter[tuple[str, str, str]]()
+            for record in store.records.values():
+                for (province, day, indicator), n in contributions(record.state).items():
+                    expected[f"{record.state.round}/{province}", iso_day(day), indicator] += n
+            found = Counter[tuple[str, str, str]]()
+            for tally, days in tallies.tallies.items():
+                for moved, sums in days.items():
+                    for indicator, n in sums.items():
+                        found["/".join(tally.split("/")[:2]), moved, indicator] += n
+            assert found == expected, f"after {position} events, at {each.event!r}"
 
 
 async def test_shuffled_sources_and_duplicates_give_the_same_figures() -> None:

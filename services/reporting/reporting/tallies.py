@@ -84,7 +84,13 @@ def movement(changes: Sequence[Change], now: datetime) -> Movement:
         if isinstance(after.state, rounds.State):
             progress.versions[ROUNDS] = 1
             continue
-        if _add_difference(sums.setdefault((after.state.round, partition), {}), before.state, after.state):
+        own = sums.setdefault((after.state.round, partition), {})
+        if before.state.round == after.state.round:
+            changed = _add_difference(own, before.state, after.state)
+        else:  # each event of registration names it, also a forged erasure, which applies at once
+            former = sums.setdefault((before.state.round, partition), {})
+            changed = _add_difference(former, before.state, None) | _add_difference(own, None, after.state)
+        if changed:
             province = after.indexed.get("scope", "").partition("/")[0]
             found.last_events[province] = max(recorded, found.last_events.get(province, 0))
     for (round_id, partition), deltas in sums.items():

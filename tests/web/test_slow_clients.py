@@ -103,6 +103,24 @@ async def test_a_head_behind_an_open_response_has_a_limit_too(tmp_path: Path) ->
                     await client.send(line)
 
 
+async def test_what_is_no_http_is_refused_while_its_sender_goes_on(tmp_path: Path) -> None:
+    async with served(tmp_path, direct=True) as endpoint:
+        client = await endpoint.open()
+        sending = asyncio.create_task(dribble_on(client, b"\0 no HTTP\r\n"))
+        try:
+            problem_in(await client.rest(), 400, "malformed")
+        finally:
+            sending.cancel()
+
+
+async def test_garbage_behind_a_whole_request_is_not_answered_in_its_place(tmp_path: Path) -> None:
+    """A 400 would show that nothing was done."""
+    async with served(tmp_path, direct=True) as endpoint:
+        client = await endpoint.open()
+        await client.send(request("GET", "/wait/0.3") + b"\0 no HTTP\r\n\r\n")
+        assert await client.rest() == b""
+
+
 async def test_the_next_head_on_a_connection_has_the_same_time(endpoint: Endpoint) -> None:
     client = await endpoint.open()
     await client.send(request("GET", "/wait/0"))

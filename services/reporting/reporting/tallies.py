@@ -87,7 +87,7 @@ def movement(changes: Sequence[Change], now: datetime) -> Movement:
         own = sums.setdefault((after.state.round, partition), {})
         if before.state.round == after.state.round:
             changed = _add_difference(own, before.state, after.state)
-        else:  # each event of registration names it, also a forged erasure, which applies at once
+        else:  # the round changed: each event of registration names one, also a forged erasure, which applies at once
             former = sums.setdefault((before.state.round, partition), {})
             changed = _add_difference(former, before.state, None) | _add_difference(own, None, after.state)
         if changed:

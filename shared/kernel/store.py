@@ -27,6 +27,7 @@ class Unreadable(msgspec.Struct, frozen=True):
     inbox: Mapping[str, int]
     reason: Reason  # newer_rules, unreadable_record; unknown_type: of a kind without rules
     why: str
+    indexed: Mapping[str, Any] = {}
 
     @property
     def error(self) -> Exception:
@@ -110,6 +111,12 @@ async def read_snapshot(store: "Store", subjects: Collection[str], parked: int =
     return found[-1]
 
 
+async def find_one(store: "Store", query: Query) -> Record | None:
+    """Return the record that matches, if there is one. Raise NewerRules, UnreadableRecord, Transient."""
+    found = await store.find_subjects(query)
+    return (await store.read(found[:1]))[found[0]] if found else None
+
+
 class Pending(msgspec.Struct, frozen=True):
     """Events of one record that Kafka does not have yet."""
 
@@ -176,7 +183,7 @@ class Store(Protocol):
         """
 
     async def find(self, query: Query) -> list[Record]:
-        """Return the records that match."""
+        """Return the records that match; unreadable ones are left out, counted and logged."""
 
     async def find_subjects(self, query: Query) -> list[str]:
         """Return the subjects of the records that match; cheaper than `find`."""

@@ -127,6 +127,13 @@ PARKED_AGE = Gauge(
     "How long the oldest has been parked, by reason. early above 60 s: an event is missing, let its owner republish.",
     ["service", "reason"],
 )
+UNREADABLE = Counter(
+    "peyvand_unreadable_records_total",
+    "Times that a record was left out of a list, a page or a job because this version cannot read it, by reason. "
+    "newer_rules: deploy the newer version. unreadable_record: something other than the service has modified the "
+    "record; the log names it.",
+    ["service", "reason"],
+)
 DUE_AGE = Gauge(
     "peyvand_due_oldest_seconds",
     "How long the longest overdue subject has waited for the scheduler, in programme time. Growing: its rules emit "

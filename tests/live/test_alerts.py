@@ -240,10 +240,14 @@ async def _cause_by_events(drill: Drill, prometheus: Prometheus) -> None:
     erasing = now - timedelta(minutes=10)  # marked, and not erased: the worker cannot confirm it
     unfinished["private"]["indexed"] = unfinished["indexed"] = {"erasing": erasing}
     mongo.registration.records.insert_one(unfinished | {"_id": "drill-erasing", "last_sequence": 0})
-    await prometheus.wait_for("UndecodableRecords", "InvalidEvents", "DeadLetters", "ClockSkew")
+    listed = {"round": ROUND, "province": SEMNAN, "status": "registered"}
+    unreadable = {"_id": "drill-unreadable", "state": "{", "indexed": listed, "private": {}, "last_sequence": 0}
+    mongo.registration.records.insert_one(unfinished | unreadable)
+    await drill.client.request("GET", f"/registration/v1/rounds/{ROUND}/applications", "manager", SEMNAN)
+    await prometheus.wait_for("UndecodableRecords", "InvalidEvents", "DeadLetters", "ClockSkew", "UnreadableRecords")
     await prometheus.wait_for("SchedulerOverdue", "SchedulerFaults")
     await prometheus.wait_for("KeyDestructionOverdue")
-    mongo.registration.records.delete_one({"_id": "drill-erasing"})
+    mongo.registration.records.delete_many({"_id": {"$in": ["drill-erasing", "drill-unreadable"]}})
     mongo.reporting.records.update_many({"indexed.due": due["indexed.due"]}, {"$unset": {"indexed.due": ""}})
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from contracts.subjects import lead_subject
 from kernel.query import EXISTS, Index, Query, one_of, within
 from kernel.record import Record
-from kernel.store import Store
+from kernel.store import Store, find_one
 from market.domain.producer import OFFERED, READY
 from programme.reference import provinces
 
@@ -48,14 +48,12 @@ def lead(id: str) -> Query:
 
 async def find_producer(store: Store, subject: str, scope: str) -> Record | None:
     """Return a producer; None if there is none with this id inside the scope."""
-    found = await store.find(producer(scope, subject))
-    return found[0] if found else None
+    return await find_one(store, producer(scope, subject))
 
 
 async def find_lead(store: Store, id: str) -> Record | None:
     """Return a lead enterprise; None if there is none with this id."""
-    found = await store.find(lead(id))
-    return found[0] if found else None
+    return await find_one(store, lead(id))
 
 
 async def count_leads(store: Store) -> Mapping[str, int]:

@@ -10,7 +10,7 @@ from contracts.commands import Refused
 from kernel.leases import Leases
 from kernel.query import Index, Query, at_most, one_of
 from kernel.record import Record
-from kernel.store import Store
+from kernel.store import Store, find_one
 from programme.reference import provinces
 from screening.domain.applicant import OPEN, STATES
 from screening.domain.case import person_of
@@ -54,10 +54,10 @@ def selected(scope: str, subjects: Collection[str]) -> Query:
 
 async def find_case(store: Store, subject: str, scope: str) -> Record:
     """Return a case; one outside the scope is not found. Raise Refused: not_found."""
-    found = await store.find(selected(scope, [subject]))
+    found = await find_one(store, selected(scope, [subject]))
     if not found:
         raise Refused("not_found")
-    return found[0]
+    return found
 
 
 async def count(store: Store, scope: str, times: Sequence[datetime]) -> Counts:

@@ -6,12 +6,13 @@ from typing import Any
 import msgspec
 
 from base.clock import machine_now
-from contracts.envelope import NEVER
 from contracts.subjects import kind_of, partition_of
 from kernel.errors import NewerRules, UnreadableRecord
-from kernel.record import Discarded, Fault, LogPosition, Parked, Private, Reason, Record, StoredResponse
+from kernel.record import Fault, LogPosition, Parked, Reason, Record
 from kernel.rules import Rules
 from kernel.store import Unreadable
+
+WRITTEN = {"indexed", "version", "last_sequence", "last_hash", "inbox"}  # fields that every document has
 
 _encode_state = msgspec.json.Encoder().encode
 
@@ -24,19 +25,10 @@ def record_of(rules: Mapping[str, Rules], d: Mapping[str, Any]) -> Record:
         version, written = rules[d["kind"]].VERSION, d["rules_version"]
         if written > version:
             raise NewerRules(f"{d['_id']}: written by version {written} of the rules, this is {version}")
-        return Record(
-            subject=d["_id"],
-            state=msgspec.json.decode(d["state"], type=rules[d["kind"]].State),
-            indexed=d["indexed"],
-            private=Private(**d["private"]) if "private" in d else Private(),
-            version=d["version"],
-            last_sequence=d["last_sequence"],
-            last_time=d.get("last_time", NEVER),
-            last_hash=d["last_hash"],
-            inbox={**d["inbox"]},
-            stored_responses=tuple(StoredResponse(**each) for each in d.get("stored_responses", ())),
-            discarded=tuple(Discarded(**each) for each in d.get("discarded", ())),
-        )
+        if not d.keys() >= WRITTEN or d["version"] < 1:
+            raise ValueError("fields are missing")
+        state = msgspec.json.decode(d["state"], type=rules[d["kind"]].State)
+        return msgspec.convert({**d, "subject": d["_id"], "state": state}, Record)
     except NewerRules:
         raise
     except Exception as e:  # whatever a newer or a broken writer has stored concerns this subject alone
@@ -46,7 +38,12 @@ def record_of(rules: Mapping[str, Rules], d: Mapping[str, Any]) -> Record:
 def unreadable_of(d: Mapping[str, Any], e: Exception) -> Unreadable:
     """Return what can be read of a record whose state cannot."""
     reason: Reason = "newer_rules" if isinstance(e, NewerRules) else "unreadable_record"
-    return Unreadable(d.get("inbox") or {}, reason, str(e))
+    inbox, indexed = d.get("inbox"), d.get("indexed")
+    try:
+        inbox = msgspec.convert(inbox, dict[str, int])
+    except msgspec.ValidationError:
+        inbox = {}
+    return Unreadable(inbox, reason, str(e), indexed if isinstance(indexed, dict) else {})
 
 
 def document_of(rules: Rules, r: Record) -> dict[str, Any]:

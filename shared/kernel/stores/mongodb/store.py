@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
+import structlog
 from msgspec.structs import replace
 from pymongo import InsertOne, UpdateMany, UpdateOne
 from pymongo.asynchronous.client_session import AsyncClientSession
@@ -26,6 +27,7 @@ from kernel.store import (
     Projection,
     Snapshot,
     TopicPartition,
+    Unreadable,
     empty_snapshot,
     project,
     stored,
@@ -34,9 +36,17 @@ from kernel.stores.mongodb.client import DUPLICATE_KEY, translate_errors, violat
 from kernel.stores.mongodb.documents import document_of, record_of, unreadable_of, update_of
 from kernel.stores.mongodb.parked import MongoParked
 from kernel.stores.mongodb.queries import filter_of, path_of, sort_of
+from observability import metrics
 
 CONFLICTS = 3  # in a row, after which a smaller transaction is tried
 WITHOUT_EVENTS = {"events": 0}
+# No query and no producer fails on one modified record; it stays pending, which raises an alert.
+PUBLISHABLE = {
+    "published": {"$type": "number"},
+    "events": {"$type": "array", "$not": {"$elemMatch": {"$not": {"$type": "binData"}}}},
+}
+
+log = structlog.get_logger(__name__)
 
 
 class MongoStore:
@@ -55,6 +65,7 @@ class MongoStore:
         self.client, self.records, self.positions = database.client, database.records, database.cursors
         self.undecodable, self.topics, self.parked = database.undecodable, database.topics, MongoParked(database)
         self.inserts = GroupCommit(self._insert)
+        self.reported = set[str]()  # subjects of unreadable records
 
     async def create_indexes(self) -> None:
         """Create every index; creating them again changes nothing."""
@@ -131,9 +142,19 @@ class MongoStore:
                     _raise_violation(e)
 
     async def find(self, query: Query) -> list[Record]:
-        async with translate_errors():
-            found = self.records.find(filter_of(query), WITHOUT_EVENTS, limit=query.limit, sort=sort_of(query))
-            return [record_of(self.rules, d) async for d in found]
+        found = list[Record]()
+        while True:
+            left = query.limit - len(found)
+            async with translate_errors():
+                cursor = self.records.find(filter_of(query), WITHOUT_EVENTS, limit=left, sort=sort_of(query))
+                documents = await cursor.to_list()
+            records, unreadable = self._decode(documents)
+            found += records.values()
+            self._report(unreadable)
+            if not left or len(documents) < left or len(found) == query.limit:
+                return found
+            last = documents[-1]  # some of them are unreadable: as many as were wanted, without gaps between pages
+            query = replace(query, after=query.sort_key(last["indexed"], last["_id"]))
 
     async def find_subjects(self, query: Query) -> list[str]:
         async with translate_errors():
@@ -178,7 +199,7 @@ class MongoStore:
         return {tp: found[each] for tp, each in ids.items()}
 
     async def pending(self, partitions: Collection[int], limit: int) -> list[Pending]:
-        query = {"partition": {"$in": list(partitions)}, "pending_since": {"$exists": True}}
+        query = {"partition": {"$in": list(partitions)}, "pending_since": {"$exists": True}, **PUBLISHABLE}
         shown = {"events": {"$slice": ["$events", "$published", limit]}, "published": 1, "partition": 1}
         async with translate_errors():
             found = self.records.find(query, shown, limit=limit, sort=[("pending_since", 1)])
@@ -228,14 +249,28 @@ class MongoStore:
 
     async def _read(self, subjects: Collection[str], session: AsyncClientSession | None) -> Snapshot:
         snapshot = empty_snapshot(self.rules, subjects)
-        records, unreadable = dict(snapshot.records), dict(snapshot.unreadable)
         async with translate_errors(session):
-            async for d in self.records.find({"_id": {"$in": list(subjects)}}, WITHOUT_EVENTS, session=session):
-                try:
-                    records[d["_id"]] = record_of(self.rules, d)
-                except (NewerRules, UnreadableRecord) as e:
-                    unreadable[d["_id"]] = unreadable_of(d, e)
-        return Snapshot(records, unreadable)
+            cursor = self.records.find({"_id": {"$in": list(subjects)}}, WITHOUT_EVENTS, session=session)
+            records, unreadable = self._decode(await cursor.to_list())
+        return Snapshot({**snapshot.records, **records}, {**snapshot.unreadable, **unreadable})
+
+    def _decode(self, documents: Sequence[dict[str, Any]]) -> tuple[dict[str, Record], dict[str, Unreadable]]:
+        """Return the records in documents, and what can be read of those that this version cannot read."""
+        records, unreadable = dict[str, Record](), dict[str, Unreadable]()
+        for d in documents:
+            try:
+                records[d["_id"]] = record_of(self.rules, d)
+            except (NewerRules, UnreadableRecord) as e:
+                unreadable[d["_id"]] = unreadable_of(d, e)
+        return records, unreadable
+
+    def _report(self, unreadable: Mapping[str, Unreadable]) -> None:
+        """Count records that are left out of an answer; log each of them once."""
+        for subject, each in unreadable.items():
+            metrics.UNREADABLE.labels(self.service, each.reason).inc()
+            if subject not in self.reported:
+                log.error("unreadable record left out", service=self.service, subject=subject, error=each.error)
+        self.reported |= unreadable.keys()
 
     async def _insert(self, documents: Sequence[dict[str, Any]]) -> Sequence[Exception | None]:
         """Insert many new records at once; return what each of them met."""

@@ -241,3 +241,82 @@ async def test_what_a_newer_version_handles_pauses_no_worker(store_of: StoreOf) 
     await process(store, poison(0, 2 * SUBJECTS_LIMIT), {}, noon, breaker=breaker)
     heads = await store.parked.heads(["unknown_type"])
     assert len(heads) == 2 * SUBJECTS_LIMIT and {each.fault.error for each in heads} == {"UnknownVersion"}
+
+
+# The pause under attack
+
+
+async def test_thousands_of_faulty_withdrawals_between_good_registrations_pause_after_the_limit(
+    store_of: StoreOf,
+) -> None:
+    """However small the batches, and however many successes lie between them."""
+    store, breaker, Picky.fixed = await store_of("reporting", rules=Picky), CircuitBreaker(), False
+    mixed = [
+        each
+        for n in range(2_000)
+        for each in (
+            message("registration", 1, WITHDRAWN, subject=f"w{n}"),
+            message("registration", 1, subject=f"r{n}"),
+        )
+    ]
+    with pytest.raises(CircuitOpen):
+        for start in range(0, len(mixed), 7):
+            await process(store, mixed[start : start + 7], {}, noon, breaker=breaker)
+    assert len(await store.parked.heads(["fault"])) <= SUBJECTS_LIMIT
+    assert start < 7 * SUBJECTS_LIMIT
+
+
+class Verbose(ReportingRules):
+    """Rules whose error names the subject and a number: no two messages are equal."""
+
+    @staticmethod
+    def evolve(state: Any, envelope: Envelope) -> Any:
+        raise ValueError(f"{envelope.subject}: {envelope.sequence * 7919} is wrong")
+
+
+async def test_messages_that_differ_are_one_fault(store_of: StoreOf) -> None:
+    store, breaker = await store_of("reporting", rules=Verbose), CircuitBreaker()
+    with pytest.raises(CircuitOpen):
+        for n in range(SUBJECTS_LIMIT + 1):
+            await process(store, [message("registration", 1, subject=f"v{n}")], {}, noon, breaker=breaker)
+    assert len(breaker.parked) == 1 and len(await store.parked.heads(["fault"])) == SUBJECTS_LIMIT
+
+
+async def test_alternating_fingerprints_park_no_more_than_the_limit_of_each(store_of: StoreOf) -> None:
+    store, breaker, Picky.fixed = await store_of("reporting", rules=Picky), CircuitBreaker(), False
+    events = [WITHDRAWN, None]  # the second one is poison
+    with pytest.raises(CircuitOpen):
+        for n in range(2_000):
+            each = message("registration", 1, events[n % 2], subject=f"x{n}", field=POISON)
+            await process(store, [each], {}, noon, breaker=breaker)
+    assert len(await store.parked.heads(["fault"])) == 2 * SUBJECTS_LIMIT and len(breaker.parked) == 2
+
+
+async def test_one_subject_again_and_again_does_not_pause_and_takes_no_space(store_of: StoreOf) -> None:
+    """A letter that an operator, or a script, retries all the time."""
+    store, breaker, now = await store_of("reporting"), CircuitBreaker(), NOON
+
+    def clock() -> Moment:
+        return Moment(now, now)
+
+    await process(store, poison(0, 1), {}, clock, breaker=breaker)
+    for _ in range(100):
+        now += timedelta(seconds=1)
+        await store.parked.release(["fault"])
+        await drain(store, EVERYWHERE, clock, None, breaker)
+    assert len(await store.parked.heads(["fault"])) == 1
+    assert sum(map(len, breaker.parked.values())) <= WINDOW.total_seconds()
+
+
+async def test_a_slow_drip_does_not_pause_and_takes_no_space(store_of: StoreOf) -> None:
+    """It stays below the limit at every moment. Each subject is parked, and `DeadLetters` fires at the first."""
+    store, breaker, now = await store_of("reporting"), CircuitBreaker(), NOON
+
+    def clock() -> Moment:
+        return Moment(now, now)
+
+    for n in range(4 * SUBJECTS_LIMIT):
+        now += WINDOW / SUBJECTS_LIMIT
+        await process(store, poison(n, 1), {}, clock, breaker=breaker)
+    assert len(await store.parked.heads(["fault"])) == 4 * SUBJECTS_LIMIT
+    assert sum(map(len, breaker.parked.values())) <= SUBJECTS_LIMIT

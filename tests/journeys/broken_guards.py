@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import textwrap
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -95,10 +95,10 @@ def forget_ledger(self: Any) -> Effects:
     return Effects([(before, after) for before, after in effects.changes if before.subject != self.subject])
 
 
-def order_backwards(self: Any, subject: str) -> tuple[object, ...]:
+def order_backwards(self: Any, subject: str) -> tuple[object, ...] | None:
     """Prefer the last one of a priority."""
-    indexed: Mapping[str, Any] = self.records[subject].indexed
-    return indexed["priority"], START - indexed["registered_at"], subject
+    place = PLACE(self, subject)
+    return place and (place[0], START - place[1], place[2])
 
 
 def break_ties_by_quota(self: Score, table: str) -> tuple[Fraction, ...]:
@@ -122,3 +122,4 @@ async def drain_outside(
 
 
 TRANSACT, MOVE, EFFECTS = OptimisticStore.transact, MemoryTallies.move, seat_allocation._Pass.effects
+PLACE = seat_allocation._Pass._place

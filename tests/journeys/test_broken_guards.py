@@ -170,7 +170,7 @@ GUARDS: dict[str, tuple[Callable[[], Awaitable[None]], Any, str, Callable[[], An
     "tallies are added to": (rush, MemoryTallies, "move", lambda: broken.add_to_tallies),
     "the ledger is not written": (rush, seat_allocation._Pass, "effects", lambda: broken.forget_ledger),
     "ties are broken by the quota alone": (rush, Score, "order", lambda: broken.break_ties_by_quota),
-    "seats go to the last ones": (queue, seat_allocation._Pass, "_order", lambda: broken.order_backwards),
+    "seats go to the last ones": (queue, seat_allocation._Pass, "_place", lambda: broken.order_backwards),
     "a head is never ready": (
         parking, batch, "head_of",
         lambda: without(batch.head_of, 'heads[source] = replace(head, reason="ready")', "pass")),

@@ -1,118 +1,23 @@
 """The allocator: seats are given in the published order, never more than the quota, whatever happens concurrently."""
 
 import asyncio
-from collections import Counter
-from datetime import UTC, datetime, timedelta
-from time import monotonic
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec.structs import replace
-from prometheus_client import REGISTRY
 
-from base.clock import Moment
 from contracts.commands import Refused
-from contracts.envelope import Context, Envelope, decode, encode
-from contracts.events import ApplicantAdmitted, ApplicantSeatReleased, CaseDecided
-from contracts.subjects import kind_of, ledger_subject, partition_of
-from kernel.batch import process
-from kernel.commands import execute
-from kernel.errors import Transient, UnreadableRecord
+from contracts.events import ApplicantAdmitted
+from contracts.subjects import ledger_subject, partition_of
 from kernel.query import Query
-from kernel.record import EVENTS_LIMIT, Message
 from kernel.store import Effects
-from kernel.stores.memory import MemoryStore
 from registration import queries
-from registration.domain import applicant, ledger
-from registration.domain.applicant import Admit, Register, ReleaseSeat, Withdraw
-from registration.domain.ledger import SetQuota
-from registration.jobs import faults as job_faults
+from registration.domain import ledger
 from registration.jobs import seat_allocation
-from registration.jobs.seat_allocation import Allocator
-from registration.service import service
-from tests.support.registration_api import ALL_PARTITIONS, PROFILE
+from tests.support.registration_api import ALL_PARTITIONS
+from tests.support.seats import PROVINCES, Registration
 
 pytestmark = pytest.mark.usefixtures("accepted_short_names")
-
-START = datetime(2025, 9, 27, 8, tzinfo=UTC)
-PROVINCES = ("IR-20", "IR-07")
-
-
-class Registration:
-    """Registration over memory, with its allocator and the decisions of screening."""
-
-    def __init__(self) -> None:
-        self.store = MemoryStore(service.name, service.rules, service.unique)
-        self.allocator = Allocator(self.store, self.clock)
-        self.now, self.sequences = START, Counter[str]()
-
-    def clock(self) -> Moment:
-        return Moment(self.now, self.now)
-
-    async def set_quota(self, quota: int, province: str = "IR-20") -> None:
-        command = SetQuota(round="1404", province=province, policy="1404-1", quota=quota)
-        await execute(self.store, ledger_subject("1404", province), command, self.clock)
-
-    async def register(self, subject: str, province: str = "IR-20", county: str = "") -> None:
-        self.now += timedelta(seconds=1)
-        county = county or f"{province[3:]}01"
-        context = Context(round="1404", province=province, county=county, field="JF001", policy="1404-1")
-        command = Register(context=context, profile=PROFILE, intake_channel="import")
-        await execute(self.store, subject, command, self.clock)
-
-    async def withdraw(self, subject: str) -> None:
-        await execute(self.store, subject, Withdraw("moved"), self.clock)
-
-    async def approve(self, subject: str) -> None:
-        self.sequences[subject] += 1
-        application = (await self.store.read([subject]))[subject].state.application
-        envelope = Envelope(
-            source="screening",
-            subject=subject,
-            sequence=self.sequences[subject],
-            time=self.now,
-            event=CaseDecided(application=application, outcome="approved"),
-        )
-        await process(self.store, [Message(envelope, encode(envelope))], {}, self.clock)
-
-    async def run_allocator(self) -> None:
-        """Run passes until nothing is left to do."""
-        self.allocator.promotions_at = -1e9
-        while await self.allocator(ALL_PARTITIONS):
-            pass
-
-    async def with_status(self, status: str) -> list[str]:
-        return await self.store.find_subjects(Query("applicant", {"status": status}))
-
-    def seat_ledger(self, province: str = "IR-20") -> ledger.State:
-        state: ledger.State = self.store.records[ledger_subject("1404", province)].state
-        return state
-
-    def events(self, subject: str) -> list[Any]:
-        return [decode(raw).event for raw in self.store.events[subject]]
-
-    def check(self) -> None:
-        """Check quota = available + held + admitted, and that the ledger agrees with the seats of the applicants."""
-        for province in PROVINCES:
-            subject = ledger_subject("1404", province)
-            if subject not in self.store.records:
-                continue
-            state = self.seat_ledger(province)
-            held = [
-                r
-                for r in self.store.records.values()
-                if kind_of(r.subject) == "applicant" and r.state.seat and r.state.seat.ledger == subject
-            ]
-            assert state.admitted == len(held)
-            assert 0 <= state.admitted <= state.quota == ledger.available(state) + ledger.HELD + state.admitted
-        for subject, raws in self.store.events.items():
-            balance = 0
-            for raw in raws:
-                event = decode(raw).event
-                balance += isinstance(event, ApplicantAdmitted) - isinstance(event, ApplicantSeatReleased)
-                assert balance in (0, 1), subject
 
 
 def name(n: int) -> str:
@@ -287,112 +192,3 @@ async def test_canary_seats_given_without_the_ledger_are_detected(monkeypatch: p
     await registration.allocator.allocate("ledger:1404/IR-20")
     with pytest.raises(AssertionError):
         registration.check()
-
-
-def faults() -> float:
-    return REGISTRY.get_sample_value("peyvand_scheduler_faults_total", {"service": "registration"}) or 0.0
-
-
-@pytest.mark.parametrize("error", [UnreadableRecord("a"), ValueError("a")])
-async def test_a_ledger_that_raises_stops_no_other(
-    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    registration, before = Registration(), faults()
-    for subject, province in (("a", "IR-07"), ("b", "IR-20")):
-        await registration.set_quota(1, province)
-        await registration.register(subject, province)
-        await registration.approve(subject)
-    allocate = Allocator.allocate
-
-    async def broken(self: Allocator, subject: str) -> int:
-        if subject == ledger_subject("1404", "IR-07"):
-            raise error
-        return await allocate(self, subject)
-
-    monkeypatch.setattr(Allocator, "allocate", broken)
-    assert await registration.allocator(ALL_PARTITIONS) == 1 and await registration.allocator(ALL_PARTITIONS) == 0
-    assert registration.store.records["b"].state.seat and not registration.store.records["a"].state.seat
-    assert faults() == before + 1 and "subject='ledger:1404/IR-07'" in capsys.readouterr().out
-    monkeypatch.setattr(Allocator, "allocate", allocate)
-    later = monotonic() + job_faults.RETRY
-    monkeypatch.setattr(job_faults, "monotonic", lambda: later)
-    assert await registration.allocator(ALL_PARTITIONS) == 1, "it is tried again"
-
-
-async def test_an_unreachable_database_stops_the_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    registration = Registration()
-    await registration.register("a")
-    await registration.approve("a")
-
-    async def unreachable(self: Allocator, subject: str) -> int:
-        raise Transient
-
-    monkeypatch.setattr(Allocator, "allocate", unreachable)
-    with pytest.raises(Transient):
-        await registration.allocator(ALL_PARTITIONS)
-    assert not registration.allocator.faults.recent()
-
-
-def raise_for(county: str, command: type[applicant.Command], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the rules raise when they decide on this command about an applicant of this county."""
-    decide = applicant.decide
-
-    def raising(state: applicant.State, decided: applicant.Command, at: datetime) -> Any:
-        if isinstance(decided, command) and state.context.county == county:
-            raise ValueError
-        return decide(state, decided, at)
-
-    monkeypatch.setattr(applicant, "decide", raising)
-
-
-async def test_an_applicant_for_whom_a_seat_raises_keeps_it_free_and_stops_no_other(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The others get what they would have got anyway: no seat is given to the next in line, and the line goes on."""
-    registration, before = Registration(), faults()
-    await registration.set_quota(2)
-    for subject in "abcd":
-        await registration.register(subject, county="2002" if subject == "a" else "2001")
-        await registration.approve(subject)
-    raise_for("2002", Admit, monkeypatch)
-    await registration.run_allocator()
-    await registration.run_allocator()
-    assert await registration.with_status("admitted") == ["b"] and await registration.with_status("approved") == ["a"]
-    assert sorted(await registration.with_status("waitlisted")) == ["c", "d"]
-    assert faults() == before + 1 and "subject='a'" in capsys.readouterr().out
-    registration.check()
-    await registration.withdraw("b")
-    await registration.run_allocator()
-    assert await registration.with_status("admitted") == ["c"], "the seat of b, not that of a"
-    monkeypatch.undo()
-    await registration.run_allocator()
-    assert sorted(await registration.with_status("admitted")) == ["a", "c"]
-    registration.check()
-
-
-async def test_a_seat_whose_release_raises_stays_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    registration = Registration()
-    await registration.set_quota(2)
-    for subject in "abcd":
-        await registration.register(subject, county="2002" if subject == "a" else "2001")
-        await registration.approve(subject)
-    await registration.run_allocator()
-    for subject in "ab":
-        await registration.withdraw(subject)
-    raise_for("2002", ReleaseSeat, monkeypatch)
-    await registration.run_allocator()
-    assert await registration.with_status("admitted") == ["c"] and registration.seat_ledger().admitted == 2
-    registration.check()
-
-
-async def test_a_record_that_is_full_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    registration = Registration()
-    await registration.set_quota(1)
-    for subject in "abc":
-        await registration.register(subject)
-        await registration.approve(subject)
-    full = replace(registration.store.records["b"], last_sequence=EVENTS_LIMIT)
-    registration.store.records["b"] = full
-    await registration.run_allocator()
-    assert await registration.with_status("admitted") == ["a"] and await registration.with_status("waitlisted") == ["c"]
-    assert registration.allocator.faults.recent() == {"b"}

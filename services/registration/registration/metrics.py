@@ -19,6 +19,11 @@ SEATS = Gauge(
     "applicants wait: the worker that is assigned the ledger's partition is not running.",
     ["province", "kind"],
 )
+ALLOCATION_CONFLICTS = Counter(
+    "peyvand_registration_allocation_conflicts_total",
+    "Allocations of one ledger that others interfered with until the next call. A few under load are normal; steady: "
+    "two workers allocate the same ledger, see peyvand_partitions_assigned.",
+)
 
 ERASURES = Counter(
     "peyvand_registration_erasures_total",

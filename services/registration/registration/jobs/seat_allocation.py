@@ -1,24 +1,25 @@
 """Allocate seats: releases first, then the published order up to the free seats, then the waiting list."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
 from time import monotonic
 
+import msgspec
 from msgspec.structs import replace
 
 from base.clock import Clock, Moment
 from contracts.envelope import decode
 from contracts.subjects import partition_of
-from kernel.errors import Transient
+from kernel.errors import Conflict, Transient
 from kernel.record import Record, emit, event_time
 from kernel.store import Effects, Snapshot, Store
 from registration import metrics, queries
 from registration.domain import applicant, ledger
-from registration.domain.applicant import Admit, ReleaseSeat, Waitlist, seating
+from registration.domain.applicant import Admit, ReleaseSeat, Waitlist
 from registration.jobs.faults import Faults
 
 PASS = 200  # applicants of one ledger in one transaction
-RELEASES = PASS // 2  # of them at most, so that their seats are given to others in the same pass
 PROMOTION_INTERVAL = 1.0  # seconds between two queries for seats that a raised quota made free
 
 
@@ -45,6 +46,8 @@ class Allocator:
             if partition_of(subject) in partitions:
                 try:
                     changed += await self.allocate(subject)
+                except Conflict:  # it waits for the next call; the other ledgers go on
+                    metrics.ALLOCATION_CONFLICTS.inc()
                 except Transient:
                     raise
                 except Exception as e:  # the other ledgers go on
@@ -56,18 +59,33 @@ class Allocator:
     async def allocate(self, subject: str) -> int:
         """Run one pass over a ledger, among those approved when it begins; return how many applicants changed.
 
-        Raise NewerRules, UnreadableRecord, Transient.
+        A pass that others keep interfering with is halved.
+        Raise NewerRules, UnreadableRecord, Conflict, Transient.
         """
+        size = PASS
+        while True:
+            try:
+                return await self._allocate(subject, size)
+            except Conflict:
+                size //= 2
+                if not size:
+                    raise
+
+    async def _allocate(self, subject: str, size: int) -> int:
+        """Change at most `size` applicants, besides those for whom the last minute's passes raised."""
+        at_fault = self.faults.recent()
         seats: ledger.State = (await self.store.read([subject]))[subject].state
-        releasing = await self.store.find_subjects(queries.line(subject, "releasing", RELEASES))
-        left = PASS - len(releasing)
+        releases = max(1, size // 2)  # not all, so that their seats are given to others in the same pass
+        found = await self.store.find_subjects(queries.line(subject, "releasing", releases + len(at_fault)))
+        releasing = [each for each in found if each not in at_fault][:releases]
+        left = size - len(releasing) + len(at_fault)  # who is at fault keeps a place, and takes none from the others
         limit = min(left, ledger.available(seats) + len(releasing))  # seats that are added later wait for the next pass
         awaiting = await self.store.find_subjects(queries.line(subject, "awaiting", left))
         waiting = await self.store.find_subjects(queries.line(subject, "waiting", limit)) if limit > 0 else []
         if not (releasing or awaiting or waiting):
             return 0
         faults: dict[str, Exception] = {}
-        change = partial(self._pass, subject, releasing, awaiting, waiting, limit, faults)
+        change = partial(self._pass, subject, releasing, awaiting, waiting, limit, size, faults)
         written = await self.store.transact([subject, *releasing, *awaiting, *waiting], change)
         self.faults.report(faults)
         after = {record.subject: record for _, record in written.changes}
@@ -85,6 +103,7 @@ class Allocator:
         awaiting: Sequence[str],
         waiting: Sequence[str],
         limit: int,
+        size: int,
         faults: dict[str, Exception],
         snapshot: Snapshot,
     ) -> Effects:
@@ -94,7 +113,7 @@ class Allocator:
         for each in releasing:
             allocation.execute(each, ReleaseSeat())
         allocation.admit([*awaiting, *waiting, *releasing], limit)
-        allocation.waitlist(awaiting)
+        allocation.waitlist(awaiting, size)
         return allocation.effects()
 
 
@@ -104,12 +123,13 @@ class _Pass:
     def __init__(
         self, service: str, snapshot: Snapshot, subject: str, moment: Moment, faults: dict[str, Exception]
     ) -> None:
-        """Raise NewerRules, UnreadableRecord: without one of the records the published order is unknown."""
+        """Raise NewerRules, UnreadableRecord if the ledger cannot be read."""
         self.service, self.subject, self.moment, self.faults = service, subject, moment, faults
-        self.before = {each: snapshot.record(each) for each in (*snapshot.records, *snapshot.unreadable)}
+        self.seats: ledger.State = snapshot.record(subject).state
+        self.before, self.unreadable = snapshot.records, snapshot.unreadable
+        self.faults |= {each: unreadable.error for each, unreadable in self.unreadable.items()}
         self.records: dict[str, Record] = dict(self.before)
         self.changed: dict[str, None] = {}  # in order
-        self.seats: ledger.State = self.before[subject].state
         self.kept = 0  # free seats of applicants for whom `Admit` raises
 
     def execute(self, subject: str, command: applicant.Command) -> None:
@@ -136,16 +156,16 @@ class _Pass:
 
     def admit(self, candidates: Sequence[str], limit: int) -> None:
         """Admit the first candidates of the published order while seats are free."""
-        line = sorted((each for each in candidates if self._competes(each)), key=self._order)
-        first = line[: max(0, min(limit, ledger.available(self.seats)))]
+        places = {each: place for each in candidates if (place := self._place(each))}
+        first = sorted(places, key=places.__getitem__)[: max(0, min(limit, ledger.available(self.seats)))]
         for each in first:
             self.execute(each, Admit())
         self.kept = len(self.faults.keys() & set(first))
 
-    def waitlist(self, awaiting: Sequence[str]) -> None:
+    def waitlist(self, awaiting: Sequence[str], size: int) -> None:
         """Put those without a seat on the waiting list, once no seat is free."""
         for each in awaiting:
-            if ledger.available(self.seats) > self.kept or len(self.changed) >= PASS:
+            if ledger.available(self.seats) > self.kept or len(self.changed) >= size:
                 return
             self.execute(each, Waitlist())
 
@@ -158,10 +178,26 @@ class _Pass:
         )
         return Effects([(self.before[s], self.records[s]) for s in (self.subject, *self.changed)])
 
-    def _competes(self, subject: str) -> bool:
-        record = self.records[subject]
-        return seating(record.state) in ("awaiting", "waiting") and record.indexed["ledger"] == self.subject
+    def _place(self, subject: str) -> tuple[int, datetime, str] | None:
+        """Return the place in the published order of an applicant who competes for the ledger's seats.
 
-    def _order(self, subject: str) -> tuple[object, ...]:
-        indexed = self.records[subject].indexed
-        return *(indexed[field] for field in queries.PUBLISHED_ORDER), subject
+        Of a record that cannot be read it is what the allocator has found it by.
+        """
+        try:
+            unreadable = self.unreadable.get(subject)
+            indexed = unreadable.indexed if unreadable else applicant.indexed(self.records[subject].state)
+            found = msgspec.convert(indexed, _Place)
+        except Exception as e:  # the others go on
+            self.faults.setdefault(subject, e)
+            return None
+        competes = found.ledger == self.subject and found.seating in ("awaiting", "waiting")
+        return (found.priority, found.registered_at, subject) if competes else None
+
+
+class _Place(msgspec.Struct, frozen=True):
+    """The fields of an applicant by which seats are given."""
+
+    priority: int
+    registered_at: datetime
+    ledger: str = ""
+    seating: str = ""

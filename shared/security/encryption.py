@@ -20,6 +20,7 @@ import structlog
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import SecretStr
+from pymongo import UpdateOne
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import PyMongoError
 
@@ -83,6 +84,11 @@ class Keyring:
                 for version, (master, index, *_) in settings.older_keys.items()
             },
         )
+
+    @property
+    def rotating(self) -> bool:
+        """Return whether former keys are configured."""
+        return len(self._masters) > 1
 
     def seal(self, key: bytes, plain: bytes, about: str = "") -> bytes:
         """Encrypt with the key of a person (AES-256-GCM), bound to `about`, for example subject and field."""
@@ -156,6 +162,29 @@ class KeyBlocks:
         wrapped = await self._wrapped(key_ids)
         return {key_id: self.keyring.unwrap(each, key_id) for key_id, each in wrapped.items()}
 
+    async def rewrap(self, limit: int) -> tuple[int, set[str]]:
+        """Wrap keys of former versions with the current master key; return how many, and which cannot be unwrapped.
+
+        A key that is destroyed meanwhile stays destroyed.
+        """
+        renewed, damaged = dict[str, tuple[bytes, bytes]](), set[str]()
+        for key_id, old in (await self._outdated(limit)).items():
+            try:
+                renewed[key_id] = old, self.keyring.wrap(self.keyring.unwrap(old, key_id), key_id)
+            except Sealed:
+                damaged.add(key_id)
+        if renewed:
+            await self._replace(renewed)
+        return len(renewed), damaged
+
+    async def count_outdated(self) -> int:
+        """Return how many keys are wrapped with a former master key."""
+        return await self.keys.count_documents(self._former)
+
+    async def create_indexes(self) -> None:
+        """Create the index by which keys of former versions are found."""
+        await self.keys.create_index("version")
+
     async def destroy(self, key_ids: Collection[str]) -> None:
         """Destroy keys: everything sealed with them stays unreadable. Only the time of destruction remains."""
         await self.keys.update_many(
@@ -192,6 +221,24 @@ class KeyBlocks:
             ordered=False,
         )
 
+    @property
+    def _former(self) -> dict[str, Any]:
+        return {"version": {"$gt": 0, "$lt": self.keyring.version}}  # 0 is of destroyed keys
+
+    async def _outdated(self, limit: int) -> dict[str, bytes]:
+        documents = self.keys.find(self._former, {"wrapped": 1}, limit=limit, sort=[("version", 1)])
+        return {document["_id"]: document["wrapped"] async for document in documents}
+
+    async def _replace(self, renewed: Mapping[str, tuple[bytes, bytes]]) -> None:
+        version = self.keyring.version
+        await self.keys.bulk_write(
+            [
+                UpdateOne({"_id": key_id, "wrapped": old}, {"$set": {"wrapped": new, "version": version}})
+                for key_id, (old, new) in renewed.items()
+            ],
+            ordered=False,
+        )
+
     async def _wrapped(self, key_ids: Collection[str]) -> dict[str, bytes]:
         documents = self.keys.find({"_id": {"$in": list(key_ids)}, "wrapped": {"$exists": True}}, {"wrapped": 1})
         return {document["_id"]: document["wrapped"] async for document in documents}
@@ -209,6 +256,20 @@ class MemoryKeyBlocks(KeyBlocks):
         """Destroy keys."""
         for key_id in key_ids:
             self.stored.pop(key_id, None)
+
+    async def count_outdated(self) -> int:
+        """Return how many keys are wrapped with a former master key."""
+        return len(await self._outdated(len(self.stored)))
+
+    async def create_indexes(self) -> None:
+        """Create nothing."""
+
+    async def _outdated(self, limit: int) -> dict[str, bytes]:
+        former = [(key_id, each) for key_id, each in self.stored.items() if each[0] < self.keyring.version]
+        return dict(former[:limit])
+
+    async def _replace(self, renewed: Mapping[str, tuple[bytes, bytes]]) -> None:
+        self.stored |= {key_id: new for key_id, (old, new) in renewed.items() if self.stored.get(key_id) == old}
 
     async def _store(self, wrapped: Mapping[str, bytes], at: datetime) -> None:
         self.stored.update(wrapped)

@@ -65,6 +65,8 @@ def registration(chance: random.Random, n: int) -> tuple[str, Indexed]:
         indexed["status"] = "erased"
         if chance.random() < 0.5:
             indexed["erasing"] = NOON - timedelta(seconds=chance.randrange(600))
+    if n % 20 == 0:
+        indexed["index_version"] = 1 + n % 3
     if chance.random() < 0.1:
         indexed["check_due"] = NOON + timedelta(minutes=chance.randrange(10_000) - 5_000)
     return subject_of(n), indexed

@@ -17,10 +17,13 @@ from kernel.record import Message
 from kernel.stores.mongodb import connect
 from registration import queries
 from registration.domain import ledger
+from registration.jobs.key_rotation import KeyRotation
 from registration.jobs.seat_allocation import Allocator
+from registration.persons import Persons
 from registration.queries import promotable_ledgers, unchecked, unsettled_ledgers
 from registration.service import service
 from security.audit import MongoAuditChain, first_broken
+from security.encryption import KeyBlocks, Keyring
 from tests.support.registration_api import ALL_PARTITIONS, RegistrationApi, a_national_id, csv_file
 from tests.support.servers import Servers
 
@@ -170,3 +173,26 @@ async def test_identities_are_checked_beside_an_unreadable_record(api: Registrat
         pass
     records = await api.store.read(others)
     assert {each.state.current.identity for each in records.values()} <= {"match", "mismatch", "unavailable"}
+
+
+async def test_keys_are_rotated_while_others_are_destroyed(api: RegistrationApi) -> None:
+    """In the two databases; two workers at once, and a key that is destroyed meanwhile stays destroyed."""
+    await api.open_round()
+    subjects = await import_applicants(api, 30)
+    settings = api.settings
+    older = {1: (settings.master_key.get_secret_value(), settings.index_key.get_secret_value())}
+    api.persons.keyring = api.keys.keyring = Keyring("M" * 40, "I" * 40, 2, older)
+    gone = (await api.store.read(subjects[:1]))[subjects[0]].private.content["key_id"]
+    first, second = KeyRotation(api.store, api.persons), KeyRotation(api.store, api.persons)
+    await asyncio.gather(first(ALL_PARTITIONS), second(ALL_PARTITIONS), api.keys.destroy([gone]))
+    while await first(ALL_PARTITIONS):
+        pass
+    assert await api.keys.count_outdated() == 0
+    assert not await api.store.count(queries.indexed_before(ALL_PARTITIONS, 2))
+    new = Keyring("M" * 40, "I" * 40, 2)
+    alone = Persons(KeyBlocks(api.keys.keys.database, new), new)
+    persons = await alone.open(await api.applicants())
+    assert persons.keys() == set(subjects[1:])
+    for subject, person in persons.items():
+        (index,) = alone.indexes_of("1404", person["national_id"])
+        assert await api.store.find_by_unique("person", [index]) == {index: subject}

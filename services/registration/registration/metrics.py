@@ -25,6 +25,13 @@ ALLOCATION_CONFLICTS = Counter(
     "two workers allocate the same ledger, see peyvand_partitions_assigned.",
 )
 
+ROTATION_LEFT = Gauge(
+    "peyvand_registration_key_rotation_left",
+    "During a rotation, by key. master: keys of persons that a former key wraps. index: applicants of the worker's "
+    "partitions without a blind index under the current key. Counted each minute. Both 0 on all workers: the rotation "
+    "is done. Not falling: see peyvand_scheduler_faults_total.",
+    ["key"],
+)
 ERASURES = Counter(
     "peyvand_registration_erasures_total",
     "Applicants whose data was erased, by reason. More than were asked for: the audit chain has who erased them.",

@@ -35,7 +35,7 @@ class Persons:
             known = await self.keys.keys_of([key_id]) if key_id else {}
             key_id, key = (key_id, known[key_id]) if known else await self.keys.take()
         return Private(
-            indexed={"person": self.indexes(accepted)},
+            indexed={"person": self.indexes(accepted), "index_version": self.keyring.version},
             content={
                 "key_id": key_id,
                 "sealed": self.keyring.seal(key, _encode(accepted.identity), subject),

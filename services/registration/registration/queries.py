@@ -21,6 +21,7 @@ INDEXES = (
     Index("applicant", ("seating", "ledger", *PUBLISHED_ORDER), present="seating"),
     Index("applicant", ("partition", "check_due"), present="check_due"),
     Index("applicant", ("partition", "erasing"), present="erasing"),
+    Index("applicant", ("partition", "index_version"), present="index_version"),
     Index("applicant", ("round", "status")),
     Index("applicant", ("round", "province", "status")),
     Index("applicant", ("round", "scope", "status")),
@@ -94,6 +95,12 @@ def erasing(partitions: Collection[int], limit: int) -> Query:
     return Query("applicant", where, order=("erasing",), limit=limit)
 
 
+def indexed_before(partitions: Collection[int], version: int, limit: int = 0) -> Query:
+    """Match the applicants of these partitions whose blind indexes lack that of this version of the key."""
+    where = {"partition": one_of(partitions), "index_version": at_most(version - 1)}
+    return Query("applicant", where, order=("index_version",), limit=limit)
+
+
 async def waiting_by_ledger(store: Store, round_id: str) -> dict[str, int]:
     """Count the applicants on the waiting lists of a round, by ledger."""
     return await store.count_by("ledger", waiting(round_id))
@@ -138,5 +145,7 @@ def examples() -> dict[str, tuple[Any, ...]]:
         "ahead of": ("count", ahead_of(_SEMNAN, (0, _NOON, "0199a000"))),
         "erasing": ("find", erasing(range(16), 500)),
         "erased": ("find", applications("1404", "", "erased", after="", limit=500)),
+        "indexed before": ("find", indexed_before(range(16), 2, 200)),
+        "indexed before, counted": ("count", indexed_before(range(16), 2)),
         "unchecked": ("find", unchecked(range(16), _NOON, 500)),
     }

@@ -6,6 +6,7 @@ from kernel.service import PeriodicJob, Runtime, Service
 from registration.domain import applicant, ledger
 from registration.domain import round as rounds
 from registration.jobs.identity_checks import DevelopmentRegistry, IdentityChecks, NoRegistry
+from registration.jobs.key_rotation import KeyRotation
 from registration.jobs.seat_allocation import Allocator
 from registration.queries import INDEXES, UNIQUE
 from registration.registrations import resources
@@ -16,7 +17,8 @@ def jobs(runtime: Runtime[RegistrationSettings]) -> Sequence[PeriodicJob]:
     """Return the jobs of the worker."""
     registry = DevelopmentRegistry() if runtime.settings.development else NoRegistry()
     checks = IdentityChecks(runtime.store, runtime.resources.persons, registry, runtime.clock)
-    return checks, Allocator(runtime.store, runtime.clock), runtime.resources.erasures
+    rotation = KeyRotation(runtime.store, runtime.resources.persons)
+    return checks, Allocator(runtime.store, runtime.clock), runtime.resources.erasures, rotation
 
 
 async def after_restore(runtime: Runtime[RegistrationSettings]) -> None:

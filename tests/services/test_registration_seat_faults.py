@@ -19,7 +19,7 @@ from registration.jobs import faults as job_faults
 from registration.jobs import seat_allocation
 from registration.jobs.seat_allocation import Allocator
 from tests.support.registration_api import ALL_PARTITIONS
-from tests.support.seats import Registration
+from tests.support.registration_seats import Registration
 
 pytestmark = pytest.mark.usefixtures("accepted_short_names")
 

@@ -15,13 +15,9 @@ from registration import queries
 from registration.domain import ledger
 from registration.jobs import seat_allocation
 from tests.support.registration_api import ALL_PARTITIONS
-from tests.support.seats import PROVINCES, Registration
+from tests.support.registration_seats import PROVINCES, Registration, name
 
 pytestmark = pytest.mark.usefixtures("accepted_short_names")
-
-
-def name(n: int) -> str:
-    return f"{n:04d}"
 
 
 async def test_five_hundred_concurrent_approvals_for_a_hundred_seats_admit_the_first_hundred() -> None:

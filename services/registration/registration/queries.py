@@ -10,6 +10,7 @@ from kernel.record import Record
 from kernel.store import Store
 from registration.domain.applicant import STATUSES
 
+SEATED = ("admitted", "capacity_identified")  # statuses of applicants who hold a seat for their present application
 PUBLISHED_ORDER = ("priority", "registered_at")  # of applicants who compete for seats; then by applicant id
 
 
@@ -38,6 +39,11 @@ def ledgers(round_id: str) -> Query:
     return Query("ledger", {"round": round_id})
 
 
+def every_ledger() -> Query:
+    """Match the seat ledgers of all rounds."""
+    return Query("ledger", {"round": EXISTS})
+
+
 def waiting(round_id: str) -> Query:
     """Match the applicants on the waiting lists of a round."""
     return Query("applicant", {"seating": "waiting", "ledger": starts_with(ledger_subject(round_id, ""))})
@@ -60,6 +66,16 @@ def applications(round_id: str, scope: str, status: str = "", after: str = "", l
 def unsettled() -> Query:
     """Match the applicants who await a decision about a seat or whose seat is to be released."""
     return Query("applicant", {"seating": one_of(["awaiting", "releasing"])})
+
+
+def seated(round_id: str) -> Query:
+    """Match the applicants who hold a seat for their present application."""
+    return Query("applicant", {"round": round_id, "status": one_of(SEATED)})
+
+
+def releasing(round_id: str) -> Query:
+    """Match the applicants of a round whose seat is to be released."""
+    return Query("applicant", {"seating": "releasing", "ledger": starts_with(ledger_subject(round_id, ""))})
 
 
 def with_free_seats() -> Query:
@@ -132,6 +148,7 @@ def examples() -> dict[str, tuple[Any, ...]]:
     return {
         "rounds": ("find", rounds()),
         "ledgers": ("find", ledgers("1404")),
+        "every ledger": ("distinct", "round", every_ledger()),
         "waiting": ("count_by", "ledger", waiting("1404")),
         "applications": ("find", applications("1404", "IR-20", limit=50)),
         "applications with a status": ("find", applications("1404", "IR-20", "admitted", limit=50)),
@@ -139,6 +156,8 @@ def examples() -> dict[str, tuple[Any, ...]]:
         "applications nationwide with a status": ("find", applications("1404", "", "withdrawn", limit=50)),
         "applications nationwide, next page": ("find", applications("1404", "", after="0199a000", limit=50)),
         "unsettled": ("distinct", "ledger", unsettled()),
+        "seated": ("count_by", "province", seated("1404")),
+        "releasing": ("count_by", "ledger", releasing("1404")),
         "with free seats": ("find", with_free_seats()),
         "waiting for": ("distinct", "ledger", waiting_for([_SEMNAN])),
         "line": ("find", line(_SEMNAN, "waiting", 200)),

@@ -1,4 +1,4 @@
-"""Registration over memory, with its allocator."""
+"""Registration over memory, with its allocator and the decisions of screening: seats without an API."""
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -31,6 +31,7 @@ class Registration:
         self.store = MemoryStore(service.name, service.rules, service.unique)
         self.allocator = Allocator(self.store, self.clock)
         self.now, self.sequences = START, Counter[str]()
+        self.decisions: list[Message] = []  # of screening, in its log
 
     def clock(self) -> Moment:
         return Moment(self.now, self.now)
@@ -59,7 +60,8 @@ class Registration:
             time=self.now,
             event=CaseDecided(application=application, outcome="approved"),
         )
-        await process(self.store, [Message(envelope, encode(envelope))], {}, self.clock)
+        self.decisions.append(Message(envelope, encode(envelope)))
+        await process(self.store, self.decisions[-1:], {}, self.clock)
 
     async def run_allocator(self) -> None:
         """Run passes until nothing is left to do."""
@@ -97,3 +99,8 @@ class Registration:
                 event = decode(raw).event
                 balance += isinstance(event, ApplicantAdmitted) - isinstance(event, ApplicantSeatReleased)
                 assert balance in (0, 1), subject
+
+
+def name(n: int) -> str:
+    """Return the n-th applicant id."""
+    return f"{n:04d}"

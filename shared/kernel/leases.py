@@ -4,11 +4,17 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+from pymongo import IndexModel
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import DuplicateKeyError
 
 from base.clock import machine_now
 from kernel.stores.mongodb import translate_errors
+
+
+def declared_indexes() -> list[IndexModel]:
+    """Return the indexes of leases; MongoDB removes those that have ended."""
+    return [IndexModel([("until", 1)], expireAfterSeconds=0), IndexModel([("by", 1)])]
 
 
 class Leases(Protocol):
@@ -58,11 +64,6 @@ class MongoLeases:
 
     def __init__(self, database: AsyncDatabase[dict[str, Any]]) -> None:
         self.collection = database.leases
-
-    async def create_indexes(self) -> None:
-        """Let MongoDB remove leases that have ended, and find those of a holder."""
-        await self.collection.create_index("until", expireAfterSeconds=0)
-        await self.collection.create_index("by")
 
     async def acquire(self, names: Sequence[str], holder: str, duration: timedelta) -> str | None:
         held = await self.holders(names)

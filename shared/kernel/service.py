@@ -16,10 +16,12 @@ from pymongo.asynchronous.database import AsyncDatabase
 from base.clock import Clock
 from base.settings import Settings
 from kernel.leases import Leases, MongoLeases
+from kernel.leases import declared_indexes as lease_indexes
 from kernel.query import Index
 from kernel.rules import Rules
 from kernel.store import Projection, Store
 from kernel.stores.mongodb import MongoStore, connect
+from kernel.stores.mongodb.indexes import Declared, create_indexes, missing_indexes
 from observability.health import ReadinessReason
 
 PeriodicJob = Callable[[frozenset[int]], Awaitable[int]]  # for these partitions; returns how much was done
@@ -72,8 +74,14 @@ class Service(msgspec.Struct, Generic[S], frozen=True, kw_only=True):
 
     async def create_indexes(self, database: Database) -> None:
         """Create every index of the service; creating them again changes nothing."""
-        await self.mongo_store(database).create_indexes()
-        await MongoLeases(database).create_indexes()
+        await create_indexes(database, self._declared_indexes(database))
+
+    async def missing_indexes(self, database: Database) -> list[str]:
+        """Return the indexes (collection.name) without which the service may not be served. Raise Transient."""
+        return await missing_indexes(database, self._declared_indexes(database))
+
+    def _declared_indexes(self, database: Database) -> Declared:
+        return {**self.mongo_store(database).declared_indexes(), "leases": lease_indexes()}
 
     @asynccontextmanager
     async def running(self, settings: S) -> AsyncIterator[Runtime[S]]:

@@ -24,7 +24,15 @@ class ReadinessReason(msgspec.Struct, frozen=True, omit_defaults=True):
     partition: int = -1
 
 
+CLOCK_SKEW_LIMIT = 5.0  # seconds between this machine's clock and the database's
+
 Ready = Callable[[], Awaitable[Sequence[ReadinessReason]]]  # none: the process is ready
+
+
+def clock_skew_reason(skew: float) -> list[ReadinessReason]:
+    """Return why a process whose clock differs so much from the database's is not ready; empty if it is."""
+    text = f"this machine's clock and the database's differ by {skew:.1f} s"
+    return [ReadinessReason("clock_skew", text)] if skew > CLOCK_SKEW_LIMIT else []
 
 
 @cache

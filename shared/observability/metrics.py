@@ -192,10 +192,16 @@ LOG_BROKEN = Gauge(
     "`peyvand replay reset-cursors TOPIC` sets the cursors, `peyvand replay republish SERVICE` repeats the events.",
     ["service"],
 )
+MISSING_INDEXES = Gauge(
+    "peyvand_missing_indexes",
+    "Declared indexes that the database does not have, or is still building. Above 0 the API is closed, since the same "
+    "person could register twice: `peyvand apply` creates them.",
+    ["service"],
+)
 CLOCK_SKEW = Gauge(
     "peyvand_clock_skew_seconds",
-    "Difference between this machine's clock and the database's. Above 5 s the worker is not ready: repair time "
-    "synchronisation.",
+    "Difference between this machine's clock and the database's. Above 5 s the process is not ready, and an API "
+    "refuses what it would date wrongly: repair time synchronisation.",
     ["service"],
 )
 

@@ -35,6 +35,10 @@ body_too_slow slow
 درخواست کامل به ما نرسید و چیزی ثبت نشد. اتصال اینترنت را ببینید و دوباره بفرستید.
 Your request did not arrive completely and nothing was recorded. Check your connection and send it again.
 
+clock_skew busy
+ساعت سامانه درست نیست و درخواست شما ثبت نشد. {seconds} ثانیهٔ دیگر دوباره بفرستید.
+The clock of the system is wrong and your request was not recorded. Send it again in {seconds} seconds.
+
 code_unknown invalid
 یکی از گزینه‌های فهرست را انتخاب کنید.
 Choose one of the listed values.
@@ -82,6 +86,10 @@ Send the Idempotency-Key header with this request.
 idempotency_key_reused invalid
 این کلید تکرار پیش‌تر برای درخواست دیگری به کار رفته است. کلید تازه‌ای بسازید.
 This idempotency key was used for a different request. Make a new one.
+
+indexes_missing busy
+سامانه هنوز آماده نیست. چیزی ثبت نشد؛ {seconds} ثانیهٔ دیگر دوباره بفرستید.
+The system is not ready yet. Nothing was recorded; send it again in {seconds} seconds.
 
 intake_full busy
 سامانه اکنون تا سقف گنجایشش درخواست دارد. چیزی ثبت نشد؛ {seconds} ثانیهٔ دیگر دوباره بفرستید.

@@ -1,8 +1,6 @@
 """The mark that a store was restored from a backup: no API serves before the store is complete (see `completion`)."""
 
-import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -10,11 +8,8 @@ import msgspec
 from pymongo.asynchronous.database import AsyncDatabase
 
 from base.clock import machine_now
-from base.tasks import cancel_and_wait
-from kernel.errors import Transient
 from kernel.stores.mongodb import MongoStore, translate_errors
 
-POLL = 1.0  # seconds between two reads of the mark by an API
 COLLECTION = "restore"  # its one document has the same id
 
 
@@ -49,27 +44,3 @@ async def clear_mark(store: MongoStore) -> None:
     """Remove the mark. Raise Transient."""
     async with translate_errors():
         await store.database[COLLECTION].delete_one({"_id": COLLECTION})
-
-
-@asynccontextmanager
-async def closed_until_complete(app: Any, store: MongoStore) -> AsyncIterator[None]:
-    """Keep an API closed (503, not ready) while its store is incomplete; part of its lifespan."""
-
-    async def check() -> None:
-        try:
-            incomplete = await read_mark(store) is not None
-            app.state.closed = "the store was restored from a backup and is not complete yet" if incomplete else ""
-        except Transient as e:
-            app.state.closed = f"whether the store is complete is unknown: {e}"
-
-    async def watch() -> None:
-        while app.state.closed:
-            await asyncio.sleep(POLL)
-            await check()
-
-    await check()
-    watching = asyncio.create_task(watch(), name="restore")
-    try:
-        yield
-    finally:
-        await cancel_and_wait(watching)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import structlog
@@ -15,7 +16,7 @@ from kernel.service import Runtime, Service
 from kernel.stores.mongodb import MongoStore
 from observability.health import ReadinessReason
 from programme.reference import is_area
-from recovery.restore_mark import closed_until_complete
+from run.gate import closed_while, closing_reasons
 from run.server import serve
 from web import oidc_login
 from web.admin import dead_letters, replays
@@ -43,7 +44,7 @@ def service_app(service: Service[Any], settings: Any, runtime: Runtime[Any] | No
             try:
                 opened = app.state.runtime = await stack.enter_async_context(running)
                 if isinstance(opened.store, MongoStore):
-                    await stack.enter_async_context(closed_until_complete(app, opened.store))
+                    await stack.enter_async_context(closed_while(app, partial(closing_reasons, service, opened.store)))
             except Exception as e:
                 log.error("the API cannot start", exc_info=e)  # uvicorn logs it as a text, which is dropped
                 raise
@@ -52,7 +53,7 @@ def service_app(service: Service[Any], settings: Any, runtime: Runtime[Any] | No
     async def ready() -> list[ReadinessReason]:
         opened: Runtime[Any] = app.state.runtime
         if isinstance(opened.store, MongoStore):
-            await opened.store.machine_time()
+            await opened.store.clock_skew()  # the database answers
         return await service.ready(opened) if service.ready else []
 
     app = create_app(

@@ -13,8 +13,8 @@
 Also: `paged()` and `etagged()` in `web.pagination`, `checked(rule)` and `Invalid` in `web.problems`, `raw("text/csv")`
 here, `max_body_size=` on a route with bodies above 64 kB.
 
-`app.state` has settings, verifier, buckets, prefix, `stopping` (an Event that ends streams), and `closed`: why every
-request is refused for now, or "".
+`app.state` has settings, verifier, buckets, prefix, `stopping` (an Event that ends streams), and `closed`: why requests
+are refused for now, see `App.refused`.
 """
 
 import asyncio
@@ -76,9 +76,13 @@ class App(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
         """Check the routes and wrap the application, before start-up. Raise UndeclaredRoute."""
         seal_routes(self)
-        return Middleware(
-            super().build_middleware_stack(), self.state.settings, lambda: self.templates, lambda: self.state.closed
-        )
+        inner = super().build_middleware_stack()
+        return Middleware(inner, self.state.settings, lambda: self.templates, self.refused)
+
+    def refused(self, method: str) -> str:
+        """Return the code with which requests of this method are refused for now, or "". Only writes take a time."""
+        codes = [each.code for each in self.state.closed]
+        return next((code for code in codes if code != "clock_skew" or method not in SAFE), "")
 
     @cached_property
     def templates(self) -> Mapping[Any, str]:
@@ -141,7 +145,7 @@ def create_app(
     app.state.streams = Counter[str]()
     app.state.stopping = asyncio.Event()
     app.state.ready, app.state.prefix = ready, prefix
-    app.state.closed = ""
+    app.state.closed = list[ReadinessReason]()
     if any(route.path == "/sign-in" for router in routers for route in router.routes if isinstance(route, APIRoute)):
         app.state.sign_in = f"{prefix}/sign-in"
     problems.install(app)
@@ -149,7 +153,8 @@ def create_app(
         app.include_router(router, prefix=prefix)
 
     async def open_and_ready() -> Sequence[ReadinessReason]:
-        return [ReadinessReason("restoring", app.state.closed)] if app.state.closed else await ready()
+        closed: list[ReadinessReason] = app.state.closed
+        return closed or await ready()
 
     app.include_router(_process_routes(settings.service, open_and_ready, title, prefix))  # last: the least requested
     return app

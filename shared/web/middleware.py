@@ -37,14 +37,14 @@ log = structlog.get_logger(__name__)
 
 
 class Middleware:
-    """Wrap an application. `templates` returns path templates by endpoint, `closed` why all requests are refused."""
+    """Wrap an application. `templates` returns path templates by endpoint, `closed` why a method is refused for now."""
 
     def __init__(
         self,
         app: ASGIApp,
         settings: Settings,
         templates: Callable[[], Mapping[Any, str]],
-        closed: Callable[[], str] = lambda: "",
+        closed: Callable[[str], str] = lambda method: "",
     ) -> None:
         self.app, self.service, self.templates, self.closed = app, settings.service, templates, closed
         public = urlsplit(settings.public_url)
@@ -94,7 +94,7 @@ class Middleware:
         structlog.contextvars.bind_contextvars(request_id=request_id)
         try:
             if code := self._refusal(scope, headers):
-                retry = {"Retry-After": str(CLOSED_RETRY_AFTER)} if code == "restoring" else {}
+                retry = {"Retry-After": str(CLOSED_RETRY_AFTER)} if code == self.closed(scope["method"]) else {}
                 body = problem(code, instance=request_id, seconds=CLOSED_RETRY_AFTER)
                 await respond(Request(scope), body, retry)(scope, receive, send_guarded)
             else:
@@ -117,8 +117,8 @@ class Middleware:
             return "not_found" if b"x-forwarded-for" in headers else ""
         if not _is_text(scope.get("raw_path") or b"") or not _is_text(scope["query_string"]):
             return "malformed"
-        if self.closed():
-            return "restoring"
+        if code := self.closed(scope["method"]):
+            return code
         host = headers.get(b"host", b"").decode("latin-1").lower()
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
         if name not in self.hosts and not (self.development and name.isalnum()):

@@ -107,6 +107,7 @@ def test_each_action_has_a_reason_a_command_and_a_runbook(changed: dict[str, Any
         ),
         ((PAUSED,), [("peyvand status --json", "consumer-paused.md")]),
         ((ReadinessReason("clock_skew", "6 s"),), [("peyvand status --json", "clock-skew.md")]),
+        ((ReadinessReason("indexes_missing", "2"),), [("peyvand status --json", "missing-indexes.md")]),
         ((ReadinessReason("fenced", "20"),), [("peyvand status --json", "fenced.md")]),
         ((ReadinessReason("no_partitions", ""),), [("peyvand status --json", "partitions-unassigned.md")]),
         ((ReadinessReason("stopping", ""),), [("peyvand status --json", "process-down.md")]),

@@ -1,5 +1,6 @@
 """What only the real database can show: indexes, errors, transactions that conflict, documents as they are stored."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -14,11 +15,13 @@ from contracts.commands import Refused, Tick
 from contracts.subjects import partition_of
 from kernel.batch import process
 from kernel.commands import CommandMetadata, Result, execute, execute_many
-from kernel.errors import Conflict, NewerRules, UnreadableRecord
+from kernel.errors import Conflict, NewerRules, Transient, UnreadableRecord
 from kernel.query import Index
 from kernel.record import EVENTS_ALERT
 from kernel.store import Effects, Snapshot, due_query
 from kernel.stores.mongodb import MongoStore
+from kernel.stores.mongodb import store as mongodb_store
+from kernel.stores.mongodb.indexes import missing_indexes
 from kernel.stores.mongodb.queries import filter_of, sort_of
 from run.backlog import Backlog, read_backlog
 from tests.support.messages import message, person, unknown
@@ -179,9 +182,42 @@ async def test_a_topic_keeps_the_id_with_which_it_was_first_read(database: Any) 
     assert await store.topic_ids({}) == {}
 
 
-async def test_the_time_of_the_database_has_a_zone_and_is_close_to_ours(database: Any) -> None:
+async def test_the_skew_of_a_clock_does_not_depend_on_how_long_the_database_takes_to_answer(
+    database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = await make_store(database)
-    assert abs(await store.machine_time() - machine_now()) < timedelta(seconds=5)
+    assert await store.clock_skew() < 5
+    later = [timedelta(0), timedelta(seconds=60)]  # the answer arrives a minute after the question
+    monkeypatch.setattr(mongodb_store, "machine_now", lambda: machine_now() + later.pop(0))
+    assert await store.clock_skew() < 5
+    for hours in (-1, 1):
+        monkeypatch.setattr(mongodb_store, "machine_now", lambda: machine_now() + timedelta(hours=hours))  # noqa: B023
+        assert 3_590 < await store.clock_skew() < 3_610
+
+
+async def test_what_the_majority_does_not_confirm_is_not_acknowledged(database: Any) -> None:
+    """Not even beside a duplicate. The one member of this set can never confirm for two."""
+    store = await make_store(database, unique=("person",))
+    await execute(store, "p1", Register(), noon, person("x"))
+    store.records = store.records.with_options(write_concern=WriteConcern(w=2, wtimeout=200, j=True))
+    people = {"p2": "y", "p3": "x", "p4": "z"}  # p2 is inserted alone, p3 and p4 together
+    registrations = (execute(store, each, Register(), noon, person(who)) for each, who in people.items())
+    outcomes = await asyncio.gather(*registrations, return_exceptions=True)
+    assert [type(each) for each in outcomes] == [Transient] * 3
+    with pytest.raises(Transient):
+        await execute(store, "p1", Withdraw(), noon)
+
+
+async def test_an_index_is_missing_until_it_is_built_as_it_is_declared(database: Any) -> None:
+    rules: Any = RegistrationRules
+    store = MongoStore(database, "registration", {"applicant": rules}, ("person",))
+    declared = store.declared_indexes()
+    assert "records.indexed.person" in await missing_indexes(database, declared)
+    await store.create_indexes()
+    assert await missing_indexes(database, declared) == []
+    await store.records.drop_index("indexed.person")
+    await store.records.create_index([("indexed.person", 1)], name="indexed.person")  # not unique
+    assert await missing_indexes(database, declared) == ["records.indexed.person"]
 
 
 async def test_the_backlog_counts_what_waits_in_some_partitions(database: Any) -> None:

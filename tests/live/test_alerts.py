@@ -287,6 +287,8 @@ async def _cause_by_frozen_processes(drill: Drill, prometheus: Prometheus) -> No
 
 async def _cause_by_stores_and_logs(drill: Drill, prometheus: Prometheus) -> None:
     """Cause the alerts that only an operator can resolve."""
+    drill.mongo.market.leases.drop_index("by_1")
+    await prometheus.wait_for("MissingIndexes", within=25)
     raw = drill.event(named("drill-jump"))
     drill.publish("registration", raw, named("drill-jump"), 400)
     await asyncio.gather(

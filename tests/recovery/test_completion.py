@@ -5,28 +5,23 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
-import httpx
 import pytest
 from msgspec.structs import replace
 
-from base.settings import Settings
 from contracts.envelope import decode
 from kernel.commands import execute, execute_many
 from kernel.errors import Transient
 from kernel.kafka.log_reader import LogReader
 from kernel.record import Message
 from kernel.stores.mongodb import MongoStore, connect
-from observability.health import ReadinessReason
 from peyvand.endpoints import CommandError
 from peyvand.store_backup import MANIFEST, read_manifest
 from recovery import completion, restore_mark
-from recovery.restore_mark import closed_until_complete, new_mark, read_mark, set_mark
+from recovery.restore_mark import new_mark, read_mark, set_mark
 from tests.support.restored_system import back_up, lose, restore, start_all, stop_all, until_ready, until_reason
 from tests.support.servers import Servers
-from tests.support.small_api import HERE, problem_of, routes
 from tests.support.small_services import NOON, Decide, Register, Withdraw, noon
 from tests.support.small_workers import EVERY_PARTITION, RULES, SmallSystem, exact, log_of
-from web.app import create_app
 
 pytestmark = pytest.mark.server
 
@@ -242,33 +237,5 @@ async def test_the_mark_is_removed_only_after_what_the_service_itself_has_to_do(
         assert await completion.complete(store, (), reader, noon, fail) is None, "a store that was not restored"
     finally:
         await reader.stop()
-        await client.drop_database(name)
-        await client.close()
-
-
-async def test_an_api_is_closed_until_its_store_is_complete(servers: Servers, settings: Settings) -> None:
-    client, name = connect(servers.mongo), servers.database()
-    store = MongoStore(client[name], "reporting", {"applicant": RULES["reporting"]})
-
-    async def ready() -> list[ReadinessReason]:
-        return []
-
-    app = create_app(settings, "Tests", lifespan=None, ready=ready, prefix="/t", routers=[routes()])
-    try:
-        await set_mark(client[name], new_mark("", {}, NOON))
-        async with (
-            closed_until_complete(app, store),
-            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=HERE) as caller,
-        ):
-            refused = await caller.get("/t/v1/things")
-            assert refused.headers["Retry-After"] == "10" and "10" in problem_of(refused, 503, "restoring")["detail"]
-            not_ready = await caller.get("/readyz")
-            assert not_ready.status_code == 503 and "backup" in not_ready.json()["reasons"][0]["text"]
-            assert (await caller.get("/healthz")).status_code == 200
-            await restore_mark.clear_mark(store)
-            await asyncio.sleep(restore_mark.POLL * 1.5)
-            assert (await caller.get("/t/v1/things")).status_code == 200
-            assert (await caller.get("/readyz")).status_code == 200
-    finally:
         await client.drop_database(name)
         await client.close()

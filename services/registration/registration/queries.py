@@ -41,7 +41,7 @@ def ledgers(round_id: str) -> Query:
 
 def every_ledger() -> Query:
     """Match the seat ledgers of all rounds."""
-    return Query("ledger", {"round": EXISTS})
+    return Query("ledger", {"round": EXISTS}, order=("round",))
 
 
 def waiting(round_id: str) -> Query:
@@ -148,7 +148,7 @@ def examples() -> dict[str, tuple[Any, ...]]:
     return {
         "rounds": ("find", rounds()),
         "ledgers": ("find", ledgers("1404")),
-        "every ledger": ("distinct", "round", every_ledger()),
+        "every ledger": ("find", every_ledger()),
         "waiting": ("count_by", "ledger", waiting("1404")),
         "applications": ("find", applications("1404", "IR-20", limit=50)),
         "applications with a status": ("find", applications("1404", "IR-20", "admitted", limit=50)),

@@ -10,7 +10,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from base.backoff import backoff
-from base.clock import Clock, machine_now
+from base.clock import Clock
 from base.kafka_access import KafkaAccess
 from base.tasks import cancel_and_wait
 from kernel.errors import CircuitOpen, Fenced, Transient
@@ -23,12 +23,11 @@ from kernel.service import PeriodicJob
 from kernel.store import Projection
 from kernel.stores.mongodb import MongoStore
 from observability import metrics
-from observability.health import ReadinessReason
+from observability.health import ReadinessReason, clock_skew_reason
 
 LINGER = 0.1  # seconds in which events gather: a transaction costs per batch, not per event (docs/performance.md)
 SWEEP = 5.0  # seconds after which a cursor that has not moved is compared with the end of the log
 BATCH = 5_000  # live events in one transaction
-CLOCK_SKEW_LIMIT = 5.0  # seconds between this machine's clock and the database's
 FENCED_LIMIT = 20  # batches fenced in a row
 ASSIGNMENT_ATTEMPTS = 9
 TRANSIENT = (Transient, KafkaError, OSError, TimeoutError)
@@ -141,10 +140,7 @@ class Worker:
         reasons += [ReadinessReason("retrying", f"{name}: {error}") for name, error in self.retrying.items()]
         if self.fenced >= FENCED_LIMIT:
             reasons.append(ReadinessReason("fenced", f"{self.fenced} batches fenced in a row"))
-        if self.clock_skew > CLOCK_SKEW_LIMIT:
-            text = f"this machine's clock and the database's differ by {self.clock_skew:.1f} s"
-            reasons.append(ReadinessReason("clock_skew", text))
-        return reasons
+        return reasons + clock_skew_reason(self.clock_skew)
 
     # Consumer group
 
@@ -230,7 +226,7 @@ class Worker:
 
     async def _check_clock(self) -> float:
         """Compare this machine's clock with the database's."""
-        self.clock_skew = abs((await self.store.machine_time() - machine_now()).total_seconds())
+        self.clock_skew = await self.store.clock_skew()
         metrics.CLOCK_SKEW.labels(self.service).set(self.clock_skew)
         return SWEEP
 

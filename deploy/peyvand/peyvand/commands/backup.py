@@ -1,10 +1,12 @@
 """`peyvand backup` and `peyvand restore`."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from pymongo.errors import PyMongoError
 
 from contracts.topics import TOPICS
 from peyvand.commands.output import Json, Url
@@ -73,6 +75,7 @@ def restore(
 ) -> None:
     """Write a backup into empty stores while the services are down; they complete it from the log when they start."""
     from peyvand import store_backup
+    from peyvand.commands.apply import indexes
     from peyvand.local_cluster.restore_target import restore_target
 
     keys_folder = keys or folder / KEYS
@@ -81,6 +84,12 @@ def restore(
     folders = [folder] if without_keys else [keys_folder, folder]
     with progress_bars(as_json) as progress, restore_target() as mongo:
         manifests = [store_backup.restore(mongo, each, progress) for each in folders]
+        try:
+            asyncio.run(indexes(mongo))
+        except PyMongoError as e:
+            raise CommandError(
+                f"the documents are restored, but not their indexes: {e}", "see deploy/runbooks/missing-indexes.md"
+            ) from e
     documents, made_at = sum(each.documents for each in manifests), manifests[-1].made_at
     if as_json:
         print(json.dumps({"documents": documents, "made_at": made_at.isoformat()}))

@@ -121,6 +121,7 @@ RUNBOOKS = {
     "paused": "consumer-paused.md",
     "clock_skew": "clock-skew.md",
     "fenced": "fenced.md",
+    "indexes_missing": "missing-indexes.md",
     "no_partitions": "partitions-unassigned.md",
 }
 

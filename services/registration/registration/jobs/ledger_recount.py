@@ -21,18 +21,18 @@ async def recount_ledgers(store: Store) -> int:
     A ledger that another worker has written meanwhile is counted again. Raise NewerRules, UnreadableRecord, Transient.
     """
     changed = 0
-    for round_id in sorted(await store.distinct("round", queries.every_ledger())):
-        while differing := await _recount(store, round_id):
-            changed += differing
+    while differing := await _recount(store):
+        changed += differing
     return changed
 
 
-async def _recount(store: Store, round_id: str) -> int:
-    """Correct the ledgers of a round; return how many differed. Read them first: every change of a seat writes them."""
-    ledgers = await store.find(queries.ledgers(round_id))
-    taken = Counter(await store.count_by("ledger", queries.releasing(round_id)))
-    for province, n in (await store.count_by("province", queries.seated(round_id))).items():
-        taken[ledger_subject(round_id, province)] += n
+async def _recount(store: Store) -> int:
+    """Correct the ledgers; return how many differed. Read them first: whatever changes a seat writes its ledger."""
+    ledgers, taken = await store.find(queries.every_ledger()), Counter[str]()
+    for round_id in {each.state.round for each in ledgers}:
+        taken.update(await store.count_by("ledger", queries.releasing(round_id)))
+        for province, n in (await store.count_by("province", queries.seated(round_id))).items():
+            taken[ledger_subject(round_id, province)] += n
     differing = [each for each in ledgers if each.state.admitted != taken[each.subject]]
     for before in differing:
         after = replace(before, state=replace(before.state, admitted=taken[before.subject]))

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from pymongo import DeleteMany, UpdateOne
+from pymongo import DeleteMany, IndexModel, UpdateOne
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.database import AsyncDatabase
 
@@ -17,6 +17,15 @@ from kernel.stores.mongodb.client import translate_errors
 from kernel.stores.mongodb.documents import parked_document, parked_id, parked_of
 
 HEADS_LIMIT = 10_000  # heads in one answer
+HEAD_FIELDS = (("subject",), ("partition", "reason"), ("reason", "since"))
+
+
+def declared_indexes() -> list[IndexModel]:
+    """Return the indexes of parked events; those over heads stay small however much is parked."""
+    heads = [
+        IndexModel([(each, 1) for each in fields], partialFilterExpression={"head": True}) for fields in HEAD_FIELDS
+    ]
+    return [IndexModel([("subject", 1), ("source", 1), ("sequence", 1)]), *heads]
 
 
 class MongoParked:
@@ -24,12 +33,6 @@ class MongoParked:
 
     def __init__(self, database: AsyncDatabase[dict[str, Any]]) -> None:
         self.collection = database.parked
-
-    async def create_indexes(self) -> None:
-        """Create the indexes; those over heads stay small however much is parked."""
-        await self.collection.create_index([("subject", 1), ("source", 1), ("sequence", 1)])
-        for fields in (("subject",), ("partition", "reason"), ("reason", "since")):
-            await self.collection.create_index([(field, 1) for field in fields], partialFilterExpression={"head": True})
 
     async def first(
         self, subjects: Collection[str], limit: int, session: AsyncClientSession

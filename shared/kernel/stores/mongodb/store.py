@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import structlog
 from msgspec.structs import replace
-from pymongo import InsertOne, UpdateMany, UpdateOne
+from pymongo import IndexModel, InsertOne, UpdateMany, UpdateOne
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
@@ -32,9 +32,11 @@ from kernel.store import (
     project,
     stored,
 )
-from kernel.stores.mongodb.client import DUPLICATE_KEY, translate_errors, violated_field
+from kernel.stores.mongodb.client import DUPLICATE_KEY, is_unsure, translate_errors, violated_field
 from kernel.stores.mongodb.documents import document_of, record_of, unreadable_of, update_of
+from kernel.stores.mongodb.indexes import Declared, create_indexes, partial_index
 from kernel.stores.mongodb.parked import MongoParked
+from kernel.stores.mongodb.parked import declared_indexes as parked_indexes
 from kernel.stores.mongodb.queries import filter_of, path_of, sort_of
 from observability import metrics
 
@@ -67,21 +69,26 @@ class MongoStore:
         self.inserts = GroupCommit(self._insert)
         self.reported = set[str]()  # subjects of unreadable records
 
+    def declared_indexes(self) -> Declared:
+        """Return the indexes of records and parked events."""
+        unique = ("stored_responses.key", *(path_of(field) for field in self.unique))
+        records = [
+            partial_index(["pending_since", "partition"], "pending_since"),
+            partial_index(["indexed.due", "_id", "partition"], "indexed.due"),
+            IndexModel(
+                [("partition", 1), ("last_sequence", -1)],
+                partialFilterExpression={"last_sequence": {"$gte": EVENTS_ALERT}},
+            ),
+            *(partial_index([path], path, unique=True) for path in unique),
+        ]
+        for each in self.indexes:
+            paths = ["kind", *map(path_of, each.fields), "_id"]
+            records.append(partial_index(paths, path_of(each.present or each.fields[0]), kind=each.kind))
+        return {"records": records, "parked": parked_indexes()}
+
     async def create_indexes(self) -> None:
         """Create every index; creating them again changes nothing."""
-        await self.parked.create_indexes()
-        await self._create_index(["pending_since", "partition"], present="pending_since")
-        await self._create_index(["indexed.due", "_id", "partition"], present="indexed.due")
-        await self.records.create_index(
-            [("partition", 1), ("last_sequence", -1)],
-            partialFilterExpression={"last_sequence": {"$gte": EVENTS_ALERT}},
-        )
-        for field in ("stored_responses.key", *(f"indexed.{each}" for each in self.unique)):
-            await self._create_index([field], present=field, unique=True)
-        for index in self.indexes:
-            paths = ["kind", *map(path_of, index.fields), "_id"]
-            present = path_of(index.present or index.fields[0])
-            await self._create_index(paths, present=present, kind=index.kind)
+        await create_indexes(self.database, self.declared_indexes())
 
     async def read(self, subjects: Collection[str], session: AsyncClientSession | None = None) -> Mapping[str, Record]:
         snapshot = await self._read(subjects, session)
@@ -240,12 +247,13 @@ class MongoStore:
                 )
             return {d["_id"]: d["id"] async for d in self.topics.find({"_id": {"$in": list(ids)}})}
 
-    async def machine_time(self) -> datetime:
-        """Return the time of the database server."""
+    async def clock_skew(self) -> float:
+        """Return by how many seconds this machine's clock and the database's differ, however long the answer takes."""
+        asked = machine_now()
         async with translate_errors():
             hello = await self.client.admin.command("hello", codec_options=self.database.codec_options)
-        found: datetime = hello["localTime"]
-        return found
+        theirs: datetime = hello["localTime"]
+        return max(0.0, (asked - theirs).total_seconds(), (theirs - machine_now()).total_seconds())
 
     async def _read(self, subjects: Collection[str], session: AsyncClientSession | None) -> Snapshot:
         snapshot = empty_snapshot(self.rules, subjects)
@@ -279,7 +287,8 @@ class MongoStore:
                 await self.records.insert_many(documents, ordered=False)
             except BulkWriteError as e:
                 errors = {error["index"]: error for error in (e.details or {}).get("writeErrors", [])}
-                if not errors or any(error["code"] != DUPLICATE_KEY for error in errors.values()):
+                unsure = is_unsure(e)  # whether any of them would survive the primary
+                if unsure or not errors or any(error["code"] != DUPLICATE_KEY for error in errors.values()):
                     raise
                 return [
                     DuplicateKeyError(errors[n]["errmsg"], DUPLICATE_KEY, errors[n]) if n in errors else None
@@ -301,13 +310,6 @@ class MongoStore:
         if not before.version:
             return InsertOne(document_of(rules, after))  # half of what an upsert costs
         return UpdateOne({"_id": after.subject, "version": before.version}, update_of(rules, before, after))
-
-    async def _create_index(self, fields: Sequence[str], *, present: str, unique: bool = False, kind: str = "") -> None:
-        covered = {present: {"$exists": True}} | ({"kind": kind} if kind else {})
-        name = "_".join([*([kind] if kind else ()), *fields])
-        await self.records.create_index(
-            [(field, 1) for field in fields], name=name, unique=unique, partialFilterExpression=covered
-        )
 
 
 def _raise_violation(e: BulkWriteError) -> None:

@@ -18,6 +18,7 @@ from base.settings import Settings
 from kernel.leases import Leases, MongoLeases
 from kernel.leases import declared_indexes as lease_indexes
 from kernel.query import Index
+from kernel.record import Record
 from kernel.rules import Rules
 from kernel.store import Projection, Store
 from kernel.stores.mongodb import MongoStore, connect
@@ -25,10 +26,11 @@ from kernel.stores.mongodb.indexes import Declared, create_indexes, missing_inde
 from observability.health import ReadinessReason
 
 PeriodicJob = Callable[[frozenset[int]], Awaitable[int]]  # for these partitions; returns how much was done
+RestoredRecord = Callable[[Record], Record]  # what becomes of a record that only the log has after a restore
 Database = AsyncDatabase[dict[str, Any]]
 S = TypeVar("S", bound=Settings)
 
-__all__ = ["Database", "PeriodicJob", "Runtime", "Service"]
+__all__ = ["Database", "PeriodicJob", "RestoredRecord", "Runtime", "Service"]
 
 
 class Runtime(msgspec.Struct, Generic[S], kw_only=True):
@@ -66,6 +68,7 @@ class Service(msgspec.Struct, Generic[S], frozen=True, kw_only=True):
     ready: Callable[[Runtime[S]], Awaitable[list[ReadinessReason]]] | None = None  # why the API is not
     jobs: Callable[[Runtime[S]], Sequence[PeriodicJob]] | None = None  # of the worker
     projection: Callable[[Runtime[S]], Projection] | None = None
+    restored: Callable[[Runtime[S]], RestoredRecord] | None = None
     after_restore: Callable[[Runtime[S]], Awaitable[None]] | None = None  # before it is served; repeatable
 
     def mongo_store(self, database: Database) -> MongoStore:

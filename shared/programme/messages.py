@@ -126,6 +126,14 @@ field_unknown invalid
 رشته را از فهرست انتخاب کنید.
 Choose the job field from the list.
 
+identity_differs conflict
+این درخواست با آنچه از متقاضی ثبت شده است یکی نیست. استان، شهرستان، رشته و ویژگی‌ها را دوباره نگاه کنید.
+This application differs from the one on record. Check province, county, job field and the other answers.
+
+identity_known conflict
+هویت این متقاضی ثبت شده است و کاری لازم نیست.
+The identity of this applicant is on record. Nothing needs to be done.
+
 intake_closed conflict
 ثبت‌نام در این استان اکنون باز نیست. تاریخ‌ها را در صفحهٔ دوره ببینید.
 Registration in this province is not open now. See the dates on the page of the round.

@@ -24,6 +24,7 @@ from kernel.errors import NewerRules, Transient, UnreadableRecord
 from kernel.kafka.log_reader import LogReader
 from kernel.record import Parked, Record
 from kernel.roles.worker import Worker
+from kernel.service import RestoredRecord
 from kernel.store import Effects, Snapshot, Source, read_snapshot
 from kernel.stores.mongodb import MongoStore
 from recovery.missing_events import SKIPPED_LIMIT, Inconsistent, take_back
@@ -47,13 +48,15 @@ class Completed(msgspec.Struct, frozen=True):
     missing: tuple[str, ...] = ()  # handled events that the log no longer has
 
 
-async def complete_before_start(worker: Worker, stop: asyncio.Event, then: AfterRestore | None = None) -> None:
+async def complete_before_start(
+    worker: Worker, stop: asyncio.Event, new: RestoredRecord | None = None, then: AfterRestore | None = None
+) -> None:
     """A gate of the worker: return when its store is complete, or `stop` is set; meanwhile the worker is not ready."""
     while not stop.is_set():
         try:
             if await read_mark(worker.store):
                 worker.incomplete = "the store was restored from a backup and is being completed from the log"
-            await complete(worker.store, worker.topics, worker.reader, worker.clock, then)
+            await complete(worker.store, worker.topics, worker.reader, worker.clock, then, new)
             worker.incomplete = ""
             return
         except (Inconsistent, NewerRules, UnreadableRecord, Transient, KafkaError, OSError, TimeoutError) as e:
@@ -66,7 +69,12 @@ async def complete_before_start(worker: Worker, stop: asyncio.Event, then: After
 
 
 async def complete(
-    store: MongoStore, topics: Collection[str], reader: LogReader, clock: Clock, then: AfterRestore | None = None
+    store: MongoStore,
+    topics: Collection[str],
+    reader: LogReader,
+    clock: Clock,
+    then: AfterRestore | None = None,
+    new: RestoredRecord | None = None,
 ) -> Completed | None:
     """Complete a restored store, run what follows, and remove the mark; None if there is no mark. Repeatable.
 
@@ -77,7 +85,7 @@ async def complete(
         return None
     if not mark.whole:
         raise Inconsistent("the restore was interrupted: restore again")
-    completion = _Completion(store, mark, topics, reader, clock)
+    completion = _Completion(store, mark, topics, reader, clock, new)
     done = Completed()
     for partition in range(PARTITIONS) if mark.topic else ():
         done = _sum(done, await completion.complete_partition(partition))
@@ -101,6 +109,7 @@ class _Completion(msgspec.Struct):
     topics: Collection[str]
     reader: LogReader
     clock: Clock
+    new: RestoredRecord | None
 
     async def complete_partition(self, partition: int) -> Completed:
         """Take back one partition of the own topic.
@@ -144,6 +153,8 @@ class _Completion(msgspec.Struct):
                 before = snapshot.record(subject)
                 rules = self.store.rules[kind_of(subject)]
                 after, missing[subject] = take_back(before, rules, own[subject], consumed.get(subject, {}))
+                if self.new and not before.version:
+                    after = self.new(after)
                 if after is not before:
                     changes.append((before, after))
                     inboxes[subject] = after.inbox

@@ -36,6 +36,7 @@ def worker_of(service: Service[Any], runtime: Runtime[Any]) -> Worker:
     """Return the worker of a service, with the gates and loops that recovery adds."""
     store, settings = runtime.store, runtime.settings
     assert isinstance(store, MongoStore)
+    new = service.restored(runtime) if service.restored else None
     then = partial(service.after_restore, runtime) if service.after_restore else None
     return Worker(
         service.name,
@@ -46,7 +47,7 @@ def worker_of(service: Service[Any], runtime: Runtime[Any]) -> Worker:
         runtime.clock,
         projection=runtime.projection,
         jobs=service.jobs(runtime) if service.jobs else (),
-        gates=(authenticate_before_start, partial(complete_before_start, then=then)),
+        gates=(authenticate_before_start, partial(complete_before_start, new=new, then=then)),
         loops={"replay": ReplayLoop, "backlog": BacklogLoop},
         linger=settings.linger,
     )

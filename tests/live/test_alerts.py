@@ -246,8 +246,12 @@ async def _cause_by_events(drill: Drill, prometheus: Prometheus) -> None:
     await drill.client.request("GET", f"/registration/v1/rounds/{ROUND}/applications", "manager", SEMNAN)
     await prometheus.wait_for("UndecodableRecords", "InvalidEvents", "DeadLetters", "ClockSkew", "UnreadableRecords")
     await prometheus.wait_for("SchedulerOverdue", "SchedulerFaults")
-    await prometheus.wait_for("KeyDestructionOverdue")
-    mongo.registration.records.delete_many({"_id": {"$in": ["drill-erasing", "drill-unreadable"]}})
+    unfinished["private"]["indexed"] = unfinished["indexed"] = {"unidentified": f"{ROUND}/{SEMNAN}/"}
+    mongo.registration.records.insert_one(unfinished | {"_id": "drill-unidentified", "last_sequence": 0})
+    await prometheus.wait_for("KeyDestructionOverdue", "UnidentifiedApplicants")
+    mongo.registration.records.delete_many(
+        {"_id": {"$in": ["drill-erasing", "drill-unreadable", "drill-unidentified"]}}
+    )
     mongo.reporting.records.update_many({"indexed.due": due["indexed.due"]}, {"$unset": {"indexed.due": ""}})
 
 

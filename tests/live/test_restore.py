@@ -114,9 +114,17 @@ def test_lost_stores_are_restored_from_an_older_backup(own: RunningSystem, peyva
                 assert len(d["events"]) == d["last_sequence"] == d["published"]
             assert client[service].records.count_documents({"kind": "applicant"}) == 60
             assert client[service].restore.find_one({}) is None
-        known = client.registration.records.count_documents({"kind": "applicant", "private": {"$exists": True}})
+        with_identity = {"kind": "applicant", "private.indexed.person": {"$exists": True}}
+        known = client.registration.records.count_documents(with_identity)
         assert known == 40, "later applicants are counted without identity, which no event has"
         assert len(client.reporting.cursors.distinct("_id")) == 3 * PARTITIONS
+    listed = ("applications", "unidentified", "--round", ROUND, "--province", "IR-20")
+    code, lost = peyvand(*listed)
+    assert code == 0 and len(lost) == 20
+    row = application_file(tmp_path / "one.csv", [national_id(41)])
+    identify = ("applications", "identify", lost[0]["id"], str(row), "--province", "IR-20")
+    assert peyvand(*identify) == (0, lost[0]) and len(peyvand(*listed)[1]) == 19
+    assert peyvand("applications", "identify", lost[1]["id"], str(row), "--province", "IR-20")[0] == 1
     _apply(peyvand, tmp_path, range(61, 66))
     _settles(peyvand, 64)
     assert "completed" in (own.workspace.logs / "screening-worker.log").read_text()

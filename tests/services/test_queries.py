@@ -69,6 +69,8 @@ def registration(chance: random.Random, n: int) -> tuple[str, Indexed]:
         indexed["index_version"] = 1 + n % 3
     if chance.random() < 0.1:
         indexed["check_due"] = NOON + timedelta(minutes=chance.randrange(10_000) - 5_000)
+    if chance.random() < 0.02:
+        indexed["unidentified"] = f"1404/{indexed['scope']}"
     return subject_of(n), indexed
 
 

@@ -82,6 +82,9 @@ async def registration(folder: Path) -> World:
         ("POST", f"{prefix}/applications/{{applicant}}/erasure"): Operation(
             "thing", lambda area: {"json": {"reason": "request", "dry_run": True}}, ids
         ),
+        ("POST", f"{prefix}/applications/{{applicant}}/identity"): Operation(
+            "thing", lambda area: {"json": people.get(area, PERSON)}, ids
+        ),
         ("GET", f"{prefix}/rounds/{{round_id}}/applications"): Operation("list", shown=shown, cursor=cursor),
         ("POST", f"{prefix}/rounds/{{round_id}}/applications"): Operation("place", lambda area: {"json": new[area]}),
         ("POST", f"{prefix}/rounds/{{round_id}}/applications/import"): Operation(

@@ -32,6 +32,11 @@ ROTATION_LEFT = Gauge(
     "is done. Not falling: see peyvand_scheduler_faults_total.",
     ["key"],
 )
+UNIDENTIFIED = Gauge(
+    "peyvand_registration_unidentified",
+    "Applicants whom only the log had after a restore: they get no seat until a registrar identifies them again "
+    "(`peyvand applications unidentified`).",
+)
 ERASURES = Counter(
     "peyvand_registration_erasures_total",
     "Applicants whose data was erased, by reason. More than were asked for: the audit chain has who erased them.",

@@ -23,6 +23,7 @@ INDEXES = (
     Index("applicant", ("partition", "check_due"), present="check_due"),
     Index("applicant", ("partition", "erasing"), present="erasing"),
     Index("applicant", ("partition", "index_version"), present="index_version"),
+    Index("applicant", ("unidentified",)),
     Index("applicant", ("round", "status")),
     Index("applicant", ("round", "province", "status")),
     Index("applicant", ("round", "scope", "status")),
@@ -61,6 +62,18 @@ def applications(round_id: str, scope: str, status: str = "", after: str = "", l
     elif province:
         where["province"] = province
     return Query("applicant", where, after=(after,) if after else None, limit=limit)
+
+
+def unidentified(round_id: str, scope: str, limit: int = 0) -> Query:
+    """Match the applicants of a round inside a scope whose identity was lost with a store, by county."""
+    return Query(
+        "applicant", {"unidentified": starts_with(f"{round_id}/{scope}")}, order=("unidentified",), limit=limit
+    )
+
+
+def every_unidentified() -> Query:
+    """Match the applicants of all rounds whose identity was lost with a store."""
+    return Query("applicant", {"unidentified": starts_with("")})
 
 
 def unsettled() -> Query:
@@ -155,6 +168,8 @@ def examples() -> dict[str, tuple[Any, ...]]:
         "applications of a county": ("find", applications("1404", "IR-20/2001", limit=50)),
         "applications nationwide with a status": ("find", applications("1404", "", "withdrawn", limit=50)),
         "applications nationwide, next page": ("find", applications("1404", "", after="0199a000", limit=50)),
+        "unidentified": ("find", unidentified("1404", "IR-20", limit=500)),
+        "every unidentified": ("count", every_unidentified()),
         "unsettled": ("distinct", "ledger", unsettled()),
         "seated": ("count_by", "province", seated("1404")),
         "releasing": ("count_by", "ledger", releasing("1404")),

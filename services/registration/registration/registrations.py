@@ -19,13 +19,14 @@ from contracts.envelope import Context
 from contracts.subjects import round_subject
 from kernel.commands import CommandMetadata, Result, decide_one, execute, execute_many, stored_response
 from kernel.errors import UniqueViolation
-from kernel.record import Private, Record
+from kernel.record import Private, Record, reindex
 from kernel.service import Runtime
 from kernel.store import Effects, Snapshot, Store, read_snapshot
 from kernel.stores.mongodb import MongoStore
 from programme.calendar import tehran_day
 from programme.policies import policy
 from registration import metrics
+from registration.domain import applicant
 from registration.domain import round as rounds
 from registration.domain.applicant import Register, ReissueCode
 from registration.domain.application import Accepted, Answers, accept
@@ -189,6 +190,35 @@ class RegistrationService:
         """Return the applicant with a national ID in a round."""
         return await self._registered(self.persons.indexes_of(round_id, national_id))
 
+    def unidentified(self, record: Record) -> Record:
+        """Return a record that only the log has after a restore: of an applicant, without identity and blind index."""
+        state = record.state
+        if not isinstance(state, applicant.State) or not state.application or state.erased_at:
+            return record
+        return reindex(self.codes.found_again(replace(record, state=replace(state, unidentified=True))), applicant)
+
+    async def identify(self, subject: str, accepted: Accepted) -> Record:
+        """Attach the identity to an applicant whose identity was lost. Raise Refused, Transient.
+
+        identity_known: it was not lost. identity_differs: the application is not the one that the log has.
+        already_registered: the person has another application in the round.
+        """
+        while True:
+            before = (await self.store.read([subject]))[subject]
+            if not before.state.unidentified:
+                raise Refused("identity_known")
+            known = before.state
+            if _place(accepted.context) != _place(known.context) or accepted.profile != known.current.profile:
+                raise Refused("identity_differs")
+            own = await self.persons.private(subject, accepted, self.clock().recorded, before.private)
+            private = Private({**before.private.indexed, **own.indexed}, {**before.private.content, **own.content})
+            after = replace(before, state=replace(before.state, unidentified=False), private=private)
+            try:
+                if stored := await self.store.swap(before, reindex(after, applicant)):
+                    return stored
+            except UniqueViolation as violation:
+                raise Refused("already_registered", field="national_id") from violation
+
     async def reissue_code(self, subject: str, metadata: CommandMetadata) -> Record:
         """Issue the next tracking code to an applicant and return the record. Raise Refused, KeyReused, Transient."""
         own = replace(metadata, prepare=self.codes.issue)
@@ -244,6 +274,10 @@ async def resources(runtime: Runtime[RegistrationSettings]) -> AsyncIterator[Res
         )
     finally:
         await persons.keys.close()
+
+
+def _place(where: Context) -> tuple[str, str, str]:
+    return where.province, where.county, where.field
 
 
 def _command(accepted: Accepted, channel: str) -> Register:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from kernel.service import PeriodicJob, Runtime, Service
+from kernel.service import PeriodicJob, RestoredRecord, Runtime, Service
 from registration.domain import applicant, ledger
 from registration.domain import round as rounds
 from registration.jobs.identity_checks import DevelopmentRegistry, IdentityChecks, NoRegistry
@@ -28,6 +28,11 @@ async def after_restore(runtime: Runtime[RegistrationSettings]) -> None:
     await recount_ledgers(runtime.store)
 
 
+def restored(runtime: Runtime[RegistrationSettings]) -> RestoredRecord:
+    """Return what makes a record that only the log has one that waits to be identified."""
+    return runtime.resources.registrations.unidentified  # type: ignore[no-any-return]
+
+
 service = Service(
     name="registration",
     title="Registration",
@@ -41,11 +46,13 @@ service = Service(
         "registration.api.applications:router",
         "registration.api.tracking:router",
         "registration.api.erasure:router",
+        "registration.api.identification:router",
         "registration.pages.apply:router",
         "registration.pages.track:router",
     ),
     settings=RegistrationSettings,
     resources=resources,
     jobs=jobs,
+    restored=restored,
     after_restore=after_restore,
 )

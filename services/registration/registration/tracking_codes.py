@@ -34,10 +34,11 @@ class TrackingCodes:
 
     def issue(self, record: Record, private: Private | None = None) -> Record:
         """Return the record with its next tracking code, and with `private` if it is given; the former code is void."""
-        own, versions = private or record.private, [*self.versions_of(record), self.version]
-        code = self._code(record.subject, len(versions), self.version)
-        indexed = {**own.indexed, "tracking": self._hash(code, self.version)}
-        return replace(record, private=Private(indexed, {**own.content, "codes": versions}))
+        return self._indexed(record, private or record.private, [*self.versions_of(record), self.version])
+
+    def found_again(self, record: Record) -> Record:
+        """Return an applicant whom only the log has, so that their present code finds them."""
+        return self._indexed(record, record.private, self.versions_of(record))
 
     def code_of(self, record: Record) -> str:
         """Return the tracking code of an applicant; of one as it was, the code that it had."""
@@ -60,6 +61,11 @@ class TrackingCodes:
         if not subjects:
             raise Refused("not_found")
         return (await store.read(subjects[:1]))[subjects[0]]
+
+    def _indexed(self, record: Record, own: Private, versions: list[int]) -> Record:
+        code = self._code(record.subject, len(versions), versions[-1])
+        indexed = {**own.indexed, "tracking": self._hash(code, versions[-1])}
+        return replace(record, private=Private(indexed, {**own.content, "codes": versions}))
 
     def _code(self, subject: str, number: int, version: int) -> str:
         digest = self._digest(version, f"code/{number}/{subject}")

@@ -2,6 +2,7 @@
 
 `peyvand tracking-code`: replace a tracking code that an applicant has lost.
 `peyvand applications erase`: show whom it concerns (--dry-run), or erase an applicant after a confirmation.
+`peyvand applications unidentified` and `identify`: applicants whose identity was lost with a store.
 """
 
 import csv
@@ -72,6 +73,8 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Applicants, one by one.", **GROUP)
     group.command("withdraw")(withdraw_command)
     group.command("erase")(erase_command)
+    group.command("unidentified")(unidentified_command)
+    group.command("identify")(identify_command)
     app.add_typer(group, name="applications")
 
 
@@ -155,6 +158,49 @@ def erase_command(
             _confirm(result)
         result = _erase(client, applicant, reason, dry_run=False)
     print_result(result, as_json, _erasure_line)
+
+
+def unidentified_command(
+    round_id: Round,
+    province: Annotated[str, typer.Option(help="Only those of this province.")] = "",
+    as_json: Json = False,
+    url: Url = "",
+) -> None:
+    """List the applicants whom only the log had after a restore; they get no seat until they are identified again."""
+    client = signed_in_client(url, "manager" if province else "ministry_admin", province=province)
+    found = client.get(f"/registration/v1/rounds/{round_id}/applications?unidentified=true")["items"]
+    print_result(
+        found, as_json, lambda rows: "\n".join(map(_unidentified_line, rows)) or "every applicant is identified"
+    )
+
+
+def identify_command(
+    applicant: Annotated[str, typer.Argument(help="The id of the applicant.")],
+    file: Csv,
+    province: Annotated[str, typer.Option(help="The province of the desk, such as IR-20.")],
+    as_json: Json = False,
+    url: Url = "",
+) -> None:
+    """Identify an applicant at the desk again; the file is one for an import, with the one row of their application."""
+    from base.spreadsheet import rows_of
+
+    content = read_file(file)
+    checked, (header, *rows) = check_file(content, _today()), [cells for _, cells in rows_of(content)]
+    if checked.faults or len(rows) != 1:
+        raise CommandError(
+            f"{file} is not one valid row", "`peyvand import applications --dry-run` shows what is wrong"
+        )
+    answers: dict[str, Any] = dict(zip([ALIASES.get(name, name) for name in header], rows[0], strict=False))
+    answers["consent"] = {"version": answers["consent"], "given": True}
+    client = signed_in_client(url, "registrar", province=province)
+    path = f"/registration/v1/applications/{quote(applicant, safe='')}/identity"
+    result = client.post(path, json.dumps(answers).encode(), "application/json").json()
+    print_result(result, as_json, lambda found: f"{found['id']} is identified; status {found['status']}")
+
+
+def _unidentified_line(found: dict[str, Any]) -> str:
+    where = f"{found['province']}/{found['county']}"
+    return f"{found['id']}  {where}  {found['field']}  {found['registered_at']}  {found['status']}"
 
 
 def _erase(client: "ApiClient", applicant: str, reason: str, *, dry_run: bool) -> dict[str, Any]:

@@ -38,6 +38,7 @@ from web.rate_limit import limited
 
 IMPORT_FILE = 16 << 20  # bytes
 IMPORT_ROWS = 50_000
+UNIDENTIFIED_LIMIT = 500  # applicants in one answer
 CHUNK = 100  # rows in one transaction, during which other requests wait
 
 ApplicantId = Annotated[str, Path(pattern=r"^[0-9a-f-]{1,64}$")]
@@ -122,12 +123,16 @@ async def applications(
     paging: Annotated[Paging, paged()],
     province: Annotated[str, Query(max_length=8, description="Within the caller's own scope.")] = "",
     status: Annotated[Status | None, Query()] = None,
+    unidentified: Annotated[bool, Query(description="Only those whose identity was lost, the first 500.")] = False,
 ) -> Page[schemas.Listed]:
     """Return the applicants of a round in the caller's scope, by id, without identities."""
     await registrations.round_snapshot(round_id)
     scope = restricted(principal.scope, province_or_all(province))
     if scope is None:
         return Page(items=[], next=None)
+    if unidentified:
+        lost = await store.find(queries.unidentified(round_id, scope, UNIDENTIFIED_LIMIT))
+        return Page(items=[schemas.listed(each) for each in lost], next=None)
     query = queries.applications(round_id, scope, status or "", paging.after_id, paging.limit + 1)
     found = await store.find(query)
     return paging.page([schemas.listed(each) for each in found], after=lambda each: (each.id,))

@@ -89,6 +89,7 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
     codes: int = 0  # tracking codes that were issued; the last one is valid
     issued: tuple[datetime, ...] = ()  # when the last of them were, CODES_A_DAY at most
     erased_at: datetime | None = None
+    unidentified: bool = False  # only the log knew the applicant after a restore: no event has the identity
 
 
 class Register(msgspec.Struct, frozen=True, kw_only=True):
@@ -215,6 +216,8 @@ def indexed(state: State) -> Mapping[str, Any]:
         releasing = state.seat if seating_now == "releasing" else None
         fields["seating"] = seating_now
         fields["ledger"] = releasing.ledger if releasing else ledger_subject(where.round, where.province)
+    if state.unidentified:
+        fields["unidentified"] = f"{where.round}/{where.province}/{where.county}"
     if check_due := _check_due(state):
         fields["check_due"] = check_due
     return fields
@@ -226,10 +229,13 @@ def context(state: State) -> Context:
 
 
 def seating(state: State) -> str:
-    """Return what the allocator has to do: `awaiting` a seat, `waiting` on the list, `releasing` a seat, or ``."""
+    """Return what the allocator has to do: `awaiting` a seat, `waiting` on the list, `releasing` a seat, or ``.
+
+    Who is not identified gets no seat, but keeps one and may give it back.
+    """
     if state.seat and (has_left(state) or state.seat.application != state.application):
         return "releasing"  # a new application waits until the seat of the earlier one is given back
-    if state.seat or state.current.withdrawn_at or state.current.outcome != "approved":
+    if state.seat or state.unidentified or state.current.withdrawn_at or state.current.outcome != "approved":
         return ""
     return "waiting" if state.current.waitlisted_at else "awaiting"
 
@@ -348,7 +354,7 @@ def _evolve_current(state: State, event: ApplicantEvent, at: datetime) -> State:
 def _check_due(state: State) -> datetime | None:
     """Return when the next check is due: at once, then with growing pauses; after the last one an officer decides."""
     current = state.current
-    if current.withdrawn_at or current.identity in _FINAL or current.checks > len(RECHECK_AFTER):
+    if current.withdrawn_at or state.unidentified or current.identity in _FINAL or current.checks > len(RECHECK_AFTER):
         return None
     if current.checked_at is None:
         return current.registered_at

@@ -67,7 +67,7 @@ class InvalidEvent(UnhandledEvent, frozen=True, kw_only=True, gc=False):
     where: str  # path in the event: `$.data.quota`
 
 
-class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Envelope(msgspec.Struct, frozen=True, gc=False):
     """An event, its source, its subject, and its dense sequence (1, 2, 3) per source and subject."""
 
     source: str
@@ -134,11 +134,18 @@ class _Mismatch(Exception):
 _Text = Annotated[str, Meta(min_length=1)]
 _Instant = Annotated[datetime, Meta(tz=True)]
 _CONTEXT = ("round", "province", "county", "field", "policy")
+_PROVINCES = tuple(f"IR-{n:02}" for n in range(31))
+_COUNTIES = {f"{province[3:]}{n:02}": province for province in _PROVINCES for n in range(100)}  # and their provinces
+# Codes of which few exist are decoded into one string for all events.
+_CODES: dict[str, Any] = {"province": Literal[_PROVINCES], "county": Literal[tuple(_COUNTIES)]}
 
 
 def _wire_type(event: type[Event], producer: str) -> type[msgspec.Struct]:
     """Return the class that decodes and checks events of a type in one pass, except for patterns of attributes."""
-    context: list[Any] = [(name, _Text) if event.KIND == "applicant" else (name, _Text, "") for name in _CONTEXT]
+    types = dict.fromkeys(_CONTEXT, _Text) | _CODES
+    context: list[Any] = [
+        (name, type_) if event.KIND == "applicant" else (name, type_, "") for name, type_ in types.items()
+    ]
     fields: list[Any] = [
         ("source", Literal[producer]),
         ("subject", str),
@@ -165,7 +172,7 @@ class _Check:
     """
 
     def __init__(self, event: type[Event]) -> None:
-        self.kind, self.subjects, self.values = event.KIND, _subjects[event.KIND], set[Any]()
+        self.kind, self.subjects, self.values = event.KIND, _subjects[event.KIND], dict[Any, Any]()
         self.codes, self.dates = dict[str, frozenset[str]](), list[str]()
         for field in msgspec.inspect.type_info(event).fields:  # type: ignore[attr-defined]
             declared = getattr(field.type, "item_type", field.type)
@@ -178,11 +185,12 @@ class _Check:
         values_of = attrgetter(*names) if names else None
         self.parts = self, self.subjects, _ABOUT_CONTEXT.get(event.KIND), values_of, self.values
 
-    def check_subject(self, subject: str) -> None:
-        """Remember a subject of the kind of these events."""
+    def check_subject(self, subject: str) -> str:
+        """Return a subject of the kind of these events, and remember it."""
         if not _is_subject[self.kind](subject):
             raise _Mismatch(f"not a subject of the kind {self.kind}", "$.subject")
-        _remember(self.subjects, subject)
+        known: str = _remember(self.subjects, subject)
+        return known
 
     def check_values(self, event: Event) -> None:
         """Remember the codes and dates of an event."""
@@ -200,7 +208,7 @@ _ABOUT_CONTEXT: dict[str, Callable[[str, str], str]] = {  # kinds whose subject 
     "round": lambda round, province: round_subject(round),
     "ledger": ledger_subject,
 }
-_subjects: dict[str, set[str]] = {kind: set() for kind in SUBJECTS}  # valid ones
+_subjects: dict[str, dict[str, str]] = {kind: {} for kind in SUBJECTS}  # valid ones
 _is_subject = {kind: re.compile(pattern).fullmatch for kind, pattern in SUBJECTS.items()}
 _is = {attribute: re.compile(pattern).fullmatch for attribute, pattern in PATTERNS.items()}
 _is_readable = re.compile(r"[!-~]{1,128}").fullmatch  # a subject, whatever its kind
@@ -214,9 +222,8 @@ _decode_identity = msgspec.json.Decoder(_Identity).decode
 _encode = msgspec.json.Encoder().encode
 
 # Values that matched their patterns; an attribute that is absent is empty.
-_KNOWN = tuple(set[str]() for _ in range(6))
-_rounds, _provinces, _fields, _policies, _actors, _causes = _KNOWN
-_counties: dict[str, str] = {}  # county -> its province
+_KNOWN: dict[str, dict[str, str]] = {name: {} for name in ("round", "field", "policy", "actor", "cause")}
+_rounds, _fields, _policies, _actors, _causes = _KNOWN.values()
 
 
 def decode(raw: bytes) -> Envelope:
@@ -247,40 +254,31 @@ def decode(raw: bytes) -> Envelope:
             _,
         ) = astuple(_decode_wire(raw))
         check, subjects, about_context, values_of, values = _checks[event.__class__]
-        if subject not in subjects:
-            check.check_subject(subject)
+        subject = subjects.get(subject) or check.check_subject(subject)
         if about_context is not None and subject != about_context(round, province):
             raise _Mismatch("round and province are not those of the subject", "$.round")
         if time.year not in INSTANT_YEARS or (recorded is not None and recorded.year not in INSTANT_YEARS):
             raise _Mismatch("a year out of bounds", "$.time")
-        if (
-            (province not in _provinces if county == "" else _counties.get(county) != province)
-            or round not in _rounds
-            or field not in _fields
-            or policy not in _policies
-            or actor not in _actors
-            or cause not in _causes
-        ):
-            _check_codes(round, province, county, field, policy, actor, cause)
+        if county and _COUNTIES[county] != province:
+            raise _Mismatch("a county of another province", "$.county")
+        try:
+            round, field, policy, actor, cause = (
+                _rounds[round],
+                _fields[field],
+                _policies[policy],
+                _actors[actor],
+                _causes[cause],
+            )
+        except KeyError:
+            _check_codes(round=round, field=field, policy=policy, actor=actor, cause=cause)
         if previous and previous.strip("0123456789abcdef"):  # twice as fast as the pattern
             raise _Mismatch("not a digest", "$.previous")
         if traceparent and not _is["traceparent"](traceparent):
             raise _Mismatch("not a trace context", "$.traceparent")
         if values_of is not None and values_of(event) not in values:
             check.check_values(event)
-        return Envelope(
-            source=source,
-            subject=subject,
-            sequence=sequence,
-            time=time,
-            event=event,
-            context=Context(round=round, province=province, county=county, field=field, policy=policy),
-            actor=actor,
-            recorded=recorded,
-            cause=cause,
-            previous=previous,
-            traceparent=traceparent,
-        )
+        context = Context(round=round, province=province, county=county, field=field, policy=policy)
+        return Envelope(source, subject, sequence, time, event, context, actor, recorded, cause, previous, traceparent)
     except _Mismatch as e:
         return _unhandled(raw, e)
     except (msgspec.DecodeError, ValueError, RecursionError) as e:
@@ -299,25 +297,20 @@ def decode_from(topic: str, raw: bytes | None) -> Envelope:
     return envelope
 
 
-def _check_codes(round: str, province: str, county: str, field: str, policy: str, actor: str, cause: str) -> None:
+def _check_codes(**values: str) -> None:
     """Remember codes that match their patterns; an absent one is empty."""
-    values = {"round": round, "province": province, "county": county, "field": field}
-    for attribute, value in {**values, "policy": policy, "actor": actor, "cause": cause}.items():
+    for attribute, value in values.items():
         if value and not _is[attribute](value):
             raise _Mismatch("a code that does not match its pattern", f"$.{attribute}")
-    if county and county[:2] != province.removeprefix("IR-"):
-        raise _Mismatch("a county of another province", "$.county")
-    for known, value in zip(_KNOWN, (round, province, field, policy, actor, cause), strict=True):
-        _remember(known, value)
-    if len(_counties) >= KNOWN_LIMIT:
-        _counties.clear()
-    _counties[county] = province
+    for attribute, value in values.items():
+        _remember(_KNOWN[attribute], value)
 
 
-def _remember(known: set[Any], value: Any) -> None:
+def _remember(known: dict[Any, Any], value: Any) -> Any:
+    """Keep a value that is valid, so that events share it."""
     if len(known) >= KNOWN_LIMIT:
         known.clear()
-    known.add(value)
+    return known.setdefault(value, value)
 
 
 def _explained(e: Exception) -> _Mismatch:

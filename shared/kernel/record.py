@@ -1,6 +1,7 @@
 """A record: all that one service knows about one subject. An immutable value; `emit` and `consume` return a new one."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from hashlib import blake2b
 from typing import Any, Literal
@@ -22,7 +23,7 @@ from contracts.envelope import (
     type_of,
 )
 from contracts.events import Event
-from kernel.rules import Rules
+from kernel.rules import Rules, fold_at_once
 
 EVENTS_ALERT = 500  # events of one subject, at which an alert is raised
 EVENTS_LIMIT = 5_000  # events of one subject: a MongoDB document holds 16 MB
@@ -204,6 +205,16 @@ def consume(
     idempotent, and only then reacted to: a restore takes the cause of a reaction, and all before it, as handled.
     An event that applies at once, which is an erasure, leaves no stored response.
     """
+    envelopes = [message.envelope for message in messages]
+    if not heads and (folded := fold_at_once(rules, record.state, record.inbox, envelopes)):
+        with suppress(Exception):  # handled one by one, the event at fault is found
+            return reindex(replace(record, state=folded[0], inbox=folded[1]), rules), []
+    return _consume_each(record, rules, service, messages, moment, heads)
+
+
+def _consume_each(
+    record: Record, rules: Rules, service: str, messages: Sequence[Message], moment: Moment, heads: Mapping[str, Parked]
+) -> tuple[Record, list[Parked]]:
     erased = any(message.envelope.event.APPLIES_AT_ONCE for message in messages)
     after, parked = replace(record, stored_responses=()) if erased else record, list[Parked]()
     state, inbox, at = record.state, dict(record.inbox), event_time(record, moment)
@@ -265,12 +276,7 @@ def _evolve_early(state: Any, envelope: Envelope, rules: Rules) -> Any:
 
 
 def _consume_singly(
-    record: Record,
-    rules: Rules,
-    service: str,
-    messages: Sequence[Message],
-    moment: Moment,
-    heads: Mapping[str, Parked],
+    record: Record, rules: Rules, service: str, messages: Sequence[Message], moment: Moment, heads: Mapping[str, Parked]
 ) -> tuple[Record, list[Parked]]:
     """Find the event after which `indexed` raises: the ones before it are handled."""
     known, parked = dict(heads), list[Parked]()

@@ -5,12 +5,15 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from contracts.commands import EventWithContext
-from contracts.envelope import Context, Envelope
+from contracts.envelope import Context, Envelope, UnhandledEvent
 from contracts.events import Event
 
 
 class Rules(Protocol):
-    """The rules of one kind of subject, a module in a service's `domain`. Pure: no I/O, no clock, no chance."""
+    """The rules of one kind of subject, a module in a service's `domain`. Pure: no I/O, no clock, no chance.
+
+    Rules without commands and reactions may also have `fold(state, envelopes)`: `evolve` with one after the other.
+    """
 
     VERSION: int  # raised when older code can no longer read the state
 
@@ -32,3 +35,27 @@ class Rules(Protocol):
 
     def context(self, state: Any) -> Context:
         """Return the context of the next event about the subject."""
+
+
+def fold_at_once(
+    rules: Rules, state: Any, inbox: Mapping[str, int], envelopes: Sequence[Envelope]
+) -> tuple[Any, Mapping[str, int]] | None:
+    """Return state and inbox after events that are repeats or next in their source, by rules that can fold.
+
+    Return None if all are repeats, one is early or cannot be handled, or the rules raise: then they go one by one.
+    """
+    if (fold := getattr(rules, "fold", None)) is None:
+        return None
+    after, new = dict(inbox), []
+    for envelope in envelopes:
+        source, sequence = envelope.source, envelope.sequence
+        missing = sequence - after.get(source, 0) - 1
+        if missing > 0 or isinstance(envelope.event, UnhandledEvent):
+            return None
+        if not missing:
+            after[source] = sequence
+            new.append(envelope)
+    try:
+        return (fold(state, new), after) if new else None
+    except Exception:
+        return None

@@ -182,7 +182,7 @@ def test_what_is_remembered_as_valid_is_bounded(monkeypatch: pytest.MonkeyPatch)
     for n in range(100):
         raw = changed(REGISTERED, None, subject=f"{subject[:-2]}{n:02}", county=f"20{n:02}", field=f"JF0{n:02}")
         assert decode(raw).event == decode(examples()[REGISTERED]).event
-    remembered = (decoding._subjects["applicant"], decoding._counties, decoding._fields, decoding._actors)
+    remembered = (decoding._subjects["applicant"], decoding._fields, decoding._actors)
     assert all(len(each) <= 10 for each in remembered)
     assert whereabouts(changed(REGISTERED, None, subject="round:1404")) == "$.subject"
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from base.clock import Moment
 from contracts.commands import EventWithContext
-from contracts.envelope import decode, digest
+from contracts.envelope import Envelope, decode, digest
 from contracts.events import ApplicantErased, ApplicantWithdrawn, CaseOpened
 from kernel.record import (
     EVENTS_LIMIT,
@@ -60,6 +60,35 @@ def test_repeats_change_nothing(data: st.DataObject) -> None:
     assert record.state == ReportingRules.State(province="IR-20", consumed={"ApplicantRegistered": 6, "CaseOpened": 4})
     again, parked = consumed(record, *events)
     assert again is record and not parked
+
+
+class FoldingRules(ReportingRules):
+    """ReportingRules that fold events at once."""
+
+    @staticmethod
+    def fold(state: Any, envelopes: Sequence[Envelope]) -> Any:
+        for envelope in envelopes:
+            state = ReportingRules.evolve(state, envelope)
+        return state
+
+
+class NeverFolding(FoldingRules):
+    """Their folds fail, so that each event is handled alone."""
+
+    @staticmethod
+    def fold(state: Any, envelopes: Sequence[Envelope]) -> Any:
+        raise ValueError
+
+
+@given(st.data())
+def test_events_folded_at_once_leave_what_single_ones_leave(data: st.DataObject) -> None:
+    """In any order, with repeats, gaps, faults, and events of unknown types."""
+    events = [message("registration", n, field=POISON if n == 5 else "honey") for n in range(1, 7)]
+    events += [*(message("screening", n) for n in range(1, 5)), unknown(4), message("screening", 6)]
+    chosen = data.draw(st.one_of(st.lists(st.sampled_from(events), max_size=14), st.just(events[:4] + events[6:10])))
+    ways: list[Any] = [ReportingRules, FoldingRules, NeverFolding]
+    alone, at_once, fallen_back = (consumed(empty(rules), *chosen, rules=rules) for rules in ways)
+    assert alone == at_once == fallen_back
 
 
 def test_an_early_event_is_parked_and_other_sources_flow_on() -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +14,7 @@ from contracts.commands import Tick
 from contracts.envelope import Context, Envelope
 from contracts.events import (
     ApplicantAdmitted,
+    ApplicantErased,
     ApplicantIdentityChecked,
     ApplicantReactivated,
     ApplicantRegistered,
@@ -268,6 +270,21 @@ def test_any_interleaving_of_the_sources_gives_the_same_state(events: list[Envel
         shuffled.append(queues[random.choice([source for source, queue in queues.items() if queue])].pop(0))
     assert folded(shuffled) == folded(events)
     assert contributions(folded(shuffled)) == contributions(folded(events))
+
+
+@settings(max_examples=60, deadline=None)
+@given(histories(), st.integers(0, 40), st.booleans())
+def test_a_fold_gives_what_evolve_gives_and_leaves_former_states_alone(
+    events: list[Envelope], cut: int, erased: bool
+) -> None:
+    if erased:
+        context = Context(round="1404", province="IR-20", policy="1404-1")
+        erasure = ApplicantErased(reason="own_request")
+        events = [*events, Envelope("registration", "0199", 99, START, erasure, context, recorded=START)]
+    former = folded(events[:cut])
+    before = msgspec.json.encode(former)
+    assert applicant.fold(former, events[cut:]) == folded(events)
+    assert msgspec.json.encode(former) == before
 
 
 def test_reporting_emits_nothing() -> None:

@@ -21,7 +21,7 @@ from kernel.store import Change, Store
 from kernel.stores.mongodb import MongoStore, translate_errors
 from reporting import metrics
 from reporting.domain import round as rounds
-from reporting.domain.contributions import Deltas, contributions
+from reporting.domain.contributions import Deltas, add_contributions, contributions
 from reporting.domain.time_encoding import newest
 
 ROUNDS = "rounds"  # under which the versions count changes of rounds
@@ -105,7 +105,9 @@ def movement(changes: Sequence[Change], now: datetime) -> Movement:
 
 def _add_difference(deltas: Deltas, before: object, after: object) -> bool:
     """Add what a subject's contributions changed by; return whether they changed."""
-    old, new = contributions(before), contributions(after)
+    if not (old := contributions(before)):
+        return add_contributions(deltas, after)
+    new = contributions(after)
     if old == new:
         return False
     for key, n in new.items():

@@ -5,7 +5,7 @@ import json
 import resource
 import sys
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,7 +22,7 @@ from contracts.topics import topics_consumed_by
 from kernel.kafka.log_reader import LogReader
 from kernel.record import Message, Record, consume
 from reporting.domain import RULES
-from reporting.domain.contributions import contributions
+from reporting.domain.contributions import Deltas, add_contributions
 from tests.bench.support.bare_scripts import decode
 
 CHUNK = 50_000
@@ -57,7 +57,7 @@ async def fold(kafka: KafkaAccess) -> tuple[int, float, Stages]:
     """Fold the whole log into facts per applicant, and tally all, partition by partition, in memory."""
     reader, moment = LogReader(kafka, "bench-fold"), system_clock()()
     ends: Mapping[Any, int] = await reader.ends(partitions())
-    tallies: Counter[tuple[str, int, str]] = Counter()
+    tallies: Deltas = {}
     stages = defaultdict[str, float](float)
     n, began, at_cpu = 0, time.perf_counter(), time.process_time()
 
@@ -73,11 +73,14 @@ async def fold(kafka: KafkaAccess) -> tuple[int, float, Stages]:
         known: dict[str, Record] = {}
         await reader.seek(at)
         while any(at[tp] < end for tp, end in mine.items()):
-            fetched, at = await reader.read_chunk(mine, CHUNK, lambda r: Message(envelope.decode(r.value), r.value))
-            finish("fetch and decode")
             by_subject = defaultdict[str, list[Message]](list)
-            for message in fetched:
-                by_subject[message.envelope.subject].append(message)
+
+            def group(record: Any, into: defaultdict[str, list[Message]] = by_subject) -> None:
+                message = Message(envelope.decode(record.value), record.value)
+                into[message.envelope.subject].append(message)
+
+            fetched, at = await reader.read_chunk(mine, CHUNK, group)
+            finish("fetch, decode, group")
             for subject, messages in by_subject.items():
                 rules = RULES[kind_of(subject)]
                 before = known.get(subject) or Record(subject=subject, state=rules.State())
@@ -85,7 +88,7 @@ async def fold(kafka: KafkaAccess) -> tuple[int, float, Stages]:
             n += len(fetched)
             finish("consume")
         for record in known.values():
-            tallies.update(contributions(record.state))
+            add_contributions(tallies, record.state)
         finish("contributions")
     seconds = time.perf_counter() - began
     await reader.stop()

@@ -4,7 +4,7 @@ Each field is written by the events of one source only, so that every interleavi
 What the figures of a province count stays after an erasure; county and job field do not.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -53,8 +53,11 @@ class Connection(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     ended: int = 0
 
 
-class Application(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """One application of the person in the round; a reactivation starts the next one."""
+class Application(msgspec.Struct, omit_defaults=True, gc=False):
+    """One application of the person in the round; a reactivation starts the next one.
+
+    Only `fold` changes one, a copy of its own: to copy it for each event would cost most of a rebuild.
+    """
 
     # registration
     province: str = ""
@@ -100,23 +103,34 @@ def react(state: State, envelope: Envelope, at: datetime) -> Sequence[Event | Ev
 
 def evolve(state: State, envelope: Envelope) -> State:
     """Return the state after one more event."""
-    event = envelope.event
-    number = getattr(event, "application", 0)
-    applications = state.applications
-    if number:
-        known = applications.get(number, _EMPTY)
-        changed = _apply(known, event, envelope)
-        if changed is not known:
-            applications = {**applications, number: changed}
-    if erased := state.erased or isinstance(event, ApplicantErased):
+    return fold(state, (envelope,))
+
+
+def fold(state: State, envelopes: Iterable[Envelope]) -> State:
+    """Return the state after more events, in their order."""
+    applications, copied = dict(state.applications), set[int]()
+    round, erased, latest = state.round, state.erased, None
+    for envelope in envelopes:
+        event, recorded = envelope.event, envelope.recorded
+        if envelope.source == "registration" or not round:  # other sources carry copies
+            round = envelope.context.round
+        if recorded is not None and (latest is None or recorded > latest):
+            latest = recorded
+        kind = event.__class__
+        if (change := _CHANGES.get(kind)) is None:
+            erased = erased or kind is ApplicantErased
+            continue
+        number = event.application  # type: ignore[attr-defined]
+        if number not in copied:
+            copied.add(number)
+            applications[number] = replace(applications.get(number, _EMPTY))
+        application = applications[number]
+        if envelope.source == "registration":
+            _locate(application, envelope.context)
+        change(application, event, envelope.time)
+    if erased:
         applications = {n: replace(each, county="", field="") for n, each in applications.items()}
-    of_registration = envelope.source == "registration" or not state.round  # other sources carry copies
-    return State(
-        round=envelope.context.round if of_registration else state.round,
-        applications=applications,
-        recorded=newest(state.recorded, envelope.recorded),
-        erased=erased,
-    )
+    return State(round, applications, newest(state.recorded, latest), erased)
 
 
 def indexed(state: State) -> Mapping[str, Any]:
@@ -135,19 +149,74 @@ def context(state: State) -> Context:
 _EMPTY = Application()
 
 
-def _checked(a: Application, e: ApplicantIdentityChecked, day: int) -> Application:
+def _registered(a: Application, e: Event, at: datetime) -> None:
+    a.registered = day_of(at)
+
+
+def _checked(a: Application, e: ApplicantIdentityChecked, at: datetime) -> None:
     verified = e.result == "match"
-    if e.result == "unavailable" or verified == (bool(a.answers) and a.answers[-1][1]):
-        return a
-    return replace(a, answers=(*a.answers, (day, verified)))
+    if e.result != "unavailable" and verified != (bool(a.answers) and a.answers[-1][1]):
+        a.answers = (*a.answers, (day_of(at), verified))
 
 
-def _connection(known: Application, name: str, day: int) -> Connection:
-    return known.connections.get(name) or Connection(claimed=day)
+def _admitted(a: Application, e: Event, at: datetime) -> None:
+    a.admitted = a.admitted or day_of(at)
 
 
-def _connected(known: Application, name: str, connection: Connection) -> Application:
-    return replace(known, connections={**known.connections, name: connection})
+def _released(a: Application, e: Event, at: datetime) -> None:
+    a.released = a.released or day_of(at)
+
+
+def _withdrawn(a: Application, e: Event, at: datetime) -> None:
+    a.withdrawn, a.withdrawn_at = day_of(at), at
+
+
+def _case_due(a: Application, e: CaseOpened | CaseBreached, at: datetime) -> None:
+    a.case_due = e.due.toordinal()
+
+
+def _decided(a: Application, e: CaseDecided, at: datetime) -> None:
+    a.decided, a.decided_at, a.approved = day_of(at), at, e.outcome == "approved"
+
+
+def _capacity_due(a: Application, e: CapacityRequested | CapacityBreached, at: datetime) -> None:
+    a.capacity_due = e.due.toordinal()
+
+
+def _identified(a: Application, e: Event, at: datetime) -> None:
+    a.identified = a.identified or day_of(at)
+
+
+def _readied(a: Application, e: Event, at: datetime) -> None:
+    a.readied = a.readied or day_of(at)
+
+
+def _claimed(a: Application, e: ProducerConnected, at: datetime) -> None:
+    day = day_of(at)
+    _set_connection(a, e.connection, _raised(Connection(claimed=day), e.evidence, day))
+
+
+def _evidenced(a: Application, e: ConnectionEvidenced, at: datetime) -> None:
+    day = day_of(at)
+    _set_connection(a, e.connection, _raised(_connection(a, e.connection, day), e.to, day))
+
+
+def _sustained(a: Application, e: ConnectionSustained, at: datetime) -> None:
+    day = day_of(at)
+    _set_connection(a, e.connection, replace(_connection(a, e.connection, day), sustained=day))
+
+
+def _ended(a: Application, e: ConnectionEnded, at: datetime) -> None:
+    day = day_of(at)
+    _set_connection(a, e.connection, replace(_connection(a, e.connection, day), ended=day))
+
+
+def _connection(a: Application, name: str, day: int) -> Connection:
+    return a.connections.get(name) or Connection(claimed=day)
+
+
+def _set_connection(a: Application, name: str, connection: Connection) -> None:
+    a.connections = {**a.connections, name: connection}
 
 
 def _raised(connection: Connection, grade: str, day: int) -> Connection:
@@ -160,60 +229,31 @@ def _raised(connection: Connection, grade: str, day: int) -> Connection:
     )
 
 
-def _claimed(a: Application, e: ProducerConnected, day: int) -> Application:
-    return _connected(a, e.connection, _raised(Connection(claimed=day), e.evidence, day))
-
-
-def _evidenced(a: Application, e: ConnectionEvidenced, day: int) -> Application:
-    return _connected(a, e.connection, _raised(_connection(a, e.connection, day), e.to, day))
-
-
-def _sustained(a: Application, e: ConnectionSustained, day: int) -> Application:
-    return _connected(a, e.connection, replace(_connection(a, e.connection, day), sustained=day))
-
-
-def _ended(a: Application, e: ConnectionEnded, day: int) -> Application:
-    return _connected(a, e.connection, replace(_connection(a, e.connection, day), ended=day))
-
-
-def _located(known: Application, context: Context) -> Application:
+def _locate(a: Application, context: Context) -> None:
     """Set province, county, field and policy. Only events of registration do this; other sources carry copies."""
-    if known.county == context.county and known.field == context.field and known.province == context.province:
-        return known
+    if a.county == context.county and a.field == context.field and a.province == context.province:
+        return
     policy(context.policy)  # raises here, where the event is parked, not in the figures
-    return replace(known, province=context.province, county=context.county, field=context.field, policy=context.policy)
+    a.province, a.county, a.field, a.policy = context.province, context.county, context.field, context.policy
 
 
-Change = Callable[[Application, Any, datetime], Application]  # of an application, by an event, at a time
-
-# Looked up by type, which is fast enough for millions of events. An event that is not here changes nothing.
-_BY_REGISTRATION: Mapping[type[Event], Change] = {
-    ApplicantRegistered: lambda a, e, at: replace(a, registered=day_of(at)),
-    ApplicantReactivated: lambda a, e, at: replace(a, registered=day_of(at)),
-    ApplicantIdentityChecked: lambda a, e, at: _checked(a, e, day_of(at)),
-    ApplicantAdmitted: lambda a, e, at: replace(a, admitted=a.admitted or day_of(at)),
-    ApplicantSeatReleased: lambda a, e, at: replace(a, released=a.released or day_of(at)),
-    ApplicantWithdrawn: lambda a, e, at: replace(a, withdrawn=day_of(at), withdrawn_at=at),
+# Looked up by type, which is fast enough for millions of events. An event that is not here changes no application.
+_CHANGES: Mapping[type[Event], Callable[[Application, Any, datetime], None]] = {
+    ApplicantRegistered: _registered,
+    ApplicantReactivated: _registered,
+    ApplicantIdentityChecked: _checked,
+    ApplicantAdmitted: _admitted,
+    ApplicantSeatReleased: _released,
+    ApplicantWithdrawn: _withdrawn,
+    CaseOpened: _case_due,
+    CaseBreached: _case_due,
+    CaseDecided: _decided,
+    CapacityRequested: _capacity_due,
+    CapacityBreached: _capacity_due,
+    CapacityIdentified: _identified,
+    ProducerReadied: _readied,
+    ProducerConnected: _claimed,
+    ConnectionEvidenced: _evidenced,
+    ConnectionSustained: _sustained,
+    ConnectionEnded: _ended,
 }
-_BY_OTHERS: Mapping[type[Event], Change] = {
-    CaseOpened: lambda a, e, at: replace(a, case_due=e.due.toordinal()),
-    CaseBreached: lambda a, e, at: replace(a, case_due=e.due.toordinal()),
-    CaseDecided: lambda a, e, at: replace(a, decided=day_of(at), decided_at=at, approved=e.outcome == "approved"),
-    CapacityRequested: lambda a, e, at: replace(a, capacity_due=e.due.toordinal()),
-    CapacityBreached: lambda a, e, at: replace(a, capacity_due=e.due.toordinal()),
-    CapacityIdentified: lambda a, e, at: replace(a, identified=a.identified or day_of(at)),
-    ProducerReadied: lambda a, e, at: replace(a, readied=a.readied or day_of(at)),
-    ProducerConnected: lambda a, e, at: _claimed(a, e, day_of(at)),
-    ConnectionEvidenced: lambda a, e, at: _evidenced(a, e, day_of(at)),
-    ConnectionSustained: lambda a, e, at: _sustained(a, e, day_of(at)),
-    ConnectionEnded: lambda a, e, at: _ended(a, e, day_of(at)),
-}
-
-
-def _apply(known: Application, event: Event, envelope: Envelope) -> Application:
-    kind = type(event)
-    if change := _BY_OTHERS.get(kind):
-        return change(known, event, envelope.time)
-    if change := _BY_REGISTRATION.get(kind):
-        return change(_located(known, envelope.context), event, envelope.time)
-    return known

@@ -47,43 +47,43 @@ IndicatorSpan = tuple[str, int, int]  # indicator, first day, end
 
 def contributions(state: object) -> Deltas:
     """Return by (province, day as an ordinal, indicator) what a subject adds on that day."""
-    match state:
-        case applicant.State():
-            return _applicant(state)
-        case ledger.State():
-            return _ledger(state)
-    return {}
-
-
-def _ledger(state: ledger.State) -> Deltas:
     deltas: Deltas = {}
+    add_contributions(deltas, state)
+    return deltas
+
+
+def add_contributions(deltas: Deltas, state: object) -> bool:
+    """Add what a subject adds to these deltas; return whether it adds anything."""
+    if isinstance(state, applicant.State):
+        return _add_applicant(deltas, state)
+    return isinstance(state, ledger.State) and _add_ledger(deltas, state)
+
+
+def _add_ledger(deltas: Deltas, state: ledger.State) -> bool:
     before = 0
     for day, quota in state.quotas:
         key = (state.province, day, QUOTA)
         deltas[key] = deltas.get(key, 0) + quota - before
         before = quota
-    return deltas
+    return bool(state.quotas)
 
 
-def _applicant(state: applicant.State) -> Deltas:
-    deltas: Deltas = {}
+def _add_applicant(deltas: Deltas, state: applicant.State) -> bool:
     applications = state.applications
     if len(applications) == 1:
-        for application in applications.values():
-            _add(deltas, application, EVER)
-        return deltas
-    end = EVER
+        return any([_add(deltas, application, EVER) for application in applications.values()])
+    added, end = False, EVER
     for number in sorted(applications, reverse=True):  # an application counts until the next one starts
         application = applications[number]
-        _add(deltas, application, end)
+        added |= _add(deltas, application, end)
         end = application.registered or end
-    return deltas
+    return added
 
 
-def _add(deltas: Deltas, a: Application, end: int) -> None:
-    """Add the deltas of one application, which counts until `end` at the latest."""
+def _add(deltas: Deltas, a: Application, end: int) -> bool:
+    """Add the deltas of one application, which counts until `end` at the latest; return whether there are any."""
     if not a.registered or not a.province:
-        return  # other sources were faster: registration has not announced the application yet
+        return False  # other sources were faster: registration has not announced the application yet
     province = a.province
     for indicator, first, last in _spans(a, end):
         if first < last:
@@ -92,13 +92,14 @@ def _add(deltas: Deltas, a: Application, end: int) -> None:
             if last < EVER:
                 key = (province, last, indicator)
                 deltas[key] = deltas.get(key, 0) - 1
+    return True
 
 
 def _spans(a: Application, end: int) -> list[IndicatorSpan]:
     """Return the spans of all stages; those that are empty count for nothing."""
     withdrawn = a.withdrawn_at is not None and (a.decided_at is None or a.withdrawn_at < a.decided_at)
     until = min(a.withdrawn, end) if withdrawn else end
-    spans: list[IndicatorSpan] = []  # one list, to which every stage adds: this runs twice for each changed record
+    spans: list[IndicatorSpan] = []  # one list, to which every stage adds: this runs for millions of records
     _registration(spans, a, until)
     if a.decided and not withdrawn:
         _decision(spans, a, until)

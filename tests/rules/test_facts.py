@@ -279,7 +279,7 @@ def test_a_fold_gives_what_evolve_gives_and_leaves_former_states_alone(
 ) -> None:
     if erased:
         context = Context(round="1404", province="IR-20", policy="1404-1")
-        erasure = ApplicantErased(reason="own_request")
+        erasure = ApplicantErased(reason="request")
         events = [*events, Envelope("registration", "0199", 99, START, erasure, context, recorded=START)]
     former = folded(events[:cut])
     before = msgspec.json.encode(former)

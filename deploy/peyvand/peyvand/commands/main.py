@@ -23,6 +23,7 @@ from peyvand.commands import (
 )
 from peyvand.commands.output import GROUP, Json, Url, to_json
 from peyvand.endpoints import CommandError, find_endpoints
+from peyvand.rebuild import command as rebuild
 
 
 def application() -> typer.Typer:
@@ -31,7 +32,7 @@ def application() -> typer.Typer:
     lifecycle.register(app)
     status.register(app)
     app.command("token")(print_token)
-    for group in (quotas, applications, events, ranking, dead_letters, replay, backup):
+    for group in (quotas, applications, events, ranking, dead_letters, replay, backup, rebuild):
         group.register(app)
     return app
 

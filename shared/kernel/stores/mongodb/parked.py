@@ -50,7 +50,7 @@ class MongoParked:
         return found
 
     async def write(
-        self, effects: Effects, known: Mapping[Source, Sequence[Parked]], session: AsyncClientSession
+        self, effects: Effects, known: Mapping[Source, Sequence[Parked]], session: AsyncClientSession | None
     ) -> list[Undecodable]:
         """Apply what a transaction does to parked events; `known` are those that it has read. Return the forgeries."""
         inserted, forgeries = Counter[Source](), list[Undecodable]()

@@ -1,0 +1,122 @@
+"""The processes of a rebuild: as many as cores, each builds one partition after the other."""
+
+import asyncio
+import ctypes
+import multiprocessing
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from base.clock import system_clock
+from base.garbage import BATCHES, collect_rarely
+from base.kafka_access import KafkaAccess
+from contracts.events import PRODUCERS
+from contracts.topics import topics_consumed_by
+from kernel.kafka.log_reader import LogReader
+from kernel.kafka.relay import TopicIds
+from kernel.leases import MongoLeases
+from kernel.record import Discarded
+from kernel.service import Runtime
+from kernel.store import EventId
+from kernel.stores.mongodb import connect
+from peyvand.local_cluster.processes import PR_SET_PDEATHSIG
+from recovery.rebuild import Rebuild, read_discards
+from reporting.service import service
+
+CLIENT = "peyvand-rebuild"
+Report = Callable[[int, int], None]  # partitions done, records of the log in the last one
+
+
+class Generation(msgspec.Struct, frozen=True):
+    """Where a rebuild reads, and the database that it builds beside the live one."""
+
+    kafka: KafkaAccess
+    mongo: str
+    database: str
+    live: str = service.name
+    topics: tuple[str, ...] = ()  # those that the service consumes if not given
+    owners: tuple[str, ...] = tuple(PRODUCERS)  # databases of the producers
+
+
+class Rebuilt(msgspec.Struct, frozen=True):
+    """What a rebuild did: records of the log that it read, and partitions that it built now."""
+
+    database: str
+    events: int
+    partitions: int
+
+
+async def rebuild(target: Generation, processes: int, report: Report) -> Rebuilt:
+    """Build all partitions that are not built yet, and go on to the end of the log.
+
+    Afterwards the database has passed the cursors of the live one. Raise Inconsistent, CircuitOpen, Fenced, Transient.
+    """
+    async with opened(target, {}) as building:
+        await service.create_indexes(building.store.database)
+        discards = await read_discards(building.store.client[target.live])
+        numbers, events = await building.unfinished(), 0
+        loop = asyncio.get_running_loop()
+        with ProcessPoolExecutor(
+            processes, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(os.getpid(),)
+        ) as pool:
+            jobs = [loop.run_in_executor(pool, build, target, discards, number) for number in numbers]
+            try:
+                for done, job in enumerate(asyncio.as_completed(jobs), 1):
+                    events += (read := await job)
+                    report(done, read)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        ids = TopicIds(target.kafka, CLIENT)
+        try:
+            await building.catch_up(ids)
+        finally:
+            await asyncio.to_thread(ids.close)
+    return Rebuilt(target.database, events, len(numbers))
+
+
+def build(target: Generation, discards: Mapping[EventId, Discarded], number: int) -> int:
+    """Build one partition in a process of the pool."""
+
+    async def built() -> int:
+        async with opened(target, discards) as building:
+            return await building.partition(number)
+
+    return asyncio.run(built())
+
+
+@asynccontextmanager
+async def opened(target: Generation, discards: Mapping[EventId, Discarded]) -> AsyncIterator[Rebuild]:
+    """Connect to Kafka and MongoDB."""
+    client, reader = connect(target.mongo), LogReader(target.kafka, CLIENT)
+    store = service.mongo_store(client[target.database])
+    leases, clock = MongoLeases(store.database), system_clock()
+    try:
+        async with service.opened(Runtime[Any](settings=None, store=store, leases=leases, clock=clock)) as runtime:
+            assert runtime.projection is not None
+            yield Rebuild(
+                store=store,
+                projection=runtime.projection,
+                topics=target.topics or topics_consumed_by(service.name),
+                reader=reader,
+                clock=clock,
+                discards=discards,
+                owners={source: client[name] for source, name in zip(PRODUCERS, target.owners, strict=True)},
+            )
+    finally:
+        await reader.stop()
+        await client.close()
+
+
+def _begin(parent: int) -> None:
+    """Let a process of the pool end with the command, however that ends: the next run builds the same partition."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    collect_rarely(BATCHES)

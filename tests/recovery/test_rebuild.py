@@ -1,0 +1,66 @@
+"""A rebuild from the log gives the very projection that a worker has made, however often it is killed."""
+
+import asyncio
+from collections import Counter
+from datetime import date
+from random import Random
+from typing import Any
+
+import pytest
+
+from peyvand.rebuild.processes import rebuild
+from peyvand.verify import recount
+from programme.reference import holidays
+from tests.support.rebuilding import content, rebuilding, start_rebuild
+from tests.support.servers import Servers
+
+pytestmark = pytest.mark.server
+
+TODAY = date(2027, 6, 1)
+KILLS = 20
+FIELDS = {"R": "registered", "verified": "verified", "S": "screened", "Ad": "admitted", "C": "identified"}
+FIELDS |= {"M": "connected", "claims": "claims", "confirmed": "claims_confirmed"}
+
+
+def figures(tallies: dict[str, Any]) -> dict[str, dict[str, int]]:
+    """Return the sums up to today, by province."""
+    sums: Counter[tuple[str, str]] = Counter()
+    for name, days in tallies.items():
+        for day, by in days.items():
+            for indicator, n in by.items():
+                sums[name.split("/")[1], indicator] += n if date.fromisoformat(day) <= TODAY else 0
+    return {p: {field: sums[p, name] for field, name in FIELDS.items()} for p in {p for p, _ in sums}}
+
+
+async def test_a_rebuild_equals_the_live_projection_and_the_recount(servers: Servers) -> None:
+    """With repeats, withdrawals, erasures, a discarded event, one that the log has lost, and undecodable bytes."""
+    async with rebuilding(servers, 150) as log:
+        live = await content(servers, log.generation.live)
+        assert live["discarded"] and live["undecodable"] and not live["parked"]
+        rebuilt = await rebuild(log.generation, 2, lambda *_: None)
+        assert rebuilt.partitions == 32 and rebuilt.events == sum(live["cursors"].values())
+        assert await content(servers, log.generation.database) == live
+        again = await rebuild(log.generation, 2, lambda *_: None)
+        assert again.partitions == 0 and await content(servers, log.generation.database) == live
+        calendar = recount.Calendar(each.day for each in holidays())
+        independent = log.recounted(calendar, TODAY)
+        counted = {p: {field: getattr(c, field) for field in FIELDS} for p, c in independent.items()}
+        assert figures(live["tallies"]) == counted
+
+
+@pytest.mark.long
+async def test_a_rebuild_that_is_killed_again_and_again_goes_on(servers: Servers) -> None:
+    random, kills = Random(7), 0
+    async with rebuilding(servers, 60) as log:
+        live = await content(servers, log.generation.live)
+        while kills < KILLS:
+            process = await start_rebuild(log.generation)
+            try:
+                await asyncio.wait_for(process.wait(), random.uniform(0.5, 4))
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+            kills += 1
+        rebuilt = await rebuild(log.generation, 2, lambda *_: None)
+        assert rebuilt.partitions <= 32
+        assert await content(servers, log.generation.database) == live

@@ -159,14 +159,16 @@ GUARDS: dict[str, tuple[Callable[[], Awaitable[None]], Any, str, Callable[[], An
     "a person is not unique": (rush, OptimisticStore, "_check_unique", lambda: lambda *_: None),
     "a key is not stored": (rush, commands, "_repeated", lambda: lambda *_: None),
     "repeats are handled": (
-        rush, batch, "consume",
-        lambda: without(records.consume, "if missing < 0:\n", "missing = max(missing, 0)\n        if missing < 0:\n")),
+        rush, records, "_consume_each",
+        lambda: without(
+            records._consume_each, "if missing < 0:\n", "missing = max(missing, 0)\n        if missing < 0:\n")),
     "gaps are skipped": (
-        rush, batch, "consume",
-        lambda: without(records.consume, "if missing < 0:", "missing = min(missing, 0)\n        if missing < 0:")),
+        rush, records, "_consume_each",
+        lambda: without(
+            records._consume_each, "if missing < 0:", "missing = min(missing, 0)\n        if missing < 0:")),
     "early events are dropped": (
-        parking, batch, "consume",
-        lambda: without(records.consume, "parked.append(park(message, reason, moment, fault))", "pass")),
+        parking, records, "_consume_each",
+        lambda: without(records._consume_each, "parked.append(park(message, reason, moment, fault))", "pass")),
     "tallies are added to": (rush, MemoryTallies, "move", lambda: broken.add_to_tallies),
     "the ledger is not written": (rush, seat_allocation._Pass, "effects", lambda: broken.forget_ledger),
     "ties are broken by the quota alone": (rush, Score, "order", lambda: broken.break_ties_by_quota),

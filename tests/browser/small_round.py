@@ -27,7 +27,7 @@ WITHOUT_QUOTA = "IR-30"  # Alborz has no quota, so it has no rank
 LAST = "IR-16"  # the smallest quota and no applicants: the last of the ranked provinces
 QUOTAS = {SEMNAN: 12, FARS: 9, YAZD: 4}
 FIRST_SERIAL = 700_001  # of the synthetic people of these tests
-QUIESCENT_WITHIN = 60.0  # seconds
+STALLED_AFTER = 60.0  # seconds without progress
 SUSTAINED_AFTER, OVERDUE_AFTER = timedelta(days=95), timedelta(days=13)
 APPROVE = {"outcome": "approved", "reasons": ["meets_conditions"]}
 REJECT = {"outcome": "rejected", "reasons": ["insured"]}
@@ -68,7 +68,7 @@ class SmallRound:
 
     async def wait_until_quiescent(self) -> None:
         """Wait until all events are handled."""
-        await self.probe.wait(self.now, QUIESCENT_WITHIN)
+        await self.probe.wait(self.now, STALLED_AFTER)
 
     async def register(self, province: str) -> dict[str, Any]:
         """Register one more applicant, as a registrar of the province."""

@@ -34,7 +34,7 @@ from peyvand.simulation.scenario import Round, instant
 WORKERS = 2
 CONCURRENT_FAULTS = 4
 PROVINCES = ("IR-20", "IR-23", "IR-07", "IR-10")
-START_TIMEOUT, STOP_TIMEOUT, QUIESCENCE_TIMEOUT = 120.0, 60.0, 180.0  # seconds
+START_TIMEOUT, STOP_TIMEOUT, STALLED_AFTER = 120.0, 60.0, 180.0  # seconds; stalled: no progress
 
 
 def run_chaos(seed: int, faults: int, seconds: float) -> int:
@@ -116,7 +116,7 @@ async def _run_faults(
             await running
             await load.retry_unknown()
             try:
-                await probe.wait(hold_clock(workspace.clock), QUIESCENCE_TIMEOUT)
+                await probe.wait(hold_clock(workspace.clock), STALLED_AFTER)
             except NotQuiescent as e:
                 return [*differences, str(e)]
             progress = workspace.run / "simulation.json"

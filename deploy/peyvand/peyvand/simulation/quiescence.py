@@ -18,12 +18,12 @@ from contracts.topics import TOPICS, topics_consumed_by
 from kernel.kafka.log_reader import LogReader
 from peyvand.local_cluster.topology import SERVICES
 
-POLL = 0.1  # seconds
+POLL, POLL_LIMIT = 0.1, 1.0  # seconds: the longer it takes, the rarer the questions
 ALL_PARTITIONS = {"partition": {"$in": list(range(PARTITIONS))}}  # without it an index is scanned from end to end
 
 
 class NotQuiescent(Exception):
-    """The platform did not become quiescent in time; the message has what is still under way."""
+    """The platform is not quiescent and makes no progress; the message has what is still under way."""
 
 
 class QuiescenceProbe:
@@ -36,13 +36,28 @@ class QuiescenceProbe:
         """Close the connection to the log."""
         await self.log.stop()
 
-    async def wait(self, now: datetime, within: float) -> None:
-        """Return when the platform is quiescent at this programme time. Raise NotQuiescent after `within` seconds."""
-        deadline = monotonic() + within
+    async def wait(self, now: datetime, stalled_after: float) -> None:
+        """Return when the platform is quiescent at this programme time, however long it takes while it makes progress.
+
+        Raise NotQuiescent after `stalled_after` seconds without progress.
+        """
+        best, moved, pause = await self._progress(), monotonic(), POLL
         while activity := await self.activity(now):
-            if monotonic() > deadline:
-                raise NotQuiescent(f"after {within:.0f} s: {activity}")
-            await asyncio.sleep(POLL)
+            await asyncio.sleep(pause)
+            pause = min(POLL_LIMIT, pause * 1.5)
+            reached = await self._progress()
+            if any(each > before for each, before in zip(reached, best, strict=True)):
+                best, moved = tuple(map(max, reached, best)), monotonic()
+            elif monotonic() - moved > stalled_after:
+                raise NotQuiescent(f"no progress for {stalled_after:.0f} s: {activity}")
+
+    async def _progress(self) -> tuple[int, ...]:
+        """Return figures of which one grows with each piece of work: published, consumed, and fewest parked."""
+        consumed, parked = 0, 0
+        for service in SERVICES:
+            consumed += sum([d["next"] async for d in self.client[service].cursors.find({})])
+            parked += await self.client[service].parked.estimated_document_count()
+        return sum((await self._ends()).values()), consumed, -parked
 
     async def activity(self, now: datetime) -> dict[str, Any]:
         """Return what is under way at this programme time; empty if the platform is quiescent."""

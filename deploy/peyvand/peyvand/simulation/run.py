@@ -1,7 +1,7 @@
 """Simulate a national round, prove at the end that nothing was lost, and keep sending live events."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -18,13 +18,13 @@ from peyvand.simulation import plan
 from peyvand.simulation.client import PlatformClient
 from peyvand.simulation.progress_view import ProgressView
 from peyvand.simulation.quiescence import QuiescenceProbe
-from peyvand.simulation.scenario import Round, instant
+from peyvand.simulation.scenario import Memory, Round, instant
 from peyvand.simulation.trickle import trickle
 from peyvand.verify import recount
 from programme.calendar import jalali_text
 from programme.reference import holidays, provinces
 
-QUIESCENCE_TIMEOUT = 120.0  # seconds for a step to be counted everywhere
+STALLED_AFTER = 120.0  # seconds without progress after which a step has failed
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -32,8 +32,10 @@ class Progress(msgspec.Struct, frozen=True):
 
     seed: int
     scale: float
-    steps: int  # carried out, of len(plan.DAYS)
-    acknowledged: int = 0
+    only: frozenset[str]  # the provinces that take part; all if empty
+    steps: int = 0  # carried out, of len(plan.DAYS)
+    seconds: float = 0.0  # that they took
+    memory: Memory = msgspec.field(default_factory=Memory)
 
     @property
     def finished(self) -> bool:
@@ -63,24 +65,16 @@ async def simulate(
     probe = QuiescenceProbe(client, target.kafka)
     try:
         async with PlatformClient(target.url) as platform:
-            progress = await _progress(target, client)
-            if progress is None:
-                courses = plan.draw(seed, scale, only)
-                acknowledged = await _carry_out(target, platform, probe, courses, seed, scale, console)
-                exit_code = await prove(target, platform, client, acknowledged, console)
-            elif progress.finished:
+            progress = await _progress(target, client) or Progress(seed, scale, only)
+            if progress.finished:
                 console.print(
                     f"The round of seed {progress.seed} at scale {progress.scale:g} is in the stores already."
                 )
                 now = hold_clock(target.clock)  # during the verification
-                await probe.wait(now, QUIESCENCE_TIMEOUT)
-                exit_code = await prove(target, platform, client, None, console)
+                await probe.wait(now, STALLED_AFTER)
             else:
-                console.print(
-                    f"A round was interrupted at step {progress.steps} of {len(plan.DAYS)}; "
-                    "`make clean` and `make run` start from the beginning. The platform stays up."
-                )
-                exit_code = 1
+                await _carry_out(target, platform, probe, progress, console)
+            exit_code = await prove(target, platform, client, progress.memory.acknowledged, console)
             if keep_moving:
                 await trickle(target.clock, platform, console)
             return exit_code
@@ -103,53 +97,57 @@ async def _progress(target: Target, client: AsyncMongoClient[dict[str, Any]]) ->
 
 
 async def _carry_out(
-    target: Target,
-    platform: PlatformClient,
-    probe: QuiescenceProbe,
-    courses: Mapping[str, plan.Course],
-    seed: int,
-    scale: float,
-    console: Console,
-) -> set[str]:
+    target: Target, platform: PlatformClient, probe: QuiescenceProbe, progress: Progress, console: Console
+) -> None:
+    """Carry out the steps that are left, the one that was interrupted included."""
+    courses = plan.draw(progress.seed, progress.scale, progress.only)
     console.print(
-        f"A national round, seed {seed}: Semnan whole, the other provinces at {scale:.3g} of their size, "
-        f"{sum(sum(c.registrations) for c in courses.values()):,} registrations, "
-        f"{sum(c.quota for c in courses.values()):,} seats, {len(plan.DAYS)} steps over {plan.DAYS[-1]} days",
+        f"A national round, seed {progress.seed}: Semnan whole, the other provinces at {progress.scale:.3g} of their "
+        f"size, {sum(sum(c.registrations) for c in courses.values()):,} registrations, "
+        f"{sum(c.quota for c in courses.values()):,} seats, {len(plan.DAYS)} steps over {plan.DAYS[-1]} days"
+        + (f"; goes on after {progress.steps} steps" if progress.steps else ""),
         soft_wrap=True,
     )
-    round_, began = Round(platform, courses, seed), monotonic()
+    memory, began = progress.memory, monotonic() - progress.seconds
+    round_ = Round(platform, courses, progress.seed, memory)
+
+    def save(steps: int) -> None:
+        now = msgspec.structs.replace(progress, steps=steps, seconds=monotonic() - began)
+        replace_file(target.progress, msgspec.json.encode(now))
+
     with ProgressView(console) as view:
-        for step in range(len(plan.DAYS)):
+        for step in range(progress.steps, len(plan.DAYS)):
             set_clock(target.clock, instant(step))
-            replace_file(target.progress, msgspec.json.encode(Progress(seed, scale, step)))
-            if step == 0:
-                await round_.open()
-                await probe.wait(instant(step), QUIESCENCE_TIMEOUT)
-            await probe.wait(instant(step), QUIESCENCE_TIMEOUT)  # subjects that the jump of the clock made due
+            if not memory.listed:
+                save(step)
+                if step == 0:
+                    await round_.open()
+                await probe.wait(instant(step), STALLED_AFTER)  # subjects that the jump of the clock made due
+                await round_.survey(step)
+                save(step)
             await round_.step(step)
-            await probe.wait(instant(step), QUIESCENCE_TIMEOUT)
+            await probe.wait(instant(step), STALLED_AFTER)
             table = await platform.request("GET", "/v1/ranking?table=composite", "")
-            events = table["events"]
+            events, seconds = table["events"], monotonic() - began
             view.show(
                 jalali_text(plan.day_of(step)),
                 [_row(each) for each in table["rows"]],
                 _totals(table["rows"]),
-                f"{events:,} events, {events / (monotonic() - began):,.0f}/s, {monotonic() - began:.0f} s",
+                f"{events:,} events, {events / seconds:,.0f}/s, {seconds:.0f} s",
             )
-    finished = Progress(seed, scale, len(plan.DAYS), len(round_.acknowledged))
-    replace_file(target.progress, msgspec.json.encode(finished))
-    return round_.acknowledged
+            memory.listed = {}
+            save(step + 1)
 
 
 async def prove(
     target: Target,
     platform: PlatformClient,
     client: AsyncMongoClient[dict[str, Any]],
-    acknowledged: set[str] | None,
+    acknowledged: Collection[str],
     console: Console,
 ) -> int:
     """Compare acknowledged applications, emitted events and the ranking; print a summary and return the exit code."""
-    lost = [] if acknowledged is None else await _uncounted(client, acknowledged)
+    lost = await _uncounted(client, acknowledged)
     tables = [await _table(platform, name) for name in recount.TABLES]
     differences = await asyncio.to_thread(_differences, target, tables)
     table = await _table(platform, "composite")
@@ -169,10 +167,10 @@ async def _table(platform: PlatformClient, name: str) -> dict[str, Any]:
     return table
 
 
-async def _uncounted(client: AsyncMongoClient[dict[str, Any]], acknowledged: set[str]) -> list[str]:
+async def _uncounted(client: AsyncMongoClient[dict[str, Any]], acknowledged: Collection[str]) -> list[str]:
     """Return the acknowledged applications that reporting does not have."""
     counted = {d["_id"] async for d in client.reporting.records.find({"kind": "applicant"}, {"_id": 1})}
-    return sorted(acknowledged - counted)
+    return sorted(set(acknowledged) - counted)
 
 
 def _differences(target: Target, tables: Sequence[Mapping[str, Any]]) -> list[str]:

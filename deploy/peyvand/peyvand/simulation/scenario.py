@@ -4,10 +4,12 @@ import asyncio
 import csv
 import io
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
 from random import Random
 from typing import Any
+
+import msgspec
 
 from contracts.codes import CHANNELS, COUNTERPARTY_KINDS, MONTHLY_BANDS, NEEDS, SKILL_LEVELS, UNITS
 from peyvand.commands.applications import COLUMNS
@@ -24,6 +26,8 @@ LATE_AFTER = 4  # steps after which a late cohort is decided: past ten working d
 IDENTIFIED_LATE_AFTER = 4  # steps after which a late cohort's capacity is identified: past twenty working days
 EARLY_LEAVERS, LATE_LEAVERS = 1, 12  # steps in which people withdraw
 ENDS_AFTER = 3  # steps after which a connection that does not last is over
+SCREENING = range(1, len(INTAKE) + LATE_AFTER + 1)  # steps in which cases are decided
+IDENTIFYING = range(2, 17)  # steps in which capacities are identified
 BATCH = 500  # decisions, identifications and connections in one request
 CONSENT = "1404-1"
 
@@ -33,17 +37,29 @@ def instant(step: int) -> datetime:
     return datetime.combine(plan.day_of(step), WORKDAY_BEGINS, TEHRAN).astimezone(UTC)
 
 
-class Round:
-    """One simulated round; `acknowledged` are the ids of all applications that were accepted."""
+class Listing(msgspec.Struct, frozen=True):
+    """What a province has at the beginning of a step, by the step in which it began."""
 
-    def __init__(self, platform: PlatformClient, courses: Mapping[str, Course], seed: int) -> None:
-        self.platform, self.courses, self.seed = platform, courses, seed
-        self.acknowledged: set[str] = set()
-        self.connections: dict[str, list[tuple[int, str]]] = defaultdict(
-            list
-        )  # province -> (step of its end, connection)
-        self.leads: dict[str, str] = {}
-        self.serial = 0
+    open: dict[int, list[str]] = {}
+    awaiting_capacity: dict[int, list[str]] = {}
+    ready: list[str] = []
+
+
+class Memory(msgspec.Struct):
+    """What a round remembers from step to step. With it, an interrupted step is sent again as it was first sent."""
+
+    acknowledged: set[str] = set()  # the ids of all applications that were accepted
+    connections: dict[str, list[tuple[int, str]]] = {}  # province -> (step of its end, connection)
+    listed: dict[str, Listing] = {}  # by province, of the step that is under way; empty before it
+
+
+class Round:
+    """One simulated round. Every request has a key: sent again, it gets the same answer and does nothing twice."""
+
+    def __init__(
+        self, platform: PlatformClient, courses: Mapping[str, Course], seed: int, memory: Memory | None = None
+    ) -> None:
+        self.platform, self.courses, self.seed, self.memory = platform, courses, seed, memory or Memory()
 
     async def open(self) -> None:
         """Open the round, set the quotas, and register a lead enterprise in every province."""
@@ -70,17 +86,43 @@ class Round:
         )
         await asyncio.gather(*map(self._register_lead, self.courses))
 
+    async def survey(self, step: int) -> None:
+        """Read what this step decides, identifies and connects."""
+        listings = await asyncio.gather(*(self._survey(step, course) for course in self.courses.values()))
+        self.memory.listed = dict(zip(self.courses, listings, strict=True))
+
+    async def _survey(self, step: int, course: Course) -> Listing:
+        cases = f"/screening/v1/cases?province={course.province}&state="
+        producers = f"/market/v1/producers?province={course.province}&state=ready"
+        return Listing(
+            open=await self._open(f"{cases}open", course) if step in SCREENING else {},
+            awaiting_capacity=await self._open(f"{cases}awaiting_capacity", course) if step in IDENTIFYING else {},
+            ready=sorted([each["id"] async for each in self.platform.items(producers, "manager", course.province)])
+            if sum(plan.connections_in(course, step).values())
+            else [],
+        )
+
     async def step(self, step: int) -> None:
-        """Send all requests of this day."""
+        """Send all requests of this day, which was listed."""
         people = self._applications(step)  # drawn in one order, independent of response times
         await asyncio.gather(*(self._province(step, c, people.get(c.province, [])) for c in self.courses.values()))
 
     async def _province(self, step: int, course: Course, people: Sequence[dict[str, str]]) -> None:
-        await self._screen(step, course)
-        await self._identify(step, course)
-        await self._connect(step, course)
+        listed = self.memory.listed[course.province]
+        await self._screen(step, course, listed.open)
+        identified = await self._identify(step, course, listed.awaiting_capacity)
+        await self._connect(step, course, listed.ready)
         await self._end(step, course)
-        await self._withdraw(step, course, await self._register(step, course, people))
+        registered = await self._register(step, course, people)
+        if step == EARLY_LEAVERS:
+            known = sorted(registered)
+            leaving = [application for _, application in known[: round(len(known) * course.withdrawn * 3)]]
+        elif step == LATE_LEAVERS:
+            waiting = [case for cases in listed.awaiting_capacity.values() for case in cases if case not in identified]
+            leaving = waiting[: round(course.quota * course.withdrawn / 2)]
+        else:
+            leaving = []
+        await asyncio.gather(*(self._withdraw(course.province, application) for application in leaving))
 
     async def _register_lead(self, province: str) -> None:
         chance = Random(f"{self.seed}/lead/{province}")
@@ -90,24 +132,22 @@ class Round:
             "fields": sorted(chance.sample(sorted(job_fields()), 6)),
             "province": province,
         }
-        lead = await self.platform.request(
+        await self.platform.request(
             "POST", "/market/v1/leads", "manager", province, json=body, key=f"sim-lead-{province}"
         )
-        self.leads[province] = lead["id"]
 
     def _applications(self, step: int) -> dict[str, list[dict[str, str]]]:
         if step >= len(INTAKE):
             return {}
-        drawn = {}
+        drawn, serial = {}, sum(sum(course.registrations[:step]) for course in self.courses.values())
         fields = list(job_fields().values())
         for course in self.courses.values():
             chance = Random(f"{self.seed}/people/{course.province}/{step}")
             in_province = [c for c in counties().values() if c.province == course.province]
             drawn[course.province] = [
-                person(self.serial + n + 1, chance, in_province, fields, CONSENT)
-                for n in range(course.registrations[step])
+                person(serial + n + 1, chance, in_province, fields, CONSENT) for n in range(course.registrations[step])
             ]
-            self.serial += course.registrations[step]
+            serial += course.registrations[step]
         return drawn
 
     async def _register(self, step: int, course: Course, people: Sequence[dict[str, str]]) -> Sequence[tuple[str, str]]:
@@ -130,7 +170,7 @@ class Round:
         )
         if result["refused"]:
             raise RuntimeError(f"{course.province}: rows were refused: {result['refused'][:3]}")
-        self.acknowledged |= {each["id"] for each in result["applications"]}
+        self.memory.acknowledged |= {each["id"] for each in result["applications"]}
         return registered
 
     async def _apply(self, province: str, row: Mapping[str, str]) -> tuple[str, str]:
@@ -142,36 +182,17 @@ class Round:
             json=application(row),
             key=f"sim-{row['national_id']}",
         )
-        self.acknowledged.add(created["id"])
+        self.memory.acknowledged.add(created["id"])
         return row["national_id"], created["id"]
 
-    async def _withdraw(self, step: int, course: Course, registered: Sequence[tuple[str, str]]) -> None:
-        """Withdraw some before a decision, and some later while they hold a seat, which goes to the first in line.
-
-        The choice depends on the seed alone, not on the order of responses.
-        """
-        if step == EARLY_LEAVERS:
-            known = sorted(registered)
-            leaving = [application for _, application in known[: round(len(known) * course.withdrawn * 3)]]
-        elif step == LATE_LEAVERS:
-            path = f"/screening/v1/cases?province={course.province}&state=awaiting_capacity"
-            waiting = [case for cases in (await self._open(path, "screener", course)).values() for case in cases]
-            leaving = waiting[: round(course.quota * course.withdrawn / 2)]
-        else:
-            return
-        await asyncio.gather(*(self._withdraw_one(course.province, application) for application in leaving))
-
-    async def _withdraw_one(self, province: str, application: str) -> None:
+    async def _withdraw(self, province: str, application: str) -> None:
         path = f"/registration/v1/applications/{application}/withdrawal"
         await self.platform.request(
             "POST", path, "registrar", province, json={"reason": "own_request"}, key=f"sim-withdraw-{application}"
         )
 
-    async def _screen(self, step: int, course: Course) -> None:
+    async def _screen(self, step: int, course: Course, cohorts: Mapping[int, Sequence[str]]) -> None:
         """Decide the larger part of a cohort a step after it registered, a part after its due day, the rest never."""
-        if not 0 < step <= len(INTAKE) + LATE_AFTER:
-            return
-        cohorts = await self._open(f"/screening/v1/cases?province={course.province}&state=open", "screener", course)
         decisions = []
         for cohort, cases in cohorts.items():
             size, age = sum(course.registrations[cohort : cohort + 1]), step - cohort
@@ -190,38 +211,35 @@ class Round:
                 }
                 for n, case in enumerate(cases[:take])
             ]
-        await self._send_batches("/screening/v1/cases/decisions", "decisions", decisions, "screener", course)
+        await self._send_batches("/screening/v1/cases/decisions", "decisions", decisions, "screener", course, step)
 
-    async def _identify(self, step: int, course: Course) -> None:
-        if not 2 <= step <= 16:
-            return
-        path = f"/screening/v1/cases?province={course.province}&state=awaiting_capacity"
+    async def _identify(self, step: int, course: Course, cohorts: Mapping[int, Sequence[str]]) -> Collection[str]:
+        """Identify shares of the cohorts, and return whose capacity that is."""
         chance, capacities = Random(f"{self.seed}/capacity/{course.province}/{step}"), []
-        for cohort, cases in (await self._open(path, "screener", course)).items():
+        for cohort, cases in cohorts.items():
             age = step - cohort
             share = (
                 course.identified_in_time if age == 1 else course.identified_late if age == IDENTIFIED_LATE_AFTER else 0
             )
             whole = len(cases) if age == 1 else len(cases) / max(0.01, 1 - course.identified_in_time)
             capacities += [capacity(case, chance) for case in cases[: round(whole * share)]]
-        await self._send_batches("/screening/v1/applicants/capacities", "capacities", capacities, "screener", course)
+        await self._send_batches(
+            "/screening/v1/applicants/capacities", "capacities", capacities, "screener", course, step
+        )
+        return {each["id"] for each in capacities}
 
-    async def _open(self, path: str, role: str, course: Course) -> dict[int, list[str]]:
+    async def _open(self, path: str, course: Course) -> dict[int, list[str]]:
         """Return open cases by the step in which they began, each cohort in the order of its applicants' ids."""
         began: dict[int, list[str]] = defaultdict(list)
         days = {plan.day_of(n).isoformat(): n for n in range(len(DAYS))}
-        async for case in self.platform.items(path, role, course.province):
+        async for case in self.platform.items(path, "screener", course.province):
             began[days[case["since"][:10]]].append(case["id"])
         return {cohort: sorted(began[cohort]) for cohort in sorted(began)}
 
-    async def _connect(self, step: int, course: Course) -> None:
+    async def _connect(self, step: int, course: Course, ready: Sequence[str]) -> None:
         counts = plan.connections_in(course, step)
-        if not sum(counts.values()):
-            return
-        path = f"/market/v1/producers?province={course.province}&state=ready"
-        ready = sorted([each["id"] async for each in self.platform.items(path, "manager", course.province)])
         chance, body = Random(f"{self.seed}/market/{course.province}/{step}"), []
-        outcomes = [outcome for outcome in ("connected", "ended", "claimed") for _ in range(counts[outcome])]
+        outcomes = [outcome for outcome, n in counts.items() for _ in range(n)]
         for outcome, producer in zip(outcomes, ready, strict=False):
             channel = chance.choices(list(CHANNELS), (50, 8, 8, 8, 8, 5, 5, 5, 1, 2))[0]
             body.append(
@@ -232,15 +250,17 @@ class Round:
                     "evidence": chance.choice(["E0", "E1"]) if outcome == "claimed" else "E2",
                 }
             )
-        connections = await self._send_batches("/market/v1/connections/batch", "connections", body, "manager", course)
-        self.connections[course.province] += [
+        path = "/market/v1/connections/batch"
+        connections = await self._send_batches(path, "connections", body, "manager", course, step)
+        known = self.memory.connections.setdefault(course.province, [])
+        known += [
             (step + ENDS_AFTER, item["connection"])
             for outcome, item in zip(outcomes, connections, strict=False)
             if outcome == "ended" and "connection" in item
         ]
 
     async def _end(self, step: int, course: Course) -> None:
-        ending = [connection for at, connection in self.connections[course.province] if at == step]
+        ending = [connection for at, connection in self.memory.connections.get(course.province, []) if at == step]
         await asyncio.gather(*(self._end_connection(course.province, connection) for connection in ending))
 
     async def _end_connection(self, province: str, connection: str) -> None:
@@ -250,13 +270,13 @@ class Round:
         )
 
     async def _send_batches(
-        self, path: str, name: str, items: Sequence[dict[str, Any]], role: str, course: Course
+        self, path: str, name: str, items: Sequence[dict[str, Any]], role: str, course: Course, step: int
     ) -> list[dict[str, Any]]:
         results: list[dict[str, Any]] = []
         for first in range(0, len(items), BATCH):
-            response = await self.platform.request(
-                "POST", path, role, course.province, json={name: items[first : first + BATCH]}
-            )
+            body = {name: items[first : first + BATCH]}
+            key = f"sim-{self.seed}-{course.province}-{step}-{name}-{first}"
+            response = await self.platform.request("POST", path, role, course.province, json=body, key=key)
             results += response["items"]
         if refused := [each for each in results if each.get("code")]:
             raise RuntimeError(f"{course.province}: {path} refused {len(refused)}, the first: {refused[0]}")

@@ -13,7 +13,7 @@ from registration.domain import applicant, ledger
 from reporting.domain.contributions import contributions
 from reporting.domain.figures import sums_at
 from reporting.domain.indicators import PLAIN
-from reporting.tallies import tally_id
+from reporting.tallies import month_of_ordinal, tally_id
 from tests.journeys.in_process_platform import FIELD, PROFILE, PROVINCES, ROUND, START, InProcessPlatform
 
 FIELDS = {
@@ -72,7 +72,8 @@ def _tallies_are_the_sum_of_the_facts(platform: InProcessPlatform) -> None:
     summed: dict[tuple[str, int, str], int] = {}
     for record in platform.stores["reporting"].records.values():
         for (province, day, indicator), n in contributions(record.state).items():
-            key = tally_id(ROUND, province, partition_of(record.subject)), day, indicator
+            tally = tally_id(ROUND, province, partition_of(record.subject), month_of_ordinal(day))
+            key = tally, day, indicator
             summed[key] = summed.get(key, 0) + n
     stored = {
         (tally, date.fromisoformat(day).toordinal(), indicator): n

@@ -1,7 +1,9 @@
 """Consuming events: every published example, any order, duplicates, and a round that goes on."""
 
+import asyncio
 import random
 from collections import Counter
+from collections.abc import Mapping
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, get_args
@@ -18,13 +20,25 @@ from contracts.topics import topics_consumed_by
 from kernel.batch import process
 from kernel.record import Message, Reason
 from kernel.stores.memory import MemoryStore
+from programme.calendar import month_of
 from reporting.domain import RULES
 from reporting.domain.contributions import contributions
 from reporting.ranking_cache import RankingCache
-from reporting.tallies import MemoryTallies, iso_day
+from reporting.tallies import MemoryTallies, Reading, iso_day, tally_id
 from tests.support.reporting_round import NOW, START, RoundEvents, consume, fixed_clock, ranking_cache, round_events
 
 EXAMPLES = sorted((Path(contracts.__file__).parent / "published/examples").glob("*/*.json"))
+
+
+class CountedTallies(MemoryTallies):
+    """Tallies that count how often they are read."""
+
+    readings = 0
+
+    async def read(self, since: Mapping[str, int], today: date) -> Reading:
+        """Return what moved."""
+        self.readings += 1
+        return await super().read(since, today)
 
 
 def test_reporting_consumes_all_topics_and_emits_nothing() -> None:
@@ -104,7 +118,7 @@ async def test_early_events_are_counted_once_the_gap_closes() -> None:
     events.applicant(APPLICANT, "IR-20", 5)
     tallies = MemoryTallies()
     store = await consume(tallies, reversed(events.envelopes))
-    found = await tallies.read({})
+    found = await tallies.read({}, NOW.date())
     assert found.events == len(events.envelopes) and not await store.parked.heads(get_args(Reason), APPLICANT)
 
 
@@ -168,7 +182,49 @@ async def test_only_the_tallies_that_moved_are_read_again() -> None:
     more = RoundEvents()
     more.applicant("0200", "IR-20", 1)
     await consume(tallies, more.envelopes, store)
-    assert len((await tallies.read(cache.versions)).documents) == 1
+    assert len((await tallies.read(cache.versions, NOW.date())).documents) == 1
     second = await cache.figures(fresh=True)
     assert first is not None and second is not None and second.version > first.version
     assert second.counts["IR-20"].registered == first.counts["IR-20"].registered + 1
+
+
+async def test_what_is_kept_and_computed_does_not_grow_with_the_days() -> None:
+    """Of 13 months, the days of one are kept; each other month is one day."""
+    tallies = MemoryTallies()
+    store = await consume(tallies, round_events().envelopes)
+    for n in range(400):
+        day = (START + timedelta(days=n)).date()
+        tally = tally_id("1404", "IR-20", 5, month_of(day))
+        tallies.tallies.setdefault(tally, {})[day.isoformat()] = {"registered": 1, "verified": 1}
+        tallies.progress[5]["versions"][tally] = n + 1_000
+    cache = RankingCache(store, tallies, fixed_clock(START + timedelta(days=400)), pause=0)
+    found, kept = await cache.figures(), cache.sums["1404", "IR-20"]
+    assert found is not None and found.counts["IR-20"].registered >= 400
+    present = {day for day in kept if month_of(date.fromordinal(day)) == cache.month}
+    assert len(present) <= 31 and len(kept) - len(present) <= 14
+    assert all(len(days) == 1 for name, days in cache.documents.items() if not name.endswith(cache.month))
+
+
+async def test_one_reading_a_second_serves_all_who_want_fresh_figures() -> None:
+    tallies = CountedTallies()
+    cache = RankingCache(await consume(tallies, round_events().envelopes), tallies, fixed_clock(NOW), pause=0.2)
+    first = await cache.figures()
+    more = RoundEvents()
+    more.applicant("0200", "IR-20", 1)
+    await consume(tallies, more.envelopes, cache.store)  # type: ignore[arg-type]
+    found = await asyncio.gather(*(cache.figures(fresh=True) for _ in range(200)))
+    assert tallies.readings == 2
+    assert first is not None and all(each is found[0] for each in found)
+    assert found[0] is not None and found[0].version > first.version, "fresh is what was stored before the call"
+
+
+async def test_a_new_month_is_known_by_day() -> None:
+    """The clock passes the end of a month: what was folded is read again."""
+    tallies, now = MemoryTallies(), [START + timedelta(days=20)]
+    store = await consume(tallies, round_events().envelopes)
+    cache = RankingCache(store, tallies, lambda: fixed_clock(now[0])(), pause=0)
+    for days in (20, 40, 41, 60):
+        now[0] = START + timedelta(days=days)
+        found, new = await cache.figures(), await RankingCache(store, tallies, fixed_clock(now[0]), pause=0).figures()
+        assert found is not None and new is not None and found.counts == new.counts
+        assert found.past_ranks == new.past_ranks

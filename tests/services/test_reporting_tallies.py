@@ -1,5 +1,9 @@
 """The tallies in a real MongoDB: equal to those in memory, and moved in the transaction of the facts."""
 
+import threading
+from typing import Any
+
+import bson
 import pytest
 
 from contracts.envelope import encode
@@ -51,10 +55,31 @@ async def test_a_fenced_batch_moves_no_tally(servers: Servers) -> None:
         messages = [Message(each, encode(each)) for each in round_events().envelopes[:50]]
         with pytest.raises(Fenced):
             await process(store, messages, {tp: (5, 9)}, fixed_clock(NOW), tallies.move)
-        assert (await tallies.read({})).events == 0
+        assert (await tallies.read({}, NOW.date())).events == 0
         await process(store, messages, {tp: (0, 50)}, fixed_clock(NOW), tallies.move)
         with pytest.raises(Fenced):  # a worker that has lost the partition, with the same batch
             await process(store, messages, {tp: (0, 50)}, fixed_clock(NOW), tallies.move)
-        assert (await tallies.read({})).events == 50
+        assert (await tallies.read({}, NOW.date())).events == 50
     finally:
         await client.close()
+
+
+async def test_documents_are_decoded_off_the_event_loop(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    client, threads = connect(servers.mongo), set[int]()
+    decode = bson.decode
+
+    def watched(raw: bytes) -> dict[str, Any]:
+        threads.add(threading.get_ident())
+        return decode(raw)
+
+    monkeypatch.setattr("reporting.tallies.bson.decode", watched)
+    try:
+        database = client[servers.database()]
+        await service.create_indexes(database)
+        tallies = MongoTallies(database)
+        messages = [Message(each, encode(each)) for each in round_events().envelopes[:200]]
+        await process(service.mongo_store(database), messages, {}, fixed_clock(NOW), tallies.move)
+        assert (await tallies.read({}, NOW.date())).documents
+    finally:
+        await client.close()
+    assert threads and threading.get_ident() not in threads

@@ -1,18 +1,22 @@
-"""The figures that are served: sums in memory, of which only the tallies that moved are read again."""
+"""The figures that are served: sums in memory, of which only the tallies that moved are read again.
+
+Months that are over are folded into one day, so that memory and work do not grow with the days of a round. What takes
+time is done in a thread, by one task for all requests.
+"""
 
 import asyncio
 import math
 import time
-from datetime import date
+from collections.abc import Mapping
 from typing import Any
 
 from base.clock import Clock
 from kernel.store import Store
-from programme.calendar import tehran_day
+from programme.calendar import month_of, tehran_day
 from reporting import queries
 from reporting.domain import round as rounds
 from reporting.domain.figures import Figures, current_round
-from reporting.tallies import ROUNDS, Days, Tallies, tally_id
+from reporting.tallies import ROUNDS, Sums, Tallies, add
 
 PAUSE = 1.0  # seconds between two readings of the tallies
 COST_FACTOR = 4  # computing the figures takes at most a fifth of the time
@@ -24,7 +28,9 @@ class RankingCache:
     def __init__(self, store: Store, tallies: Tallies, clock: Clock, *, pause: float = PAUSE) -> None:
         self.store, self.tallies, self.clock, self.pause = store, tallies, clock, pause
         self.versions: dict[str, int] = {}
-        self.documents: dict[str, Days] = {}
+        self.month = ""  # the present one, of which the sums are by day
+        self.documents: dict[str, Sums] = {}  # by tally
+        self.sums: dict[tuple[str, str], Sums] = {}  # by round and province, over the partitions; replaced, not changed
         self.rounds: dict[str, rounds.State] = {}
         self.events = 0
         self.latencies: tuple[int, ...] = ()
@@ -41,25 +47,36 @@ class RankingCache:
         return sum(self.versions.values())
 
     async def refresh(self, *, fresh: bool = False) -> int:
-        """Read what moved if the last reading is old enough, or in any case if `fresh`; return the version.
+        """Read what moved if the last reading is old enough; return the version.
 
+        If `fresh`, wait until a reading that began after the call has ended: at most one a second serves all callers.
         Raise Transient, NewerRules, UnreadableRecord.
         """
-        pause = 0.0 if fresh else max(self.pause, COST_FACTOR * self.cost)
-        if time.monotonic() - self.read_at < pause:
-            return self.version
-        async with self.reading:
-            if time.monotonic() - self.read_at >= pause:
-                found = await self.tallies.read(self.versions)
-                if found.versions.get(ROUNDS) != self.versions.get(ROUNDS):
-                    opened = await self.store.find(queries.rounds())
-                    self.rounds = {each.state.round: each.state for each in opened}
-                if found.versions != self.versions:
-                    self.computed = {}
-                self.documents |= found.documents
-                self.versions, self.events, self.latencies = found.versions, found.events, found.latencies
-                self.read_at = time.monotonic()
+        called = time.monotonic()
+        while self.read_at < called:
+            wait = max(self.pause, COST_FACTOR * self.cost) - (time.monotonic() - self.read_at)
+            if wait > 0:
+                if not fresh:
+                    break
+                await asyncio.sleep(wait)
+            async with self.reading:
+                if self.read_at < called:
+                    await self._read()
         return self.version
+
+    async def _read(self) -> None:
+        began, today = time.monotonic(), tehran_day(self.clock().at)
+        renewed = month_of(today) != self.month  # another month is to be known by day
+        found = await self.tallies.read({} if renewed else self.versions, today)
+        if found.versions.get(ROUNDS) != self.versions.get(ROUNDS):
+            self.rounds = {each.state.round: each.state for each in await self.store.find(queries.rounds())}
+        known, sums = ({}, {}) if renewed else (self.documents, self.sums)
+        self.sums = await asyncio.to_thread(_replaced, sums, known, found.documents)
+        self.documents, self.month = known | found.documents, month_of(today)
+        if found.versions != self.versions or renewed:
+            self.computed = {}
+        self.versions, self.events, self.latencies = found.versions, found.events, found.latencies
+        self.read_at = began
 
     async def moved(self, stopped: asyncio.Future[Any]) -> None:
         """Wait until anything moves or `stopped` is done. All streams share one task that reads. Raise Transient."""
@@ -89,30 +106,35 @@ class RankingCache:
         found = self.rounds.get(round_id) if round_id else current_round(self.rounds.values(), now)
         if found is None:
             return None
-        figures = self.computed.get(found.round)
-        if figures is None or figures.day != tehran_day(now):
-            began = time.perf_counter()
-            figures = self.computed[found.round] = Figures(
-                found,
-                self._days(found.round),
-                now,
-                version=self.version,
-                events=self.events,
-                latencies=self.latencies,
-            )
-            self.cost = time.perf_counter() - began
+        async with self.reading:  # computed once for all
+            figures = self.computed.get(found.round)
+            if figures is None or figures.day != tehran_day(now):
+                began = time.perf_counter()
+                figures = Figures(
+                    found,
+                    {province: sums for (round_id, province), sums in self.sums.items() if round_id == found.round},
+                    now,
+                    version=self.version,
+                    events=self.events,
+                    latencies=self.latencies,
+                )
+                await asyncio.to_thread(figures.compute)
+                self.computed[found.round] = figures
+                self.cost = time.perf_counter() - began
         return figures
 
-    def _days(self, round_id: str) -> dict[str, dict[int, dict[str, int]]]:
-        """Return by province, day and indicator the sums of the deltas over all partitions."""
-        by_province: dict[str, dict[int, dict[str, int]]] = {}
-        prefix = tally_id(round_id, "", 0).removesuffix("/0")
-        for name, days in self.documents.items():
-            if not name.startswith(prefix):
-                continue
-            province = by_province.setdefault(name.removeprefix(prefix).split("/")[0], {})
-            for day, by in days.items():
-                sums = province.setdefault(date.fromisoformat(day).toordinal(), {})
-                for indicator, n in by.items():
-                    sums[indicator] = sums.get(indicator, 0) + n
-        return by_province
+
+def _replaced(
+    sums: Mapping[tuple[str, str], Sums], known: Mapping[str, Sums], documents: Mapping[str, Sums]
+) -> dict[tuple[str, str], Sums]:
+    """Return the sums with documents in place of what is known of them."""
+    moved: dict[tuple[str, str], Sums] = {}
+    for name, days in documents.items():
+        round_id, province, *_ = name.split("/")
+        key = round_id, province
+        if key not in moved:
+            moved[key] = {day: dict(by) for day, by in sums.get(key, {}).items()}
+        for sign, each in ((-1, known.get(name, {})), (1, days)):
+            for day, by in each.items():
+                add(moved[key].setdefault(day, {}), by, sign)
+    return {**sums, **moved}

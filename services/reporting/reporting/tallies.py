@@ -1,17 +1,23 @@
 """The tallies of the figures, moved by the projection in the transaction of the facts.
 
 With each change of a subject, its tallies move by the difference between its contributions before and after. Two
-collections hold them. `tallies` has one document per (round, province, partition), so that no two workers write the
-same document, with `days.<day>.<indicator>`. `partition_progress` has one small document per partition: the versions of
-the tallies that moved, how many events were consumed, and how long the newest took.
+collections hold them. `tallies` has one document per (round, province, partition, month), so that no two workers write
+the same document and none grows with the number of days, with `days.<day>.<indicator>`. `partition_progress` has one
+small document per partition: the versions of the tallies that moved, how many events were consumed, and how long the
+newest took.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from functools import lru_cache
+from sys import intern
 from typing import Any, Protocol
 
+import bson
 import msgspec
+from bson.codec_options import CodecOptions
+from bson.raw_bson import RawBSONDocument
 from pymongo import UpdateOne
 from pymongo.asynchronous.database import AsyncDatabase
 
@@ -19,6 +25,7 @@ from base.clock import machine_now
 from contracts.subjects import partition_of
 from kernel.store import Change, Store
 from kernel.stores.mongodb import MongoStore, translate_errors
+from programme.calendar import month_end, month_of
 from reporting import metrics
 from reporting.domain import round as rounds
 from reporting.domain.contributions import Deltas, add_contributions, contributions
@@ -29,7 +36,9 @@ LATENCIES = 64  # kept per partition
 LATENCIES_READ = 1_000  # over all partitions
 DOCUMENTS_A_QUERY = 1_000
 Days = dict[str, dict[str, int]]  # day -> indicator -> sum of deltas
-TallyKey = tuple[str, str, int]  # round, province, partition
+Sums = dict[int, dict[str, int]]  # day as an ordinal -> indicator -> sum of deltas
+TallyKey = tuple[str, str, int, str]  # round, province, partition, month
+RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 
 
 class PartitionProgress(msgspec.Struct):
@@ -52,7 +61,7 @@ class Reading(msgspec.Struct, frozen=True):
     """The tallies that moved since certain versions, and the newest versions."""
 
     versions: dict[str, int]  # tally id -> version; under ROUNDS that of the rounds, which are records
-    documents: dict[str, Days]  # of the tallies that moved, complete
+    documents: dict[str, Sums]  # of the tallies that moved, folded
     events: int
     latencies: tuple[int, ...]  # in ms, the newest last
 
@@ -63,8 +72,8 @@ class Tallies(Protocol):
     async def move(self, changes: Sequence[Change], session: Any) -> None:
         """Move the tallies in the transaction of the facts; the projection of reporting."""
 
-    async def read(self, since: Mapping[str, int]) -> Reading:
-        """Return what moved since these versions."""
+    async def read(self, since: Mapping[str, int], today: date) -> Reading:
+        """Return what moved since these versions, folded as of today."""
 
 
 def movement(changes: Sequence[Change], now: datetime) -> Movement:
@@ -96,10 +105,10 @@ def movement(changes: Sequence[Change], now: datetime) -> Movement:
     for (round_id, partition), deltas in sums.items():
         for (province, day, indicator), n in deltas.items():
             if n:
-                days = found.tallies.setdefault((round_id, province, partition), {})
+                days = found.tallies.setdefault((round_id, province, partition, month_of_ordinal(day)), {})
                 days.setdefault(iso_day(day), {})[indicator] = n
-    for round_id, province, partition in found.tallies:
-        found.progress[partition].versions[tally_id(round_id, province, partition)] = 1
+    for key in found.tallies:
+        found.progress[key[2]].versions[tally_id(*key)] = 1
     return found
 
 
@@ -117,15 +126,40 @@ def _add_difference(deltas: Deltas, before: object, after: object) -> bool:
     return True
 
 
-def tally_id(round_id: str, province: str, partition: int) -> str:
+def folded(month: str, days: Mapping[str, Mapping[str, int]], today: date) -> Sums:
+    """Return the sums of a month: by day in the present month, else all on its last day.
+
+    Figures are asked for as of today and as of the ends of earlier months, and are the same for it.
+    """
+    if month == month_of(today):
+        return {date.fromisoformat(day).toordinal(): {intern(i): n for i, n in by.items()} for day, by in days.items()}
+    sums: dict[str, int] = {}
+    for by in days.values():
+        add(sums, by)
+    return {month_end(month).toordinal(): sums}
+
+
+def add(sums: dict[str, int], more: Mapping[str, int], sign: int = 1) -> None:
+    """Add to sums by indicator, or subtract from them."""
+    for indicator, n in more.items():
+        sums[intern(indicator)] = sums.get(indicator, 0) + sign * n
+
+
+def tally_id(round_id: str, province: str, partition: int, month: str) -> str:
     """Return the id of a tally document. It is also a field name in `partition_progress`: codes have no dots."""
-    return f"{round_id}/{province}/{partition}"
+    return f"{round_id}/{province}/{partition}/{month}"
 
 
 @lru_cache(4096)
 def iso_day(ordinal: int) -> str:
     """Return a day as the tallies store it: `2025-09-23`."""
     return date.fromordinal(ordinal).isoformat()
+
+
+@lru_cache(4096)
+def month_of_ordinal(ordinal: int) -> str:
+    """Return the Jalali month of a day."""
+    return month_of(date.fromordinal(ordinal))
 
 
 class MongoTallies:
@@ -140,14 +174,14 @@ class MongoTallies:
         found = movement(changes, machine_now())
         tallies = [
             UpdateOne(
-                {"_id": tally_id(round_id, province, partition)},
+                {"_id": tally_id(*key)},
                 {
-                    "$inc": {"version": 1} | {f"days.{day}.{i}": n for day, by in days.items() for i, n in by.items()},
-                    "$setOnInsert": {"round": round_id, "province": province, "partition": partition},
+                    "$inc": {f"days.{day}.{i}": n for day, by in days.items() for i, n in by.items()},
+                    "$setOnInsert": {"round": key[0], "province": key[1], "partition": key[2], "month": key[3]},
                 },
                 upsert=True,
             )
-            for (round_id, province, partition), days in found.tallies.items()
+            for key, days in found.tallies.items()
         ]
         progress = [
             UpdateOne(
@@ -168,21 +202,29 @@ class MongoTallies:
             self.last_events[province] = max(recorded, self.last_events.get(province, 0))
             metrics.PROVINCE_LAST_EVENT.labels(province).set(self.last_events[province] / 1_000)
 
-    async def read(self, since: Mapping[str, int]) -> Reading:
-        """Return what moved since these versions. Raise Transient.
+    async def read(self, since: Mapping[str, int], today: date) -> Reading:
+        """Return what moved since these versions, folded as of today, decoded in threads. Raise Transient.
 
         The versions are read first, so a document may be newer than its version here; it is then read again next time.
         """
         async with translate_errors():
-            progress = [each async for each in self.progress.find({})]
+            found = await self.progress.with_options(RAW).find({}).to_list()
+            progress = await asyncio.to_thread(lambda: [bson.decode(each.raw) for each in found])
             versions = _versions(progress)
             moved = [name for name, version in versions.items() if since.get(name) != version and name != ROUNDS]
-            documents: dict[str, Days] = {}
+            documents: dict[str, Sums] = {}
             for start in range(0, len(moved), DOCUMENTS_A_QUERY):
                 ids = moved[start : start + DOCUMENTS_A_QUERY]
-                async for document in self.tallies.find({"_id": {"$in": ids}}, {"days": 1}):
-                    documents[document["_id"]] = document["days"]
+                raw = (
+                    await self.tallies.with_options(RAW).find({"_id": {"$in": ids}}, {"days": 1, "month": 1}).to_list()
+                )
+                documents |= await asyncio.to_thread(_decoded, raw, today)
         return Reading(versions, documents, sum(each["events"] for each in progress), _latencies(progress))
+
+
+def _decoded(raw: Sequence[RawBSONDocument], today: date) -> dict[str, Sums]:
+    found = (bson.decode(each.raw) for each in raw)
+    return {each["_id"]: folded(each["month"], each["days"], today) for each in found}
 
 
 class MemoryTallies:
@@ -207,12 +249,12 @@ class MemoryTallies:
             for name, n in more.versions.items():
                 progress["versions"][name] = progress["versions"].get(name, 0) + n
 
-    async def read(self, since: Mapping[str, int]) -> Reading:
-        """Return what moved since these versions."""
+    async def read(self, since: Mapping[str, int], today: date) -> Reading:
+        """Return what moved since these versions, folded as of today."""
         progress = list(self.progress.values())
         versions = _versions(progress)
         moved = {
-            name: {day: dict(by) for day, by in self.tallies[name].items()}
+            name: folded(name.rpartition("/")[2], self.tallies[name], today)
             for name, version in versions.items()
             if since.get(name) != version and name != ROUNDS
         }

@@ -32,7 +32,7 @@ Round = Annotated[str, Query(max_length=32, description="The id of the round; by
 async def _figures(request: Request, cache: Cache, round: Round = "") -> Figures:
     """Return the figures of a round. Raise Refused: round_unknown.
 
-    They are at most a second old; `Cache-Control: no-cache` requests those that are stored now.
+    They are at most a second old; `Cache-Control: no-cache` waits for those that are stored now.
     """
     fresh = "no-cache" in request.headers.get("cache-control", "")
     found = await cache.figures(round, fresh=fresh)

@@ -21,6 +21,7 @@ router = APIRouter(prefix="/v1", dependencies=[public(), limited("figures", per_
 @router.get(
     "/stream",
     response_class=EventSourceResponse,
+    responses={204: {"description": "Too many streams are open; do not reconnect at once."}},
     dependencies=[streaming(total=VIEWERS, per_address=VIEWERS_PER_ADDRESS)],
 )
 async def stream(request: Request, cache: Cache) -> AsyncIterator[ServerSentEvent]:

@@ -17,7 +17,7 @@ Days = Mapping[int, Mapping[str, int]]  # day as an ordinal -> indicator -> sum 
 
 
 class Figures:
-    """The figures of a round; each part is computed on first use, once."""
+    """The figures of a round; each part is computed once, on first use or by `compute`."""
 
     def __init__(
         self,
@@ -34,6 +34,10 @@ class Figures:
         self.day = tehran_day(as_of)
         self._days = days
         self.rendered: dict[tuple[str, ...], bytes] = {}  # fragments made of these figures, for later requests
+
+    def compute(self) -> None:
+        """Compute all parts that take time, after which the days are no longer needed."""
+        _ = self.nationwide, self.ranks, self.past_ranks
 
     @property
     def edition(self) -> tuple[str, int, str]:

@@ -3,11 +3,14 @@
 import asyncio
 from collections.abc import Collection
 
+import aiohttp
 from rich.console import Console
 
 from peyvand.endpoints import CommandError, find_endpoints
 from peyvand.local_cluster.workspace import current_workspace
 from peyvand.simulation import run
+from peyvand.simulation.client import RequestRefused
+from peyvand.simulation.quiescence import NotQuiescent
 
 
 def simulate(scale: float, seed: int, only: Collection[str], url: str, keep_moving: bool) -> int:
@@ -31,3 +34,7 @@ def simulate(scale: float, seed: int, only: Collection[str], url: str, keep_movi
         return asyncio.run(simulation)
     except run.StoreNotEmpty as e:
         raise CommandError(str(e)) from e
+    except (RequestRefused, NotQuiescent, aiohttp.ClientConnectionError, TimeoutError) as e:
+        raise CommandError(
+            f"the round stopped: {e or type(e).__name__}", "the same command goes on where it stopped"
+        ) from e

@@ -175,10 +175,6 @@ sign_in_failed malformed
 ورود کامل نشد. دوباره از صفحهٔ ورود آغاز کنید.
 The sign-in did not complete. Start it again.
 
-streams_full busy
-بینندگان زندهٔ این صفحه اکنون بسیارند. {seconds} ثانیهٔ دیگر دوباره بکوشید؛ خود صفحه بی‌آن هم باز می‌شود.
-Too many people follow this page live. Try again in {seconds} seconds; the page itself opens without it.
-
 taken conflict
 این مقدار پیش‌تر ثبت شده است و نمی‌تواند دوباره به کار رود.
 This value is already in use and cannot be used twice.
@@ -202,10 +198,6 @@ Shorten the list: at most {limit} items are accepted.
 too_many_requests limited
 درخواست‌های پی‌درپی شما زیاد بود. {seconds} ثانیهٔ دیگر دوباره بفرستید.
 Too many requests in a row. Send it again in {seconds} seconds.
-
-too_many_streams limited
-از اتصال شما صفحه‌های زندهٔ زیادی باز است. یکی را ببندید یا {seconds} ثانیهٔ دیگر دوباره بکوشید.
-Too many live pages are open over your connection. Close one, or try again in {seconds} seconds.
 
 too_short invalid
 کامل‌تر بنویسید: دست‌کم {limit} نویسه.

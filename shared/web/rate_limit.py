@@ -1,6 +1,7 @@
 """Rate limits: `dependencies=[limited("tracking", per_minute=20)]` on a route; 429 with Retry-After beyond it.
 
-`dependencies=[streaming(total=2_000, per_address=200)]` limits how many of a route's endless responses are open.
+`dependencies=[streaming(total=2_000, per_address=200)]` limits how many of a route's endless responses are open; 204
+beyond it, after which an EventSource does not reconnect.
 """
 
 import math
@@ -9,7 +10,7 @@ from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from fastapi import Depends
+from fastapi import Depends, HTTPException
 from starlette.requests import Request
 
 from base.addresses import network_of
@@ -18,7 +19,6 @@ from observability import metrics
 from security.auth import PUBLIC, Principal, Unauthenticated
 from web.authorization import authorized_principal
 
-STREAM_RETRY_AFTER = 30  # seconds
 MINUTES_OWED = 24 * 60  # at most: many requests that arrive together are all counted after their answers
 BUCKETS_KEPT = 50_000  # beyond that the least recently used is dropped
 
@@ -88,13 +88,12 @@ class StreamLimit:
         self.total, self.per_address = total, per_address
 
     async def __call__(self, request: Request) -> AsyncIterator[None]:
-        """Count a stream until it ends. Raise Refused: streams_full, too_many_streams."""
+        """Count a stream until it ends. Raise HTTPException: 204 beyond a limit."""
         streams: Counter[str] = request.app.state.streams
         address = caller_of(request, None)
-        full = "streams_full" if streams.total() >= self.total else ""
-        if code := full or ("too_many_streams" if streams[address] >= self.per_address else ""):
+        if streams.total() >= self.total or streams[address] >= self.per_address:
             metrics.RATE_LIMITED.labels(request.app.state.settings.service, "streams").inc()
-            raise Refused(code, seconds=STREAM_RETRY_AFTER)
+            raise HTTPException(204)
         streams[address] += 1
         request.scope["peyvand.endless"] = True  # see `run.http_protocol`
         try:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 from pymongo import WriteConcern
-from pymongo.errors import DuplicateKeyError
+from pymongo.errors import DuplicateKeyError, OperationFailure
 from pymongo.read_concern import ReadConcern
 
 from base.clock import machine_now
@@ -21,6 +21,7 @@ from kernel.record import EVENTS_ALERT
 from kernel.store import Effects, Snapshot, due_query
 from kernel.stores.mongodb import MongoStore
 from kernel.stores.mongodb import store as mongodb_store
+from kernel.stores.mongodb.client import translate_errors
 from kernel.stores.mongodb.indexes import missing_indexes
 from kernel.stores.mongodb.queries import filter_of, sort_of
 from run.backlog import Backlog, read_backlog
@@ -266,3 +267,11 @@ async def test_a_repeated_list_gets_its_stored_responses(database: Any) -> None:
     assert all(getattr(o, "repeated", False) for o in third.values())
     with pytest.raises(Refused):
         await execute(store, "p0", Register(), noon, CommandMetadata(idempotency_key="another"))
+
+
+@pytest.mark.parametrize(("code", "expected"), [(290, Transient), (121, OperationFailure)])
+async def test_a_transaction_that_took_too_long_is_transient(code: int, expected: type[Exception]) -> None:
+    """It took 60 s on a machine under load: nothing is wrong with the request, which is sent again."""
+    with pytest.raises(expected):
+        async with translate_errors():
+            raise OperationFailure("the server ended it", code)

@@ -118,6 +118,14 @@ BENCHES: Mapping[str, Bench] = {
         columns=("Slow connections", "p50", "p95", "p99"),
         unit="request",
     ),
+    "queries": Bench(
+        title="Every query of every page and API",
+        question="10,000,000 generated records of one service after the other, skewed: half in one province, half of "
+        "those in one county. Each query of the services' `queries.py` is asked 200 times, by one client. Keys and "
+        "documents are those that MongoDB examines.",
+        columns=("Service", "Query", "p50", "p99", "Keys", "Documents", "Returned or counted"),
+        unit="query",
+    ),
     "linger": Bench(
         title="The linger time",
         question="How long events and outboxes are batched before a transaction (`PEYVAND_LINGER`): the cost of a "

@@ -1,0 +1,95 @@
+"""Every query of every service over generated records: times, and what MongoDB examines for them."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import import_module
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from contracts.subjects import kind_of
+from kernel.query import Query
+from kernel.service import Service
+from kernel.stores.mongodb import MongoStore, connect
+from kernel.stores.mongodb.documents import document_of
+from peyvand.performance_report import Measured, Verdict
+from tests.bench.support.meter import millis, quantile
+from tests.support.query_plans import Plan, explain, explain_count
+from tests.support.query_samples import sample
+from tests.support.servers import started
+
+SERVICES = ("registration", "screening", "market", "reporting")
+CHUNK = 5_000  # records in one insert
+FINDS = ("find", "find_subjects")
+
+
+class _Timed(msgspec.Struct):
+    service: str
+    name: str
+    counts: bool
+    seconds: list[float]
+    plan: Plan
+
+    @property
+    def excess(self) -> int:
+        """Return the keys and documents beyond twice what is returned; those of a count are what it counts."""
+        return 0 if self.counts else max(self.plan.keys, self.plan.documents) - 2 * self.plan.returned
+
+
+async def run(folder: Path, quick: bool) -> Measured:
+    """Fill and ask one service at a time."""
+    records, times = (100_000, 50) if quick else (10_000_000, 200)
+    timed: list[_Timed] = []
+    with started(folder) as servers:
+        for name in SERVICES:
+            service: Service[Any] = import_module(f"{name}.service").service
+            async with _filled(service, servers.mongo, records) as store:
+                for query, (method, *field, asked) in import_module(f"{name}.queries").examples().items():
+                    timed.append(await _ask(store, name, query, method, field, asked, times))
+    slowest = max(timed, key=lambda each: quantile(each.seconds, 0.99))
+    widest = max(timed, key=lambda each: each.excess)
+    slow = f"slowest p99 of {len(timed)} queries, {records:,} records: {slowest.service}, {slowest.name}"
+    return Measured(
+        rows=[_row(each) for each in sorted(timed, key=lambda each: -quantile(each.seconds, 0.99))],
+        verdicts=[
+            Verdict(slow, quantile(slowest.seconds, 0.99) * 1e3, 50, at_most=True, digits=1, unit=" ms"),
+            Verdict(f"keys beyond 2 x returned, most: {widest.service}, {widest.name}", widest.excess, 50, True, 0),
+        ],
+    )
+
+
+@asynccontextmanager
+async def _filled(service: Service[Any], url: str, records: int) -> AsyncIterator[MongoStore]:
+    client = connect(url)
+    database = client[f"queries_{service.name}"]
+    try:
+        await service.create_indexes(database)
+        generated = sample(service, records)
+        while chunk := list(islice(generated, CHUNK)):
+            documents = [document_of(service.rules[kind_of(each.subject)], each) for each in chunk]
+            await database.records.insert_many(documents, ordered=False)
+        yield service.mongo_store(database)
+    finally:
+        await client.drop_database(database)
+        await client.close()
+
+
+async def _ask(
+    store: MongoStore, service: str, name: str, method: str, field: list[str], query: Query, times: int
+) -> _Timed:
+    ask, seconds = getattr(store, method), []
+    for _ in range(times):
+        began = time.perf_counter()
+        await ask(*field, query)
+        seconds.append(time.perf_counter() - began)
+    found = await explain(store, query) if method in FINDS else await explain_count(store, method, query, *field)
+    return _Timed(service, name, method not in FINDS, seconds, found)
+
+
+def _row(each: _Timed) -> list[str]:
+    plan = each.plan
+    times = (millis(quantile(each.seconds, 0.5)), millis(quantile(each.seconds, 0.99)))
+    return [each.service, each.name, *times, f"{plan.keys:,}", f"{plan.documents:,}", f"{plan.returned:,}"]

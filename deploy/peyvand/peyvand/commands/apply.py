@@ -5,7 +5,7 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -17,10 +17,13 @@ from base.kafka_access import KafkaAccess
 from contracts.topics import TOPICS, Topic
 from peyvand.commands.output import number_of
 from peyvand.kafka_users import NotAuthorized, declared_acls, update
+from peyvand.local_cluster.processes import wait_until
 from peyvand.local_cluster.servers import ADMIN, BROKER
 from peyvand.local_cluster.topology import DATABASES, KEY_READER, READER, SERVICES, as_user, kafka_from, read_state
 from peyvand.local_cluster.workspace import Secrets, Workspace, current_workspace, development_secrets
 
+REPLICAS, IN_SYNC = 3, 2  # brokers that hold an event, and that must have it before the relay counts it as published
+REPLICATION_TIMEOUT = 60.0  # seconds
 NOT_AUTHORIZED, AUTHENTICATION_FAILED = (13, 31), 18  # error codes of MongoDB
 SYSTEM_DATABASES = (
     "",
@@ -52,31 +55,35 @@ def topics(kafka: KafkaAccess, *, diff: bool = False) -> list[str]:
 
     client = KafkaAdminClient(**kafka.options())
     try:
+        brokers = sorted(each["broker_id"] for each in client.describe_cluster()["brokers"])
         existing = set(client.list_topics())
         known = [topic for topic in TOPICS if topic.name in existing]
-        counts = {each["name"]: len(each["partitions"]) for each in client.describe_topics([t.name for t in known])}
+        described = client.describe_topics([t.name for t in known])
+        counts = {each["name"]: len(each["partitions"]) for each in described}
         if wrong := [topic.name for topic in known if counts[topic.name] != topic.partitions]:
             raise Unalterable(f"a partition count cannot be changed, and these topics have another: {', '.join(wrong)}")
         resources = [ConfigResource(ConfigResourceType.TOPIC, topic.name) for topic in known]
         settings = client.describe_configs(resources, config_filter="all") if resources else {}
         found = {topic.name: _settings(settings, topic.name) for topic in known}
         differing = {
-            topic.name: {name: value for name, value in topic.settings if found[topic.name].get(name) != value}
+            topic.name: {n: v for n, v in settings_of(topic, brokers).items() if found[topic.name].get(n) != v}
             for topic in known
         }
+        wanted = {each["name"]: replicas_to_add(each["partitions"], brokers) for each in described}
         missing = [topic for topic in TOPICS if topic.name not in existing]
         if not diff:
             if missing:
-                replicas = min(3, len(client.describe_cluster()["brokers"]))
                 new = {
                     topic.name: {
                         "num_partitions": topic.partitions,
-                        "replication_factor": replicas,
-                        "configs": dict(topic.settings),
+                        "replication_factor": min(REPLICAS, len(brokers)),
+                        "configs": settings_of(topic, brokers),
                     }
                     for topic in missing
                 }
                 client.create_topics(new, wait_for_metadata=True)
+            if any(wanted.values()):
+                _add_replicas(client, wanted)
             if any(differing.values()):
                 altered = [ConfigResource(ConfigResourceType.TOPIC, n, each) for n, each in differing.items() if each]
                 client.alter_configs(altered)
@@ -87,16 +94,59 @@ def topics(kafka: KafkaAccess, *, diff: bool = False) -> list[str]:
         for name, each in differing.items()
         for setting, value in each.items()
     ]
-    return different + (_overrides(known, settings) if diff else [])
+    different += [
+        f"topic {name}: {number_of(len(each), 'partition')} should have {min(REPLICAS, len(brokers))} replicas"
+        for name, each in wanted.items()
+        if each
+    ]
+    return different + (_overrides(known, settings, brokers) if diff else [])
 
 
-def _overrides(known: Iterable[Topic], described: Mapping[str, Any]) -> list[str]:
+def settings_of(topic: Topic, brokers: Collection[int]) -> dict[str, str]:
+    """Return the settings of a topic; where there are enough brokers, two must have an event before it counts."""
+    in_sync = {"min.insync.replicas": str(IN_SYNC)} if len(brokers) >= REPLICAS else {}
+    return {**dict(topic.settings), **in_sync}
+
+
+def replicas_to_add(partitions: Iterable[Mapping[str, Any]], brokers: Sequence[int]) -> dict[int, list[int]]:
+    """Return the brokers that are to hold each partition with too few replicas: those that do, and the next ones."""
+    wanted = min(REPLICAS, len(brokers))
+    found = {}
+    for each in partitions:
+        number, holds = each["partition_index"], list(each["replica_nodes"])
+        if len(holds) < wanted:
+            following = [brokers[(number + n) % len(brokers)] for n in range(len(brokers))]
+            found[number] = [*holds, *(broker for broker in following if broker not in holds)][:wanted]
+    return found
+
+
+def _add_replicas(client: Any, wanted: Mapping[str, Mapping[int, list[int]]]) -> None:
+    """Add replicas, and wait until enough are in sync: before that, min.insync.replicas would refuse every event."""
+    from kafka import TopicPartition
+
+    moves = {TopicPartition(name, p): replicas for name, each in wanted.items() for p, replicas in each.items()}
+    if refused := {str(error) for error in client.alter_partition_reassignments(moves).values() if error}:
+        raise Unalterable(f"Kafka does not add replicas: {', '.join(sorted(refused))}")
+
+    def in_sync() -> bool:
+        found = client.describe_topics([name for name, each in wanted.items() if each])
+        return all(
+            len(each["isr_nodes"]) >= min(IN_SYNC, len(each["replica_nodes"]))
+            for topic in found
+            for each in topic["partitions"]
+        )
+
+    if not wait_until(in_sync, REPLICATION_TIMEOUT):
+        raise Unalterable("replicas are still being copied: run `peyvand apply` again when they are")
+
+
+def _overrides(known: Iterable[Topic], described: Mapping[str, Any], brokers: Collection[int]) -> list[str]:
     """Return the settings of topics that are set, but not by us; `apply` does not know whose they are."""
     return [
         f"topic {topic.name}: {name} is not declared and is {each['value']}"
         for topic in known
         for name, each in described["topic"].get(topic.name, {}).items()
-        if each["config_source"] == "DYNAMIC_TOPIC_CONFIG" and name not in dict(topic.settings)
+        if each["config_source"] == "DYNAMIC_TOPIC_CONFIG" and name not in settings_of(topic, brokers)
     ]
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from peyvand.chaos.check import duplicates, log_defects, lost, missing_acts
-from peyvand.chaos.faults import NETWORK_FAULTS, PROCESS_FAULTS, PROXIED, SERVERS, schedule
+from peyvand.chaos.faults import NETWORK_FAULTS, PROCESS_FAULTS, PROXIED, RESTARTS, SERVERS, schedule
 from peyvand.chaos.proxy import FaultyProxy
 from peyvand.commands.events import LogEntry
 
@@ -37,7 +37,7 @@ def test_two_hundred_faults_cover_every_kind_on_every_target() -> None:
     drawn = {(each.target, each.kind) for each in schedule(7, 200, 2)}
     assert {(server, kind) for server in SERVERS for kind in PROCESS_FAULTS} <= drawn
     assert {(f"to {name}", kind) for name in PROXIED for kind in NETWORK_FAULTS} <= drawn
-    assert {("reporting-worker-2", kind) for kind in PROCESS_FAULTS} <= drawn
+    assert {("reporting-worker-2", kind) for kind in (*PROCESS_FAULTS, *RESTARTS)} <= drawn
 
 
 def test_a_lost_application_is_detected() -> None:

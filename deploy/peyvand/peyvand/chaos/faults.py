@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+import re
 import signal
 from collections.abc import Mapping
 from contextlib import suppress
 from random import Random
 
 import msgspec
+from httpx import AsyncClient, HTTPError
 
 from peyvand.chaos.proxy import FaultyProxy
 from peyvand.local_cluster.process_monitor import responds_ok
@@ -18,10 +20,13 @@ from peyvand.local_cluster.workspace import Workspace
 SERVERS = ("mongod", "kafka")
 PROXIED = ("kafka", "mongod", "gateway")  # processes with a proxy before them
 PROCESS_FAULTS = ("kill", "end", "freeze", "freeze long")
+RESTARTS = ("restart join", "restart assignment", "restart catch-up")  # of workers: killed, and their successor then
+RESTART_MOMENT = 10.0  # seconds in which that moment must come; otherwise the successor is killed all the same
 FREEZE_SECONDS = {"freeze": 3.0, "freeze long": 14.0}  # seconds; the session of a worker in its group expires after 10
 BLACKHOLE_SECONDS = {"blackhole": 3.0, "blackhole long": 14.0}
 NETWORK_FAULTS = (*BLACKHOLE_SECONDS, "slow", "reset", "half open")
 SLOW_SECONDS, DELAY = 4.0, (0.05, 0.5)  # duration of a slow network, and the range of its delay
+CATCHING_UP = re.compile(r"^peyvand_catching_up_partitions\{.*\} [1-9]", re.MULTILINE)
 RECOVERY_TIMEOUT = 120.0  # seconds until all processes are ready again, during which other faults go on
 
 
@@ -45,6 +50,7 @@ def schedule(seed: int, faults: int, workers: int) -> list[InjectedFault]:
     roles = [role_name(s, "worker", n) for s in SERVICES for n in range(1, workers + 1)]
     names = [*roles, *(f"{s}-api" for s in SERVICES), *SERVERS]
     kinds = [(name, kind) for name in names for kind in PROCESS_FAULTS]
+    kinds += [(role, kind) for role in roles for kind in RESTARTS]
     kinds += [(f"to {name}", kind) for name in PROXIED for kind in NETWORK_FAULTS]
     drawn: list[InjectedFault] = []
     while len(drawn) < faults:
@@ -74,7 +80,9 @@ async def inject(workspace: Workspace, proxies: Mapping[str, FaultyProxy], fault
     else:
         await _wait_ready(workspace, fault.target)
         pid = current_state(workspace).processes[fault.target].identity.pid
-        await _signal(pid, fault.kind)
+        await _signal(pid, "kill" if fault.kind in RESTARTS else fault.kind)
+        if fault.kind in RESTARTS:
+            pid = await _kill_successor(workspace, fault, pid)
         await _wait_ready(workspace, fault.target, other_than=0 if fault.kind in FREEZE_SECONDS else pid)
     return f"recovered after {loop.time() - began:.1f} s"
 
@@ -104,6 +112,34 @@ async def _signal(pid: int, kind: str) -> None:
                 os.kill(pid, signal.SIGCONT)
         else:
             os.kill(pid, signal.SIGKILL if kind == "kill" else signal.SIGTERM)
+
+
+async def _kill_successor(workspace: Workspace, fault: InjectedFault, pid: int) -> int:
+    """Kill the successor of a killed worker at the moment that the fault names; return its id. Raise NotRecovered."""
+    deadline = asyncio.get_running_loop().time() + RESTART_MOMENT
+    while True:
+        each = current_state(workspace).processes[fault.target]
+        started = each.identity.pid != pid and alive(each.identity)
+        late = asyncio.get_running_loop().time() - deadline
+        if started and (late > 0 or (listening(each.port) and await _at_moment(each.port, fault.kind))):
+            await _signal(each.identity.pid, "kill")
+            return each.identity.pid
+        if late > RECOVERY_TIMEOUT:
+            raise NotRecovered(f"{fault.target} is not started again after {RECOVERY_TIMEOUT:.0f} s")
+        await asyncio.sleep(0.05)
+
+
+async def _at_moment(port: int, kind: str) -> bool:
+    """Return whether a worker joins its group, is about to take over partitions, or reads the log."""
+    if kind == "restart join":
+        return True
+    async with AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=2.0) as client:
+        try:
+            if kind == "restart assignment":
+                return "no_partitions" not in (await client.get("/readyz")).text
+            return bool(CATCHING_UP.search((await client.get("/metrics")).text))
+        except HTTPError:
+            return False
 
 
 async def _wait_ready(workspace: Workspace, name: str, other_than: int = 0) -> None:

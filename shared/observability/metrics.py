@@ -186,6 +186,12 @@ PAUSED = Gauge(
     "version without the fault and restart.",
     ["service"],
 )
+LOG_UNANSWERED = Gauge(
+    "peyvand_log_unanswered_partitions",
+    "Owned partitions for which no broker answers: they have no leader, or it is frozen. The others flow on; these "
+    "continue by themselves when a broker answers. Find out which broker is away.",
+    ["service"],
+)
 LOG_BROKEN = Gauge(
     "peyvand_log_broken_partitions",
     "Partitions whose log lacks what the cursor needs: truncated, or a recreated topic. Nothing is skipped: "

@@ -86,7 +86,7 @@ async def mark_before_sending(self: Relay, partitions: Collection[int], writing:
     found = await self.store.pending(partitions, 1_000)
     await self.store.mark_published({each.subject: each.published + len(each.events) for each in found})
     await self.store.read(())  # the moment in which the process ends
-    return sum(self._send(found)[0])
+    return self._send(found).acknowledged
 
 
 def forget_ledger(self: Any) -> Effects:

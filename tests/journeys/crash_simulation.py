@@ -149,7 +149,7 @@ class Broker:
         points.reach(n, after=False)
         self.platform.append(self.service, [message["value"]])
         points.reach(n, after=True)
-        return SimpleNamespace(get=lambda _: None)
+        return SimpleNamespace(get=lambda _: None, is_done=True)
 
     def close(self, *, timeout: float) -> None:
         """Do nothing: no message is in flight."""

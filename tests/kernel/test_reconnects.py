@@ -109,7 +109,8 @@ async def test_a_frozen_broker_does_not_end_the_worker(
     os.kill(broker, signal.SIGSTOP)
     try:
         with pytest.raises(Transient, match="acknowledged 0"):
-            await worker.relay.publish(range(PARTITIONS), worker.writing)
+            while True:
+                await worker.relay.publish(range(PARTITIONS), worker.writing)
         await asyncio.to_thread(worker.topic_ids.close)
         assert worker.relay.producer is None and not producer._sender.is_alive(), "its thread would never end"
     finally:

@@ -159,6 +159,11 @@ class _Acknowledgement:
     def __init__(self, process: CrashingProcess, sent: Any) -> None:
         self.process, self.sent = process, sent
 
+    @property
+    def is_done(self) -> bool:
+        """Return whether it has come, or never will."""
+        return bool(self.sent.is_done)
+
     def get(self, *args: Any) -> Any:
         """Wait for it."""
         self.process.pass_point("kafka.acknowledged", after=False)

@@ -11,6 +11,8 @@ from typing import Any
 import faust
 import structlog
 from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -48,6 +50,7 @@ class ConsumerGroup:
         """
         skip_unreadable_batches()
         self.topics, self.resume, self.revoked, self.deliver = tuple(topics), resume, revoked, deliver
+        self.kafka = kafka
         # Topics are assigned together only while all members consume the same ones: another topic is another group.
         # The prefix of the topics is part of the name: two systems on one cluster have groups of their own.
         prefix, producers = self.topics[0].rpartition(".")[0], sorted(t.rpartition(".")[2] for t in self.topics)
@@ -104,13 +107,37 @@ class ConsumerGroup:
         """Return what ended faust or this member's participation in the group, if anything did."""
         return self.app.crash_reason if self.app.crashed else self._lost_coordination()
 
+    async def owned_by_broker(self) -> frozenset[TopicPartition] | None:
+        """Return what this member owns according to the broker; None while it belongs to no stable group.
+
+        Asked on a connection of its own: what the member itself believes is what is to be checked. Raise KafkaError.
+        """
+        member: Any = getattr(self._member, "_coordinator", None)
+        if member is None or not member.member_id:
+            return None
+        client = AIOKafkaAdminClient(**self.kafka.options(), request_timeout_ms=5_000)
+        try:
+            await client.start()
+            (response,) = await client.describe_consumer_groups([self.app.conf.id])
+        finally:
+            await client.close()
+        for _, _, state, _, _, members, *_ in response.groups:
+            for name, _, _, _, assignment in members:
+                if state == "Stable" and name == member.member_id and assignment:
+                    return frozenset(ConsumerProtocolMemberAssignment.decode(assignment).partitions())
+        return None
+
+    @property
+    def _member(self) -> Any:
+        return getattr(getattr(self.app._consumer, "_thread", None), "_consumer", None)
+
     def _lost_coordination(self) -> BaseException | None:
         """Return what ended aiokafka's coordination or metadata task: without them nothing is ever assigned again.
 
         A broker that has just started may report no brokers, which ends these tasks; faust does not poll a member
         without partitions and so never notices. Seen in a chaos run.
         """
-        member: Any = getattr(getattr(self.app._consumer, "_thread", None), "_consumer", None)
+        member = self._member
         coordination = getattr(getattr(member, "_coordinator", None), "_coordination_task", None)
         metadata = getattr(getattr(member, "_client", None), "_sync_task", None)
         ended = [task for task in (coordination, metadata) if task is not None and task.done() and not task.cancelled()]

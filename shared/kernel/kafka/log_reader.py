@@ -1,6 +1,7 @@
 """Reads the log from any offset in large chunks (aiokafka `assign`: no consumer group, never a reset)."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from kernel.kafka.unreadable_batches import skip_unreadable_batches
 
 CHUNK = 50_000  # events of one partition in one transaction, when catching up
 REQUEST_TIMEOUT = 15_000  # milliseconds, after which a silent connection counts as dead
+ANSWER_TIMEOUT = 5.0  # seconds in which a broker answers where its partitions begin and end
 FETCH = 1_000  # records decoded while they are still in the processor's cache
 EMPTY_FETCHES = 5  # of a second each, although the log has records
 
@@ -26,22 +28,53 @@ class LogReader:
         self.starting = asyncio.Lock()
 
     async def begins(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        """Return the first offset of each partition that the log still has. Raise KafkaError."""
+        """Return the first offset that the log still has, of each partition whose leader answers. Raise KafkaError."""
         return await self._offsets("beginning_offsets", tps)
 
     async def ends(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        """Return the offset of the next event of each partition. Raise KafkaError."""
+        """Return the offset of the next event of each partition whose leader answers. Raise KafkaError."""
         return await self._offsets("end_offsets", tps)
 
     async def _offsets(self, request: str, tps: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """Ask each leader for its own partitions: one that does not answer concerns no other.
+
+        Raise KafkaError, KafkaTimeoutError if no broker answers.
+        """
         client = await self._started()
-        try:
-            return dict(await getattr(client, request)(list(tps))) if tps else {}
-        except KafkaTimeoutError:
-            # aiokafka gives up before the connection does and keeps it: a half-open one would fail for ever.
-            for connection in list(client._client._conns.values()):
-                connection.close()
-            raise
+        if not tps:
+            return {}
+        leaders, known = await self._leaders(tps)
+
+        async def ask(leader: int) -> dict[TopicPartition, int]:
+            try:
+                async with asyncio.timeout(ANSWER_TIMEOUT):
+                    return dict(await getattr(client, request)(leaders[leader]))
+            except (TimeoutError, KafkaTimeoutError):
+                # aiokafka gives up before the connection does and keeps it: a half-open one would fail for ever.
+                for (node, _), connection in list(client._client._conns.items()):
+                    if node == leader:
+                        connection.close()
+                client._client.force_metadata_update()
+                return {}
+
+        answers = await asyncio.gather(*map(ask, leaders))
+        if not any(answers) and (leaders or not known):
+            raise KafkaTimeoutError(f"no broker answers within {ANSWER_TIMEOUT:.0f} s")
+        return {tp: offset for answer in answers for tp, offset in answer.items()}
+
+    async def _leaders(self, tps: Collection[TopicPartition]) -> tuple[dict[int, list[TopicPartition]], bool]:
+        """Return the partitions of each leader, without those that have none, and whether Kafka has named them."""
+        client, known = self.client._client, True
+        if any(client.cluster.leader_for_partition(tp) in (None, -1) for tp in tps):
+            for topic in {tp.topic for tp in tps}:
+                client.add_topic(topic)
+            done, _ = await asyncio.wait([client.force_metadata_update()], timeout=ANSWER_TIMEOUT)
+            known = any(update.result() for update in done)
+        leaders = defaultdict[int, list[TopicPartition]](list)
+        for tp in tps:
+            if (leader := client.cluster.leader_for_partition(tp)) not in (None, -1):
+                leaders[leader].append(tp)
+        return leaders, known
 
     async def seek(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Read these partitions only, from these offsets; what is fetched already is kept where it fits."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import structlog
 from aiokafka import TopicPartition
-from aiokafka.errors import OffsetOutOfRangeError
+from aiokafka.errors import KafkaTimeoutError, OffsetOutOfRangeError
 
 from base.clock import Clock
 from base.tasks import cancel_and_wait
@@ -28,6 +28,7 @@ from kernel.stores.mongodb import MongoStore
 from observability import metrics
 
 SMALLEST_CHUNK = 100
+GROWTH = 8  # a chunk that is stored makes the next one larger by this part: doubling would fail every second time
 SHARED_CHUNK = 5_000  # events of several partitions in one transaction
 RETRIED: tuple[Reason, ...] = ("early", "invalid", "newer_rules", "unreadable_record")  # after an assignment
 
@@ -68,11 +69,13 @@ class Consumer:
         self.cursors: Mapping[TopicPartition, int] = {}  # of owned partitions whose log is intact; replaced as a whole
         self.behind: set[TopicPartition] = set()  # to be read from the log, not live
         self.broken: Mapping[TopicPartition, str] = {}  # why nothing of these can be read
-        self.unsure = False  # a step failed: only the store knows where the cursors are
+        self.unanswered: set[TopicPartition] = set()  # not read from the log until the next sweep: without a leader
+        self.unsure: set[TopicPartition] = set()  # only the store knows where the cursors of these are
         self.draining = True  # parked events may be ready
         self.chunk_size = CHUNK
         self.ahead: asyncio.Task[Chunk] | None = None  # the next chunk, being read
         self.last_caught_up = -1
+        self.attempts = 0  # batches begun and ended, stored or not: the watchdog looks at them
 
     @property
     def partitions(self) -> frozenset[int]:
@@ -87,15 +90,17 @@ class Consumer:
         Raise Transient, also if others are assigned meanwhile: a former assignment must not replace the present one.
         """
         owned = frozenset(assigned())
-        intact, broken, ends = await self._examine(owned)
+        cursors, broken, ends = await self._examine(owned)
         if owned != assigned():
             raise Transient("other partitions were assigned meanwhile")
         self.owned, self.broken = owned, {}
         self._break(broken)
+        self._note_unanswered({tp for tp in cursors if tp not in ends})
+        intact = {tp: cursor for tp, cursor in cursors.items() if tp in ends and tp not in broken}
         self.behind |= {tp for tp, cursor in intact.items() if cursor < ends[tp]}
         self.cursors = intact
         await self._release_parked()
-        return dict(ends)
+        return {**cursors, **ends}
 
     async def _release_parked(self) -> None:
         """Make ready what an older version could not handle, and what waits for an event that may have come."""
@@ -106,19 +111,20 @@ class Consumer:
     async def _examine(
         self, tps: Collection[TopicPartition]
     ) -> tuple[dict[TopicPartition, int], dict[TopicPartition, str], Mapping[TopicPartition, int]]:
-        """Return the cursors of partitions whose log is intact, why the others cannot be read, and where logs end."""
+        """Return the cursors, why broken partitions cannot be read, and where logs end that answer."""
         ids, lost = await self._lost_topics({tp.topic for tp in tps})
         existing = [tp for tp in tps if tp.topic in ids]
         cursors, begins, ends = await asyncio.gather(
             self.store.cursors(existing), self.reader.begins(existing), self.reader.ends(existing)
         )
+        ends = {tp: end for tp, end in ends.items() if tp in begins}
         broken = {
-            tp: f"the cursor is at {cursors[tp]}, the log has {begins[tp]} to {ends[tp]}"
-            for tp in existing
-            if not begins[tp] <= cursors[tp] <= ends[tp]
+            tp: f"the cursor is at {cursors[tp]}, the log has {begins[tp]} to {end}"
+            for tp, end in ends.items()
+            if not begins[tp] <= cursors[tp] <= end
         }
         broken |= {tp: lost[tp.topic] for tp in tps if tp.topic in lost}
-        return {tp: cursors[tp] for tp in existing if tp not in broken}, broken, ends
+        return cursors, broken, ends
 
     async def _lost_topics(self, topics: Collection[str]) -> tuple[Mapping[str, str], dict[str, str]]:
         """Return the ids of existing topics, and what is wrong with missing or recreated ones."""
@@ -131,11 +137,14 @@ class Consumer:
         return ids, lost
 
     async def _recover(self) -> None:
-        """Resume broken partitions whose cursors have been reset."""
-        intact, broken, _ = await self._examine(self.broken.keys())
+        """Resume broken partitions whose cursors have been reset, and those that did not answer and do now."""
+        missing = self.broken.keys() | (self.owned - self.cursors.keys())
+        if not missing:
+            return
+        cursors, broken, ends = await self._examine(missing)
+        intact = {tp: cursors[tp] for tp in ends if tp not in broken and tp not in self.cursors}
         if intact:
             await self.close()  # what was read ahead may come from a log that no longer exists
-        intact = {tp: cursor for tp, cursor in intact.items() if tp in self.broken}
         self.broken = {tp: broken.get(tp, why) for tp, why in self.broken.items() if tp not in intact}
         self._break({})
         if intact := {tp: cursor for tp, cursor in intact.items() if tp in self.owned}:
@@ -168,6 +177,7 @@ class Consumer:
         _, lost = await self._lost_topics(self.topics)
         self._break({TopicPartition(t, partition): why for t, why in lost.items() for partition in range(PARTITIONS)})
         ends = await self.reader.ends(self.cursors.keys())
+        self._note_unanswered({tp for tp in self.owned if tp not in ends and tp not in self.broken})
         self._break(
             {
                 tp: f"the log ends at {ends[tp]}, the cursor is at {cursor}"
@@ -177,36 +187,39 @@ class Consumer:
         )
         self.behind |= {tp for tp, cursor in self.cursors.items() if before.get(tp) == cursor < ends.get(tp, 0)}
         self.draining = True
-        if self.broken:
-            await self._recover()
+        await self._recover()
         return ends
+
+    def _note_unanswered(self, found: set[TopicPartition]) -> None:
+        """Read these from the log no more until a later sweep finds that they answer."""
+        if new := found - self.unanswered:
+            positions = [f"{tp.topic}/{tp.partition}" for tp in sorted(new)]
+            log.warning("log does not answer: is a broker away?", service=self.service, partitions=positions)
+        self.unanswered = found
+        metrics.LOG_UNANSWERED.labels(self.service).set(len(found))
 
     # Events into records
 
     async def step(self, messages: Sequence[Any]) -> bool:
         """Handle live events, then one chunk of a partition that is behind, then parked events that are ready.
 
-        Return whether more is waiting. Raise Fenced, Transient, CircuitOpen; then `unsure` is set.
+        Return whether more is waiting. Raise Fenced, Transient, CircuitOpen.
         """
-        try:
-            if self.unsure:
-                await self._read_cursors()
-            await self._handle_live(messages)
-            await self._catch_up()
-            metrics.CATCHING_UP.labels(self.service).set(len(self.behind))
-            if self.draining:
-                self.draining = await self._drain()
-        except BaseException:
-            self.unsure = True
-            raise
-        return bool(self.behind) or self.draining
+        if self.unsure:
+            await self._read_cursors()
+        await self._handle_live(messages)
+        await self._catch_up()
+        metrics.CATCHING_UP.labels(self.service).set(len(self.behind))
+        if self.draining:
+            self.draining = await self._drain()
+        return bool(self.behind - self.unanswered) or self.draining
 
     async def _read_cursors(self) -> None:
-        """After a failed step, which may have been stored: take the cursors from the store, the rest from the log."""
-        stored = await self.store.cursors(self.cursors.keys())
-        self.cursors = {tp: stored[tp] for tp in self.cursors if tp in stored}
-        self.behind |= set(self.cursors)
-        self.unsure = False
+        """After a failed transaction, perhaps stored: take cursors from the store, the rest from the log."""
+        stored = await self.store.cursors(self.unsure & self.cursors.keys())
+        self.cursors = {tp: stored.get(tp, cursor) for tp, cursor in self.cursors.items()}
+        self.behind |= stored.keys()
+        self.unsure.clear()
 
     async def _handle_live(self, messages: Sequence[Any]) -> None:
         records: list[Message | Undecodable] = []
@@ -240,12 +253,14 @@ class Consumer:
             gone = chunk.start.keys() - self.cursors.keys()  # revoked meanwhile
             kept = [each for each in chunk.records if _partition(each) not in gone] if gone else chunk.records
             await self._handle(kept, ranges)
-            self.chunk_size = min(self.chunk_size * 2, CHUNK)
+            self.chunk_size = min(self.chunk_size + self.chunk_size // GROWTH, CHUNK)
         except (Fenced, CircuitOpen):
             raise
         except Exception:  # perhaps the transaction was too large or took too long
-            self.chunk_size = max(self.chunk_size // 2, SMALLEST_CHUNK)
+            self.chunk_size = max(min(self.chunk_size, len(chunk.records)) // 2, SMALLEST_CHUNK)
             raise
+        finally:
+            self.attempts += 1
         self.behind -= {tp for tp, end in chunk.end.items() if end >= chunk.log_ends[tp]}
 
     async def _next_chunk(self) -> Chunk | None:
@@ -256,10 +271,13 @@ class Consumer:
             if chunk.end and all(self.cursors.get(tp) == start for tp, start in chunk.start.items()):
                 return chunk
         self.behind &= self.cursors.keys()
-        behind = {tp.partition for tp in self.behind}
-        ends = await self.reader.ends([tp for tp in self.cursors if tp.partition in behind])
+        behind = {tp.partition for tp in self.behind - self.unanswered}
+        asked = [tp for tp in self.cursors if tp.partition in behind and tp not in self.unanswered]
+        ends = await self.reader.ends(asked)
+        if silent := {tp for tp in asked if tp not in ends}:
+            self._note_unanswered(self.unanswered | silent)
         lags = _lags(self.cursors, ends)
-        self.behind &= lags.keys()  # the sweep may have added to it meanwhile
+        self.behind -= {tp for tp in ends if tp not in lags}
         if not self.behind or not (numbers := self._next_partitions(lags)):
             return None
         chunk = await self._read(numbers, self.cursors, ends)
@@ -269,11 +287,14 @@ class Consumer:
         self, numbers: Collection[int], positions: Mapping[TopicPartition, int], log_ends: Mapping[TopicPartition, int]
     ) -> Chunk:
         """Read these partitions of all topics, from their positions, up to one chunk."""
-        start = {tp: offset for tp, offset in positions.items() if tp.partition in numbers}
+        start = {tp: offset for tp, offset in positions.items() if tp.partition in numbers and tp in log_ends}
         try:
             await self.reader.seek(start)
             ends = {tp: log_ends[tp] for tp in start}
             records, end = await self.reader.read_chunk(ends, self.chunk_size, decode_record)
+        except KafkaTimeoutError:
+            self._note_unanswered(self.unanswered | start.keys())
+            return Chunk([], start, {}, log_ends)
         except OffsetOutOfRangeError:
             why = "the log lacks what the cursor needs, at {}"
             self._break({tp: why.format(offset) for tp, offset in start.items() if tp in self.cursors})
@@ -298,7 +319,12 @@ class Consumer:
         return numbers
 
     async def _handle(self, records: Sequence[Message | Undecodable], ranges: OffsetRanges) -> None:
-        """Handle records and move the cursors from where the reader was to where it is, in one transaction."""
+        """Handle records and move the cursors from where the reader was to where it is, in one transaction.
+
+        Until it is known to be stored, these cursors are unsure, and no others.
+        """
+        self.unsure |= ranges.keys()
+        self.attempts += 1
         messages = [each for each in records if isinstance(each, Message)]
         if undecodable := [each for each in records if isinstance(each, Undecodable)]:
             await self.store.add_undecodable(undecodable)
@@ -306,6 +332,7 @@ class Consumer:
             async with self.writing:
                 effects = await process(self.store, messages, ranges, self.clock, self.projection, self.breaker)
         self.cursors = {tp: ranges[tp][1] if tp in ranges else cursor for tp, cursor in self.cursors.items()}
+        self.unsure -= ranges.keys()
         observe_undecodable(self.service, undecodable)  # now, since a failed transaction is repeated
         observe_batch(self.service, messages, effects)
         for parked in effects.parked:

@@ -19,6 +19,7 @@ from kernel.kafka.log_reader import LogReader
 from kernel.kafka.relay import LIMIT, Relay, TopicIds
 from kernel.roles.consumer import Consumer
 from kernel.roles.scheduler import Scheduler
+from kernel.roles.watchdog import Watchdog
 from kernel.service import PeriodicJob
 from kernel.store import Projection
 from kernel.stores.mongodb import MongoStore
@@ -65,6 +66,7 @@ class Worker:
         self.clock, self.linger, self.gates = clock, linger, gates
         self.kafka = kafka
         self.reader = LogReader(kafka, f"{client_id}-log")
+        self.watch = LogReader(kafka, f"{client_id}-watch")
         self.topic_ids = TopicIds(kafka, f"{client_id}-ids")
         self.writing = asyncio.Lock()  # one loop writes at a time: concurrent transactions would only conflict
         self.consumer = Consumer(
@@ -86,6 +88,7 @@ class Worker:
             "scheduler": self._schedule,
             "sweep": self._sweep,
             "clock": self._check_clock,
+            "watchdog": Watchdog(self),
             **{name: loop(self) for name, loop in (loops or {}).items()},
         }
         self.arrived: asyncio.Queue[Any] = asyncio.Queue(2 * BATCH)
@@ -108,6 +111,7 @@ class Worker:
         finally:
             await self.consumer.close()
             await self.reader.stop()
+            await self.watch.stop()
             await asyncio.to_thread(self.relay.close)
             await asyncio.to_thread(self.topic_ids.close)
 
@@ -137,6 +141,13 @@ class Worker:
             others = f" and {len(more)} more" if more else ""
             text = f"log broken: {tp.topic}/{tp.partition}{others}: {why}"
             reasons.append(ReadinessReason("log_broken", text, tp.topic, tp.partition))
+        if silent := sorted(f"{tp.topic}/{tp.partition}" for tp in self.consumer.unanswered):
+            others = f" and {len(silent) - 1} more" if silent[1:] else ""
+            reasons.append(ReadinessReason("log_unanswered", f"no broker answers for {silent[0]}{others}"))
+        if failing := sorted(self.relay.failing):
+            others = f" and {len(failing) - 1} more" if failing[1:] else ""
+            text = f"not acknowledged in partition {failing[0]}{others}: {self.relay.failing[failing[0]].why!r}"
+            reasons.append(ReadinessReason("not_acknowledged", text))
         reasons += [ReadinessReason("retrying", f"{name}: {error}") for name, error in self.retrying.items()]
         if self.fenced >= FENCED_LIMIT:
             reasons.append(ReadinessReason("fenced", f"{self.fenced} batches fenced in a row"))
@@ -218,8 +229,8 @@ class Worker:
         if broken - self.consumer.broken.keys():
             self._drop_arrived()
         stored = await self.store.cursors(before.keys())
-        if any(stored[tp] < cursor for tp, cursor in before.items()):
-            self.consumer.unsure = True  # the cursors were reset: no event of a quiet partition would reveal it
+        # If cursors were reset, no event of a quiet partition would reveal it.
+        self.consumer.unsure |= {tp for tp, cursor in before.items() if stored[tp] < cursor}
         self._wake()
         self.scheduler.retry_unresponsive()
         return 0

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
+from time import monotonic
 from typing import Any
 
 import msgspec
@@ -41,6 +42,7 @@ from kernel.stores.mongodb.queries import filter_of, path_of, sort_of
 from observability import metrics
 
 CONFLICTS = 3  # in a row, after which a smaller transaction is tried
+LONG = 5.0  # seconds; after an attempt that took longer at once: as large, it would reach the server's limit again
 WITHOUT_EVENTS = {"events": 0}
 # No query and no producer fails on one modified record; it stays pending, which raises an alert.
 PUBLISHABLE = {
@@ -120,11 +122,13 @@ class MongoStore:
         parked: int = 0,
     ) -> Effects:
         written, conflicts = Effects(), 0  # conflicts: before the present attempt
+        began = monotonic()
 
         async def body(session: AsyncClientSession) -> None:
             nonlocal written, conflicts
-            if conflicts > CONFLICTS and len(subjects) > 1:
-                raise Conflict(f"{conflicts} conflicts over {len(subjects)} subjects")
+            seconds = monotonic() - began
+            if conflicts and len(subjects) > 1 and (conflicts > CONFLICTS or seconds > LONG):
+                raise Conflict(f"{conflicts} failed transactions over {len(subjects)} subjects in {seconds:.0f} s")
             conflicts += 1
             await self._move_cursors(ranges or {}, session)
             snapshot = await self._read(subjects, session)

@@ -1,0 +1,89 @@
+"""The watchdog: what counts as not served or not moving, and a real worker that hangs is ended."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+
+import kernel.roles.watchdog as module
+from kernel.roles.watchdog import LIMIT, NotServed, Stalled
+from tests.support.messages import message
+from tests.support.small_workers import SmallSystem
+
+A, B = TopicPartition("a", 0), TopicPartition("b", 0)
+
+
+def overdue(*looks: tuple[float, dict[TopicPartition, int | None], int], limit: float = LIMIT) -> list[TopicPartition]:
+    """Return what is overdue at the last of these looks: seconds, cursors, attempts. Both logs end at 10."""
+    stalled, found = Stalled(), list[TopicPartition]()
+    for seconds, cursors, attempts in looks:
+        found = stalled.overdue(cursors, {A: 10, B: 10}, attempts, seconds, limit)
+    return found
+
+
+def test_an_owned_partition_that_is_not_served_is_overdue() -> None:
+    """Batches of others do not help it."""
+    assert overdue((0, {A: None, B: 10}, 1), (LIMIT - 1, {A: None, B: 10}, 2)) == []
+    assert overdue((0, {A: None, B: 10}, 1), (LIMIT, {A: None, B: 10}, 9)) == [A]
+    assert overdue((0, {A: None}, 1), (LIMIT, {A: None}, 1), limit=10 * LIMIT) == [A]
+
+
+def test_a_partition_that_is_behind_and_does_not_move_is_overdue() -> None:
+    assert overdue((0, {A: 3, B: 10}, 1), (LIMIT, {A: 3, B: 10}, 1)) == [A]
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        {"cursors": {A: 4}, "attempts": 1},  # it moved
+        {"cursors": {A: 3}, "attempts": 2},  # others are handled, or an attempt failed and is retried
+        {"cursors": {A: 10}, "attempts": 1},  # it is at the end
+        {"cursors": {}, "attempts": 1},  # it was taken away
+    ],
+)
+def test_what_moves_is_not_overdue(later: dict[str, Any]) -> None:
+    assert overdue((0, {A: 3}, 1), (LIMIT, later["cursors"], later["attempts"])) == []
+
+
+def test_a_partition_is_given_its_time_from_the_moment_at_which_it_is_taken_over() -> None:
+    assert overdue((0, {A: None}, 1), (LIMIT - 1, {A: 3}, 1), (LIMIT + 1, {A: 3}, 1)) == []
+
+
+@pytest.mark.server
+async def test_a_worker_whose_assignment_hangs_ends(small_system: SmallSystem, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its request for topic ids is never answered, as in the chaos run that stood still."""
+    monkeypatch.setattr(module, "LIMIT", 2.0)
+    monkeypatch.setattr(module, "PAUSE", 0.5)
+    worker = small_system.worker("reporting")
+
+    async def never(_: Any) -> Any:
+        await asyncio.Event().wait()
+
+    worker.consumer.topic_ids = never
+    with pytest.raises(NotServed, match="not served for 2 s: 64"):
+        await asyncio.wait_for(worker.run(asyncio.Event()), 60)
+
+
+@pytest.mark.server
+async def test_a_worker_whose_consumption_hangs_ends(
+    small_system: SmallSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its partitions are served, and behind: nothing is read any more."""
+    worker = small_system.worker("reporting")
+    running = asyncio.create_task(worker.run(asyncio.Event()))
+
+    async def served() -> bool:
+        return len(worker.consumer.cursors) == 64
+
+    await small_system.until(served)
+    monkeypatch.setattr(module, "LIMIT", 2.0)
+    monkeypatch.setattr(module, "PAUSE", 0.5)
+
+    async def never(_: Any) -> Any:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(worker.consumer, "step", never)
+    await small_system.publish("registration", *(message("registration", 1, subject=f"p{n}") for n in range(9)))
+    with pytest.raises(NotServed, match=r"behind and not moving: [1-9]"):
+        await asyncio.wait_for(running, 60)

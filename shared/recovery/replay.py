@@ -44,7 +44,7 @@ class ReplayLoop:
         return 0 if await self._republish() else SWEEP
 
     async def _reset_cursors(self, request: dict[str, Any]) -> None:
-        """Set the cursors of a topic and its id in one transaction; wait while the topic does not exist.
+        """Set the cursors of a topic and its id in one transaction; wait while it does not exist, or not all answer.
 
         The id is read first: if the topic is recreated meanwhile it is the old one, which the next sweep notices.
         """
@@ -53,8 +53,12 @@ class ReplayLoop:
         if topic not in ids:
             return
         begins = await self.reader.begins([TopicPartition(topic, partition) for partition in range(PARTITIONS)])
+        if len(begins) < PARTITIONS:
+            return  # a broker is away: what its partitions still have is not known
         cursors = [
-            UpdateOne({"_id": f"{topic}/{tp.partition}"}, {"$set": {"next": begin}}, upsert=True)
+            UpdateOne(
+                {"_id": f"{topic}/{tp.partition}"}, {"$set": {"next": begin, "topic_id": ids[topic]}}, upsert=True
+            )
             for tp, begin in begins.items()
         ]
 

@@ -1,5 +1,7 @@
 """The role `worker`: consume, publish and run the scheduler until SIGTERM or SIGINT."""
 
+import os
+import threading
 from functools import partial
 from typing import Any
 
@@ -18,6 +20,8 @@ from recovery.replay import ReplayLoop
 from run.backlog import BacklogLoop
 from run.server import serve_worker
 
+EXIT_TIMEOUT = 20.0  # seconds from what ends a worker to the end of its process
+
 
 def run_worker(service: Service[Any]) -> None:
     """Work until SIGTERM or SIGINT. Raise what ended the worker."""
@@ -29,7 +33,18 @@ async def _run(service: Service[Any]) -> None:
     async with service.running(settings) as runtime:
         worker = worker_of(service, runtime)
         collect_rarely(BATCHES)
-        await serve_worker(worker, settings)
+        try:
+            await serve_worker(worker, settings)
+        except BaseException:
+            exit_in(EXIT_TIMEOUT)
+            raise
+
+
+def exit_in(seconds: float) -> None:
+    """End the process by then, even if a thread hangs: Python waits for all threads of its pool before it exits."""
+    timer = threading.Timer(seconds, os._exit, (1,))
+    timer.daemon = True
+    timer.start()
 
 
 def worker_of(service: Service[Any], runtime: Runtime[Any]) -> Worker:

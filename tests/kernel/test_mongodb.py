@@ -1,21 +1,24 @@
 """What only the real database can show: indexes, errors, transactions that conflict, documents as they are stored."""
 
 import asyncio
+import time
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
 from msgspec.structs import replace
 from pymongo import WriteConcern
 from pymongo.errors import DuplicateKeyError, OperationFailure
 from pymongo.read_concern import ReadConcern
 
+import kernel.stores.mongodb.store as store_module
 from base.clock import machine_now
 from contracts.commands import Refused, Tick
 from contracts.subjects import partition_of
 from kernel.batch import process
 from kernel.commands import CommandMetadata, Result, execute, execute_many
-from kernel.errors import Conflict, NewerRules, Transient, UnreadableRecord
+from kernel.errors import Conflict, Fenced, NewerRules, Transient, UnreadableRecord
 from kernel.query import Index
 from kernel.record import EVENTS_ALERT
 from kernel.store import Effects, Snapshot, due_query
@@ -275,3 +278,36 @@ async def test_a_transaction_that_took_too_long_is_transient(code: int, expected
     with pytest.raises(expected):
         async with translate_errors():
             raise OperationFailure("the server ended it", code)
+
+
+async def test_a_cursor_moves_only_in_the_log_that_its_reader_has_read(database: Any) -> None:
+    """A process that was frozen while the topic was recreated stands at the same offset, of another log."""
+    topic, log = TopicPartition("peyvand.screening", 0), [message("screening", 1)]
+    frozen, fresh = await make_store(database), await make_store(database)
+    frozen.read_topics, fresh.read_topics = {topic.topic: "old"}, {topic.topic: "new"}
+    await frozen.cursors([topic])
+    await process(frozen, log, {topic: (0, 1)}, noon)
+    reset = {"$set": {"next": 1, "topic_id": "new"}}
+    await frozen.positions.update_one({"_id": f"{topic.topic}/0"}, reset)
+    with pytest.raises(Fenced):
+        await process(frozen, [message("screening", 2)], {topic: (1, 2)}, noon)
+    await process(fresh, [message("screening", 2)], {topic: (1, 2)}, noon)
+    assert await fresh.cursors([topic]) == {topic: 2}
+
+
+async def test_a_transaction_beyond_the_limit_of_the_server_is_not_repeated_as_large(
+    database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver would repeat it for two minutes; the caller makes it smaller."""
+    monkeypatch.setattr(store_module, "LONG", 0.2)
+    store, attempts = await make_store(database), 0
+
+    def too_long(snapshot: Snapshot) -> Effects:
+        nonlocal attempts
+        attempts += 1
+        time.sleep(0.3)
+        raise OperationFailure("aborted", 251, {"errorLabels": ["TransientTransactionError"]})
+
+    with pytest.raises(Conflict, match="1 failed transactions over 2 subjects"):
+        await store.transact(["p", "q"], too_long)
+    assert attempts == 1

@@ -25,6 +25,7 @@ PASS_TIMEOUT = (
     0.5  # seconds in which a pass waits for acknowledgements; those of slower partitions are left to a later one
 )
 DELIVERY_TIMEOUT = 15  # seconds, after which the producer gives an event up
+ANSWER_TIMEOUT = 10  # seconds in which Kafka describes topics
 ACKNOWLEDGEMENT_TIMEOUT = 30  # seconds, after which a silent producer is closed
 HEADERS = [("content-type", CONTENT_TYPE.encode())]
 
@@ -252,20 +253,33 @@ class TopicIds:
 
     async def read(self, topics: Collection[str]) -> dict[str, str]:
         """Return the ids of those topics that exist. Raise Transient."""
-        return await asyncio.to_thread(self._read, sorted(topics)) if topics else {}
+        if not topics:
+            return {}
+        try:
+            async with asyncio.timeout(2 * ANSWER_TIMEOUT):
+                return await asyncio.to_thread(self._read, sorted(topics))
+        except TimeoutError as e:
+            raise Transient("Kafka does not describe its topics in time") from e
 
     def _read(self, topics: Sequence[str]) -> dict[str, str]:
         from kafka import KafkaAdminClient
         from kafka.errors import KafkaError, TopicAuthorizationFailedError
 
         close_failed_connections()
-        with self.reading:  # one thread at a time: an error closes the client, and a request to a closed one never ends
+        # One thread at a time: an error closes the client, and a request to a closed one never ends.
+        if not self.reading.acquire(timeout=ANSWER_TIMEOUT):
+            raise Transient("an earlier request for the ids of topics has not ended")
+        try:
             try:
-                self.client = self.client or KafkaAdminClient(**self.kafka.options(), client_id=self.client_id)
+                self.client = self.client or KafkaAdminClient(
+                    **self.kafka.options(), client_id=self.client_id, request_timeout_ms=ANSWER_TIMEOUT * 1000
+                )
                 found = self.client.describe_topics(topics)
             except (KafkaError, OSError) as e:
                 self.close()
                 raise Transient(f"Kafka does not describe its topics: {e!r}") from e
+        finally:
+            self.reading.release()
         if denied := [t["name"] for t in found if t["error_code"] == TopicAuthorizationFailedError.errno]:
             raise Transient(f"{self.kafka.user} may not read {', '.join(denied)}: `peyvand apply` gives rights")
         return {each["name"]: str(each["topic_id"]) for each in found if not each["error_code"]}

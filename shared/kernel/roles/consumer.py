@@ -113,6 +113,7 @@ class Consumer:
     ) -> tuple[dict[TopicPartition, int], dict[TopicPartition, str], Mapping[TopicPartition, int]]:
         """Return the cursors, why broken partitions cannot be read, and where logs end that answer."""
         ids, lost = await self._lost_topics({tp.topic for tp in tps})
+        self._note_topics({topic: ids[topic] for topic in ids if topic not in lost})
         existing = [tp for tp in tps if tp.topic in ids]
         cursors, begins, ends = await asyncio.gather(
             self.store.cursors(existing), self.reader.begins(existing), self.reader.ends(existing)
@@ -135,6 +136,12 @@ class Consumer:
             if known.get(topic, current) != current:
                 lost[topic] = f"the topic was recreated: its id was {known[topic]}, now it is {current}"
         return ids, lost
+
+    def _note_topics(self, ids: Mapping[str, str]) -> None:
+        """From now on cursors move in the logs of these topics only; those in a former log are given up first."""
+        recreated = {topic for topic, read in self.store.read_topics.items() if ids.get(topic, read) != read}
+        self._break({tp: "the topic was recreated meanwhile" for tp in self.cursors if tp.topic in recreated})
+        self.store.read_topics = {**self.store.read_topics, **ids}
 
     async def _recover(self) -> None:
         """Resume broken partitions whose cursors have been reset, and those that did not answer and do now."""
@@ -220,6 +227,7 @@ class Consumer:
         self.cursors = {tp: stored.get(tp, cursor) for tp, cursor in self.cursors.items()}
         self.behind |= stored.keys()
         self.unsure.clear()
+        self._note_topics(await self.store.topic_ids(self.store.read_topics))
 
     async def _handle_live(self, messages: Sequence[Any]) -> None:
         records: list[Message | Undecodable] = []

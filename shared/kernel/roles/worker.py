@@ -31,6 +31,7 @@ SWEEP = 5.0  # seconds after which a cursor that has not moved is compared with 
 BATCH = 5_000  # live events in one transaction
 FENCED_LIMIT = 20  # batches fenced in a row
 ASSIGNMENT_ATTEMPTS = 9
+CLOSE_TIMEOUT = 10.0  # seconds
 TRANSIENT = (Transient, KafkaError, OSError, TimeoutError)
 
 Step = Callable[[], Awaitable[float]]  # of a loop; returns the seconds until the next one
@@ -112,8 +113,8 @@ class Worker:
             await self.consumer.close()
             await self.reader.stop()
             await self.watch.stop()
-            await asyncio.to_thread(self.relay.close)
-            await asyncio.to_thread(self.topic_ids.close)
+            closing = [asyncio.create_task(asyncio.to_thread(each.close)) for each in (self.relay, self.topic_ids)]
+            await asyncio.wait(closing, timeout=CLOSE_TIMEOUT)  # a hung client must not keep the process
 
     async def _work(self, stop: asyncio.Event) -> None:
         tasks: list[asyncio.Task[Any]] = [

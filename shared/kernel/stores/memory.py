@@ -38,6 +38,7 @@ class MemoryStore:
         self.events: dict[str, list[bytes]] = {}
         self.published: dict[str, int] = {}
         self.positions: dict[TopicPartition, int] = {}
+        self.read_topics: Mapping[str, str] = {}  # not compared: no topic is recreated in memory
         self.undecodable: dict[LogPosition, Undecodable] = {}
         self.by_unique: dict[tuple[str, Any], str] = {}
         self.parked = MemoryParked()

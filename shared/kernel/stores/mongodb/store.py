@@ -70,6 +70,7 @@ class MongoStore:
         self.undecodable, self.topics, self.parked = database.undecodable, database.topics, MongoParked(database)
         self.inserts = GroupCommit(self._insert)
         self.reported = set[str]()  # subjects of unreadable records
+        self.read_topics: Mapping[str, str] = {}  # ids of the topics that the reader of the cursors has read
 
     def declared_indexes(self) -> Declared:
         """Return the indexes of records and parked events."""
@@ -301,10 +302,13 @@ class MongoStore:
         return [None] * len(documents)
 
     async def _move_cursors(self, ranges: OffsetRanges, session: AsyncClientSession) -> None:
-        writes = [
-            UpdateOne({"_id": f"{topic}/{partition}", "next": start}, {"$set": {"next": end}, "$inc": {"batches": 1}})
-            for (topic, partition), (start, end) in ranges.items()
-        ]
+        """Move them from where their reader stood, in the log that it has read. Raise Fenced."""
+        writes = []
+        for (topic, partition), (start, end) in ranges.items():
+            topic_id = self.read_topics.get(topic)
+            at = {"_id": f"{topic}/{partition}", "next": start, "topic_id": {"$in": [None, topic_id]}}
+            known = {"topic_id": topic_id} if topic_id else {}
+            writes.append(UpdateOne(at, {"$set": {"next": end, **known}, "$inc": {"batches": 1}}))
         if writes and (await self.positions.bulk_write(writes, session=session)).matched_count != len(writes):
             raise Fenced
 

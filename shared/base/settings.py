@@ -31,8 +31,8 @@ def secret(description: str) -> Any:
     )
 
 
-class Settings(BaseSettings):
-    """Settings of every process; a service adds its own in a subclass."""
+class ProcessSettings(BaseSettings):
+    """Settings of a process with a database and a port."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -41,23 +41,12 @@ class Settings(BaseSettings):
         default="production",
         description="Development allows a settable clock and default secrets; production refuses both.",
     )
-    kafka: str = Field(description="Bootstrap servers, host:port separated by commas.")
-    kafka_user: str = Field(
-        default="",
-        description="The service's own Kafka user (SCRAM-SHA-512, TLS). Plaintext without one, in development only.",
-    )
-    kafka_password: SecretStr = secret("Password of PEYVAND_KAFKA_USER, as `peyvand apply` has set it.")
-    kafka_ca: Path | None = Field(
-        default=None, description="File with the authorities of Kafka's certificates; if not set, the system's."
-    )
     mongo: SecretStr = Field(
         description="MongoDB URL with the service's own user; the server is a replica set. Outside development with "
         "`tls=true`, and a password or `authMechanism=MONGODB-X509`."
     )
-    database: str = Field(description="The service's own database.")
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on.")
-    public_url: str = Field(default="http://127.0.0.1:8080", description="The public address of the platform.")
     trusted_proxies: str = Field(
         default="127.0.0.1", description="Addresses whose X-Forwarded-For is trusted, separated by commas."
     )
@@ -70,6 +59,49 @@ class Settings(BaseSettings):
         description="Open connections of one address, trusted proxies apart; mobile carriers have thousands of people "
         "behind one.",
     )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Lowest level that is logged."
+    )
+
+    @property
+    def development(self) -> bool:
+        """Return whether default secrets and a settable clock are allowed."""
+        return self.environment == "development"
+
+    @model_validator(mode="after")
+    def _check_production(self) -> Self:
+        if not self.development and (problems := [f"{PREFIX}{name} {what}" for name, what in self._problems()]):
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _problems(self) -> Iterator[tuple[str, str]]:
+        """Yield each variable that only development allows, and what is wrong with it."""
+        if what := url_weakness(self.mongo.get_secret_value()):
+            yield "MONGO", what
+        for name, field in type(self).model_fields.items():
+            extra = field.json_schema_extra
+            if isinstance(extra, dict) and extra.get("peyvand_secret"):
+                value = getattr(self, name).get_secret_value()
+                if value.startswith(DEVELOPMENT_SECRET) or not value:
+                    yield name.upper(), "must be set outside development"
+                elif what := weakness(value):
+                    yield name.upper(), what
+
+
+class Settings(ProcessSettings):
+    """Settings of the roles of a service, which adds its own in a subclass."""
+
+    kafka: str = Field(description="Bootstrap servers, host:port separated by commas.")
+    kafka_user: str = Field(
+        default="",
+        description="The service's own Kafka user (SCRAM-SHA-512, TLS). Plaintext without one, in development only.",
+    )
+    kafka_password: SecretStr = secret("Password of PEYVAND_KAFKA_USER, as `peyvand apply` has set it.")
+    kafka_ca: Path | None = Field(
+        default=None, description="File with the authorities of Kafka's certificates; if not set, the system's."
+    )
+    database: str = Field(description="The service's own database.")
+    public_url: str = Field(default="http://127.0.0.1:8080", description="The public address of the platform.")
     issuer: str = Field(default="http://127.0.0.1:8080/issuer", description="The `iss` of access tokens, exactly.")
     audience: str = Field(default="peyvand", description="The `aud` that access tokens must name.")
     jwks: Path = Field(description="File with the pinned public keys of the issuer; read again when it changes.")
@@ -79,14 +111,6 @@ class Settings(BaseSettings):
     clock: Path | None = Field(default=None, description="File of the settable programme clock; development only.")
     linger: float = Field(default=0.1, gt=0, le=5, description="Seconds to collect events before one transaction.")
     assets: Path | None = Field(default=None, description="Folder with the npm packages that pages use.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Lowest level that is logged."
-    )
-
-    @property
-    def development(self) -> bool:
-        """Return whether default secrets and a settable clock are allowed."""
-        return self.environment == "development"
 
     def programme_clock(self) -> Clock:
         """Return the clock that gives programme time."""
@@ -98,28 +122,12 @@ class Settings(BaseSettings):
         password = self.kafka_password.get_secret_value()
         return KafkaAccess(self.kafka, self.kafka_user, password, str(self.kafka_ca or ""))
 
-    @model_validator(mode="after")
-    def _check_production(self) -> Self:
-        if not self.development and (problems := [f"{PREFIX}{name} {what}" for name, what in self._problems()]):
-            raise ValueError("; ".join(problems))
-        return self
-
     def _problems(self) -> Iterator[tuple[str, str]]:
-        """Yield each variable that only development allows, and what is wrong with it."""
         if self.clock is not None:
             yield "CLOCK", "is set: programme time can be set in development only"
         if not self.kafka_user:
             yield "KAFKA_USER", "must be set outside development: without a user the connection would be plaintext"
-        if what := url_weakness(self.mongo.get_secret_value()):
-            yield "MONGO", what
-        for name, field in type(self).model_fields.items():
-            extra = field.json_schema_extra
-            if isinstance(extra, dict) and extra.get("peyvand_secret"):
-                value = getattr(self, name).get_secret_value()
-                if value.startswith(DEVELOPMENT_SECRET) or not value:
-                    yield name.upper(), "must be set outside development"
-                elif what := weakness(value):
-                    yield name.upper(), what
+        yield from super()._problems()
 
 
 def url_weakness(url: str) -> str:
@@ -139,7 +147,7 @@ def url_weakness(url: str) -> str:
     return f"has a password that {what}" if what else ""
 
 
-S = TypeVar("S", bound=Settings)
+S = TypeVar("S", bound=ProcessSettings)
 
 
 def load(settings: type[S]) -> S:
@@ -155,7 +163,7 @@ def load(settings: type[S]) -> S:
     return loaded
 
 
-def table(settings: type[Settings]) -> str:
+def table(settings: type[BaseSettings]) -> str:
     """Return the settings as a Markdown table."""
     lines = ["| Variable | Default | Meaning |", "| --- | --- | --- |"]
     for name, field in settings.model_fields.items():
@@ -176,7 +184,7 @@ def _exit(error: str) -> NoReturn:
     sys.exit(2)
 
 
-def _known(settings: type[Settings], name: str) -> bool:
+def _known(settings: type[ProcessSettings], name: str) -> bool:
     return name in OPERATOR_VARIABLES or name.removeprefix(PREFIX).lower() in settings.model_fields
 
 

@@ -212,6 +212,21 @@ CLOCK_SKEW = Gauge(
 )
 
 
+# The archive
+
+ARCHIVE_LAG = Gauge(
+    "peyvand_archive_lag_seconds",
+    "Age of the newest instant of a database that its archive can restore; the start of the process counts until there "
+    "is one. Above 5 s: what is stored meanwhile is lost with the database; the archive's log names the cause.",
+    ["database"],
+)
+OPLOG_WINDOW = Gauge(
+    "peyvand_archive_oplog_window_seconds",
+    "How far MongoDB's oplog reaches back at the rate of the writes that it holds. An archive that stands still for "
+    "longer loses its place and begins again with a base copy: enlarge the oplog (`replSetResizeOplog`).",
+)
+
+
 @cache
 def _request_seconds(service: str, route: str, method: str, status: str) -> Histogram:
     return REQUEST_SECONDS.labels(service, route, method, status)

@@ -15,7 +15,7 @@ import uvicorn
 from uvicorn.middleware.proxy_headers import _TrustedHosts
 
 from base.garbage import FULL_COLLECTION_INTERVAL, collect_all
-from base.settings import Settings
+from base.settings import ProcessSettings
 from base.tasks import cancel_and_wait
 from observability import metrics
 from observability.health import ReadinessReason, build_version, health_app
@@ -40,7 +40,7 @@ class Runnable(Protocol):
         """Return why the worker is not ready."""
 
 
-def serve(app: Any, settings: Settings) -> None:
+def serve(app: Any, settings: ProcessSettings) -> None:
     """Serve an API until SIGTERM or SIGINT, then let requests end for 20 s. Exit with 3 where it cannot start."""
     configure_logging(settings.service, "api", settings.log_level)
     metrics.BUILD.labels(settings.service, "api", build_version()).set(1)
@@ -50,7 +50,7 @@ def serve(app: Any, settings: Settings) -> None:
         sys.exit(3)
 
 
-async def serve_worker(worker: Runnable, settings: Settings) -> None:
+async def serve_worker(worker: Runnable, settings: ProcessSettings) -> None:
     """Run a worker, with health and metrics on its port, until SIGTERM or SIGINT; then it has 20 s to end.
 
     Raise what ended the worker, or OSError where the port is taken: the process ends and its supervisor restarts it.
@@ -93,7 +93,7 @@ async def serve_worker(worker: Runnable, settings: Settings) -> None:
         await asyncio.gather(health, return_exceptions=True)
 
 
-def _config(app: Any, settings: Settings, *, lifespan: Any) -> uvicorn.Config:
+def _config(app: Any, settings: ProcessSettings, *, lifespan: Any) -> uvicorn.Config:
     connections = Connections(
         settings.service,
         open_file_limit(settings.max_connections),

@@ -48,6 +48,15 @@ def roles_settings_table() -> str:
     return table(RegistrationSettings)
 
 
+def archive_settings_table() -> str:
+    """Return a table of the settings that only an archive has."""
+    from base.settings import ProcessSettings, table
+    from peyvand.archive.settings import ArchiveSettings
+
+    common = {f"| `PEYVAND_{name.upper()}` " for name in ProcessSettings.model_fields}
+    return "\n".join(row for row in table(ArchiveSettings).splitlines() if not row.startswith(tuple(common)))
+
+
 def gateway_settings_table() -> str:
     """Return a table of the settings of the gateway."""
     from peyvand.gateway.settings import GatewaySettings
@@ -87,6 +96,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "metrics": metrics_table,
     "settings of the roles": roles_settings_table,
     "settings of the gateway": gateway_settings_table,
+    "settings of the archive": archive_settings_table,
     "alerts": alerts_table,
     "permissions": permissions_table,
     "offices": offices_table,

@@ -16,15 +16,17 @@ import yaml
 
 from base.kafka_access import KafkaAccess
 from base.settings import Settings
+from peyvand.archive.settings import ArchiveSettings
 from peyvand.gateway.settings import GatewaySettings
 from peyvand.local_cluster.certificates import Certificates
 from peyvand.local_cluster.servers import Kafka
-from peyvand.local_cluster.topology import SERVICES, kafka_from
+from peyvand.local_cluster.topology import ARCHIVE, ARCHIVED, KEY_ARCHIVE, SERVICES, kafka_from
 from peyvand.local_cluster.workspace import ROOT, Secrets, current_workspace
 from registration.settings import RegistrationSettings
 
 COMPOSE = ROOT / "deploy" / "compose.yaml"
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
+ARCHIVES = {"archive-data": ARCHIVE, "archive-keys": KEY_ARCHIVE}
 ROLES = [f"{service}-{role}" for service in SERVICES for role in ("api", "worker")]
 
 
@@ -52,7 +54,17 @@ def _environment(name: str) -> Mapping[str, str]:
 
 def test_compose_accepts_the_file_with_every_service() -> None:
     services = _rendered()["services"]
-    assert set(services) == {"certificates", "kafka", "mongo", "apply", "gateway", *ROLES, "prometheus", "grafana"}
+    assert set(services) == {
+        "certificates",
+        "kafka",
+        "mongo",
+        "apply",
+        "gateway",
+        *ROLES,
+        *ARCHIVES,
+        "prometheus",
+        "grafana",
+    }
 
 
 def test_an_invalid_file_is_rejected(tmp_path: Path) -> None:
@@ -77,6 +89,17 @@ def test_each_role_gets_the_settings_that_it_needs(role: str, monkeypatch: pytes
     assert _rendered()["services"][role]["command"] == ["run", service, kind]
     known = {f"PEYVAND_{name.upper()}" for name in RegistrationSettings.model_fields}
     assert {name for name in environment if name.startswith("PEYVAND_")} <= known
+
+
+@pytest.mark.parametrize("role", ARCHIVES)
+def test_each_archive_has_a_user_a_folder_and_a_key_of_its_own(role: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, user = _settings(ArchiveSettings, _environment(role), monkeypatch), ARCHIVES[role]
+    secrets = msgspec.json.decode(_rendered()["configs"]["secrets"]["content"], type=Secrets)
+    password = secrets.mongo_archive if user == ARCHIVE else secrets.mongo_key_archive
+    assert f"//{user}:{password}@mongo:27017/" in settings.mongo.get_secret_value()
+    assert tuple(settings.databases.split(",")) == ARCHIVED[user]
+    volumes = {name: _rendered()["services"][name]["volumes"][0]["source"] for name in ARCHIVES}
+    assert len(set(volumes.values())) == 2 and str(settings.archive) == "/archive"
 
 
 def test_the_gateway_gets_the_settings_that_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,4 +207,4 @@ def test_prometheus_scrapes_each_role_at_its_port() -> None:
     scraped = {
         each["labels"]["process"]: each["targets"] for each in configuration["scrape_configs"][0]["static_configs"]
     }
-    assert scraped == {role: [f"{role}:8000"] for role in ROLES}
+    assert scraped == {role: [f"{role}:8000"] for role in (*ROLES, *ARCHIVES)}

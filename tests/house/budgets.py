@@ -22,7 +22,8 @@ FOLDER_MODULES = 14
 COMPLEXITY = 12
 CORE_LINES = 1_500
 KERNEL_LINES = 3_250
->>>>>>> db8ce4a (cursors, topic ids: fence a reader of a recreated topic, and bound every wait for topic ids)
+CORE_LINES = 1_500
+KERNEL_LINES = 3_250
 HOPS = 12
 EXAMPLE_FILES = 12
 

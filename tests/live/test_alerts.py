@@ -215,6 +215,7 @@ async def _cause_all(drill: Drill, prometheus: Prometheus) -> None:
     await _cause_by_events(drill, prometheus)
     await _cause_by_requests(drill, prometheus)
     await _cause_by_frozen_processes(drill, prometheus)
+    await _cause_by_an_archive(drill, prometheus)
     await _cause_by_stores_and_logs(drill, prometheus)
 
 
@@ -287,6 +288,19 @@ async def _cause_by_frozen_processes(drill: Drill, prometheus: Prometheus) -> No
             await prometheus.wait_for(*without_kafka, within=120)
     await prometheus.wait_for("EventMissing", "ProvinceSilent", within=90)
     await prometheus.wait_resolved("ProcessDown", *without_kafka)
+
+
+async def _cause_by_an_archive(drill: Drill, prometheus: Prometheus) -> None:
+    """Remove a heartbeat, as if the database had been replaced, and write much into a small oplog."""
+    mongo = drill.mongo
+    heartbeat: Any = mongo.market.archive.find_one_and_delete({})
+    mongo.admin.command("replSetResizeOplog", 1, size=990.0)  # megabytes, the least
+    for n in range(40):
+        mongo.drill.large.insert_one({"_id": n, "content": os.urandom(4 << 20)})
+    await prometheus.wait_for("ArchiveBehind", "OplogWindowShort")
+    mongo.market.archive.insert_one(heartbeat)
+    mongo.drop_database("drill")
+    await prometheus.wait_resolved("ArchiveBehind")
 
 
 async def _cause_by_stores_and_logs(drill: Drill, prometheus: Prometheus) -> None:

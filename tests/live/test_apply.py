@@ -68,7 +68,8 @@ async def test_a_topic_with_another_partition_count_is_reported(
 
 
 def test_users_are_created_once_and_corrected(cluster: Servers, secrets: Secrets) -> None:
-    missing = [f"database user {name} is missing" for name in (*SERVICES, "reader", "key_reader")]
+    missing = [f"database user {name} is missing" for name in (*SERVICES, "reader", "archive", "key_archive")]
+    missing = [*(f"database role {name} is missing" for name in ("archive", "key_archive")), *missing]
     assert apply.users(cluster.mongo, secrets, diff=True) == missing
     assert apply.users(cluster.mongo, secrets) == missing
     assert apply.users(cluster.mongo, secrets) == []
@@ -118,7 +119,11 @@ def test_the_database_runs_no_javascript(cluster: Servers) -> None:
 
 @pytest.mark.parametrize(
     ("user", "password", "forbidden"),
-    [("reader", "mongo_reader", "registration_keys"), ("key_reader", "mongo_key_reader", "registration")],
+    [
+        ("reader", "mongo_reader", "registration_keys"),
+        ("archive", "mongo_archive", "registration_keys"),
+        ("key_archive", "mongo_key_archive", "registration"),
+    ],
 )
 def test_who_reads_the_data_reads_no_keys_and_the_reverse(
     cluster: Servers, secrets: Secrets, user: str, password: str, forbidden: str
@@ -129,6 +134,11 @@ def test_who_reads_the_data_reads_no_keys_and_the_reverse(
         client[allowed]["records"].find_one()
         with pytest.raises(OperationFailure, match="not authorized"):
             client[forbidden]["blocks"].find_one()
+        for collection, database in (("records", allowed), ("archive", forbidden), ("oplog.rs", "local")):
+            with pytest.raises(OperationFailure, match="not authorized"):
+                client[database][collection].update_one({"_id": "x"}, {"$set": {"x": 1}}, upsert=True)
+        with pytest.raises(OperationFailure, match="not authorized"):
+            client.local["oplog.rs"].find_one()
 
 
 async def test_indexes_are_compared_without_touching_the_data(cluster: Servers) -> None:

@@ -1,5 +1,8 @@
 """Recovery drill: after a loss of stores or of a topic, backup and replay restore every figure exactly."""
 
+import os
+import shutil
+import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,7 +14,8 @@ from pymongo import MongoClient
 
 from contracts.subjects import PARTITIONS
 from peyvand.api_client import ApiClient, sign_in
-from peyvand.local_cluster.processes import wait_until
+from peyvand.local_cluster.processes import alive, wait_until
+from peyvand.local_cluster.topology import SERVICES
 from peyvand.simulation.people import national_id
 from tests.support.application_files import application_file
 from tests.support.command_line import Peyvand, command_line, is_quiescent
@@ -66,33 +70,33 @@ def _is_erased(system: RunningSystem, subject: str, key_id: str) -> bool:
     return erased and record["private"]["content"] == {"key_id": key_id} and "wrapped" not in key
 
 
-def _holders(backup: Path, content: bytes) -> set[str]:
-    """Return the databases whose files in a backup hold these bytes."""
-    return {
-        file.relative_to(backup).parts[0]
-        for file in backup.rglob("*")
-        if file.is_file() and content in file.read_bytes()
-    }
+def _until_archived(peyvand: Peyvand) -> None:
+    """Wait until every archive has what is stored now."""
+    now = datetime.now(UTC)
+
+    def archived() -> bool:
+        code, points = peyvand("restore", "--dry-run")
+        return code == 0 and all(datetime.fromisoformat(each) > now for each in points.values())
+
+    assert wait_until(archived, TIMEOUT)
 
 
-def test_lost_stores_are_restored_from_an_older_backup(own: RunningSystem, peyvand: Peyvand, tmp_path: Path) -> None:
+def test_lost_stores_are_restored_from_an_older_archive(own: RunningSystem, peyvand: Peyvand, tmp_path: Path) -> None:
     now = datetime.now(UTC)
     open_round(own.url, ROUND, now - timedelta(days=1), now + timedelta(days=60))
     _apply(peyvand, tmp_path, range(1, 41))
     _settles(peyvand, 40)
-    code, backup = peyvand("backup", str(tmp_path / "b"))
-    assert code == 0 and backup["documents"] > 100 and Path(backup["keys"]).is_dir()
-    assert peyvand("backup", str(tmp_path / "b"))[0] == 1, "a backup is never written over another"
-    code, refused = peyvand("restore", str(tmp_path / "b"))
+    code, refused = peyvand("restore")
     assert code == 1 and "not empty" in refused["error"]
+    _until_archived(peyvand)
+    for each in (own.workspace.archive, own.workspace.key_archive):  # a copy is a backup at any moment
+        shutil.copytree(each, tmp_path / each.name)
+    older = ("--archive", str(tmp_path / "archive"), "--keys", str(tmp_path / "key-archive"))
 
     with MongoClient[dict[str, Any]](own.state.mongo) as client:
-        backed_up = client.registration.records.find_one({"kind": "applicant"}, sort=[("_id", 1)])
-        assert backed_up and backed_up["private"]["content"]["sealed"]
-    with MongoClient[dict[str, Any]](own.mongo_admin) as client:
-        wrapped = client.registration_keys.keys.find_one({"_id": backed_up["private"]["content"]["key_id"]})
-    erased, key_id = backed_up["_id"], backed_up["private"]["content"]["key_id"]
-    assert wrapped and _holders(tmp_path / "b", wrapped["wrapped"]) == {"registration_keys"}
+        known = client.registration.records.find_one({"kind": "applicant"}, sort=[("_id", 1)])
+        assert known and known["private"]["content"]["sealed"]
+    erased, key_id = known["_id"], known["private"]["content"]["key_id"]
     erase = ("applications", "erase", erased, "--reason", "request", "--province", "IR-20")
     assert peyvand(*erase, "--dry-run")[1]["status"] != "erased"
     code, done = peyvand(*erase, "--yes")
@@ -102,8 +106,8 @@ def test_lost_stores_are_restored_from_an_older_backup(own: RunningSystem, peyva
     assert wait_until(lambda: _is_erased(own, erased, key_id), TIMEOUT)
     assert own.interrupt() == 0
     (own.workspace.data / "mongod").rename(tmp_path / "lost")
-    code, restored = peyvand("restore", str(tmp_path / "b"))
-    assert code == 0 and restored["documents"] >= backup["documents"]
+    code, restored = peyvand("restore", *older)
+    assert code == 0 and restored.keys() == {*SERVICES, "registration_keys"}
 
     own.start()
     assert _is_erased(own, erased, key_id), "before anything is served"
@@ -127,9 +131,43 @@ def test_lost_stores_are_restored_from_an_older_backup(own: RunningSystem, peyva
     assert peyvand("applications", "identify", lost[1]["id"], str(row), "--province", "IR-20")[0] == 1
     _apply(peyvand, tmp_path, range(61, 66))
     _settles(peyvand, 64)
+    _until_archived(peyvand)
     assert "completed" in (own.workspace.logs / "screening-worker.log").read_text()
     api = ApiClient(own.url, sign_in(own.url, "operator"))
     assert api.get("/v1/dead-letters") == []
+
+
+def test_who_registered_before_everything_was_killed_cannot_register_again(
+    own: RunningSystem, peyvand: Peyvand, tmp_path: Path
+) -> None:
+    """The drill: the database is thrown away in the middle of registrations, and restored from the archive."""
+    now = datetime.now(UTC)
+    open_round(own.url, ROUND, now - timedelta(days=1), now + timedelta(days=60))
+    _apply(peyvand, tmp_path, range(1, 11))
+    _until_archived(peyvand)
+    for first in range(11, 61, 5):
+        _apply(peyvand, tmp_path, range(first, first + 5))
+    assert own.supervisor is not None
+    own.supervisor.kill()
+    own.supervisor.wait()
+    for process in own.state.processes.values():
+        if alive(process.identity):
+            os.kill(process.identity.pid, signal.SIGKILL)
+    shutil.rmtree(own.workspace.data / "mongod")
+    code, points = peyvand("restore")
+    assert code == 0, points
+
+    own.start()
+    with MongoClient[dict[str, Any]](own.state.mongo) as client:
+        archived = client.registration.records.count_documents({"kind": "applicant", "private": {"$exists": True}})
+    assert archived >= 10
+    file = application_file(tmp_path / "again.csv", map(national_id, range(1, 61)))
+    _, again = peyvand("import", "applications", str(file), "--round", ROUND, "--province", "IR-20")
+    assert again["already_registered"] == archived
+    with MongoClient[dict[str, Any]](own.state.mongo) as client:
+        applicants = list(client.registration.records.find({"kind": "applicant"}, {"indexed.person": 1}))
+    persons = [str(each["indexed"]["person"]) for each in applicants if each["indexed"].get("person")]
+    assert len(persons) == len(set(persons)) >= archived, "no one twice"
 
 
 def test_a_lost_topic_is_republished_from_its_producers_records(

@@ -92,8 +92,7 @@ async def test_parked_events_that_the_inbox_has_passed_are_removed_and_heads_are
         (4, "early"),
         (5, "early"),
     ]
-    manifest = await back_up(small_system, tmp_path / "b")
-    assert manifest.databases[store.database.name].collections["parked"].documents == 4
+    await back_up(small_system, tmp_path / "b")
 
     faulty.remove(2)  # a fix of one of two bugs: 2 and 3 are handled after the backup
     await start(small_system, store)

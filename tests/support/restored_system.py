@@ -1,18 +1,21 @@
-"""Backup, loss and restore of the stores of a small system."""
+"""Archive, loss and restore of the stores of a small system."""
 
 import asyncio
-from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from aiokafka import TopicPartition
-
-from contracts.subjects import PARTITIONS
-from kernel.kafka.log_reader import LogReader
+from base.clock import machine_now
+from base.tasks import cancel_and_wait
 from kernel.roles.worker import Worker
-from peyvand import store_backup
-from peyvand.store_backup import Manifest
+from kernel.stores.mongodb import connect
+from peyvand.archive import restore as archive
+from peyvand.archive.archiver import Archiver
+from peyvand.archive.frames import archive_key
+from peyvand.archive.restore import RestorePoint, restore_point
 from tests.support.small_workers import RULES, SmallSystem
+
+KEY = archive_key("of-the-tests")
 
 
 def no_progress(*_: Any) -> None:
@@ -49,21 +52,26 @@ async def until_reason(small_system: SmallSystem, worker: Worker, text: str) -> 
     await small_system.until(given)
 
 
-async def log_ends(small_system: SmallSystem) -> Mapping[str, int]:
-    """Return the end offset of each partition: `topic/partition` -> offset."""
-    reader = LogReader(small_system.servers.kafka, "test")
-    try:
-        tps = [TopicPartition(t, p) for t in small_system.topics.values() for p in range(PARTITIONS)]
-        return {f"{tp.topic}/{tp.partition}": end for tp, end in (await reader.ends(tps)).items()}
-    finally:
-        await reader.stop()
+async def back_up(small_system: SmallSystem, folder: Path, *services: str) -> dict[str, RestorePoint]:
+    """Archive the stores of these services, by default of all, until what they hold now is archived."""
+    client = connect(small_system.servers.mongo)
+    now, names = machine_now(), [f"{small_system.name}_{each}" for each in services or RULES]
+    archivers = [Archiver(client, name, folder, KEY) for name in names]
+    tasks = [asyncio.create_task(each.run()) for each in archivers]
+
+    async def archived() -> bool:
+        return all(each.usable and each.archived_at > now for each in archivers)
+
+    async with AsyncExitStack() as cleanup:
+        cleanup.push_async_callback(client.close)
+        cleanup.push_async_callback(cancel_and_wait, *tasks)
+        await small_system.until(archived, within=60)
+    return points(small_system, folder)
 
 
-async def back_up(small_system: SmallSystem, folder: Path, *services: str) -> Manifest:
-    """Back up the stores of these services, by default of all."""
-    databases = {f"{small_system.name}_{s}": small_system.topics.get(s, "") for s in services or RULES}
-    ends, url = await log_ends(small_system), small_system.servers.mongo
-    return await asyncio.to_thread(store_backup.backup, url, folder, databases, ends, no_progress)
+def points(small_system: SmallSystem, folder: Path) -> dict[str, RestorePoint]:
+    """Return what an archive holds of each database. Raise CommandError."""
+    return {each.name: restore_point(each, KEY, None) for each in sorted(folder.iterdir())}
 
 
 async def lose(small_system: SmallSystem, *services: str) -> None:
@@ -73,5 +81,7 @@ async def lose(small_system: SmallSystem, *services: str) -> None:
 
 
 async def restore(small_system: SmallSystem, folder: Path) -> None:
-    """Restore a backup. Raise CommandError."""
-    await asyncio.to_thread(store_backup.restore, small_system.servers.mongo, folder, no_progress)
+    """Restore an archive. Raise CommandError."""
+    found = await asyncio.to_thread(points, small_system, folder)
+    topics = {name: small_system.topics.get(name.rpartition("_")[2], "") for name in found}
+    await asyncio.to_thread(archive.restore, small_system.servers.mongo, found, topics, no_progress)

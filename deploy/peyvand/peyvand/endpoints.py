@@ -7,8 +7,8 @@ import msgspec
 
 from base.kafka_access import KafkaAccess
 from peyvand.local_cluster.processes import alive
-from peyvand.local_cluster.topology import KEY_READER, SERVICES, as_user, kafka_from, read_state
-from peyvand.local_cluster.workspace import current_workspace, development_secrets
+from peyvand.local_cluster.topology import kafka_from, read_state
+from peyvand.local_cluster.workspace import current_workspace
 
 
 class CommandError(Exception):
@@ -35,7 +35,6 @@ class Endpoints(msgspec.Struct, frozen=True):
     public_url: str
     kafka: KafkaAccess = KafkaAccess("")
     mongo: str = ""
-    mongo_keys: str = ""
     processes: tuple[ProcessEndpoint, ...] = ()
 
     def require_kafka(self) -> KafkaAccess:
@@ -56,15 +55,6 @@ class Endpoints(msgspec.Struct, frozen=True):
             )
         return self.mongo
 
-    def require_mongo_keys(self) -> str:
-        """Return MongoDB's URL with a user that may read the wrapped keys. Raise CommandError if it is unknown."""
-        if not self.mongo_keys:
-            raise CommandError(
-                "no user that may read the wrapped keys is known",
-                f"set PEYVAND_MONGO_KEYS to a URL with the user {KEY_READER}, or give --without-keys",
-            )
-        return self.mongo_keys
-
 
 def parse_processes(text: str) -> tuple[ProcessEndpoint, ...]:
     """Parse `name=host:port,...`. Raise CommandError."""
@@ -84,10 +74,9 @@ def find_endpoints(url: str = "", environment: Mapping[str, str] = os.environ) -
     Raise CommandError if none runs.
     """
     kafka, mongo = kafka_from(environment, "PEYVAND_KAFKA", "PEYVAND_KAFKA"), environment.get("PEYVAND_MONGO", "")
-    keys = environment.get("PEYVAND_MONGO_KEYS", "")
     public_url = url or environment.get("PEYVAND_PUBLIC_URL", "")
     if public_url:
-        return Endpoints(public_url.rstrip("/"), kafka, mongo, keys)
+        return Endpoints(public_url.rstrip("/"), kafka, mongo)
     workspace = current_workspace()
     state = read_state(workspace)
     if state is None or not state.public_url or not alive(state.supervisor):
@@ -99,6 +88,5 @@ def find_endpoints(url: str = "", environment: Mapping[str, str] = os.environ) -
         state.public_url.rstrip("/"),
         kafka if kafka.bootstrap else state.kafka,
         mongo or state.mongo,
-        keys or as_user(state.mongo, KEY_READER, development_secrets(workspace, SERVICES).mongo_key_reader),
         processes,
     )

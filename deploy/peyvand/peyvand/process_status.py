@@ -8,7 +8,7 @@ import msgspec
 
 from observability.health import ReadinessReason
 from peyvand.endpoints import Endpoints, ProcessEndpoint
-from peyvand.local_cluster.topology import SERVICES
+from peyvand.local_cluster.topology import ARCHIVE, SERVICES
 
 if TYPE_CHECKING:
     import httpx
@@ -38,7 +38,7 @@ class _Readiness(msgspec.Struct):
 
 def process_statuses(endpoints: Endpoints) -> tuple[ProcessStatus, ...]:
     """Return the status of each process, or of the gateway alone if only the public URL is known."""
-    known = (*SERVICES, "gateway")
+    known = (*SERVICES, ARCHIVE, "gateway")
     processes = [each for each in endpoints.processes if each.port and each.name.partition("-")[0] in known]
     if not processes:
         code, body = _get(f"{endpoints.public_url}/readyz")

@@ -24,6 +24,7 @@ from peyvand.archive.folders import (
     COLLECTION,
     HEARTBEAT,
     Base,
+    Header,
     Line,
     lines,
     name_of,
@@ -89,9 +90,15 @@ class Archiver:
         while True:
             try:
                 line = await self._line()
+                last = await asyncio.to_thread(line.stream.open)
+                if last is None:
+                    raise StreamEnded("the line has no beginning")
+                position, _ = unpack(last)
+                self.reached = position["time"]
                 async with asyncio.TaskGroup() as group:
-                    for work in (self._follow, self._beat, self._copy_when_due):
-                        group.create_task(work(line))
+                    group.create_task(self._follow(line, position))
+                    group.create_task(self._beat(line))
+                    group.create_task(self._copy_when_due(line))
             except* StreamEnded as e:
                 self.problem, self._ended = self._failure(e.exceptions[0]), True
                 log.error("stream ended: a new line begins", service=self.database.name, error=e.exceptions[0])
@@ -134,13 +141,8 @@ class Archiver:
                 raise UnknownDatabase("its heartbeat was removed, or another archive writes one")
             await asyncio.sleep(BEAT)
 
-    async def _follow(self, line: Line) -> None:
+    async def _follow(self, line: Line, position: Header) -> None:
         """Store the change stream from the line's end on. Raise StreamEnded, Damaged, PyMongoError, OSError."""
-        last = await asyncio.to_thread(line.stream.open)
-        if last is None:
-            raise StreamEnded("the line has no beginning")
-        position, _ = unpack(last)
-        self.reached = position["time"]
         since: dict[str, Any] = (
             {"resume_after": position["token"]} if position["token"] else {"start_at_operation_time": position["time"]}
         )

@@ -1,6 +1,6 @@
 """Restore a database from its archive: a base copy, then the changes up to an instant, whole transactions only."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from bson.timestamp import Timestamp
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pymongo import DeleteOne, MongoClient, ReplaceOne
 from pymongo.database import Database
+from pymongo.errors import PyMongoError
 
 from peyvand.archive.archiver import heartbeat_of
 from peyvand.archive.changes import EXACT, RAW, Documents, UnfitChange, apply
@@ -20,6 +21,7 @@ from peyvand.archive.frames import Damaged
 from peyvand.endpoints import CommandError
 from peyvand.terminal.progress_bars import ReportProgress
 from recovery.restore_mark import COLLECTION as MARK
+from recovery.restore_mark import new_mark
 
 EVENTS = 10_000  # changes that are written together
 OTHER_ARCHIVE = "name another folder or an earlier instant, or take its files from another copy of the archive"
@@ -79,6 +81,43 @@ def _changes(base: Base, until: Timestamp) -> Iterator[RawBSONDocument]:
             if event["clusterTime"] > until:
                 return
             yield event
+
+
+def restore(url: str, points: Mapping[str, RestorePoint], topics: Mapping[str, str], progress: ReportProgress) -> None:
+    """Write databases that are empty or half restored; those in `topics` are marked as restored, with their topic.
+
+    Raise CommandError.
+    """
+    try:
+        with Mongo(url, w="majority", journal=True, tz_aware=True) as client:
+            for name in points:
+                _require_empty(client, name)
+            for name, point in points.items():
+                mark = new_mark(topics.get(name, ""), {}, point.archived_at)
+                document = {**msgspec.structs.asdict(mark), "whole": False}
+                client[name][MARK].replace_one({"_id": MARK}, document, upsert=True)
+                write(client[name], point, progress)
+                if name in topics:
+                    client[name][MARK].update_one({"_id": MARK}, {"$set": {"whole": True}})
+                else:  # no topic holds its data: there is nothing to complete it with
+                    client[name][MARK].drop()
+    except PyMongoError as e:
+        raise CommandError(
+            f"the stores cannot be written: {e}", "repair MongoDB, then restore again: it starts from the beginning"
+        ) from e
+
+
+def _require_empty(client: Mongo, name: str) -> None:
+    """Drop a database that an interrupted restore left. Raise CommandError if it holds other data."""
+    if client[name][MARK].find_one({"whole": False}) is not None:
+        client.drop_database(name)
+        return
+    for each in client[name].list_collection_names(filter={"type": "collection"}):
+        if client[name][each].find_one({}, {"_id": 1}) is not None:
+            raise CommandError(
+                f"{name}.{each} is not empty",
+                "an archive is never restored over data: end the services, and move away or drop what is there",
+            )
 
 
 def write(database: Database[dict[str, Any]], point: RestorePoint, progress: ReportProgress) -> None:

@@ -15,11 +15,22 @@ from pymongo.uri_parser import parse_uri
 
 from base.kafka_access import KafkaAccess
 from contracts.topics import TOPICS, Topic
+from peyvand.archive.folders import COLLECTION as HEARTBEATS
 from peyvand.commands.output import number_of
 from peyvand.kafka_users import NotAuthorized, declared_acls, update
 from peyvand.local_cluster.processes import wait_until
 from peyvand.local_cluster.servers import ADMIN, BROKER
-from peyvand.local_cluster.topology import DATABASES, KEY_READER, READER, SERVICES, as_user, kafka_from, read_state
+from peyvand.local_cluster.topology import (
+    ARCHIVE,
+    ARCHIVED,
+    DATABASES,
+    KEY_ARCHIVE,
+    READER,
+    SERVICES,
+    as_user,
+    kafka_from,
+    read_state,
+)
 from peyvand.local_cluster.workspace import Secrets, Workspace, current_workspace, development_secrets
 
 REPLICAS, IN_SYNC = 3, 2  # brokers that hold an event, and that must have it before the relay counts it as published
@@ -173,15 +184,43 @@ def users(url: str, secrets: Secrets, *, diff: bool = False) -> list[str]:
         service: (secrets.mongo_services[service], [{"role": "readWrite", "db": name} for name in DATABASES[service]])
         for service in SERVICES
     }
-    keys = [name for names in DATABASES.values() for name in names if name not in SERVICES]
     wanted[READER] = secrets.mongo_reader, [{"role": "read", "db": name} for name in SERVICES]
-    wanted[KEY_READER] = secrets.mongo_key_reader, [{"role": "read", "db": name} for name in keys]
+    for name, password in ((ARCHIVE, secrets.mongo_archive), (KEY_ARCHIVE, secrets.mongo_key_archive)):
+        reads = [{"role": "read", "db": database} for database in ARCHIVED[name]]
+        wanted[name] = password, [*reads, {"role": name, "db": "admin"}]
     try:
-        return _users(url, wanted, diff)
+        return _archive_roles(url, diff) + _users(url, wanted, diff)
     except OperationFailure as e:
         if e.code in NOT_AUTHORIZED:
             raise NotAuthorized(e.details and e.details.get("errmsg")) from e
         raise
+
+
+def _archive_roles(url: str, diff: bool) -> list[str]:
+    """Create the roles that write heartbeats and see how far the oplog reaches, without reading it."""
+    different = []
+    with MongoClient[dict[str, Any]](url, w="majority", journal=True) as client:
+        for name, databases in ARCHIVED.items():
+            rights: list[tuple[dict[str, Any], list[str]]] = [
+                ({"db": database, "collection": HEARTBEATS}, ["insert", "update"]) for database in databases
+            ]
+            rights += [
+                ({"cluster": True}, ["serverStatus"]),
+                ({"db": "local", "collection": "oplog.rs"}, ["collStats"]),
+            ]
+            privileges = [{"resource": resource, "actions": actions} for resource, actions in rights]
+            found = client.admin.command("rolesInfo", name, showPrivileges=True)["roles"]
+            if found and _rights(found[0]["privileges"]) == _rights(privileges) and not found[0]["roles"]:
+                continue
+            different.append(f"database role {name} {'has other rights' if found else 'is missing'}")
+            if not diff:
+                command = "updateRole" if found else "createRole"
+                client.admin.command(command, name, privileges=privileges, roles=[])
+    return different
+
+
+def _rights(privileges: Iterable[Mapping[str, Any]]) -> list[tuple[list[Any], list[str]]]:
+    return sorted((sorted(each["resource"].items()), sorted(each["actions"])) for each in privileges)
 
 
 def _users(url: str, wanted: Mapping[str, tuple[str, list[dict[str, str]]]], diff: bool) -> list[str]:

@@ -12,13 +12,13 @@ import typer
 
 from peyvand.commands import (
     applications,
-    backup,
     dead_letters,
     events,
     lifecycle,
     quotas,
     ranking,
     replay,
+    restore,
     status,
 )
 from peyvand.commands.output import GROUP, Json, Url, to_json
@@ -32,7 +32,7 @@ def application() -> typer.Typer:
     lifecycle.register(app)
     status.register(app)
     app.command("token")(print_token)
-    for group in (quotas, applications, events, ranking, dead_letters, replay, backup, rebuild):
+    for group in (quotas, applications, events, ranking, dead_letters, replay, rebuild, restore):
         group.register(app)
     return app
 

@@ -123,6 +123,7 @@ RUNBOOKS = {
     "fenced": "fenced.md",
     "indexes_missing": "missing-indexes.md",
     "no_partitions": "partitions-unassigned.md",
+    "archive": "archive-behind.md",
 }
 
 

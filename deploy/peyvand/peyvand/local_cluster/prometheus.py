@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from peyvand.local_cluster.topology import SERVICES, ClusterState
+from peyvand.local_cluster.topology import ARCHIVE, SERVICES, ClusterState
 from peyvand.local_cluster.workspace import ROOT, Workspace, replace_file
 
 INTERVAL = "5s"
@@ -15,7 +15,7 @@ def configuration(state: ClusterState, rules: Path = ROOT / "deploy" / "promethe
     targets = [
         {"targets": [f"127.0.0.1:{port}"], "labels": {"process": name}}
         for name, port in sorted(state.ports.items())
-        if name.rpartition("-")[0] in SERVICES
+        if name.rpartition("-")[0] in (*SERVICES, ARCHIVE)
     ]
     content = {
         "global": {"scrape_interval": INTERVAL, "evaluation_interval": "15s"},

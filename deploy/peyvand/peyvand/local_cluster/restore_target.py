@@ -1,4 +1,4 @@
-"""The MongoDB that a backup is restored into: MONGO_URL, else the running one, else the embedded one, started alone."""
+"""The MongoDB that is restored into: MONGO_URL, else the running one, else the embedded one, started alone."""
 
 import os
 import signal

@@ -22,7 +22,7 @@ from peyvand.local_cluster.workspace import Workspace, replace_file
 
 REPLICA_SET = "peyvand"
 TRANSACTION_LIFETIME = 20  # seconds that the transaction of a killed worker blocks others; the default is 60
-SNAPSHOT_HISTORY = 10  # seconds; the default, 300, costs half a core at 500 events/s. A backup must finish within it
+SNAPSHOT_HISTORY = 10  # seconds; the default, 300, costs half a core at 500 events/s.
 ADMIN, BROKER = "admin", "broker"  # super users, made when Kafka's storage is formatted
 NOT_YET_INITIALISED, NO_SUCH_USER = 94, 11
 

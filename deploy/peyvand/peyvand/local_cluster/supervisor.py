@@ -54,7 +54,7 @@ class Supervisor:
         self.addresses = ClusterAddresses(KafkaAccess(""), "", {})
         self.monitors: dict[str, ProcessMonitor] = {}
         self.simulation: subprocess.Popen[bytes] | None = None
-        self.operations: asyncio.Task[None] | None = None
+        self.others: asyncio.Task[None] | None = None
         self.stopping = asyncio.Event()
         self.exit_code = 0
 
@@ -106,7 +106,7 @@ class Supervisor:
         self._update_state(ready=True)
         write_configuration(self.workspace, self.state)
         self.checklist.tick("the platform is up", time.monotonic() - began)
-        self.operations = asyncio.create_task(self._start_operations())
+        self.others = asyncio.create_task(self._start_others())
         self._print_addresses()
         if self.simulate:
             await self._simulate()
@@ -252,13 +252,18 @@ class Supervisor:
         with self.checklist.step(role.name, f"127.0.0.1:{role.port}"):
             await self._monitor_role(role)
 
-    async def _start_operations(self) -> None:
-        """Start the operations page after everything else; its failure does not stop the platform."""
+    async def _start_others(self) -> None:
+        """Start the archives and the operations page after everything else; without them the platform goes on."""
         secrets = development_secrets(self.workspace, SERVICES)
+        roles = topology.archives(self.workspace, self.addresses, secrets)
+        roles.append(topology.operations(self.workspace, self.addresses, secrets))
+        await asyncio.gather(*(self._start_other(role) for role in roles))
+
+    async def _start_other(self, role: Role) -> None:
         try:
-            await self._monitor_role(topology.operations(self.workspace, self.addresses, secrets))
+            await self._monitor_role(role)
         except StartFailed as e:
-            self.checklist.cross("the operations page does not start", str(e))
+            self.checklist.cross(f"{role.name} does not start", str(e))
 
     async def _monitor_role(self, role: Role) -> None:
         await self._monitor(
@@ -331,8 +336,8 @@ class Supervisor:
         """Stop the clients first, then the services, then the databases."""
         self.checklist.plain()
         with self.checklist.step("everything has stopped"):
-            if self.operations:
-                self.operations.cancel()
+            if self.others:
+                self.others.cancel()
             for monitor in self.monitors.values():
                 monitor.stop_monitoring()
             if self.simulation:

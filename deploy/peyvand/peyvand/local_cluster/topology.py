@@ -13,13 +13,17 @@ from peyvand.local_cluster.workspace import Secrets, Workspace, replace_file
 
 SERVICES = ("registration", "screening", "market", "reporting")
 DATABASES = {
-    "registration": ("registration", "registration_keys"),  # wrapped keys stay out of data backups
+    "registration": ("registration", "registration_keys"),  # wrapped keys have an archive of their own
     "screening": ("screening",),
     "market": ("market",),
     "reporting": ("reporting",),
 }
 READER = "reader"  # may read all topics and every service's data, but no keys: for recount, status, operations page
-KEY_READER = "key_reader"  # may read the wrapped keys and nothing else: for their backup
+ARCHIVE, KEY_ARCHIVE = "archive", "key_archive"  # users that read what they archive, and write its heartbeat
+ARCHIVED = {  # user -> databases; one that can be built from the log again is not archived
+    ARCHIVE: SERVICES,
+    KEY_ARCHIVE: tuple(name for names in DATABASES.values() for name in names if name not in SERVICES),
+}
 AUDIENCE = "peyvand"
 LOOPBACK = "127.0.0.1"
 # Preferred ports; a free one is taken instead of one that is in use.
@@ -29,6 +33,8 @@ PORTS: Mapping[str, int] = {
     "controller": 9093,
     "mongod": 27017,
     "operations": 8120,
+    "archive-data": 8121,
+    "archive-keys": 8122,
     **{f"{service}-api": 8101 + n for n, service in enumerate(SERVICES)},
     **{f"{service}-worker": 8111 + n for n, service in enumerate(SERVICES)},
 }
@@ -153,6 +159,30 @@ def operations(workspace: Workspace, addresses: ClusterAddresses, secrets: Secre
     }
     command = (sys.executable, "-m", "peyvand.operations_page")
     return Role("operations", command, environment, addresses.ports["operations"])
+
+
+def archives(workspace: Workspace, addresses: ClusterAddresses, secrets: Secrets) -> list[Role]:
+    """Return the archive of the data and that of the wrapped keys: a user, a folder and a key for each."""
+    return [
+        Role(
+            name,
+            (sys.executable, "-m", "peyvand.archive"),
+            {
+                **inherited(os.environ),
+                "PEYVAND_ENVIRONMENT": "development",
+                "PEYVAND_MONGO": addresses.mongo_of(user, password),
+                "PEYVAND_PORT": str(addresses.ports[name]),
+                "PEYVAND_DATABASES": ",".join(ARCHIVED[user]),
+                "PEYVAND_ARCHIVE": str(folder),
+                "PEYVAND_ARCHIVE_KEY": key,
+            },
+            addresses.ports[name],
+        )
+        for name, user, password, folder, key in (
+            ("archive-data", ARCHIVE, secrets.mongo_archive, workspace.archive, secrets.archive_key),
+            ("archive-keys", KEY_ARCHIVE, secrets.mongo_key_archive, workspace.key_archive, secrets.key_archive_key),
+        )
+    ]
 
 
 def worker_count(environment: Mapping[str, str] = os.environ) -> int:

@@ -64,6 +64,16 @@ class Workspace(msgspec.Struct, frozen=True):
         return self.run / "data"
 
     @property
+    def archive(self) -> Path:
+        """Return the folder of the archive of the data."""
+        return self.run / "archive"
+
+    @property
+    def key_archive(self) -> Path:
+        """Return the folder of the archive of the wrapped keys."""
+        return self.run / "key-archive"
+
+    @property
     def certificates(self) -> Path:
         """Return the folder of the development authority and the servers' certificates."""
         return self.run / "certificates"
@@ -103,7 +113,8 @@ class Secrets(msgspec.Struct, frozen=True):
     mongo_admin: str
     mongo_services: dict[str, str]
     mongo_reader: str
-    mongo_key_reader: str
+    mongo_archive: str
+    mongo_key_archive: str
     kafka_admin: str
     kafka_broker: str
     kafka_services: dict[str, str]
@@ -111,6 +122,8 @@ class Secrets(msgspec.Struct, frozen=True):
     master_key: str
     index_key: str
     tracking_key: str
+    archive_key: str
+    key_archive_key: str
 
 
 def development_secrets(workspace: Workspace, services: tuple[str, ...]) -> Secrets:
@@ -125,7 +138,8 @@ def development_secrets(workspace: Workspace, services: tuple[str, ...]) -> Secr
         mongo_admin=secrets.token_urlsafe(32),
         mongo_services={each: secrets.token_urlsafe(32) for each in services},
         mongo_reader=secrets.token_urlsafe(32),
-        mongo_key_reader=secrets.token_urlsafe(32),
+        mongo_archive=secrets.token_urlsafe(32),
+        mongo_key_archive=secrets.token_urlsafe(32),
         kafka_admin=secrets.token_urlsafe(32),
         kafka_broker=secrets.token_urlsafe(32),
         kafka_services={each: secrets.token_urlsafe(32) for each in services},
@@ -133,6 +147,8 @@ def development_secrets(workspace: Workspace, services: tuple[str, ...]) -> Secr
         master_key=f"development-{secrets.token_hex(32)}",
         index_key=f"development-{secrets.token_hex(32)}",
         tracking_key=f"development-{secrets.token_hex(32)}",
+        archive_key=f"development-{secrets.token_hex(32)}",
+        key_archive_key=f"development-{secrets.token_hex(32)}",
     )
     replace_file(path, msgspec.json.format(msgspec.json.encode(created)))
     return created

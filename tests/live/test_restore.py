@@ -119,8 +119,8 @@ def test_lost_stores_are_restored_from_an_older_archive(own: RunningSystem, peyv
             assert client[service].records.count_documents({"kind": "applicant"}) == 60
             assert client[service].restore.find_one({}) is None
         with_identity = {"kind": "applicant", "private.indexed.person": {"$exists": True}}
-        known = client.registration.records.count_documents(with_identity)
-        assert known == 40, "later applicants are counted without identity, which no event has"
+        known_persons = client.registration.records.count_documents(with_identity)
+        assert known_persons == 40, "later applicants are counted without identity, which no event has"
         assert len(client.reporting.cursors.distinct("_id")) == 3 * PARTITIONS
     listed = ("applications", "unidentified", "--round", ROUND, "--province", "IR-20")
     code, lost = peyvand(*listed)

@@ -7,6 +7,7 @@ whose leader is away waits for its acknowledgement or its failure, and the other
 import asyncio
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from time import monotonic
 from typing import Any, NamedTuple, Protocol

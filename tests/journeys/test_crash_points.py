@@ -19,8 +19,9 @@ from tests.journeys.optimistic_store import OptimisticStore
 PAIRS = int(os.environ.get("PEYVAND_CRASH_PAIRS", "30"))  # drawn pairs of crash points
 ELSEWHERE = (  # the parts of these are struck; or they call Kafka itself
     *("await asyncio.gather(", "await ahead", "await cancel_and_wait(", "await self.close()"),
-    "await asyncio.to_thread(self._read",
+    *("async with asyncio.timeout(2 * ANSWER_TIMEOUT)", "await asyncio.to_thread(self._read"),
     "await store.transact(subjects, keep, parked=parked)",  # reads only; called by recovery and the identity checks
+    *("await store.find_subjects(query)", "await store.read(found[:1])"),  # `find_one` reads only; called by APIs
 )
 FIGURE = "each of more than {count:,} awaits"  # as docs/reliability.md shows it; some depend on the order of sets
 

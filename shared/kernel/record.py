@@ -113,7 +113,7 @@ class Parked(msgspec.Struct, frozen=True):
         return fingerprint(self.reason, self.source, self.type, self.fault.error, self.fault.where)
 
 
-class StoredResponse(msgspec.Struct, frozen=True):
+class StoredResponse(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a request was answered from, by its idempotency key: the same request again gets the same answer."""
 
     key: str
@@ -124,7 +124,7 @@ class StoredResponse(msgspec.Struct, frozen=True):
     state: bytes
 
 
-class Discarded(msgspec.Struct, frozen=True):
+class Discarded(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An event that an operator discarded, parked or missing."""
 
     source: str
@@ -134,7 +134,7 @@ class Discarded(msgspec.Struct, frozen=True):
     at: datetime
 
 
-class Private(msgspec.Struct, frozen=True):
+class Private(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What no event may contain: blind indexes and ciphertext. Stored with the record, never given to the rules."""
 
     indexed: Mapping[str, Any] = {}

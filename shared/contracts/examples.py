@@ -139,7 +139,7 @@ _REGISTRATION = (
 )
 
 _SCREENING = (
-    Step("case.opened", at(1, 65), e.CaseOpened(due=date(2025, 10, 9)), cause="registered"),
+    Step("case.opened", at(1, 65), e.CaseOpened(due=date(2025, 10, 9), calendar=POLICY), cause="registered"),
     Step("case.breached", at(13, 0), e.CaseBreached(due=date(2025, 10, 9)), _CLOCK, needs=("case.opened",)),
     Step(
         "case.decided",
@@ -154,7 +154,9 @@ _SCREENING = (
         _SCREENER,
         needs=("case.opened",),
     ),
-    Step("capacity.requested", at(20, 2), e.CapacityRequested(due=date(2025, 11, 9)), cause="admitted"),
+    Step(
+        "capacity.requested", at(20, 2), e.CapacityRequested(due=date(2025, 11, 9), calendar=POLICY), cause="admitted"
+    ),
     Step(
         "capacity.breached",
         at(44, 0),

@@ -204,6 +204,12 @@ MISSING_INDEXES = Gauge(
     "person could register twice: `peyvand apply` creates them.",
     ["service"],
 )
+CALENDAR_DAYS = Gauge(
+    "peyvand_calendar_days",
+    "Days until the end of the calendar of working days, in programme time. Beyond it no deadline can be computed, and "
+    "what needs one is parked: add a version of the calendar with the next years months before.",
+    ["service"],
+)
 CLOCK_SKEW = Gauge(
     "peyvand_clock_skew_seconds",
     "Difference between this machine's clock and the database's. Above 5 s the process is not ready, and an API "

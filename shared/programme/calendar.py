@@ -1,15 +1,13 @@
-"""Calendar of the programme: days in Tehran, Jalali dates and working days, from the holidays in `reference`."""
+"""Days in Tehran and Jalali dates. Working days are in `work_calendar`."""
 
 import re
-from bisect import bisect_right
-from datetime import UTC, date, datetime, time, timedelta
-from functools import cache, lru_cache
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from persiantools.jdatetime import JalaliDate
 
 from contracts.commands import Refused
-from programme import reference
 from programme.text import digits, persian_digits
 
 TEHRAN = ZoneInfo("Asia/Tehran")  # +03:30 all year since 2022-09-22; before, with summer time
@@ -27,9 +25,7 @@ GREGORIAN_EN = (
     *("January", "February", "March", "April", "May", "June"),
     *("July", "August", "September", "October", "November", "December"),
 )
-OFFICE_OPENS, OFFICE_HOURS = time(8), 8  # a working day, for counting working hours
 
-_FRIDAY = 4
 _GREGORIAN_YEARS = 1700  # a year from here on is Gregorian
 _DATE = re.compile(r"(\d{4})([-/.])(\d{1,2})\2(\d{1,2})")
 _AGE_BANDS = ((55, "55+"), (45, "45-54"), (35, "35-44"), (25, "25-34"), (18, "18-24"))
@@ -49,30 +45,6 @@ def day_start(day: date) -> datetime:
 def day_end(day: date) -> datetime:
     """Return the instant at which a day in Tehran ends, which is the first of the next day, in UTC."""
     return day_start(day + timedelta(1))
-
-
-def is_working_day(day: date) -> bool:
-    """Return whether a day is neither a Friday nor a public holiday. Outside the years of the table: not a Friday."""
-    return day.weekday() != _FRIDAY and day not in _holidays()
-
-
-@lru_cache(maxsize=16384)
-def add_working_days(day: date, n: int) -> date:
-    """Return the n-th working day after a day; the day itself if n is 0."""
-    while n > 0:
-        day += timedelta(1)
-        n -= is_working_day(day)
-    return day
-
-
-def working_days_between(a: date, b: date) -> int:
-    """Count the working days after `a` up to and including `b`; 0 if `b` is not later."""
-    return max(0, _working_days_until(b) - _working_days_until(a))
-
-
-def working_hours_between(a: datetime, b: datetime) -> int:
-    """Count whole working hours between two instants, 08:00 to 16:00 on working days in Tehran; 0 if `b` is earlier."""
-    return max(0, int((_worked_until(b) - _worked_until(a)) // timedelta(hours=1)))
 
 
 def to_jalali(day: date) -> tuple[int, int, int]:
@@ -154,28 +126,3 @@ def _parts(text: str) -> tuple[int, int, int]:
     if match is None:
         raise ValueError("not a date")
     return int(match[1]), int(match[3]), int(match[4])
-
-
-@cache
-def _holidays() -> frozenset[date]:
-    return frozenset(each.day for each in reference.holidays())
-
-
-@cache
-def _holidays_on_weekdays() -> list[int]:
-    return sorted(each.toordinal() for each in _holidays() if each.weekday() != _FRIDAY)
-
-
-def _working_days_until(day: date) -> int:
-    ordinal = day.toordinal()  # 1 was a Monday, so 5, 12, 19 ... are Fridays
-    return ordinal - (ordinal + 2) // 7 - bisect_right(_holidays_on_weekdays(), ordinal)
-
-
-def _worked_until(instant: datetime) -> timedelta:
-    local = instant.astimezone(TEHRAN)
-    day = local.date()
-    before = timedelta(hours=OFFICE_HOURS) * _working_days_until(day - timedelta(1))
-    if not is_working_day(day):
-        return before
-    today = local.replace(tzinfo=None) - datetime.combine(day, OFFICE_OPENS)
-    return before + min(max(today, timedelta(0)), timedelta(hours=OFFICE_HOURS))

@@ -62,6 +62,10 @@ birth_date_implausible invalid
 این تاریخ تولد خیلی دور است. لطفاً سال را دوباره نگاه کنید.
 This birth date is too long ago. Please check the year.
 
+calendar_ended conflict
+تقویم کاری این روزها هنوز در سامانه نیست. لطفاً به پشتیبانی خبر دهید و پس از آن تصمیم را ثبت کنید.
+The system does not have the work calendar of these days yet. Please contact support, then record the decision.
+
 capacity_known conflict
 ظرفیت این متقاضی پیش‌تر شناسایی شده است.
 This applicant's capacity has already been identified.

@@ -1,8 +1,7 @@
-"""Reference data: provinces, counties, job fields and holidays, from the published tables in `data/`."""
+"""Reference data: provinces, counties and job fields, from the published tables in `data/`."""
 
 import csv
 from collections.abc import Iterator
-from datetime import date
 from functools import cache
 from pathlib import Path
 
@@ -57,15 +56,6 @@ class JobField(msgspec.Struct, frozen=True):
         return self.name_fa if lang == "fa" else self.name_en
 
 
-class Holiday(msgspec.Struct, frozen=True):
-    """A public holiday; lunar ones are confirmed each year."""
-
-    day: date
-    name_fa: str
-    kind: str  # fixed | lunar
-    certainty: str  # certain | estimated
-
-
 @cache
 def provinces() -> dict[str, Province]:
     """Return the 31 provinces by code, sorted by code, which is the order of every list of provinces."""
@@ -104,14 +94,6 @@ def job_fields() -> dict[str, JobField]:
         )
         for r in _table("job_fields")
     }
-
-
-@cache
-def holidays() -> tuple[Holiday, ...]:
-    """Return the public holidays of 1399 to 1406, one entry per occasion, without the Fridays."""
-    return tuple(
-        Holiday(date.fromisoformat(r["gregorian"]), r["name_fa"], r["kind"], r["certainty"]) for r in _table("holidays")
-    )
 
 
 def province(code: str, field: str = "province") -> Province:

@@ -15,6 +15,9 @@ from kernel.kafka.relay import Relay, connect_producer
 from kernel.roles.worker import Worker
 from kernel.service import Runtime, Service
 from kernel.stores.mongodb import MongoStore
+from observability import metrics
+from programme.calendar import tehran_day
+from programme.work_calendar import work_calendar
 from recovery.completion import complete_before_start
 from recovery.replay import ReplayLoop
 from run.backlog import BacklogLoop
@@ -53,6 +56,8 @@ def worker_of(service: Service[Any], runtime: Runtime[Any]) -> Worker:
     assert isinstance(store, MongoStore)
     new = service.restored(runtime) if service.restored else None
     then = partial(service.after_restore, runtime) if service.after_restore else None
+    days_left = metrics.CALENDAR_DAYS.labels(service.name)
+    days_left.set_function(lambda: (work_calendar().ends - tehran_day(runtime.clock().at)).days)
     return Worker(
         service.name,
         topics_consumed_by(service.name),

@@ -12,6 +12,7 @@ from tests.house.sources import ROOT, SERVICES, Source, assert_none, code, sourc
 READS_PACKAGED_FILES = {
     "shared/programme/reference.py",
     "shared/programme/policies.py",
+    "shared/programme/work_calendar.py",
 }  # data files, once, on first use
 COMMANDS = {"shared/contracts/publish.py"}  # run in the development environment
 SCRIPTS = {"deploy/setup.py"}  # run, never imported

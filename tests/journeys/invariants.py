@@ -1,14 +1,13 @@
 """What must hold in the end, whatever was repeated, reordered, crashed or raced."""
 
 from datetime import date
-from functools import cache
 
 import msgspec
 
 from contracts.subjects import ledger_subject, partition_of
 from peyvand.verify import recount
+from peyvand.verify.days_off import recount_calendar
 from programme.calendar import tehran_day
-from programme.reference import holidays
 from registration.domain import applicant, ledger
 from reporting.domain.contributions import contributions
 from reporting.domain.figures import sums_at
@@ -35,10 +34,7 @@ FIELDS = {
 }
 
 
-@cache
-def recount_calendar() -> recount.Calendar:
-    """Return the calendar of the independent recount."""
-    return recount.Calendar(each.day for each in holidays())
+CALENDAR = recount_calendar()
 
 
 async def check(platform: InProcessPlatform) -> None:
@@ -47,7 +43,7 @@ async def check(platform: InProcessPlatform) -> None:
     assert not platform.faults
     assert not [source for store in stores.values() for source in store.parked.by_source]
 
-    independent = recount.count(platform.emitted_events(), recount_calendar(), tehran_day(platform.now), ROUND)
+    independent = recount.count(platform.emitted_events(), CALENDAR, tehran_day(platform.now), ROUND)
     figures = await platform.ranking().figures(ROUND, fresh=True)
     assert figures is not None
     for province in PROVINCES:

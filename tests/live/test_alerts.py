@@ -25,6 +25,7 @@ from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
 from pymongo import MongoClient
 
+from base.clock import set_clock
 from contracts.envelope import Context, Envelope, encode
 from contracts.events import ApplicantRegistered
 from contracts.subjects import PARTITIONS, partition_of
@@ -36,8 +37,10 @@ from peyvand.local_cluster.workspace import development_secrets
 from peyvand.simulation.client import PlatformClient
 from peyvand.simulation.people import application, person
 from peyvand.simulation.scenario import CONSENT
+from programme.calendar import day_start
 from programme.policies import CURRENT
 from programme.reference import counties, job_fields
+from programme.work_calendar import work_calendar
 from tests.support.prometheus import RULES, Prometheus, prometheus_for, shorter
 from tests.support.system import RunningSystem
 
@@ -217,6 +220,8 @@ async def _cause_all(drill: Drill, prometheus: Prometheus) -> None:
     await _cause_by_frozen_processes(drill, prometheus)
     await _cause_by_an_archive(drill, prometheus)
     await _cause_by_stores_and_logs(drill, prometheus)
+    set_clock(drill.system.workspace.clock, day_start(work_calendar().ends - timedelta(60)))
+    await prometheus.wait_for("CalendarEnds", within=90)
 
 
 async def _cause_by_events(drill: Drill, prometheus: Prometheus) -> None:

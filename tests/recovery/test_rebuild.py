@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from peyvand.rebuild.processes import rebuild
-from peyvand.verify import recount
-from programme.reference import holidays
+from peyvand.verify.days_off import recount_calendar
 from tests.support.rebuilding import content, rebuilding, start_rebuild
 from tests.support.servers import Servers
 
@@ -42,8 +41,7 @@ async def test_a_rebuild_equals_the_live_projection_and_the_recount(servers: Ser
         assert await content(servers, log.generation.database) == live
         again = await rebuild(log.generation, 2, lambda *_: None)
         assert again.partitions == 0 and await content(servers, log.generation.database) == live
-        calendar = recount.Calendar(each.day for each in holidays())
-        independent = log.recounted(calendar, TODAY)
+        independent = log.recounted(recount_calendar(), TODAY)
         counted = {p: {field: getattr(c, field) for field in FIELDS} for p, c in independent.items()}
         assert figures(live["tallies"]) == counted
 

@@ -1,4 +1,4 @@
-"""Days in Tehran, Jalali dates and working days, checked against the published tables."""
+"""Days in Tehran and Jalali dates, checked against the published tables."""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from contracts.codes import AGE_BANDS
 from contracts.commands import Refused
-from programme import calendar, reference
+from programme import calendar
 
 DAYS = st.dates(date(1930, 1, 1), date(2060, 12, 31))
 
@@ -98,55 +98,6 @@ def test_consecutive_days_are_adjacent(day: date) -> None:
     assert calendar.tehran_day(start) == day
     assert calendar.tehran_day(start - timedelta(microseconds=1)) == day - timedelta(1)
     assert calendar.day_end(day) == calendar.day_start(day + timedelta(1))
-
-
-def test_holidays_and_fridays_are_not_working_days() -> None:
-    assert not any(calendar.is_working_day(each.day) for each in reference.holidays())
-    assert not calendar.is_working_day(date(2025, 10, 3))  # a Friday
-    assert calendar.is_working_day(date(2025, 10, 2))  # a Thursday is a working day
-
-
-@pytest.mark.parametrize(
-    ("day", "n", "due"),
-    [
-        (date(2025, 9, 27), 0, date(2025, 9, 27)),
-        (date(2025, 9, 27), 10, date(2025, 10, 8)),  # 1404-07-05, over a Friday
-        (date(2025, 9, 27), 20, date(2025, 10, 20)),
-        (date(2025, 11, 22), 2, date(2025, 11, 25)),  # over Monday 3 Azar, a holiday
-        (date(2026, 3, 19), 1, date(2026, 3, 25)),  # over Nowruz
-        (date(2025, 10, 2), 1, date(2025, 10, 4)),  # Thursday to Saturday
-    ],
-)
-def test_working_days(day: date, n: int, due: date) -> None:
-    assert calendar.add_working_days(day, n) == due
-    assert calendar.working_days_between(day, due) == n
-
-
-@given(st.dates(date(2019, 1, 1), date(2029, 12, 31)), st.integers(0, 60), st.integers(0, 200))
-def test_working_days_equal_a_count_day_by_day(day: date, n: int, further: int) -> None:
-    due, end = calendar.add_working_days(day, n), day + timedelta(further)
-    assert n == 0 or calendar.is_working_day(due)
-    assert calendar.working_days_between(day, due) == n
-    counted = sum(calendar.is_working_day(day + timedelta(i)) for i in range(1, further + 1))
-    assert calendar.working_days_between(day, end) == counted
-    assert calendar.working_days_between(end, day) == 0
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "hours"),
-    [
-        ("2025-09-27T08:00", "2025-09-27T16:00", 8),
-        ("2025-09-27T08:00", "2025-09-27T15:59", 7),
-        ("2025-09-27T06:00", "2025-09-27T20:00", 8),  # hours outside office hours do not count
-        ("2025-09-27T15:00", "2025-09-28T09:00", 2),
-        ("2025-10-02T12:00", "2025-10-04T12:00", 8),  # over a Friday
-        ("2025-10-03T08:00", "2025-10-03T16:00", 0),
-        ("2025-09-28T08:00", "2025-09-27T08:00", 0),
-    ],
-)
-def test_working_hours(a: str, b: str, hours: int) -> None:
-    start, end = (datetime.fromisoformat(each).replace(tzinfo=calendar.TEHRAN) for each in (a, b))
-    assert calendar.working_hours_between(start, end.astimezone(UTC)) == hours
 
 
 def test_long_date_and_time() -> None:

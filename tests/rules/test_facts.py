@@ -33,7 +33,8 @@ from contracts.events import (
     ProducerConnected,
     ProducerReadied,
 )
-from programme.calendar import add_working_days, tehran_day, working_days_between
+from programme.calendar import tehran_day
+from programme.work_calendar import work_calendar
 from reporting.domain import applicant
 from reporting.domain.contributions import contributions
 
@@ -96,7 +97,7 @@ def _apply(h: History, application: int) -> bool:
         for result in h.draw(st.lists(st.sampled_from(["match", "mismatch", "unavailable"]), max_size=3)):
             h.emit("registration", ApplicantIdentityChecked(result=result, **n))
             h.advance(3)
-    due = add_working_days(tehran_day(h.at), 10)
+    due = work_calendar().add_working_days(tehran_day(h.at), 10)
     h.emit("screening", CaseOpened(due=due, **n))
     h.advance()
     withdrawn = h.draw(st.sampled_from([False, False, True]))
@@ -124,7 +125,7 @@ def _apply(h: History, application: int) -> bool:
 
 
 def _seated(h: History, n: dict[str, Any]) -> None:
-    due = add_working_days(tehran_day(h.at), 20)
+    due = work_calendar().add_working_days(tehran_day(h.at), 20)
     h.emit("screening", CapacityRequested(due=due, **n))
     h.advance()
     if tehran_day(h.at) > due:
@@ -236,7 +237,7 @@ def _recount_seat(own: list[tuple[Any, int]], first: Callable[[type], Any], regi
 
 
 def _between(first: int, last: int) -> int:
-    return working_days_between(datetime.fromordinal(first).date(), datetime.fromordinal(last).date())
+    return work_calendar().working_days_between(datetime.fromordinal(first).date(), datetime.fromordinal(last).date())
 
 
 @settings(max_examples=60, deadline=None)

@@ -52,7 +52,9 @@ def test_the_calendar_of_the_recount_knows_the_abolished_summer_time() -> None:
     calendar = recount.Calendar([])
     assert calendar.day("2022-06-30T19:45:00+00:00") == date(2022, 7, 1)  # +04:30 then
     assert calendar.day("2025-06-30T19:45:00+00:00") == date(2025, 6, 30)  # +03:30 now
-    assert calendar.between(date(2025, 9, 27), date(2025, 10, 4)) == 6  # Saturday to Saturday: a Friday lies between
+    closed = recount.Calendar([], {"IR-23": [date(2025, 9, 30)]})
+    assert [closed.between(date(2025, 9, 27), date(2025, 10, 4), each) for each in ("IR-20", "IR-23")] == [6, 5]
+    assert calendar.between(date(2025, 9, 27), date(2025, 10, 4), "IR-20") == 6  # over a Friday
 
 
 def test_synthetic_people_have_valid_national_ids_that_are_not_assigned() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from contracts import codes
 from contracts.commands import Refused
-from programme import calendar, reference
+from programme import reference
 
 COUNTIES = {
     **{"IR-00": 12, "IR-01": 16, "IR-02": 22, "IR-03": 21, "IR-04": 17, "IR-05": 14, "IR-06": 27, "IR-07": 36},
@@ -36,12 +36,6 @@ def test_job_fields() -> None:
     assert len(fields) == 30
     assert {each.group for each in fields.values()} == set(codes.PRODUCT_GROUPS)
     assert all(each.starred == bool(each.clearance_body) for each in fields.values())
-
-
-def test_holidays_have_the_same_day_in_both_calendars() -> None:
-    assert len(reference.holidays()) == 223
-    rows = list(reference._table("holidays"))
-    assert [calendar.jalali_text(each.day) for each in reference.holidays()] == [row["jalali"] for row in rows]
 
 
 def test_29_of_31_old_codes_denote_another_province_today() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from base.clock import Moment
 from contracts.commands import Refused, Tick
@@ -29,7 +30,11 @@ from contracts.events import (
 )
 from kernel.record import Message, Record, consume, emit
 from programme.calendar import day_end
+from programme.work_calendar import CURRENT as CALENDAR
+from programme.work_calendar import DayOff, work_calendar
 from screening.domain import applicant
+from screening.domain import capacity as capacities
+from screening.domain import case as cases
 from screening.domain.applicant import State, holder_of, status_of
 from screening.domain.capacity import IdentifyCapacity
 from screening.domain.case import Decide
@@ -98,11 +103,48 @@ def refusal(scenario: Scenario, command: Any) -> Refused:
 
 
 def test_registration_opens_a_case_due_in_ten_working_days(scenario: Scenario) -> None:
-    assert scenario.consume(registered()) == [CaseOpened(due=date(2025, 10, 8))]  # with two Fridays in between
+    assert scenario.consume(registered()) == [CaseOpened(due=date(2025, 10, 8), calendar=CALENDAR)]  # over two Fridays
     assert status_of(scenario.state) == "open" and holder_of(scenario.state) == "screening"
     assert scenario.record.indexed["due"] == scenario.record.indexed["deadline"] == day_end(date(2025, 10, 8))
     assert scenario.record.indexed["scope"] == "IR-20/2001"
     assert scenario.emitted[0].context == CONTEXT and scenario.emitted[0].cause == "registration/1"
+
+
+def test_a_deadline_keeps_the_calendar_with_which_it_was_made(
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A closure by decree in one province: an open case keeps its deadline, a new one gets a later one there."""
+    scenario.consume(registered())
+    decree = DayOff(date(2025, 9, 30), "", "", "decree", "certain", "x", ("IR-20",))
+    before = work_calendar()
+    later = replace(before, version="1404-2", days_off=(*before.days_off, decree))
+    for module in (cases, capacities):
+        monkeypatch.setattr(module, "work_calendar", lambda: later)
+    assert scenario.state.case.due == date(2025, 10, 8)
+    other = Scenario()
+    assert other.consume(registered()) == [CaseOpened(due=date(2025, 10, 9), calendar="1404-2")]
+    elsewhere = replace(CONTEXT, province="IR-23", county="2301")
+    assert Scenario().consume(registered(), context=elsewhere) == [CaseOpened(due=date(2025, 10, 8), calendar="1404-2")]
+    scenario.execute(APPROVE)
+    assert scenario.consume(ApplicantAdmitted()) == [CapacityRequested(due=date(2025, 10, 21), calendar="1404-2")]
+
+
+def test_no_deadline_lies_beyond_the_calendar(scenario: Scenario) -> None:
+    """What needs one is parked until a version with a longer calendar is deployed."""
+    scenario.now = day_end(work_calendar().ends - timedelta(5))
+    envelope = Envelope(
+        source="registration", subject=SUBJECT, sequence=1, time=scenario.now, event=registered(), context=CONTEXT
+    )
+    empty = Record(subject=SUBJECT, state=State())
+    after, parked = consume(empty, applicant, "screening", [Message(envelope, encode(envelope))], scenario.moment)
+    assert not after.version and [each.reason for each in parked] == ["unknown_type"]
+
+
+def test_a_decision_beyond_the_calendar_is_refused(scenario: Scenario) -> None:
+    scenario.now = day_end(work_calendar().ends - timedelta(60))
+    scenario.consume(registered())
+    scenario.now += timedelta(61)
+    assert refusal(scenario, APPROVE).code == "calendar_ended"
 
 
 def test_decision_contains_reasons_rule_version_and_hours(scenario: Scenario) -> None:
@@ -170,7 +212,7 @@ def test_seat_requests_the_capacity_once(scenario: Scenario) -> None:
     scenario.consume(registered())
     scenario.execute(APPROVE)
     assert refusal(scenario, KILIMS).code == "not_admitted"
-    assert scenario.consume(ApplicantAdmitted()) == [CapacityRequested(due=date(2025, 10, 20))]
+    assert scenario.consume(ApplicantAdmitted()) == [CapacityRequested(due=date(2025, 10, 20), calendar=CALENDAR)]
     assert status_of(scenario.state) == "awaiting_capacity" and holder_of(scenario.state) == "screening"
     assert refusal(scenario, IdentifyCapacity("rugs", "piece", "10-49", "skilled")).field == "product_group"
     assert refusal(scenario, IdentifyCapacity("handicrafts", "piece", "10-49", "skilled", ("luck",))).field == "needs"
@@ -196,7 +238,7 @@ def test_reactivation_opens_a_new_case(scenario: Scenario) -> None:
     scenario.now += timedelta(days=30)
     after = Context(round="1404", province="IR-23", county="2301", field="JF002", policy="1404-1")
     opened = scenario.consume(ApplicantReactivated(application=2, **PERSON), "registrar:of-7", after)
-    assert opened == [CaseOpened(application=2, due=date(2025, 11, 8))]
+    assert opened == [CaseOpened(application=2, due=date(2025, 11, 8), calendar=CALENDAR)]
     assert scenario.execute(APPROVE)[0].application == 2  # type: ignore[attr-defined]  # of-1 registered only the first
     assert scenario.record.indexed["scope"] == "IR-23/2301"
     assert scenario.consume(ApplicantAdmitted(application=1)) == [], "events about an earlier application are ignored"

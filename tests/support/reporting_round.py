@@ -33,8 +33,9 @@ from kernel.leases import MemoryLeases
 from kernel.record import Message
 from kernel.service import Runtime
 from kernel.stores.memory import MemoryStore
-from programme.calendar import add_working_days, tehran_day
+from programme.calendar import tehran_day
 from programme.reference import provinces
+from programme.work_calendar import work_calendar
 from reporting.domain import RULES
 from reporting.ranking_cache import RankingCache
 from reporting.service import service
@@ -76,13 +77,14 @@ class RoundEvents:
         registered = ApplicantRegistered(sex="female", age_band="25-34", work_mode="independent", intake_channel="web")
         self.emit("registration", subject, registered, at, province)
         self.emit("registration", subject, ApplicantIdentityChecked(result="match"), at, province)
-        self.emit("screening", subject, CaseOpened(due=add_working_days(tehran_day(at), 10)), at, province)
+        due = work_calendar().add_working_days(tehran_day(at), 10)
+        self.emit("screening", subject, CaseOpened(due=due), at, province)
         if stage > 1:
             at += timedelta(days=3)
             self.emit("screening", subject, CaseDecided(outcome="approved"), at, province)
         if stage > 2:
             self.emit("registration", subject, ApplicantAdmitted(), at, province)
-            due = add_working_days(tehran_day(at), 20)
+            due = work_calendar().add_working_days(tehran_day(at), 20)
             self.emit("screening", subject, CapacityRequested(due=due), at, province)
         if stage > 3:
             at += timedelta(days=5)

@@ -66,6 +66,9 @@ JobFieldCode = Annotated[str, _matching(r"^[A-Z]{2}[0-9]{3}$", "Code of a job fi
 PolicyVersion = Annotated[
     str, _matching(r"^([0-9]{4}-[0-9]{1,3})?$", "Version of the policies by which the decision was made.")
 ]
+CalendarVersion = Annotated[
+    str, _matching(r"^([0-9]{4}-[0-9]{1,3})?$", "Version of the calendar of working days by which `due` was computed.")
+]
 OfferNumber = Annotated[str, _matching(r"^o[1-9][0-9]{0,3}$", "Number of the offer among this producer's offers.")]
 OfferReference = Annotated[
     str, _matching(r"^(o[1-9][0-9]{0,3})?$", "Accepted offer that led to the connection; empty if there was none.")

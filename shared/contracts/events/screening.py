@@ -5,6 +5,7 @@ from typing import Annotated
 from contracts.events.event import ApplicantEvent
 from contracts.events.fields import (
     FEW,
+    CalendarVersion,
     DecisionReason,
     MonthlyBand,
     Need,
@@ -23,6 +24,7 @@ class CaseOpened(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
 
     TYPE = "ir.peyvand.screening.case.opened.v1"
     due: ProgrammeDay
+    calendar: CalendarVersion = ""
 
 
 class CaseDecided(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
@@ -48,6 +50,7 @@ class CapacityRequested(ApplicantEvent, frozen=True, kw_only=True, omit_defaults
 
     TYPE = "ir.peyvand.screening.capacity.requested.v1"
     due: ProgrammeDay
+    calendar: CalendarVersion = ""
 
 
 class CapacityBreached(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):

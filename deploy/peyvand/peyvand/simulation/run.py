@@ -21,8 +21,9 @@ from peyvand.simulation.quiescence import QuiescenceProbe
 from peyvand.simulation.scenario import Memory, Round, instant
 from peyvand.simulation.trickle import trickle
 from peyvand.verify import recount
+from peyvand.verify.days_off import recount_calendar
 from programme.calendar import jalali_text
-from programme.reference import holidays, provinces
+from programme.reference import provinces
 
 STALLED_AFTER = 120.0  # seconds without progress after which a step has failed
 
@@ -180,7 +181,7 @@ def _differences(target: Target, tables: Sequence[Mapping[str, Any]]) -> list[st
         events = recount.read_events(client)
     finally:
         client.close()
-    calendar = recount.Calendar(each.day for each in holidays())
+    calendar = recount_calendar()
     today = calendar.day(tables[0]["as_of"])
     counts = recount.count(events, calendar, today, plan.ROUND)
     expected = recount.tables(counts, list(provinces()))

@@ -7,7 +7,7 @@ reporting must be equal; where they differ, one of the two is wrong.
 import json
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
@@ -47,24 +47,24 @@ class Count:
 
 
 class Calendar:
-    """Days in Tehran, and working days."""
+    """Days in Tehran, and working days: `holidays` of the whole country, and of single provinces."""
 
-    def __init__(self, holidays: Iterable[date]) -> None:
-        self.zone, self.holidays = ZoneInfo("Asia/Tehran"), frozenset(holidays)
-        self.working_days: list[int] = []  # ordinals, in order
+    def __init__(self, holidays: Iterable[date], of_provinces: Mapping[str, Collection[date]] | None = None) -> None:
+        self.zone, self.holidays, self.of_provinces = ZoneInfo("Asia/Tehran"), frozenset(holidays), of_provinces or {}
+        self.working_days: dict[str, list[int]] = {}  # ordinals, in order, by province
 
     def day(self, instant: str) -> date:
         """Return the day in Tehran of an instant."""
         return datetime.fromisoformat(instant).astimezone(self.zone).date()
 
-    def between(self, first: date, last: date) -> int:
-        """Return the number of working days after the first day, up to and including the last."""
-        if not self.working_days:
+    def between(self, first: date, last: date, province: str) -> int:
+        """Return the number of working days in a province after the first day, up to and including the last."""
+        if province not in self.working_days:
+            off = self.holidays | {*self.of_provinces.get(province, ())}
             days = (date(2019, 1, 1) + timedelta(days=n) for n in range(6_000))
-            self.working_days = [d.toordinal() for d in days if d.weekday() != FRIDAY and d not in self.holidays]
-        return max(
-            0, bisect_right(self.working_days, last.toordinal()) - bisect_right(self.working_days, first.toordinal())
-        )
+            self.working_days[province] = [d.toordinal() for d in days if d.weekday() != FRIDAY and d not in off]
+        days_of = self.working_days[province]
+        return max(0, bisect_right(days_of, last.toordinal()) - bisect_right(days_of, first.toordinal()))
 
 
 def read_events(client: Any) -> dict[str, list[Event]]:
@@ -125,7 +125,7 @@ def _count_applicant(counts: dict[str, Count], events: Sequence[Event], calendar
     figures.C += bool(identified)
     figures.identified_in_time += bool(identified) and calendar.day(identified[0]["time"]) <= capacity_due[0]
     figures.identified_due += bool(identified) or (bool(capacity_due) and capacity_due[0] < today)
-    _count_sales(figures, by_type, calendar, today, bool(identified), calendar.day(registered["time"]))
+    _count_sales(figures, by_type, calendar, today, bool(identified), calendar.day(registered["time"]), province)
 
 
 def _count_sales(
@@ -135,6 +135,7 @@ def _count_sales(
     today: date,
     identified: bool,
     registered: date,
+    province: str,
 ) -> None:
     grades: dict[str, list[tuple[date, str]]] = defaultdict(list)
     for e in (*by_type["producer.connected"], *by_type["connection.evidenced"]):
@@ -148,7 +149,7 @@ def _count_sales(
     if proven:
         first = min(proven.values())
         figures.sustainable += first + timedelta(days=SUSTAINED_AFTER) <= today
-        figures.end_to_end.append(calendar.between(registered, first))
+        figures.end_to_end.append(calendar.between(registered, first, province))
     if identified:
         running = grades.keys() - ended
         figures.claims += len(running)

@@ -11,8 +11,9 @@ from starlette.responses import RedirectResponse, Response
 from base.ids import shown_code, typed_code
 from contracts import codes
 from contracts.commands import Refused
-from programme.calendar import tehran_day, working_days_between
+from programme.calendar import tehran_day
 from programme.messages import message_text
+from programme.work_calendar import work_calendar
 from registration import queries
 from registration.api.dependencies import Registrations
 from registration.api.tracking import find_by_code
@@ -73,8 +74,8 @@ async def tracking_page(
         stages=stages(current),
         position=await queries.count_ahead(store, record) + 1 if waiting else None,
         reasons=[codes.DECISION_REASONS[each].text(lang) for each in current.reasons if each in codes.DECISION_REASONS],
-        days_left=_working_days_left(today, current.case_due),
-        capacity_days_left=_working_days_left(today, current.capacity_due),
+        days_left=_working_days_left(today, current.case_due, state.context.province),
+        capacity_days_left=_working_days_left(today, current.capacity_due, state.context.province),
     )
 
 
@@ -102,6 +103,8 @@ def _render_form(request: Request, typed: str) -> Response:
     return templates.render(request, "track.html", status=404 if typed else 200, typed=typed, errors=errors)
 
 
-def _working_days_left(today: date, due: date | None) -> int | None:
+def _working_days_left(today: date, due: date | None, province: str) -> int | None:
     """Return the working days until a deadline; -1 after it."""
-    return None if due is None else working_days_between(today, due) if due >= today else -1
+    if due is None:
+        return None
+    return work_calendar().working_days_between(today, due, province) if due >= today else -1

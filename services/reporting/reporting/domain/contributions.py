@@ -8,8 +8,8 @@ first day and -1 on its end, so the sum of the deltas up to a day is the figure 
 from datetime import date
 from functools import lru_cache
 
-from programme.calendar import working_days_between
 from programme.policies import CURRENT, policy
+from programme.work_calendar import work_calendar
 from reporting.domain import applicant, ledger
 from reporting.domain.applicant import Application
 
@@ -130,7 +130,7 @@ def _decision(spans: list[IndicatorSpan], a: Application, until: int) -> None:
     """Add when a decided case is screened, approved, and screened in time."""
     late, decided = _late(a.case_due), max(a.decided, a.registered)
     spans.append((SCREENED, decided, until))
-    spans.append((_duration(TO_DECISION, a.registered, decided), decided, until))
+    spans.append((_duration(TO_DECISION, a.registered, decided, area_of(a.province)), decided, until))
     spans.append((SCREENING_DUE, max(min(a.decided, late), a.registered), until))
     if a.approved:
         spans.append((APPROVED, decided, until))
@@ -147,7 +147,7 @@ def _capacity(spans: list[IndicatorSpan], a: Application, seated: int, left: int
         return
     identified = max(a.identified, seated)
     spans.append((IDENTIFIED, identified, left))
-    spans.append((_duration(TO_CAPACITY, seated, identified), identified, left))
+    spans.append((_duration(TO_CAPACITY, seated, identified, area_of(a.province)), identified, left))
     spans.append((CAPACITY_DUE, max(min(a.identified, late), seated), left))
     if a.identified < late:
         spans.append((IDENTIFIED_IN_TIME, identified, left))
@@ -164,12 +164,12 @@ def _market(spans: list[IndicatorSpan], a: Application, seated: int, left: int) 
     if first:
         sustainable = max(first + _sustained_days(a.policy), seated)
         spans.append((SUSTAINABLE, sustainable, left))
-        spans.append((_duration(END_TO_END, a.registered, first), max(first, seated), left))
+        spans.append((_duration(END_TO_END, a.registered, first, area_of(a.province)), max(first, seated), left))
     if not a.identified:
         return
     identified = max(a.identified, seated)
     if first:
-        spans.append((_duration(TO_MARKET, a.identified, first), max(first, identified), left))
+        spans.append((_duration(TO_MARKET, a.identified, first, area_of(a.province)), max(first, identified), left))
     connected: list[Span] = []
     sustained: list[Span] = []
     for c in a.connections.values():
@@ -211,10 +211,17 @@ def _late(due: int) -> int:
 
 
 @lru_cache(1 << 16)
-def _duration(name: str, first: int, last: int) -> str:
+def _duration(name: str, first: int, last: int, area: str) -> str:
     """Return the histogram bar of a duration, in whole working days; 0 if sources disagree about the order."""
-    days = working_days_between(date.fromordinal(first), date.fromordinal(last)) if first < last else 0
-    return f"{name}:{days}"
+    if first >= last:
+        return f"{name}:0"
+    return f"{name}:{work_calendar().working_days_between(date.fromordinal(first), date.fromordinal(last), area)}"
+
+
+@lru_cache(64)
+def area_of(province: str) -> str:
+    """Return the province if working days are not everywhere the same there, else "": most durations are kept once."""
+    return work_calendar().area(province)
 
 
 @lru_cache(64)

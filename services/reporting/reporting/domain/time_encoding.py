@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from programme.calendar import tehran_day
+from programme.work_calendar import work_calendar
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -18,8 +19,9 @@ def newest(known: int, recorded: datetime | None) -> int:
 
 
 def day_of(instant: datetime) -> int:
-    """Return the day in Tehran as an ordinal.
+    """Return the day in Tehran as an ordinal. Raise UnknownDay where no duration that ends on it could be computed.
 
+    It is raised here, where the event is parked, not in the tallies.
     Tehran's UTC offset is a whole number of half hours, so each half hour is looked up once.
     """
     if instant.tzinfo is not UTC:
@@ -29,4 +31,5 @@ def day_of(instant: datetime) -> int:
 
 @lru_cache(4096)
 def _day_of(day: int, half_hour: int) -> int:
-    return tehran_day(datetime.fromordinal(day).replace(tzinfo=UTC) + timedelta(minutes=30 * half_hour)).toordinal()
+    found = tehran_day(datetime.fromordinal(day).replace(tzinfo=UTC) + timedelta(minutes=30 * half_hour))
+    return work_calendar().known(found).toordinal()

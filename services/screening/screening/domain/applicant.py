@@ -74,7 +74,7 @@ def decide(state: State, command: Decide | IdentifyCapacity | Tick, at: datetime
             raise Refused("no_open_case")
         case Decide():
             return cases.decide(
-                state.case, command, state.application, state.policy, facts_of(state), state.registrar, at
+                state.case, command, state.application, context(state), facts_of(state), state.registrar, at
             )
         case IdentifyCapacity():
             seated = state.seat and not (state.withdrawn or state.erased)
@@ -93,9 +93,9 @@ def _react(state: State, envelope: Envelope) -> Sequence[Event]:
         return []
     match event:
         case ApplicantRegistered() | ApplicantReactivated() if state.case.opened is None:
-            return [cases.open_case(state.application, state.policy, envelope.time)]
+            return [cases.open_case(state.application, state.policy, state.province, envelope.time)]
         case ApplicantAdmitted() if state.capacity.identified is None and state.capacity.due is None:
-            return [capacities.request(state.application, state.policy, envelope.time)]
+            return [capacities.request(state.application, state.policy, state.province, envelope.time)]
     return []
 
 

@@ -10,8 +10,9 @@ from contracts.codes import MONTHLY_BANDS, NEEDS, PRODUCT_GROUPS, SKILL_LEVELS, 
 from contracts.commands import Refused
 from contracts.envelope import Envelope
 from contracts.events import CapacityBreached, CapacityIdentified, CapacityRequested, Event
-from programme.calendar import add_working_days, day_end, tehran_day
+from programme.calendar import day_end, tehran_day
 from programme.policies import policy
+from programme.work_calendar import work_calendar
 
 
 class Capacity(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -38,11 +39,14 @@ class IdentifyCapacity(msgspec.Struct, frozen=True):
     needs: tuple[str, ...] = ()
 
 
-def request(application: int, version: str, at: datetime) -> CapacityRequested:
-    """Request the capacity of an applicant admitted at this time; the policy version gives the working days."""
-    return CapacityRequested(
-        application=application, due=add_working_days(tehran_day(at), policy(version).capacity_days)
-    )
+def request(application: int, version: str, province: str, at: datetime) -> CapacityRequested:
+    """Request the capacity of an applicant admitted at this time; the policy version gives the working days.
+
+    Raise UnknownDay where the calendar ends before the due day: the cause is parked until there is a longer one.
+    """
+    calendar = work_calendar()
+    due = calendar.add_working_days(tehran_day(at), policy(version).capacity_days, province)
+    return CapacityRequested(application=application, due=due, calendar=calendar.version)
 
 
 def breaches_at(capacity: Capacity) -> datetime | None:

@@ -8,10 +8,11 @@ from msgspec.structs import replace
 
 from contracts.codes import APPROVAL_REASONS, OUTCOMES, REJECTION_REASONS
 from contracts.commands import Refused
-from contracts.envelope import Envelope
+from contracts.envelope import Context, Envelope
 from contracts.events import CaseBreached, CaseDecided, CaseOpened, Event
-from programme.calendar import add_working_days, day_end, tehran_day, working_hours_between
+from programme.calendar import day_end, tehran_day
 from programme.policies import policy
+from programme.work_calendar import UnknownDay, work_calendar
 from screening.domain.eligibility import Facts, violated
 
 APPROVED, REJECTED = "approved", "rejected"
@@ -40,9 +41,14 @@ class Decide(msgspec.Struct, frozen=True):
     by: str = ""  # the officer, as in the envelope's actor
 
 
-def open_case(application: int, version: str, at: datetime) -> CaseOpened:
-    """Open the case of an application registered at this time; the policy version gives the working days."""
-    return CaseOpened(application=application, due=add_working_days(tehran_day(at), policy(version).screening_days))
+def open_case(application: int, version: str, province: str, at: datetime) -> CaseOpened:
+    """Open the case of an application registered at this time; the policy version gives the working days.
+
+    Raise UnknownDay where the calendar ends before the due day: the cause is parked until there is a longer one.
+    """
+    calendar = work_calendar()
+    due = calendar.add_working_days(tehran_day(at), policy(version).screening_days, province)
+    return CaseOpened(application=application, due=due, calendar=calendar.version)
 
 
 def is_open(case: Case) -> bool:
@@ -62,7 +68,7 @@ def breach(application: int, case: Case, now: datetime) -> Sequence[Event]:
 
 
 def decide(
-    case: Case, command: Decide, application: int, version: str, facts: Facts, registrar: str, at: datetime
+    case: Case, command: Decide, application: int, context: Context, facts: Facts, registrar: str, at: datetime
 ) -> Sequence[Event]:
     """Decide on an open case, before or after its breach. Raise Refused."""
     if case.outcome:
@@ -74,7 +80,7 @@ def decide(
     reasons = _reasons(command)
     if registrar and person_of(command.by) == registrar:
         raise Refused("registrar_may_not_screen")
-    rules = policy(version)
+    rules = policy(context.policy)
     if command.outcome == APPROVED and (failed := violated(rules, facts, command.checklist)):
         raise Refused("not_eligible", "outcome", rules=failed)
     return [
@@ -83,7 +89,7 @@ def decide(
             outcome=command.outcome,
             reasons=reasons,
             rule_version=rules.version,
-            working_hours=working_hours_between(case.opened, at),
+            working_hours=_working_hours(case.opened, at, context.province),
             within_sla=tehran_day(at) <= case.due,
         )
     ]
@@ -112,6 +118,13 @@ def evolve(case: Case, envelope: Envelope) -> Case:
 def person_of(actor: str) -> str:
     """Return the pseudonymous person in an actor, whatever the role: `registrar:of-2f9c` -> `of-2f9c`, `web:` -> ``."""
     return actor.partition(":")[2]
+
+
+def _working_hours(opened: datetime, at: datetime, province: str) -> int:
+    try:
+        return work_calendar().working_hours_between(opened, at, province)
+    except UnknownDay as e:
+        raise Refused("calendar_ended") from e
 
 
 def _reasons(command: Decide) -> tuple[str, ...]:

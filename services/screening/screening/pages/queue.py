@@ -12,9 +12,10 @@ from starlette.responses import RedirectResponse, Response
 
 from contracts.commands import Refused
 from kernel.record import Record
-from programme.calendar import day_end, day_start, tehran_day, working_days_between
+from programme.calendar import day_end, day_start, tehran_day
 from programme.messages import message_text
 from programme.policies import policy
+from programme.work_calendar import UnknownDay, work_calendar
 from screening import queries
 from screening.api.cases import Decider, Reader, claimed_case
 from screening.domain.applicant import AWAITING_CAPACITY, OPEN, status_of
@@ -42,7 +43,7 @@ class Line(msgspec.Struct, frozen=True):
     county: str
     due: date
     days_left: int  # calendar days, negative if late
-    days_used: int  # working days
+    days_used: int | None  # working days; unknown beyond the calendar's end
     days_allowed: int  # working days
     claimed: bool
 
@@ -134,10 +135,17 @@ def _line(record: Record, today: date, claimed: bool) -> Line:
         county=state.county,
         due=due,
         days_left=(due - today).days,
-        days_used=working_days_between(tehran_day(started), today),
+        days_used=_days_used(tehran_day(started), today, state.province),
         days_allowed=rules.capacity_days if awaiting_capacity else rules.screening_days,
         claimed=claimed,
     )
+
+
+def _days_used(started: date, today: date, province: str) -> int | None:
+    try:
+        return work_calendar().working_days_between(started, today, province)
+    except UnknownDay:
+        return None
 
 
 def _groups(lines: Sequence[Line], today: date) -> list[Group]:

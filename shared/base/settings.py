@@ -100,7 +100,7 @@ class Settings(ProcessSettings):
     kafka_ca: Path | None = Field(
         default=None, description="File with the authorities of Kafka's certificates; if not set, the system's."
     )
-    database: str = Field(description="The service's own database.")
+    database: str = Field(description="The service's own database; a projection has one for each generation beside it.")
     public_url: str = Field(default="http://127.0.0.1:8080", description="The public address of the platform.")
     issuer: str = Field(default="http://127.0.0.1:8080/issuer", description="The `iss` of access tokens, exactly.")
     audience: str = Field(default="peyvand", description="The `aud` that access tokens must name.")

@@ -68,8 +68,16 @@ class Service(msgspec.Struct, Generic[S], frozen=True, kw_only=True):
     ready: Callable[[Runtime[S]], Awaitable[list[ReadinessReason]]] | None = None  # why the API is not
     jobs: Callable[[Runtime[S]], Sequence[PeriodicJob]] | None = None  # of the worker
     projection: Callable[[Runtime[S]], Projection] | None = None
+    generation: Callable[[], str] | None = None  # digest of what the projection follows from; see database_of
     restored: Callable[[Runtime[S]], RestoredRecord] | None = None
     after_restore: Callable[[Runtime[S]], Awaitable[None]] | None = None  # before it is served; repeatable
+
+    def database_of(self, name: str) -> str:
+        """Return the database that this version of the code writes: for a projection one of its generation alone.
+
+        Otherwise contributions that were added under other rules would be subtracted under these.
+        """
+        return f"{name}_{self.generation()}" if self.generation else name
 
     def mongo_store(self, database: Database) -> MongoStore:
         """Return the service's records in this database."""
@@ -90,19 +98,24 @@ class Service(msgspec.Struct, Generic[S], frozen=True, kw_only=True):
     async def running(self, settings: S) -> AsyncIterator[Runtime[S]]:
         """Open what both roles work with, over MongoDB."""
         client = connect(settings.mongo.get_secret_value())
-        database = client[settings.database]
+        try:
+            async with self.over(client[self.database_of(settings.database)], settings) as runtime:
+                yield runtime
+        finally:
+            await client.close()
+
+    @asynccontextmanager
+    async def over(self, database: Database, settings: S) -> AsyncIterator[Runtime[S]]:
+        """Open what both roles work with, over this database."""
         runtime = Runtime(
             settings=settings,
             store=self.mongo_store(database),
             leases=MongoLeases(database),
             clock=settings.programme_clock(),
-            databases=lambda suffix: client[f"{settings.database}_{suffix}"],
+            databases=lambda suffix: database.client[f"{settings.database}_{suffix}"],
         )
-        try:
-            async with self.opened(runtime):
-                yield runtime
-        finally:
-            await client.close()
+        async with self.opened(runtime):
+            yield runtime
 
     @asynccontextmanager
     async def opened(self, runtime: Runtime[S]) -> AsyncIterator[Runtime[S]]:

@@ -210,6 +210,12 @@ CALENDAR_DAYS = Gauge(
     "what needs one is parked: add a version of the calendar with the next years months before.",
     ["service"],
 )
+GENERATION_WAITING = Gauge(
+    "peyvand_generation_waiting",
+    "1: this worker waits until the generation of its version of the code is built: run `peyvand rebuild` of this "
+    "version. Meanwhile the workers of the version before count what arrives.",
+    ["service"],
+)
 CLOCK_SKEW = Gauge(
     "peyvand_clock_skew_seconds",
     "Difference between this machine's clock and the database's. Above 5 s the process is not ready, and an API "

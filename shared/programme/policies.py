@@ -64,6 +64,11 @@ def versions() -> tuple[str, ...]:
     return tuple(sorted(file.stem for file in _FOLDER.glob("*.json")))
 
 
+def documents() -> tuple[Path, ...]:
+    """Return the files of all policies and calendars."""
+    return (*_FOLDER.glob("*.json"), *_FOLDER.parent.glob("calendars/*.json"))
+
+
 _FOLDER = Path(__file__).parent / "data" / "policies"
 
 

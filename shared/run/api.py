@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from typing import Any
 
 import structlog
@@ -16,7 +15,8 @@ from kernel.service import Runtime, Service
 from kernel.stores.mongodb import MongoStore
 from observability.health import ReadinessReason
 from programme.reference import is_area
-from run.gate import closed_while, closing_reasons
+from run.gate import closed_while
+from run.served import ServedDatabase
 from run.server import serve
 from web import oidc_login
 from web.admin import dead_letters, replays
@@ -44,7 +44,7 @@ def service_app(service: Service[Any], settings: Any, runtime: Runtime[Any] | No
             try:
                 opened = app.state.runtime = await stack.enter_async_context(running)
                 if isinstance(opened.store, MongoStore):
-                    await stack.enter_async_context(closed_while(app, partial(closing_reasons, service, opened.store)))
+                    await stack.enter_async_context(closed_while(app, ServedDatabase(app, service, opened, stack)))
             except Exception as e:
                 log.error("the API cannot start", exc_info=e)  # uvicorn logs it as a text, which is dropped
                 raise

@@ -24,13 +24,13 @@ Check = Callable[[], Awaitable[list[ReadinessReason]]]
 log = structlog.get_logger(__name__)
 
 
-async def closing_reasons(service: Service[Any], store: MongoStore) -> list[ReadinessReason]:
-    """Return why the API of a service may not open. Raise Transient."""
+async def closing_reasons(service: Service[Any], store: MongoStore, *, indexes: bool = True) -> list[ReadinessReason]:
+    """Return why the API of a service may not open; without `indexes`, those of another version. Raise Transient."""
     reasons = []
     if await read_mark(store):
         text = "the store was restored from a backup and is not complete yet"
         reasons.append(ReadinessReason("restoring", text))
-    missing = await service.missing_indexes(store.database)
+    missing = await service.missing_indexes(store.database) if indexes else []
     metrics.MISSING_INDEXES.labels(service.name).set(len(missing))
     if missing:
         text = f"{len(missing)} indexes are missing, such as {missing[0]}: `peyvand apply` creates them"

@@ -12,13 +12,14 @@ from base.settings import load
 from contracts.topics import topic_of, topics_consumed_by
 from kernel.kafka.authentication import authenticate_before_start
 from kernel.kafka.relay import Relay, connect_producer
-from kernel.roles.worker import Worker
+from kernel.roles.worker import Gate, Worker
 from kernel.service import Runtime, Service
 from kernel.stores.mongodb import MongoStore
 from observability import metrics
 from programme.calendar import tehran_day
 from programme.work_calendar import work_calendar
 from recovery.completion import complete_before_start
+from recovery.generations import wait_until_built
 from recovery.replay import ReplayLoop
 from run.backlog import BacklogLoop
 from run.server import serve_worker
@@ -58,6 +59,9 @@ def worker_of(service: Service[Any], runtime: Runtime[Any]) -> Worker:
     then = partial(service.after_restore, runtime) if service.after_restore else None
     days_left = metrics.CALENDAR_DAYS.labels(service.name)
     days_left.set_function(lambda: (work_calendar().ends - tehran_day(runtime.clock().at)).days)
+    completed: list[Gate] = [partial(complete_before_start, new=new, then=then)]
+    home = store.client[settings.database]
+    built: list[Gate] = [partial(wait_until_built, home=home)] if service.generation else []
     return Worker(
         service.name,
         topics_consumed_by(service.name),
@@ -67,7 +71,8 @@ def worker_of(service: Service[Any], runtime: Runtime[Any]) -> Worker:
         runtime.clock,
         projection=runtime.projection,
         jobs=service.jobs(runtime) if service.jobs else (),
-        gates=(authenticate_before_start, partial(complete_before_start, new=new, then=then)),
+        gates=(authenticate_before_start, *built, *completed),
         loops={"replay": ReplayLoop, "backlog": BacklogLoop},
         linger=settings.linger,
+        group=service.database_of(service.name),
     )

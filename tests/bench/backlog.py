@@ -26,7 +26,7 @@ async def run(folder: Path, quick: bool) -> Measured:
 
 async def _read(reader: str, log: Backlog, folder: Path, issuer: Issuer, database: str) -> tuple[float, Costs]:
     """Return events per second, and the costs."""
-    async with reading(reader, "reporting", "tallies", log, folder, issuer, database) as (began, meter):
+    async with reading(reader, "reporting", "tallies", log, folder, issuer, database) as (began, meter, database):
         ended = await log.until(lambda: log.read(database), log.events)
         costs = meter.read()
         await _check(reader, log, database)

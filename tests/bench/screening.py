@@ -38,7 +38,7 @@ async def run(folder: Path, quick: bool) -> Measured:
 async def _measure(reader: str, log: Backlog, folder: Path, issuer: Issuer, database: str) -> _Round:
     topic = RESPONSES if reader == BARE else topic_of("screening")
     before = await log.ends(topic)
-    async with reading(reader, "screening", "responses", log, folder, issuer, database) as (began, meter):
+    async with reading(reader, "screening", "responses", log, folder, issuer, database) as (began, meter, _):
         consumed = await log.until(lambda: log.read(database), log.events)
         wanted = log.events if reader == BARE else log.unique  # the script responds to repeats, too
         published = await log.until(lambda: log.ends(topic), before + wanted)

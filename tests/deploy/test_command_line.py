@@ -31,6 +31,7 @@ def no_platform(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ["ranking", "show"],
         ["ranking", "export"],
         ["simulate"],
+        ["generations", "list"],
     ],
 )
 def test_without_a_platform_every_verb_prints_how_to_start_one(run: Run, verb: list[str]) -> None:

@@ -31,6 +31,7 @@ from contracts.events import ApplicantRegistered
 from contracts.subjects import PARTITIONS, partition_of
 from kernel.kafka.relay import connect_producer
 from peyvand.commands.applications import COLUMNS
+from peyvand.databases import database_of
 from peyvand.local_cluster.processes import free_ports, start, stop, wait_until
 from peyvand.local_cluster.topology import SERVICES, as_user
 from peyvand.local_cluster.workspace import development_secrets
@@ -83,6 +84,7 @@ class Drill:
         self.mongo: MongoClient[dict[str, Any]] = MongoClient(
             as_user(system.state.mongo, "admin", secrets.mongo_admin), tz_aware=True
         )
+        self.figures = database_of(self.mongo, "reporting")
         self.producer: Any = connect_producer(system.kafka_admin, "drill")()
 
     def people(self, n: int) -> list[dict[str, str]]:
@@ -169,7 +171,7 @@ class Drill:
 
     def move_cursors(self, topic: str, seconds: float) -> None:
         """Move a cursor of reporting all the time, as another worker would; set it to the beginning at the end."""
-        cursors, deadline, chance = self.mongo.reporting.cursors, time.monotonic() + seconds, Random(1)
+        cursors, deadline, chance = self.figures.cursors, time.monotonic() + seconds, Random(1)
         cursor = f"{topic}/{partition_of(named('drill-jump'))}"
         while time.monotonic() < deadline:
             cursors.update_one({"_id": cursor}, {"$set": {"next": chance.randrange(400)}})
@@ -219,6 +221,7 @@ async def _cause_all(drill: Drill, prometheus: Prometheus) -> None:
     await _cause_by_requests(drill, prometheus)
     await _cause_by_frozen_processes(drill, prometheus)
     await _cause_by_an_archive(drill, prometheus)
+    await _cause_by_a_generation(drill, prometheus)
     await _cause_by_stores_and_logs(drill, prometheus)
     set_clock(drill.system.workspace.clock, day_start(work_calendar().ends - timedelta(60)))
     await prometheus.wait_for("CalendarEnds", within=90)
@@ -228,7 +231,7 @@ async def _cause_by_events(drill: Drill, prometheus: Prometheus) -> None:
     mongo, now = drill.mongo, datetime.now(UTC)
     # Records of applicants with a case: no further event about them arrives, which would meet the damaged state below.
     with_case = {"kind": "applicant", "inbox.screening": {"$gte": 1}}
-    await drill.wait_until(lambda: mongo.reporting.records.count_documents(with_case) >= 2)
+    await drill.wait_until(lambda: drill.figures.records.count_documents(with_case) >= 2)
     # Alerts with long durations first. Screening must not emit an event about `drill-silent`: its record claims to have
     # handled all of registration's events.
     screened: Any = mongo.screening.records.find_one({"kind": "applicant"})
@@ -239,9 +242,9 @@ async def _cause_by_events(drill: Drill, prometheus: Prometheus) -> None:
     drill.event(named("drill-invalid"), time=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
     drill.publish("screening", b"nonsense", "drill")
     due = {"indexed.due": now - timedelta(hours=2)}
-    silent, damaged = (d["_id"] for d in mongo.reporting.records.find(with_case, {"_id": 1}).limit(2))
-    mongo.reporting.records.update_one({"_id": silent}, {"$set": due})  # its rules emit nothing for a tick
-    mongo.reporting.records.update_one({"_id": damaged}, {"$set": due | {"state": '{"round": 5}'}})
+    silent, damaged = (d["_id"] for d in drill.figures.records.find(with_case, {"_id": 1}).limit(2))
+    drill.figures.records.update_one({"_id": silent}, {"$set": due})  # its rules emit nothing for a tick
+    drill.figures.records.update_one({"_id": damaged}, {"$set": due | {"state": '{"round": 5}'}})
     unfinished: Any = mongo.registration.records.find_one({"kind": "applicant"}, {"events": 0, "stored_responses": 0})
     erasing = now - timedelta(minutes=10)  # marked, and not erased: the worker cannot confirm it
     unfinished["private"]["indexed"] = unfinished["indexed"] = {"erasing": erasing}
@@ -258,7 +261,7 @@ async def _cause_by_events(drill: Drill, prometheus: Prometheus) -> None:
     mongo.registration.records.delete_many(
         {"_id": {"$in": ["drill-erasing", "drill-unreadable", "drill-unidentified"]}}
     )
-    mongo.reporting.records.update_many({"indexed.due": due["indexed.due"]}, {"$unset": {"indexed.due": ""}})
+    drill.figures.records.update_many({"indexed.due": due["indexed.due"]}, {"$unset": {"indexed.due": ""}})
 
 
 async def _cause_by_requests(drill: Drill, prometheus: Prometheus) -> None:
@@ -306,6 +309,16 @@ async def _cause_by_an_archive(drill: Drill, prometheus: Prometheus) -> None:
     mongo.market.archive.insert_one(heartbeat)
     mongo.drop_database("drill")
     await prometheus.wait_resolved("ArchiveBehind")
+
+
+async def _cause_by_a_generation(drill: Drill, prometheus: Prometheus) -> None:
+    """Start a worker whose generation is not built, as of a new version of the code."""
+    pointer, name = drill.mongo.reporting.generations, drill.figures.name
+    pointer.update_one({}, {"$pull": {"built": name}})
+    os.kill(drill.system.process("reporting-worker").identity.pid, signal.SIGKILL)
+    await prometheus.wait_for("GenerationNotBuilt", within=40)
+    pointer.update_one({}, {"$addToSet": {"built": name}})
+    await prometheus.wait_resolved("GenerationNotBuilt")
 
 
 async def _cause_by_stores_and_logs(drill: Drill, prometheus: Prometheus) -> None:

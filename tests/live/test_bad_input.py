@@ -19,6 +19,7 @@ from contracts.subjects import PARTITIONS, partition_of
 from contracts.topics import TOPICS, topics_consumed_by
 from kernel.kafka.relay import connect_producer
 from peyvand.api_client import ApiClient, sign_in
+from peyvand.databases import database_of
 from peyvand.local_cluster.topology import SERVICES
 from peyvand.simulation.scenario import CONSENT
 from security.auth import COOKIE
@@ -285,7 +286,7 @@ def test_a_thousand_undecodable_records_per_topic_block_no_applicant(
 
     def undecodable() -> dict[str, int]:
         with MongoClient[dict[str, Any]](system.state.mongo) as client:
-            return {each: client[each].undecodable.count_documents({}) for each in SERVICES}
+            return {each: database_of(client, each).undecodable.count_documents({}) for each in SERVICES}
 
     expected = {each: UNDECODABLE * len(topics_consumed_by(each)) for each in SERVICES}
     every = (before[0] + PARTITIONS, before[1] + PARTITIONS)

@@ -71,3 +71,14 @@ def test_a_quiescent_platform_is_healthy(peyvand: Peyvand) -> None:
     found = peyvand("status")[1]
     assert len(found["processes"]) == 9 and all(each["ready"] for each in found["processes"])
     assert len(found["services"]) == 4 and found["errors"] == []
+
+
+def test_the_generation_of_this_version_is_served(peyvand: Peyvand) -> None:
+    code, (found,) = peyvand("generations", "list")
+    assert code == 0 and (found["served"], found["built"], found["this_version"]) == (True, True, True)
+    code, refused = peyvand("rebuild")
+    assert code == 1 and "built already" in refused["error"]
+    code, refused = peyvand("generations", "drop", found["generation"])
+    assert code == 1 and "is served" in refused["error"]
+    done = {"generation": found["generation"], "done": "served"}
+    assert peyvand("generations", "use", found["generation"]) == (0, done)

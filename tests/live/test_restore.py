@@ -14,8 +14,9 @@ from pymongo import MongoClient
 
 from contracts.subjects import PARTITIONS
 from peyvand.api_client import ApiClient, sign_in
+from peyvand.databases import database_of
 from peyvand.local_cluster.processes import alive, wait_until
-from peyvand.local_cluster.topology import SERVICES
+from peyvand.local_cluster.topology import ARCHIVE, ARCHIVED, KEY_ARCHIVE
 from peyvand.simulation.people import national_id
 from tests.support.application_files import application_file
 from tests.support.command_line import Peyvand, command_line, is_quiescent
@@ -107,7 +108,7 @@ def test_lost_stores_are_restored_from_an_older_archive(own: RunningSystem, peyv
     assert own.interrupt() == 0
     (own.workspace.data / "mongod").rename(tmp_path / "lost")
     code, restored = peyvand("restore", *older)
-    assert code == 0 and restored.keys() == {*SERVICES, "registration_keys"}
+    assert code == 0 and restored.keys() == {*ARCHIVED[ARCHIVE], *ARCHIVED[KEY_ARCHIVE]}
 
     own.start()
     assert _is_erased(own, erased, key_id), "before anything is served"
@@ -121,7 +122,7 @@ def test_lost_stores_are_restored_from_an_older_archive(own: RunningSystem, peyv
         with_identity = {"kind": "applicant", "private.indexed.person": {"$exists": True}}
         known_persons = client.registration.records.count_documents(with_identity)
         assert known_persons == 40, "later applicants are counted without identity, which no event has"
-        assert len(client.reporting.cursors.distinct("_id")) == 3 * PARTITIONS
+        assert len(database_of(client, "reporting").cursors.distinct("_id")) == 3 * PARTITIONS
     listed = ("applications", "unidentified", "--round", ROUND, "--province", "IR-20")
     code, lost = peyvand(*listed)
     assert code == 0 and len(lost) == 20
@@ -205,5 +206,5 @@ def test_a_lost_topic_is_republished_from_its_producers_records(
     with MongoClient[dict[str, Any]](own.state.mongo) as client:
         expected = {"registration": "republish", "screening": "reset_cursors", "reporting": "reset_cursors"}
         for service, action in expected.items():
-            (recorded,) = client[service].operator_actions.find()
+            (recorded,) = database_of(client, service).operator_actions.find()
             assert (recorded["action"], recorded["reason"]) == (action, reason[1]) and recorded["who"]

@@ -13,6 +13,7 @@ import httpx
 from pydantic import SecretStr
 
 from contracts.codes import ROLES
+from recovery.generations import Pointer
 from registration.domain.application import COLUMNS
 from registration.pages.steps import STEPS
 from run.api import service_app
@@ -252,9 +253,11 @@ async def over_mongodb(name: str, folder: Path, servers: Servers) -> AsyncIterat
     )
     async with service.running(settings) as runtime:
         await service.create_indexes(runtime.store.database)
+        if service.generation:  # the first worker claims it
+            await Pointer(runtime.store.client[settings.database]).claim(runtime.store.database.name)
     app = service_app(service, settings)
     async with app.router.lifespan_context(app):
         yield app, issuer
         store = app.state.runtime.store
-        for suffix in ("", "_keys"):
-            await store.client.drop_database(f"{settings.database}{suffix}")
+        for database in {store.database.name, settings.database, f"{settings.database}_keys"}:
+            await store.client.drop_database(database)

@@ -13,28 +13,42 @@ import msgspec
 from aiokafka import AIOKafkaProducer
 
 from base.clock import system_clock
-from contracts.envelope import decode
-from contracts.subjects import PARTITIONS, partition_of
+from contracts.envelope import Context, Envelope, decode, encode
+from contracts.events import RoundOpened
+from contracts.subjects import PARTITIONS, partition_of, round_subject
 from kernel.batch import drain, process
 from kernel.kafka.relay import TopicIds
 from kernel.record import Message
 from kernel.stores.mongodb import connect
-from peyvand.rebuild.processes import Generation, opened
+from peyvand.rebuild.processes import RebuildTarget, opened
 from peyvand.verify import recount
+from programme.policies import CURRENT
+from recovery.generations import COLLECTION, Pointer
 from recovery.parked_events import discard_one
 from registration.domain.applicant import Erase
-from tests.bench.support.event_stream import Person, Story
+from tests.bench.support.event_stream import START, Person, Story
 from tests.support.servers import Servers
 
 SOURCES = ("registration", "screening", "market")
 SCRIPT = """
 import asyncio, sys, msgspec
-from peyvand.rebuild.processes import Generation, rebuild
+from peyvand.rebuild.processes import RebuildTarget, rebuild
 
 if __name__ == "__main__":
-    target = msgspec.json.decode(sys.argv[1], type=Generation)
+    target = msgspec.json.decode(sys.argv[1], type=RebuildTarget)
     print(msgspec.json.encode(asyncio.run(rebuild(target, 2, lambda *_: None))).decode())
 """
+
+
+def opened_round() -> bytes:
+    """Return the event that opened the round."""
+    opened = RoundOpened(fields=("JF001",), opens=START, closes=START + timedelta(days=300))
+    context = Context(round="1404", policy=CURRENT)
+    return encode(
+        Envelope(
+            source="registration", subject=round_subject("1404"), sequence=1, time=START, event=opened, context=context
+        )
+    )
 
 
 class Log:
@@ -52,6 +66,7 @@ class Log:
             if n % 7 == 0:
                 person.execute("registration", Erase("request"), after=timedelta(hours=1))
             self.stories[person.subject] = person.story
+        self.stories[round_subject("1404")] = {"registration": [opened_round()], "screening": [], "market": []}
         registered = [s for s, story in self.stories.items() if len(story["registration"]) > 2]
         self.invalid, self.lost = registered[1], registered[2]
         raws = self.stories[self.invalid]["registration"]
@@ -59,12 +74,17 @@ class Log:
         self.random = random
 
     @property
-    def generation(self) -> Generation:
-        """Return a new generation of the projection."""
+    def target(self) -> RebuildTarget:
+        """Return what a rebuild of the projection reads and writes."""
         owners = tuple(f"{self.name}_{source}" for source in SOURCES)
         topics = tuple(f"{self.name}.{source}" for source in SOURCES)
         kafka, mongo = self.servers.kafka, self.servers.mongo
-        return Generation(kafka, mongo, f"{self.name}_new", f"{self.name}_live", topics, owners)
+        return RebuildTarget(kafka, mongo, self.name, topics, owners)
+
+    @property
+    def live(self) -> str:
+        """Return the database of the generation that is served: another version of the code made it."""
+        return f"{self.name}_live"
 
     def logs(self, source: str) -> list[bytes]:
         """Return the events of a source in an order that keeps that of each applicant; some come twice."""
@@ -84,16 +104,16 @@ class Log:
     async def publish(self) -> None:
         """Write the topics."""
         async with AIOKafkaProducer(**self.servers.kafka.options(), acks="all", enable_idempotence=True) as producer:
-            for topic, source in zip(self.generation.topics, SOURCES, strict=True):
+            for topic, source in zip(self.target.topics, SOURCES, strict=True):
                 for raw in [*self.logs(source), b"nonsense"]:
                     subject = decode(raw).subject if raw != b"nonsense" else "x"
                     await producer.send(topic, raw, key=subject.encode(), partition=partition_of(subject))
 
     async def consume(self) -> None:
         """Make the live projection as a worker does; then discard what is invalid, and insert what was lost."""
-        live = msgspec.structs.replace(self.generation, database=self.generation.live)
         ids = TopicIds(self.servers.kafka, "test")
-        async with opened(live, {}) as building:
+        async with opened(self.target, self.live, {}) as building:
+            await Pointer(building.store.client[self.name]).claim(self.live)
             await building.catch_up(ids)
             store, clock, projection = building.store, system_clock(), building.projection
             source = (self.invalid, "registration")
@@ -105,11 +125,25 @@ class Log:
                 pass
         await asyncio.to_thread(ids.close)
 
+    async def served(self) -> str:
+        """Return the generation that is served."""
+        client = connect(self.servers.mongo)
+        served = (await Pointer(client[self.name]).read()).served
+        await client.close()
+        return served
+
+    async def undo(self) -> None:
+        """Go back to the generation before, as if a quarter of the partitions of the new one were not finished."""
+        client = connect(self.servers.mongo)
+        await client[self.name][COLLECTION].update_one({}, {"$set": {"served": self.live, "built": [self.live]}})
+        await client[self.target.database].rebuild.update_many({"_id": {"$lt": 8}}, {"$set": {"done": False}})
+        await client.close()
+
     async def owners(self) -> None:
         """Store the event that the log has lost where its owner has it."""
         client = connect(self.servers.mongo)
         story = self.stories[self.lost]["registration"]
-        await client[self.generation.owners[0]].records.insert_one({"_id": self.lost, "events": story})
+        await client[self.target.owners[0]].records.insert_one({"_id": self.lost, "events": story})
         await client.close()
 
     def recounted(self, calendar: recount.Calendar, today: Any) -> Mapping[str, recount.Count]:
@@ -126,7 +160,7 @@ class Log:
 async def rebuilding(servers: Servers, people: int) -> AsyncIterator[Log]:
     """Make a log and its live projection; drop all databases at the end."""
     log = Log(servers, people)
-    await servers.topics(*log.generation.topics)
+    await servers.topics(*log.target.topics)
     await log.publish()
     await log.owners()
     await log.consume()
@@ -166,7 +200,7 @@ def _without_zeros(days: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str,
     return {day: by for day, by in kept.items() if by}
 
 
-async def start_rebuild(generation: Generation) -> asyncio.subprocess.Process:
+async def start_rebuild(target: RebuildTarget) -> asyncio.subprocess.Process:
     """Start a rebuild in a process of its own."""
-    arguments = (sys.executable, "-c", SCRIPT, msgspec.json.encode(generation).decode())
+    arguments = (sys.executable, "-c", SCRIPT, msgspec.json.encode(target).decode())
     return await asyncio.create_subprocess_exec(*arguments, stdout=asyncio.subprocess.PIPE)

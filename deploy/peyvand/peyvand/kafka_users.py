@@ -10,7 +10,7 @@ import msgspec
 from base.kafka_access import MECHANISM, KafkaAccess
 from contracts.topics import TOPICS
 from kernel.kafka.authentication import refusal
-from peyvand.local_cluster.topology import READER, SERVICES
+from peyvand.local_cluster.topology import PROJECTION, READER, SERVICES
 
 if TYPE_CHECKING:
     from kafka.admin import KafkaAdminClient
@@ -60,7 +60,8 @@ def declared_acls() -> frozenset[Acl]:
         for user in (topic.producer, *topic.consumers, READER):
             acls.add(Acl(f"User:{user}", "READ", "TOPIC", topic.name))
     for service in SERVICES:
-        acls.add(Acl(f"User:{service}", "READ", "GROUP", f"{NAMESPACE}{service}.", "PREFIXED"))
+        groups = f"{NAMESPACE}{service}{'_' if service == PROJECTION else '.'}"  # `_` and a digest, a generation's
+        acls.add(Acl(f"User:{service}", "READ", "GROUP", groups, "PREFIXED"))
     return frozenset(acls)
 
 

@@ -11,8 +11,9 @@ import msgspec
 from base.clock import machine_now
 from contracts.subjects import PARTITIONS
 from contracts.topics import topics_consumed_by
+from peyvand.databases import databases_of
 from peyvand.endpoints import CommandError
-from peyvand.local_cluster.topology import SERVICES
+from peyvand.local_cluster.topology import PROJECTION, SERVICES
 
 if TYPE_CHECKING:
     from pymongo.asynchronous.database import AsyncDatabase
@@ -58,27 +59,28 @@ async def store_statuses(
 
     client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(url, tz_aware=True)
     try:
-        backlogs = {service: await _backlog(client[service], service, now) for service in SERVICES}
+        databases = await databases_of(client)
+        backlogs = {service: await _backlog(databases[service], service, now) for service in SERVICES}
         ends = await asyncio.to_thread(ends_of_log)
-        before = {service: await _cursors(client[service]) for service in SERVICES}
+        before = {service: await _cursors(databases[service]) for service in SERVICES}
         behind = {service for service, cursors in before.items() if lag(service, cursors, ends)}
         consumed = dict.fromkeys(SERVICES, 0)
         began = time.monotonic()
         while time.monotonic() - began < WATCH_SECONDS and any(not consumed[service] for service in behind):
             await asyncio.sleep(WATCH_SECONDS / 10)
             for service in behind:
-                cursors = await _cursors(client[service])
+                cursors = await _cursors(databases[service])
                 consumed[service] = sum(at - before[service].get(position, 0) for position, at in cursors.items())
         statuses = []
         for service in SERVICES:
-            behind_by = lag(service, await _cursors(client[service]), ends)
+            behind_by = lag(service, await _cursors(databases[service]), ends)
             stuck = service in behind and not consumed[service]
             statuses.append(
                 ServiceStatus(
                     service=service, lag=behind_by, consumed=consumed[service], stuck=stuck, **backlogs[service]
                 )
             )
-        progress = client.reporting.partition_progress.find({}, {"latest": 1})
+        progress = databases[PROJECTION].partition_progress.find({}, {"latest": 1})
         samples = [sample async for each in progress for sample in each["latest"]]
     except (PyMongoError, Transient) as e:
         raise CommandError(f"MongoDB does not answer: {e}", "is it up, and may this user read all four stores?") from e

@@ -19,6 +19,7 @@ from reporting.domain.figures import Figures, current_round
 from reporting.tallies import ROUNDS, Sums, Tallies, add
 
 PAUSE = 1.0  # seconds between two readings of the tallies
+STREAM_WAIT = 15.0  # seconds after which a stream looks for another generation
 COST_FACTOR = 4  # computing the figures takes at most a fifth of the time
 
 
@@ -79,13 +80,16 @@ class RankingCache:
         self.read_at = began
 
     async def moved(self, stopped: asyncio.Future[Any]) -> None:
-        """Wait until anything moves or `stopped` is done. All streams share one task that reads. Raise Transient."""
+        """Wait until anything moves or `stopped` is done, but not long: another generation may be served meanwhile.
+
+        All streams share one task that reads. Raise Transient.
+        """
         if self.watching is None or self.watching.done():
             self.watching = asyncio.create_task(self._watch(self.version), name="figures")
         watching = self.watching
         self.waiting += 1
         try:
-            await asyncio.wait({watching, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({watching, stopped}, timeout=STREAM_WAIT, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self.waiting -= 1
         if watching.done():
@@ -115,6 +119,7 @@ class RankingCache:
                     {province: sums for (round_id, province), sums in self.sums.items() if round_id == found.round},
                     now,
                     version=self.version,
+                    generation=self.tallies.generation,
                     events=self.events,
                     latencies=self.latencies,
                 )

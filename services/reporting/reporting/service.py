@@ -7,8 +7,9 @@ from base.settings import Settings
 from kernel.service import Runtime, Service
 from kernel.store import Projection
 from observability.health import ReadinessReason
+from reporting import queries
 from reporting.domain import RULES
-from reporting.queries import INDEXES
+from reporting.generation import generation
 from reporting.ranking_cache import RankingCache
 from reporting.tallies import tallies_of
 
@@ -20,9 +21,11 @@ async def resources(runtime: Runtime[Settings]) -> AsyncIterator[RankingCache]:
 
 
 async def ready(runtime: Runtime[Settings]) -> list[ReadinessReason]:
-    """Return no reasons once the figures can be read. Raise Transient, NewerRules, UnreadableRecord."""
+    """Return no reasons once the figures can be read. Raise Transient."""
     cache: RankingCache = runtime.resources
     await cache.refresh()
+    if not cache.rounds and await runtime.store.count(queries.rounds()):
+        return [ReadinessReason("rounds_unreadable", "no round can be read: deploy the version that wrote them")]
     return []
 
 
@@ -38,11 +41,12 @@ service = Service(
     description="The ranking of the 31 provinces, open to everyone, with the figures behind it. How it is computed: "
     "docs/methodology.md.",
     rules=RULES,
-    indexes=INDEXES,
+    indexes=queries.INDEXES,
     routers=("reporting.api.ranking:router", "reporting.api.stream:router", "reporting.pages.ranking:router"),
     mounts=("reporting.pages.assets:static", "web.assets:own", "web.assets:vendor"),
     settings=Settings,
     resources=resources,
     ready=ready,
     projection=projection,
+    generation=generation,
 )

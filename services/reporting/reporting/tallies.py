@@ -67,7 +67,9 @@ class Reading(msgspec.Struct, frozen=True):
 
 
 class Tallies(Protocol):
-    """The tallies, in MongoDB or in memory."""
+    """The tallies, in MongoDB or in memory. Versions can be compared within a generation."""
+
+    generation: str
 
     async def move(self, changes: Sequence[Change], session: Any) -> None:
         """Move the tallies in the transaction of the facts; the projection of reporting."""
@@ -167,6 +169,7 @@ class MongoTallies:
 
     def __init__(self, database: AsyncDatabase[dict[str, Any]]) -> None:
         self.tallies, self.progress = database.tallies, database.partition_progress
+        self.generation = database.name
         self.last_events: dict[str, int] = {}  # by this process: province -> machine time of its newest event, in ms
 
     async def move(self, changes: Sequence[Change], session: Any) -> None:
@@ -233,6 +236,7 @@ class MemoryTallies:
     def __init__(self) -> None:
         self.tallies: dict[str, Days] = {}
         self.progress: dict[int, dict[str, Any]] = {}
+        self.generation = ""
 
     async def move(self, changes: Sequence[Change], session: Any) -> None:
         """Move the tallies."""

@@ -34,7 +34,7 @@ class ConsumerGroup:
 
     def __init__(
         self,
-        service: str,
+        name: str,
         topics: Collection[str],
         kafka: KafkaAccess,
         client_id: str,
@@ -43,8 +43,9 @@ class ConsumerGroup:
         revoked: Callable[[set[TopicPartition]], None],
         deliver: Callable[[Any], Awaitable[None]],
     ) -> None:
-        """`resume` takes over an assignment, `revoked` gets partitions that were taken away, `deliver` each event.
+        """`name` is that of the service, or of its generation.
 
+        `resume` takes over an assignment, `revoked` gets partitions that were taken away, `deliver` each event.
         `resume` may be called while an earlier call is still running. It gets a function that returns what is assigned
         now, and returns where the live stream starts.
         """
@@ -54,7 +55,7 @@ class ConsumerGroup:
         # Topics are assigned together only while all members consume the same ones: another topic is another group.
         # The prefix of the topics is part of the name: two systems on one cluster have groups of their own.
         prefix, producers = self.topics[0].rpartition(".")[0], sorted(t.rpartition(".")[2] for t in self.topics)
-        group = f"{prefix}.{service}.{'+'.join(producers)}"
+        group = f"{prefix}.{name}.{'+'.join(producers)}"
         self.app = faust.App(
             group,
             broker=[f"kafka://{each.strip()}" for each in kafka.bootstrap.split(",")],

@@ -61,6 +61,7 @@ class Worker:
         loops: Mapping[str, Callable[["Worker"], Step]] | None = None,
         linger: float = LINGER,
         client_id: str = "",
+        group: str = "",
     ) -> None:
         client_id = client_id or service
         self.service, self.topics, self.store, self.relay = service, tuple(topics), store, relay
@@ -75,7 +76,7 @@ class Worker:
         )
         self.scheduler = Scheduler(service, store, clock, self.writing, jobs)
         self.group = ConsumerGroup(
-            service,
+            group or service,
             topics,
             kafka,
             client_id,

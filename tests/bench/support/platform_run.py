@@ -15,6 +15,7 @@ import msgspec
 from pymongo import AsyncMongoClient
 
 from peyvand.api_client import sign_in
+from peyvand.databases import databases_of
 from peyvand.local_cluster.topology import SERVICES, as_user
 from peyvand.local_cluster.workspace import development_secrets
 from peyvand.simulation.plan import ROUND
@@ -26,7 +27,6 @@ from tests.support.system import RunningSystem
 
 COUNTED_WITHIN = 20.0  # seconds after the last answer; what is not counted by then is reported as missing
 POST_P99, COUNTED_P99 = 0.100, 0.500  # seconds; a rate holds while both are kept
-FACTS = "reporting.records"
 
 
 class Load(msgspec.Struct):
@@ -97,10 +97,10 @@ class Platform:
 
     async def _until_counted(self, client: AsyncMongoClient[dict[str, Any]], n: int, deadline: float) -> float:
         """Wait until reporting has a fact about every applicant. Polls rarely: polling costs CPU that is measured."""
-        self.registered += n
+        self.registered, figures = self.registered + n, (await databases_of(client))["reporting"]
         while time.monotonic() < deadline:
             await asyncio.sleep(0.5)
-            if await client.reporting.records.count_documents({"kind": "applicant"}) >= self.registered:
+            if await figures.records.count_documents({"kind": "applicant"}) >= self.registered:
                 break
         return time.monotonic()
 
@@ -117,12 +117,13 @@ class Platform:
 async def _committed(client: AsyncMongoClient[dict[str, Any]], since: Any) -> dict[str, float]:
     """Return when reporting's fact about each applicant was committed: its first entry in the oplog."""
     projection = {"wall": 1, "o.applyOps.op": 1, "o.applyOps.ns": 1, "o.applyOps.o._id": 1}
-    query = {"ts": {"$gte": since}, "o.applyOps.ns": FACTS}
+    facts = f"{(await databases_of(client))['reporting'].name}.records"
+    query = {"ts": {"$gte": since}, "o.applyOps.ns": facts}
     at: dict[str, float] = {}
     options = client.codec_options.with_options(tz_aware=True)
     async for entry in client.local.get_collection("oplog.rs", codec_options=options).find(query, projection):
         for each in entry["o"]["applyOps"]:
-            if each["op"] == "i" and each["ns"] == FACTS:
+            if each["op"] == "i" and each["ns"] == facts:
                 at.setdefault(each["o"]["_id"], entry["wall"].timestamp())
     return at
 

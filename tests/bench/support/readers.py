@@ -20,8 +20,8 @@ BARE, ONE, TWO = "bare script", "one worker", "two workers"
 @asynccontextmanager
 async def reading(
     reader: str, service: str, bare: str, log: Backlog, folder: Path, issuer: Issuer, database: str
-) -> AsyncIterator[tuple[float, Meter]]:
-    """Start readers; yield when the first is ready (monotonic time) and a meter of all.
+) -> AsyncIterator[tuple[float, Meter, str]]:
+    """Start readers; yield when the first is ready (monotonic time), a meter of all, and the database that they write.
 
     `bare` is the work of the script. Afterwards the readers are ended and their database is dropped.
     """
@@ -33,14 +33,16 @@ async def reading(
             arguments = (bare, access, log.servers.mongo, database, str(port), *topics_consumed_by(service))
             readers.append(stack.enter_context(script("bare_scripts", *arguments, log=folder / "bare.log", port=port)))
         else:
-            await import_module(f"{service}.service").service.create_indexes(log.client[database])
+            declaration, home = import_module(f"{service}.service").service, database
+            database = declaration.database_of(home)
+            await declaration.create_indexes(log.client[database])
             for n in range(1 if reader == ONE else 2):
-                worker = role(service, "worker", log.servers, folder, issuer, database, n)
+                worker = role(service, "worker", log.servers, folder, issuer, home, n)
                 readers.append(stack.enter_context(worker))
         meter = Meter(
             {f"reader {n + 1}": each.pid for n, each in enumerate(readers)}
             | {"mongod": log.servers.pids["mongod"]}
             | {"kafka": log.servers.pids["kafka"]}
         )
-        yield readers[0].wait(), meter
+        yield readers[0].wait(), meter, database
     await log.client.drop_database(database)

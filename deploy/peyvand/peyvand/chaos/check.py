@@ -9,6 +9,8 @@ from pymongo import MongoClient
 
 from base.kafka_access import KafkaAccess
 from peyvand.commands.events import EventLog, LogEntry
+from peyvand.databases import database_of
+from peyvand.local_cluster.topology import PROJECTION
 from peyvand.verify.recount import OWNERS
 
 # Types of events that occur at most once per subject, by producer: the load has no withdrawals.
@@ -22,7 +24,7 @@ ONCE = {
 def counted(mongo: str) -> list[str]:
     """Return the applicants that reporting has a record of."""
     with _client(mongo) as client:
-        return [d["_id"] for d in client.reporting.records.find({"kind": "applicant"}, {"_id": 1})]
+        return [d["_id"] for d in database_of(client, PROJECTION).records.find({"kind": "applicant"}, {"_id": 1})]
 
 
 def stored_events(mongo: str) -> dict[str, dict[str, Sequence[bytes]]]:

@@ -4,6 +4,7 @@ import asyncio
 import importlib
 import json
 import os
+import re
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -25,6 +26,7 @@ from peyvand.local_cluster.topology import (
     ARCHIVED,
     DATABASES,
     KEY_ARCHIVE,
+    PROJECTION,
     READER,
     SERVICES,
     as_user,
@@ -53,6 +55,9 @@ REACHING = {
     "grantRole",
     "createRole",
 }
+
+
+GENERATION = re.compile(rf"{PROJECTION}_[0-9a-f]{{12}}")
 
 
 class Unalterable(Exception):
@@ -180,11 +185,13 @@ def users(url: str, secrets: Secrets, *, diff: bool = False) -> list[str]:
 
     Raise NotAuthorized if the user in `url` may not manage users.
     """
+    generations = generations_on(url)
+    written = {**DATABASES, PROJECTION: (*DATABASES[PROJECTION], *generations)}
     wanted: dict[str, tuple[str, list[dict[str, str]]]] = {
-        service: (secrets.mongo_services[service], [{"role": "readWrite", "db": name} for name in DATABASES[service]])
+        service: (secrets.mongo_services[service], [{"role": "readWrite", "db": name} for name in written[service]])
         for service in SERVICES
     }
-    wanted[READER] = secrets.mongo_reader, [{"role": "read", "db": name} for name in SERVICES]
+    wanted[READER] = secrets.mongo_reader, [{"role": "read", "db": name} for name in (*SERVICES, *generations)]
     for name, password in ((ARCHIVE, secrets.mongo_archive), (KEY_ARCHIVE, secrets.mongo_key_archive)):
         reads = [{"role": "read", "db": database} for database in ARCHIVED[name]]
         wanted[name] = password, [*reads, {"role": name, "db": "admin"}]
@@ -194,6 +201,14 @@ def users(url: str, secrets: Secrets, *, diff: bool = False) -> list[str]:
         if e.code in NOT_AUTHORIZED:
             raise NotAuthorized(e.details and e.details.get("errmsg")) from e
         raise
+
+
+def generations_on(url: str) -> list[str]:
+    """Return the databases of the generations that exist, and of the one of this version of the code."""
+    declaration = importlib.import_module(f"{PROJECTION}.service").service
+    with MongoClient[dict[str, Any]](url) as client:
+        existing = {each for each in client.list_database_names() if GENERATION.fullmatch(each)}
+    return sorted(existing | {declaration.database_of(PROJECTION)})
 
 
 def _archive_roles(url: str, diff: bool) -> list[str]:
@@ -267,9 +282,14 @@ def _reaches_ours(client: MongoClient[dict[str, Any]], user: Mapping[str, Any]) 
     (found,) = client.admin.command("usersInfo", exact, showPrivileges=True)["users"]
     ours = {*SYSTEM_DATABASES, *(name for names in DATABASES.values() for name in names)}
     return any(
-        (each["resource"].get("anyResource") or each["resource"].get("db") in ours) and REACHING & {*each["actions"]}
+        (each["resource"].get("anyResource") or _is_ours(each["resource"].get("db", "-"), ours))
+        and REACHING & {*each["actions"]}
         for each in found["inheritedPrivileges"]
     )
+
+
+def _is_ours(database: str, named: Collection[str]) -> bool:
+    return database in named or GENERATION.fullmatch(database) is not None
 
 
 def _sorted(roles: Iterable[Mapping[str, str]]) -> list[tuple[str, str]]:
@@ -285,8 +305,9 @@ async def indexes(url: str, *, diff: bool = False) -> list[str]:
     async with AsyncMongoClient[dict[str, Any]](url, w="majority", journal=True) as client:
         for service in SERVICES:
             declaration = importlib.import_module(f"{service}.service").service
-            before = await _indexes(client, service)
-            name = f"peyvand_diff_{uuid4().hex[:12]}" if diff else service
+            database = declaration.database_of(service)
+            before = await _indexes(client, database)
+            name = f"peyvand_diff_{uuid4().hex[:12]}" if diff else database
             try:
                 await declaration.create_indexes(client[name])
                 after = await _indexes(client, name)

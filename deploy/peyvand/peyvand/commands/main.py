@@ -24,6 +24,7 @@ from peyvand.commands import (
 from peyvand.commands.output import GROUP, Json, Url, to_json
 from peyvand.endpoints import CommandError, find_endpoints
 from peyvand.rebuild import command as rebuild
+from peyvand.rebuild import generations
 
 
 def application() -> typer.Typer:
@@ -32,7 +33,7 @@ def application() -> typer.Typer:
     lifecycle.register(app)
     status.register(app)
     app.command("token")(print_token)
-    for group in (quotas, applications, events, ranking, dead_letters, replay, rebuild, restore):
+    for group in (quotas, applications, events, ranking, dead_letters, replay, rebuild, generations, restore):
         group.register(app)
     return app
 

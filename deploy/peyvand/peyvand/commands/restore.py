@@ -53,7 +53,7 @@ def restore(
         for each, (folder, secret) in sources.items()
         for name in ARCHIVED[each]
     }
-    topics = {service: producer_topic(service) for service in SERVICES}
+    topics = {service: producer_topic(service) for service in ARCHIVED[ARCHIVE]}
     if not dry_run:
         with progress_bars(as_json) as progress, restore_target() as mongo:
             write(mongo, points, topics, progress)
@@ -65,6 +65,7 @@ def restore(
         what = f"{each.documents:,} documents, {each.changes:,} changes"
         print(f"{name:<20}{each.archived_at:%Y-%m-%d %H:%M:%S} UTC   {what}")
     print("what was stored after these instants is in the log at most")
+    print("the figures are counted from the log: a worker begins by itself, `peyvand rebuild` is faster")
     if not dry_run:
         print(
             "start the services: each completes its store from its own topic, and serves requests when it is complete"

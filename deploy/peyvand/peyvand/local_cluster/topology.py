@@ -18,10 +18,11 @@ DATABASES = {
     "market": ("market",),
     "reporting": ("reporting",),
 }
+PROJECTION = "reporting"  # has beside its own database one for each generation: see recovery.generations
 READER = "reader"  # may read all topics and every service's data, but no keys: for recount, status, operations page
 ARCHIVE, KEY_ARCHIVE = "archive", "key_archive"  # users that read what they archive, and write its heartbeat
 ARCHIVED = {  # user -> databases; one that can be built from the log again is not archived
-    ARCHIVE: SERVICES,
+    ARCHIVE: tuple(service for service in SERVICES if service != PROJECTION),
     KEY_ARCHIVE: tuple(name for names in DATABASES.values() for name in names if name not in SERVICES),
 }
 AUDIENCE = "peyvand"

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
+from pymongo import AsyncMongoClient
 
 from base.clock import system_clock
 from base.garbage import BATCHES, collect_rarely
@@ -23,42 +24,59 @@ from kernel.leases import MongoLeases
 from kernel.record import Discarded
 from kernel.service import Runtime
 from kernel.store import EventId
-from kernel.stores.mongodb import connect
+from kernel.stores.mongodb import connect, translate_errors
 from peyvand.local_cluster.processes import PR_SET_PDEATHSIG
+from recovery.generations import Pointer
 from recovery.rebuild import Rebuild, read_discards
 from reporting.service import service
 
 CLIENT = "peyvand-rebuild"
+Client = AsyncMongoClient[dict[str, Any]]
 Report = Callable[[int, int], None]  # partitions done, records of the log in the last one
 
 
-class Generation(msgspec.Struct, frozen=True):
-    """Where a rebuild reads, and the database that it builds beside the live one."""
+class RebuildTarget(msgspec.Struct, frozen=True):
+    """Where a rebuild reads, and the database beside which it builds the generation of this version of the code."""
 
     kafka: KafkaAccess
     mongo: str
-    database: str
-    live: str = service.name
+    home: str = service.name  # the database that names the generation that is served
     topics: tuple[str, ...] = ()  # those that the service consumes if not given
     owners: tuple[str, ...] = tuple(PRODUCERS)  # databases of the producers
 
+    @property
+    def database(self) -> str:
+        """Return the database of the generation."""
+        return service.database_of(self.home)
+
+
+class AlreadyBuilt(Exception):
+    """The generation of this version of the code is built."""
+
 
 class Rebuilt(msgspec.Struct, frozen=True):
-    """What a rebuild did: records of the log that it read, and partitions that it built now."""
+    """What a rebuild did: the generation, records of the log that it read, and partitions that it built now."""
 
-    database: str
+    generation: str
     events: int
     partitions: int
 
 
-async def rebuild(target: Generation, processes: int, report: Report) -> Rebuilt:
-    """Build all partitions that are not built yet, and go on to the end of the log.
+async def rebuild(target: RebuildTarget, processes: int, report: Report) -> Rebuilt:
+    """Build all partitions that are not built yet, go on to the end of the log, and let the API serve the generation.
 
-    Afterwards the database has passed the cursors of the live one. Raise Inconsistent, CircuitOpen, Fenced, Transient.
+    It has then passed the cursors of the one that was served. Raise AlreadyBuilt, Inconsistent, CircuitOpen, Fenced,
+    Transient.
     """
-    async with opened(target, {}) as building:
+    async with opened(target, target.database, {}) as building:
+        client, name = building.store.client, target.database
+        pointer = Pointer(client[target.home])
+        known = await pointer.reserve()
+        if name in known.built:
+            raise AlreadyBuilt(name)
+        await _drop_leftovers(client, name)
         await service.create_indexes(building.store.database)
-        discards = await read_discards(building.store.client[target.live])
+        discards = await read_discards(client[known.served]) if known.served else {}
         numbers, events = await building.unfinished(), 0
         loop = asyncio.get_running_loop()
         with ProcessPoolExecutor(
@@ -77,24 +95,32 @@ async def rebuild(target: Generation, processes: int, report: Report) -> Rebuilt
             await building.catch_up(ids)
         finally:
             await asyncio.to_thread(ids.close)
-    return Rebuilt(target.database, events, len(numbers))
+        await pointer.serve(name)
+    return Rebuilt(name, events, len(numbers))
 
 
-def build(target: Generation, discards: Mapping[EventId, Discarded], number: int) -> int:
+async def _drop_leftovers(client: Client, name: str) -> None:
+    """Drop a database without marks of a rebuild: late writes to a generation that was dropped. Raise Transient."""
+    async with translate_errors():
+        if await client[name].rebuild.find_one({}) is None:
+            await client.drop_database(name)
+
+
+def build(target: RebuildTarget, discards: Mapping[EventId, Discarded], number: int) -> int:
     """Build one partition in a process of the pool."""
 
     async def built() -> int:
-        async with opened(target, discards) as building:
+        async with opened(target, target.database, discards) as building:
             return await building.partition(number)
 
     return asyncio.run(built())
 
 
 @asynccontextmanager
-async def opened(target: Generation, discards: Mapping[EventId, Discarded]) -> AsyncIterator[Rebuild]:
-    """Connect to Kafka and MongoDB."""
+async def opened(target: RebuildTarget, database: str, discards: Mapping[EventId, Discarded]) -> AsyncIterator[Rebuild]:
+    """Connect to Kafka and MongoDB, to build this database."""
     client, reader = connect(target.mongo), LogReader(target.kafka, CLIENT)
-    store = service.mongo_store(client[target.database])
+    store = service.mongo_store(client[database])
     leases, clock = MongoLeases(store.database), system_clock()
     try:
         async with service.opened(Runtime[Any](settings=None, store=store, leases=leases, clock=clock)) as runtime:

@@ -16,7 +16,8 @@ from base.kafka_access import KafkaAccess
 from contracts.subjects import PARTITIONS
 from contracts.topics import TOPICS, topics_consumed_by
 from kernel.kafka.log_reader import LogReader
-from peyvand.local_cluster.topology import SERVICES
+from kernel.service import Database
+from peyvand.databases import databases_of
 
 POLL, POLL_LIMIT = 0.1, 1.0  # seconds: the longer it takes, the rarer the questions
 ALL_PARTITIONS = {"partition": {"$in": list(range(PARTITIONS))}}  # without it an index is scanned from end to end
@@ -54,20 +55,20 @@ class QuiescenceProbe:
     async def _progress(self) -> tuple[int, ...]:
         """Return figures of which one grows with each piece of work: published, consumed, and fewest parked."""
         consumed, parked = 0, 0
-        for service in SERVICES:
-            consumed += sum([d["next"] async for d in self.client[service].cursors.find({})])
-            parked += await self.client[service].parked.estimated_document_count()
+        for database in (await databases_of(self.client)).values():
+            consumed += sum([d["next"] async for d in database.cursors.find({})])
+            parked += await database.parked.estimated_document_count()
         return sum((await self._ends()).values()), consumed, -parked
 
     async def activity(self, now: datetime) -> dict[str, Any]:
         """Return what is under way at this programme time; empty if the platform is quiescent."""
-        ends = await self._ends()
-        behind = {s: n for s in SERVICES if (n := await self._behind(s, ends))}
+        ends, databases = await self._ends(), await databases_of(self.client)
+        behind = {s: n for s, database in databases.items() if (n := await self._behind(s, database, ends))}
         if behind:
             return {"behind": behind}
-        for service in SERVICES:
+        for service, database in databases.items():
             for name, (collection, query) in self._work(service, now).items():
-                found = await self.client[service][collection].find_one(query, {"_id": 1})
+                found = await database[collection].find_one(query, {"_id": 1})
                 if found:
                     return {service: name, "subject": found["_id"]}
         return {} if ends == await self._ends() else {"log": "grows"}
@@ -85,9 +86,9 @@ class QuiescenceProbe:
             work["identity to be checked"] = ("records", ALL_PARTITIONS | {"indexed.check_due": {"$lte": now}})
         return work
 
-    async def _behind(self, service: str, ends: Mapping[TopicPartition, int]) -> int:
+    async def _behind(self, service: str, database: Database, ends: Mapping[TopicPartition, int]) -> int:
         topics = topics_consumed_by(service)
-        cursors = {d["_id"]: d["next"] async for d in self.client[service].cursors.find({})}
+        cursors = {d["_id"]: d["next"] async for d in database.cursors.find({})}
         return sum(end - cursors.get(f"{tp.topic}/{tp.partition}", 0) for tp, end in ends.items() if tp.topic in topics)
 
     async def _ends(self) -> dict[TopicPartition, int]:

@@ -12,7 +12,8 @@ from rich.console import Console
 
 from base.clock import hold_clock, set_clock
 from base.kafka_access import KafkaAccess
-from peyvand.local_cluster.topology import SERVICES
+from peyvand.databases import databases_of
+from peyvand.local_cluster.topology import PROJECTION
 from peyvand.local_cluster.workspace import replace_file
 from peyvand.simulation import plan
 from peyvand.simulation.client import PlatformClient
@@ -88,8 +89,8 @@ async def _progress(target: Target, client: AsyncMongoClient[dict[str, Any]]) ->
     """Return the progress of an earlier simulation. Raise StoreNotEmpty if the stores hold other data."""
     if target.progress.exists():
         return msgspec.json.decode(target.progress.read_bytes(), type=Progress)
-    for service in SERVICES:
-        if await client[service].records.find_one({}, {"_id": 1}):
+    for service, database in (await databases_of(client)).items():
+        if await database.records.find_one({}, {"_id": 1}):
             raise StoreNotEmpty(
                 f"{service}'s store is not empty and holds no simulation: nothing is simulated into it. "
                 "Use another MONGO_URL, or `make clean` for an embedded one."
@@ -170,7 +171,8 @@ async def _table(platform: PlatformClient, name: str) -> dict[str, Any]:
 
 async def _uncounted(client: AsyncMongoClient[dict[str, Any]], acknowledged: Collection[str]) -> list[str]:
     """Return the acknowledged applications that reporting does not have."""
-    counted = {d["_id"] async for d in client.reporting.records.find({"kind": "applicant"}, {"_id": 1})}
+    figures = (await databases_of(client))[PROJECTION]
+    counted = {d["_id"] async for d in figures.records.find({"kind": "applicant"}, {"_id": 1})}
     return sorted(set(acknowledged) - counted)
 
 

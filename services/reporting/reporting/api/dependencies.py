@@ -9,9 +9,10 @@ from reporting.ranking_cache import RankingCache
 from web.dependencies import runtime
 
 
-async def _ranking_cache(request: Request) -> RankingCache:
+async def ranking_cache(request: Request) -> RankingCache:
+    """Return the figures that are served now; those of another generation after a flip."""
     cache: RankingCache = (await runtime(request)).resources
     return cache
 
 
-Cache = Annotated[RankingCache, Depends(_ranking_cache)]
+Cache = Annotated[RankingCache, Depends(ranking_cache)]

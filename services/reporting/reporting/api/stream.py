@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
 
-from reporting.api.dependencies import Cache
+from reporting.api.dependencies import ranking_cache
 from web.authorization import public
 from web.rate_limit import limited, streaming
 
@@ -24,14 +24,17 @@ router = APIRouter(prefix="/v1", dependencies=[public(), limited("figures", per_
     responses={204: {"description": "Too many streams are open; do not reconnect at once."}},
     dependencies=[streaming(total=VIEWERS, per_address=VIEWERS_PER_ADDRESS)],
 )
-async def stream(request: Request, cache: Cache) -> AsyncIterator[ServerSentEvent]:
+async def stream(request: Request) -> AsyncIterator[ServerSentEvent]:
     """Announce that the figures moved (`event: moved`, data: the version), at most once a second; fetch them then."""
     stopping: asyncio.Event = request.app.state.stopping
+    cache = await ranking_cache(request)
     version = await cache.refresh()
     yield ServerSentEvent(event="moved", data={"version": version}, id=str(version), retry=RECONNECT)
     stopped = asyncio.create_task(stopping.wait(), name="stopped")
     try:
         while not stopping.is_set():
+            if cache is not (served := await ranking_cache(request)):
+                cache, version = served, -1
             if cache.version == version:
                 await cache.moved(stopped)
             elif not stopping.is_set():

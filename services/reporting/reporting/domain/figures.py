@@ -26,10 +26,12 @@ class Figures:
         as_of: datetime,
         *,
         version: int = 0,
+        generation: str = "",
         events: int = 0,
         latencies: Sequence[int] = (),  # milliseconds
     ) -> None:
         self.round, self.as_of, self.version, self.events = round_, as_of, version, events
+        self.generation = generation
         self.latencies = sorted(latencies)
         self.day = tehran_day(as_of)
         self._days = days
@@ -40,9 +42,9 @@ class Figures:
         _ = self.nationwide, self.ranks, self.past_ranks
 
     @property
-    def edition(self) -> tuple[str, int, str]:
+    def edition(self) -> tuple[str, str, int, str]:
         """Return what a response's ETag depends on: a day can also end without an event."""
-        return (self.round.round, self.version, self.day.isoformat())
+        return (self.round.round, self.generation, self.version, self.day.isoformat())
 
     @cached_property
     def policy(self) -> Policy:

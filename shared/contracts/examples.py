@@ -10,15 +10,14 @@ could not happen. Two things are made from the list:
   that smallest story only, and each example is about an applicant of its own, so that ids stay unique.
 
 Hence a step that is added in the middle changes no example but its own, as long as no existing step is changed: it
-shifts the sequences of `story()`, which is not published, and is in no other step's smallest story. `previous` is the
-digest of the previous event's id instead of its bytes, so that an event that gains a field changes its own example
-only.
+shifts the sequences of `story()`, which is not published, and is in no other step's smallest story. In examples
+`previous` is the digest of the previous event's id instead of its bytes, so that an event that gains a field changes
+its own example only.
 
 To add an event: add a step at any place, with what it needs, then run `make contracts`.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 
 import msgspec
@@ -230,7 +229,7 @@ STORY = (*_SETUP, *_REGISTRATION, *_SCREENING, *_MARKET)
 
 def story(steps: Iterable[Step] = STORY) -> list[Envelope]:
     """Replay the whole story in the order of its times; sequences are dense for every source and subject."""
-    return _replay(steps, APPLICANT)
+    return _replay(steps, APPLICANT, encode)
 
 
 def examples(steps: Sequence[Step] = STORY) -> dict[str, bytes]:
@@ -252,21 +251,22 @@ def _example(step: Step, steps: Sequence[Step]) -> Envelope:
         needed[each.id] = each
         pending += [by_id[id_] for id_ in _prerequisites(each) if id_ not in needed]
     applicant = f"{APPLICANT[:24]}{digest(step.id.encode())[:12]}"
-    return _replay(needed.values(), applicant)[-1]
+    return _replay(needed.values(), applicant, lambda e: f"{e.source}/{e.subject}/{e.sequence}".encode())[-1]
 
 
 def _prerequisites(step: Step) -> tuple[str, ...]:
     return (*step.needs, step.cause) if step.cause else step.needs
 
 
-def _replay(steps: Iterable[Step], applicant: str) -> list[Envelope]:
-    last: Counter[tuple[str, str]] = Counter()  # sequence per source and subject
+def _replay(steps: Iterable[Step], applicant: str, named: Callable[[Envelope], bytes]) -> list[Envelope]:
+    """Return the events of these steps; `previous` is the digest of how the previous event is named."""
+    last: dict[tuple[str, str], Envelope] = {}
     positions: dict[str, str] = {}  # source/sequence per step
     events: list[Envelope] = []
     for step in sorted(steps, key=lambda step: step.time):
         subject = step.subject or applicant
-        last[step.source, subject] += 1
-        sequence = last[step.source, subject]
+        before = last.get((step.source, subject))
+        sequence = before.sequence + 1 if before else 1
         positions[step.id] = f"{step.source}/{sequence}"
         events.append(
             Envelope(
@@ -279,7 +279,8 @@ def _replay(steps: Iterable[Step], applicant: str) -> list[Envelope]:
                 actor=step.actor,
                 recorded=step.time,
                 cause=positions[step.cause] if step.cause else "",
-                previous=digest(f"{step.source}/{subject}/{sequence - 1}".encode()) if sequence > 1 else "",
+                previous=digest(named(before)) if before else "",
             )
         )
+        last[step.source, subject] = events[-1]
     return events

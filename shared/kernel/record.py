@@ -23,7 +23,7 @@ from contracts.envelope import (
     type_of,
 )
 from contracts.events import Event
-from kernel.rules import Rules, fold_at_once
+from kernel.rules import Rules, contradicts, fold_at_once
 
 EVENTS_ALERT = 500  # events of one subject, at which an alert is raised
 EVENTS_LIMIT = 5_000  # events of one subject: a MongoDB document holds 16 MB
@@ -83,6 +83,7 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 NO_FAULT = Fault()
+CONTRADICTION = Fault("ContradictsHistory", "it does not follow the event before it that was handled", "$.previous")
 
 
 def fingerprint(*cause: str) -> str:
@@ -132,6 +133,7 @@ class Discarded(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: str
     who: str
     at: datetime
+    hash: str = ""  # digest of the event, if it was parked
 
 
 class Private(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -153,6 +155,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     last_time: datetime = NEVER  # programme time
     last_hash: str = ""
     inbox: Mapping[str, int] = {}  # source -> sequence of the last event handled
+    inbox_hashes: Mapping[str, str] = {}  # source -> digest of that event, which the next one names; empty if unknown
     stored_responses: tuple[StoredResponse, ...] = ()
     discarded: tuple[Discarded, ...] = ()
     new_events: tuple[bytes, ...] = ()  # not stored yet
@@ -205,10 +208,9 @@ def consume(
     idempotent, and only then reacted to: a restore takes the cause of a reaction, and all before it, as handled.
     An event that applies at once, which is an erasure, leaves no stored response.
     """
-    envelopes = [message.envelope for message in messages]
-    if not heads and (folded := fold_at_once(rules, record.state, record.inbox, envelopes)):
+    if not heads and (done := fold_at_once(rules, record.state, record.inbox, record.inbox_hashes, messages)):
         with suppress(Exception):  # handled one by one, the event at fault is found
-            return reindex(replace(record, state=folded[0], inbox=folded[1]), rules), []
+            return reindex(replace(record, state=done[0], inbox=done[1], inbox_hashes=done[2]), rules), []
     return _consume_each(record, rules, service, messages, moment, heads)
 
 
@@ -217,7 +219,7 @@ def _consume_each(
 ) -> tuple[Record, list[Parked]]:
     erased = any(message.envelope.event.APPLIES_AT_ONCE for message in messages)
     after, parked = replace(record, stored_responses=()) if erased else record, list[Parked]()
-    state, inbox, at = record.state, dict(record.inbox), event_time(record, moment)
+    state, inbox, hashes, at = record.state, dict(record.inbox), dict(record.inbox_hashes), event_time(record, moment)
     first_parked = {source: head.sequence for source, head in heads.items()}
     evolve, react = rules.evolve, rules.react
     for message in messages:
@@ -231,8 +233,8 @@ def _consume_each(
         reason: Reason = "early"
         fault = NO_FAULT
         if not missing and (not first_parked or sequence < first_parked.get(source, sequence + 1)):
-            if isinstance(envelope.event, UnhandledEvent):
-                reason = "unknown_type"
+            if obstacle := _obstacle(envelope, hashes.get(source, "")):
+                reason, fault = obstacle
             else:
                 try:
                     evolved = evolve(state, envelope)
@@ -243,7 +245,7 @@ def _consume_each(
                             consumed, rules, service, reactions, moment, cause=cause, traceparent=envelope.traceparent
                         )
                         evolved, at = after.state, event_time(after, moment)
-                    state, inbox[source] = evolved, sequence
+                    state, inbox[source], hashes[source] = evolved, sequence, digest(message.raw)
                     continue
                 except Exception as e:  # this subject waits, the other subjects continue
                     reason, fault = _reason(e), Fault.of(e)
@@ -254,11 +256,18 @@ def _consume_each(
     if inbox == record.inbox and state is record.state:
         return record, parked
     try:
-        return reindex(replace(after, state=state, inbox=inbox), rules), parked
+        return reindex(replace(after, state=state, inbox=inbox, inbox_hashes=hashes), rules), parked
     except Exception as e:
         if len(messages) == 1:
             return record, [park(messages[0], _reason(e), moment, Fault.of(e))]
         return _consume_singly(record, rules, service, messages, moment, heads)
+
+
+def _obstacle(envelope: Envelope, last_hash: str) -> tuple[Reason, Fault] | None:
+    """Return why the next event of a source cannot be given to the rules."""
+    if isinstance(envelope.event, UnhandledEvent):
+        return "unknown_type", NO_FAULT
+    return ("invalid", CONTRADICTION) if contradicts(envelope, last_hash) else None
 
 
 def _reason(e: Exception) -> Reason:
@@ -323,14 +332,12 @@ def forged(p: Parked) -> Undecodable | None:
     return Undecodable(p.position, p.raw, why, "forged") if p.position else None
 
 
-def discard(record: Record, source: str, sequence: int, reason: str, who: str, moment: Moment) -> Record:
-    """Return the record with its next event of `source` marked as handled although it is not."""
+def discard(record: Record, discarded: Discarded) -> Record:
+    """Return the record with its next event of a source marked as handled although it is not."""
+    source, sequence = discarded.source, discarded.sequence
     assert sequence == record.inbox.get(source, 0) + 1
-    return replace(
-        record,
-        inbox={**record.inbox, source: sequence},
-        discarded=(*record.discarded, Discarded(source, sequence, reason, who, moment.recorded)),
-    )
+    inbox, hashes = {**record.inbox, source: sequence}, {**record.inbox_hashes, source: discarded.hash}
+    return replace(record, inbox=inbox, inbox_hashes=hashes, discarded=(*record.discarded, discarded))
 
 
 def reindex(record: Record, rules: Rules) -> Record:

@@ -5,8 +5,18 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from contracts.commands import EventWithContext
-from contracts.envelope import Context, Envelope, UnhandledEvent
+from contracts.envelope import Context, Envelope, UnhandledEvent, digest
 from contracts.events import Event
+
+
+class Consumed(Protocol):
+    """A consumed event with its bytes."""
+
+    @property
+    def envelope(self) -> Envelope: ...
+
+    @property
+    def raw(self) -> bytes: ...
 
 
 class Rules(Protocol):
@@ -37,25 +47,34 @@ class Rules(Protocol):
         """Return the context of the next event about the subject."""
 
 
-def fold_at_once(
-    rules: Rules, state: Any, inbox: Mapping[str, int], envelopes: Sequence[Envelope]
-) -> tuple[Any, Mapping[str, int]] | None:
-    """Return state and inbox after events that are repeats or next in their source, by rules that can fold.
+def contradicts(envelope: Envelope, last_hash: str) -> bool:
+    """Return whether an event follows another one than the handled one with this digest, if both are known."""
+    return envelope.previous != last_hash and bool(envelope.previous and last_hash)
 
-    Return None if all are repeats, one is early or cannot be handled, or the rules raise: then they go one by one.
+
+def fold_at_once(
+    rules: Rules, state: Any, inbox: Mapping[str, int], hashes: Mapping[str, str], consumed: Sequence[Consumed]
+) -> tuple[Any, Mapping[str, int], Mapping[str, str]] | None:
+    """Return state, inbox and its digests after events that are repeats or next in their source, by rules that fold.
+
+    Return None if all are repeats, one is early, contradicts the one before it or cannot be handled, or the rules
+    raise: then they go one by one.
     """
     if (fold := getattr(rules, "fold", None)) is None:
         return None
-    after, new = dict(inbox), []
-    for envelope in envelopes:
+    after, last, new = dict(inbox), dict(hashes), []
+    for each in consumed:
+        envelope = each.envelope
         source, sequence = envelope.source, envelope.sequence
         missing = sequence - after.get(source, 0) - 1
         if missing > 0 or isinstance(envelope.event, UnhandledEvent):
             return None
         if not missing:
-            after[source] = sequence
+            if contradicts(envelope, last.get(source, "")):
+                return None
+            after[source], last[source] = sequence, digest(each.raw)
             new.append(envelope)
     try:
-        return (fold(state, new), after) if new else None
+        return (fold(state, new), after, last) if new else None
     except Exception:
         return None

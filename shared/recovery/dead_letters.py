@@ -15,7 +15,7 @@ import msgspec
 
 from base.clock import Clock, machine_now
 from contracts.commands import Refused
-from contracts.envelope import DecodeError, InvalidEvent, decode_from
+from contracts.envelope import DecodeError, InvalidEvent, decode_from, digest
 from contracts.subjects import kind_of
 from kernel.batch import CHUNK, PASS_ON, CircuitBreaker, concerns, drain_sources
 from kernel.errors import NewerRules, ProjectionFailed, UnreadableRecord
@@ -193,7 +193,9 @@ class DeadLetters:
         chunk = [each for each in await self.store.parked.events(source, CHUNK) if each.sequence >= sequence + skip]
         messages = list(map(unpark, chunk))
         if skip:
-            before = msgspec.structs.replace(before, inbox={**before.inbox, name: sequence})
+            hash = digest(head.raw) if head.sequence == sequence else ""
+            inbox, hashes = {**before.inbox, name: sequence}, {**before.inbox_hashes, name: hash}
+            before = msgspec.structs.replace(before, inbox=inbox, inbox_hashes=hashes)
         rules = self.store.rules[kind_of(subject)]
         after, stopped = consume(before, rules, self.store.service, messages, self.clock())
         drained = after.inbox.get(name, 0) - before.inbox.get(name, 0)

@@ -31,7 +31,7 @@ def take_back(
         e = decode(raw)
         if e.previous != record.last_hash:
             raise Inconsistent(f"{record.subject}: event {e.sequence} in the log does not follow the stored one")
-        state, inbox = record.state, record.inbox
+        state, inbox, hashes = record.state, record.inbox, record.inbox_hashes
         source, _, number = e.cause.rpartition("/")
         if source and int(number) > inbox.get(source, 0):
             if int(number) - inbox.get(source, 0) > SKIPPED_LIMIT:
@@ -45,10 +45,13 @@ def take_back(
                 except Exception:  # not in the log, not valid, or discarded before
                     missing.append(f"{source}/{record.subject}/{sequence}")
             inbox = {**inbox, source: int(number)}
+            cause = consumed.get(source, {}).get(int(number))
+            hashes = {**hashes, source: digest(cause) if cause else ""}
         record = replace(
             record,
             state=rules.evolve(state, e),
             inbox=inbox,
+            inbox_hashes=hashes,
             last_sequence=e.sequence,
             last_time=max(e.time, record.last_time),
             last_hash=digest(raw),

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from aiokafka import TopicPartition
 
-from base.clock import Clock, Moment
+from base.clock import Clock
 from contracts.envelope import decode
 from contracts.subjects import PARTITIONS, kind_of
 from kernel.batch import CircuitBreaker, drain, head_of, process
@@ -161,7 +161,7 @@ class Rebuild(msgspec.Struct, kw_only=True):
 
 def _discarded(d: Discarded, subject: str, snapshot: Snapshot) -> Effects:
     before, source = snapshot.record(subject), (subject, d.source)
-    after = discard(before, d.source, d.sequence, d.reason, d.who, Moment(d.at, d.at))
+    after = discard(before, d)
     parked = [each for each in snapshot.parked.get(source, ()) if each.sequence > d.sequence]
     return Effects([(before, after)], (), {source: d.sequence}, head_of({source: after.inbox}, parked[:1]))
 

@@ -16,6 +16,7 @@ from contracts.events import ApplicantErased, ApplicantWithdrawn, CaseOpened
 from kernel.record import (
     EVENTS_LIMIT,
     EVENTS_RESERVED,
+    Discarded,
     Message,
     Parked,
     Private,
@@ -163,28 +164,21 @@ def test_a_discarded_event_is_recorded_and_never_comes_back() -> None:
     Picky.fixed = False
     events = [message("registration", 1, WITHDRAWN), message("registration", 2)]
     before, _ = consumed(empty(), *events, rules=Picky)
-    after = discard(before, "registration", 1, "nonsense", "operator:o1", noon())
-    (discarded,) = after.discarded
-    assert (discarded.source, discarded.sequence, discarded.reason, discarded.who, discarded.at) == (
-        "registration",
-        1,
-        "nonsense",
-        "operator:o1",
-        NOON,
-    )
+    after = discard(before, Discarded("registration", 1, "nonsense", "operator:o1", NOON))
+    assert after.discarded == (Discarded("registration", 1, "nonsense", "operator:o1", NOON),)
     after, parked = consumed(after, *events, rules=Picky)
     assert after.inbox == {"registration": 2} and after.state.consumed == {"ApplicantRegistered": 1} and not parked
 
 
 def test_an_event_that_is_missing_can_be_discarded() -> None:
-    record = discard(empty(), "registration", 1, "lost", "operator:o1", noon())
+    record = discard(empty(), Discarded("registration", 1, "lost", "operator:o1", NOON))
     assert record.inbox == {"registration": 1}
     assert consumed(record, message("registration", 2))[0].inbox == {"registration": 2}
 
 
 def test_only_the_next_event_of_a_source_can_be_discarded() -> None:
     with pytest.raises(AssertionError):
-        discard(empty(), "registration", 2, "", "", noon())
+        discard(empty(), Discarded("registration", 2, "", "", NOON))
 
 
 def test_fields_that_cannot_be_computed_are_a_fault() -> None:

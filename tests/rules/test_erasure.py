@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from base.clock import Moment
 from contracts.codes import ERASURE_REASONS
 from contracts.commands import EventWithContext, Refused, Tick
-from contracts.envelope import Context, Envelope, decode, encode
+from contracts.envelope import Context, Envelope, decode, digest, encode
 from contracts.events import (
     ApplicantErased,
     ApplicantEvent,
@@ -172,7 +172,8 @@ def history(steps: Sequence[Any], at: datetime) -> list[Envelope]:
         ApplicantWithdrawn(application=number, reason="erased"),
         ApplicantErased(application=number, reason="court"),
     ):
-        events.append(msgspec.structs.replace(own[-1], sequence=len(own) + 1, time=at, event=event, cause=""))
+        more = {"sequence": len(own) + 1, "previous": digest(encode(own[-1]))}
+        events.append(msgspec.structs.replace(own[-1], time=at, event=event, cause="", **more))
         own.append(events[-1])
     return events
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from contracts.envelope import Context, Envelope, decode, encode
+from contracts.envelope import Context, Envelope, decode, digest, encode
 from contracts.events import ApplicantRegistered, ApplicantWithdrawn, CaseOpened, Event
 from kernel.commands import CommandMetadata
 from kernel.record import LogPosition, Message, Private
@@ -30,6 +30,19 @@ def message(
         context=replace(CONTEXT, field=field),
     )
     return Message(envelope, encode(envelope), LogPosition(f"peyvand.{source}", 0, sequence))
+
+
+def chain(
+    source: str, *sequences: int, after: Message | None = None, subject: str = "p", field: str = "honey"
+) -> list[Message]:
+    """Return consumed events each of which names the one before it, as producers emit them; the first `after`."""
+    found = list[Message]()
+    for sequence in sequences:
+        bare = message(source, sequence, subject=subject, field=field)
+        last = found[-1] if found else after
+        envelope = replace(bare.envelope, previous=digest(last.raw) if last else "")
+        found.append(Message(envelope, encode(envelope), bare.position))
+    return found
 
 
 def unknown(sequence: int, subject: str = "p") -> Message:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import structlog
 
 from base.clock import machine_now
-from contracts.envelope import InvalidEvent, UnhandledEvent
+from contracts.envelope import InvalidEvent, UnhandledEvent, type_of
 from contracts.events import Event
-from kernel.record import LogPosition, Message, Undecodable
+from kernel.record import CONTRADICTION, LogPosition, Message, Undecodable
 from kernel.store import Effects
 from observability import metrics
 
@@ -40,8 +40,10 @@ def observe_batch(service: str, messages: Sequence[Message], effects: Effects) -
     for (event, outcome), n in outcomes.items():
         name = UNKNOWN if issubclass(event, UnhandledEvent) else event.TYPE
         metrics.EVENTS_CONSUMED.labels(service, name, outcome).inc(n)
-    if any(event is InvalidEvent for event, _ in outcomes):
-        _observe_invalid(service, [each for each in messages if isinstance(each.envelope.event, InvalidEvent)])
+    contradicting = {each.raw for each in effects.parked if each.reason == "invalid"}
+    if contradicting or any(event is InvalidEvent for event, _ in outcomes):
+        invalid = [m for m in messages if isinstance(m.envelope.event, InvalidEvent) or m.raw in contradicting]
+        _observe_invalid(service, invalid)
     seconds = metrics.EVENT_TO_HANDLED.labels(service)
     for message in handled[:: len(handled) // LATENCIES_PER_BATCH + 1]:
         if message.envelope.recorded is not None:
@@ -73,7 +75,7 @@ def _observe_invalid(service: str, found: Sequence[Message]) -> None:
         metrics.INVALID.labels(service, topic, str(partition)).inc()
     for each in found[:LOGGED_PER_BATCH]:
         e = each.envelope
-        assert isinstance(e.event, InvalidEvent)
+        where = e.event.where if isinstance(e.event, InvalidEvent) else CONTRADICTION.where
         topic, producer, partitions = _whereabouts(each.position)
         log.error(
             "invalid event",
@@ -82,8 +84,8 @@ def _observe_invalid(service: str, found: Sequence[Message]) -> None:
             producer=producer,
             partitions=partitions,
             event_id=f"{e.source}/{e.subject}/{e.sequence}",
-            type=e.event.type,
-            path=e.event.where,
+            type=type_of(e.event),
+            path=where,
         )
     if len(found) > LOGGED_PER_BATCH:
         log.error("more invalid events", service=service, records=len(found) - LOGGED_PER_BATCH)

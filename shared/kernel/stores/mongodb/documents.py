@@ -95,7 +95,7 @@ _FIELDS: Mapping[str, Callable[[Record], dict[str, Any]]] = {
     "state": lambda r: {"state": _encode_state(r.state).decode()},
     "indexed": lambda r: {"indexed": dict(r.indexed)},
     "last_hash": lambda r: {"last_sequence": r.last_sequence, "last_time": r.last_time, "last_hash": r.last_hash},
-    "inbox": lambda r: {"inbox": dict(r.inbox)},
+    "inbox": lambda r: {"inbox": dict(r.inbox), "inbox_hashes": dict(r.inbox_hashes)},
     "private": _private,
     "stored_responses": lambda r: {
         "stored_responses": [msgspec.structs.asdict(each) for each in r.stored_responses] or None

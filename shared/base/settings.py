@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from base.clock import Clock, file_clock, system_clock
 from base.entropy import weakness
 from base.kafka_access import KafkaAccess
+from contracts.topics import TOPICS
 
 PREFIX = "PEYVAND_"
 DEVELOPMENT_SECRET = "development"  # the default of every secret
@@ -108,6 +109,12 @@ class Settings(ProcessSettings):
     fingerprint_key: SecretStr = secret(
         "Keys what is stored of an Idempotency-Key and its request. A new one recognises no earlier request."
     )
+    client_secret: SecretStr = secret("With which the service, a client of its own name, gets the issuer's tokens.")
+    producers: str = Field(
+        default="",
+        description="APIs of the services whose events this one consumes, name=URL separated by commas, each with its "
+        "path prefix and not through the public address: `registration=http://registration-api:8000/registration`.",
+    )
     clock: Path | None = Field(default=None, description="File of the settable programme clock; development only.")
     linger: float = Field(default=0.1, gt=0, le=5, description="Seconds to collect events before one transaction.")
     assets: Path | None = Field(default=None, description="Folder with the npm packages that pages use.")
@@ -115,6 +122,12 @@ class Settings(ProcessSettings):
     def programme_clock(self) -> Clock:
         """Return the clock that gives programme time."""
         return file_clock(self.clock) if self.clock else system_clock()
+
+    @property
+    def producer_urls(self) -> dict[str, str]:
+        """Return the addresses of the APIs of producers, by service."""
+        pairs = (each.strip().partition("=") for each in self.producers.split(",") if each.strip())
+        return {name: url.rstrip("/") for name, _, url in pairs}
 
     @property
     def kafka_access(self) -> KafkaAccess:
@@ -127,6 +140,9 @@ class Settings(ProcessSettings):
             yield "CLOCK", "is set: programme time can be set in development only"
         if not self.kafka_user:
             yield "KAFKA_USER", "must be set outside development: without a user the connection would be plaintext"
+        consumed = {topic.producer for topic in TOPICS if self.service in topic.consumers}
+        if lacking := sorted(consumed - self.producer_urls.keys()):
+            yield "PRODUCERS", f"must name the API of {' and '.join(lacking)}"
         yield from super()._problems()
 
 

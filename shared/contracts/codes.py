@@ -27,6 +27,7 @@ ROLES = {  # from the widest to the narrowest; the first role of a principal nam
     "auditor": Label("ناظر", "Auditor"),
     "operator": Label("متصدی سامانه", "Operator"),
     "service": Label("سرویس", "Service"),
+    "consumer": Label("مصرف‌کنندهٔ رویدادها", "Consumer of events"),
     "applicant": Label("متقاضی", "Applicant"),
 }
 

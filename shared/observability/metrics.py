@@ -222,6 +222,24 @@ CLOCK_SKEW = Gauge(
     "refuses what it would date wrongly: repair time synchronisation.",
     ["service"],
 )
+RECONCILIATION_AGE = Gauge(
+    "peyvand_reconciliation_age_seconds",
+    "Since when a partition of this worker has not been compared with the owner of its events, the longest; a cycle "
+    "takes 300 s. Above 900 s: `peyvand reconcile` shows which, and why; what is lost meanwhile stays unnoticed.",
+    ["service"],
+)
+RECONCILIATION_MISSING = Counter(
+    "peyvand_reconciliation_missing_events_total",
+    "Events that this service should have handled and never got, by their owner; they were taken from it and are "
+    "handled. Find out why the log lost them: a broker without its disk, a topic that was changed by hand.",
+    ["service", "owner"],
+)
+RECONCILIATION_DISAGREEMENTS = Gauge(
+    "peyvand_reconciliation_disagreements",
+    "Subjects about which this service has handled events that their owner does not hold, or holds otherwise. Nothing "
+    "is changed: the owner was restored without completion, or records were modified. `peyvand reconcile` shows them.",
+    ["service", "owner"],
+)
 
 
 # The archive

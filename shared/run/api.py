@@ -19,7 +19,7 @@ from run.gate import closed_while
 from run.served import ServedDatabase
 from run.server import serve
 from web import oidc_login
-from web.admin import dead_letters, replays
+from web.admin import dead_letters, reconciliation, replays
 from web.app import App, create_app
 from web.assets import Mount
 
@@ -78,9 +78,9 @@ def service_app(service: Service[Any], settings: Any, runtime: Runtime[Any] | No
 def _routers(service: Service[Any]) -> list[APIRouter]:
     """Return the service's own routers, then the operators', then sign-in."""
     routers: list[APIRouter] = [import_from_string(each) for each in service.routers]
-    routers += [dead_letters.router, replays.cursor_resets]
+    routers += [dead_letters.router, replays.cursor_resets, reconciliation.comparisons]
     if service.name in PRODUCERS:
-        routers.append(replays.republications)
+        routers += [replays.republications, reconciliation.owner]
     if service.sign_in:
         routers.append(oidc_login.router())
     return routers

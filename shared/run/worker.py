@@ -8,7 +8,7 @@ from typing import Any
 import uvloop
 
 from base.garbage import BATCHES, collect_rarely
-from base.settings import load
+from base.settings import Settings, load
 from contracts.topics import topic_of, topics_consumed_by
 from kernel.kafka.authentication import authenticate_before_start
 from kernel.kafka.relay import Relay, connect_producer
@@ -20,9 +20,13 @@ from programme.calendar import tehran_day
 from programme.work_calendar import work_calendar
 from recovery.completion import complete_before_start
 from recovery.generations import wait_until_built
+from recovery.reconciliation.client import RemoteOwner, Tokens
+from recovery.reconciliation.loop import ReconciliationLoop
+from recovery.reconciliation.owner import Owner
 from recovery.replay import ReplayLoop
 from run.backlog import BacklogLoop
 from run.server import serve_worker
+from security.auth import own_audience
 
 EXIT_TIMEOUT = 20.0  # seconds from what ends a worker to the end of its process
 
@@ -51,6 +55,15 @@ def exit_in(seconds: float) -> None:
     timer.start()
 
 
+def owners_of(settings: Settings) -> dict[str, Owner]:
+    """Return the owners of the events that a service consumes, by source; a token is valid for one of them."""
+    tokens = Tokens(settings.issuer, settings.service, settings.client_secret.get_secret_value())
+    return {
+        source: RemoteOwner(url, own_audience(settings.audience, source), tokens)
+        for source, url in settings.producer_urls.items()
+    }
+
+
 def worker_of(service: Service[Any], runtime: Runtime[Any]) -> Worker:
     """Return the worker of a service, with the gates and loops that recovery adds."""
     store, settings = runtime.store, runtime.settings
@@ -72,7 +85,11 @@ def worker_of(service: Service[Any], runtime: Runtime[Any]) -> Worker:
         projection=runtime.projection,
         jobs=service.jobs(runtime) if service.jobs else (),
         gates=(authenticate_before_start, *built, *completed),
-        loops={"replay": ReplayLoop, "backlog": BacklogLoop},
+        loops={
+            "replay": ReplayLoop,
+            "backlog": BacklogLoop,
+            "reconciliation": partial(ReconciliationLoop, owners=owners_of(settings)),
+        },
         linger=settings.linger,
         group=service.database_of(service.name),
     )

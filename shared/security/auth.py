@@ -34,6 +34,7 @@ KNOWN_HEADERS = {"alg", "kid", "typ"}  # any other makes us trust another key or
 
 _NO_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # what neither a page nor a database can hold
 PUBLIC = "public"  # the role of the principal of open routes
+CONSUMER = "consumer"  # the role of another service of the platform, in tokens for one service only
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -58,6 +59,11 @@ class Principal(msgspec.Struct, frozen=True):
         return f"{role}:{self.id}" if role else f"{self.id}:"
 
 
+def own_audience(audience: str, service: str) -> str:
+    """Return the `aud` of tokens that one service of the platform uses at another, and nowhere else."""
+    return f"{audience}-{service}"
+
+
 def anonymous() -> Principal:
     """Return the principal of open routes."""
     return Principal("web", frozenset({PUBLIC}))
@@ -80,11 +86,13 @@ class Verifier:
         audience: str,
         jwks_path: Path,
         *,
+        service: str = "",
         is_area: Callable[[str, str], bool] = lambda province, county: True,
         now: Callable[[], float] = time.time,
     ) -> None:
         """`is_area` returns whether the programme has this province, and this county in it."""
         self.issuer, self.audience, self.jwks_path, self.is_area, self.now = issuer, audience, jwks_path, is_area, now
+        self.own_audience = own_audience(audience, service)
         self.keys: dict[str, tuple[Key, list[str]]] = {}  # kid -> key and the algorithms that suit it
         self.file_version = (0, 0)  # mtime and size of the key file when it was read
         self.checked_at = 0.0
@@ -135,10 +143,12 @@ class Verifier:
             raise Unauthenticated("claims") from e
         times = (checked.exp, checked.nbf, checked.iat)
         now, audiences = self.now(), [checked.aud] if isinstance(checked.aud, str) else checked.aud
-        roles = frozenset(checked.roles) & set(ROLES)
+        for_service_only = self.audience not in audiences and self.own_audience in audiences
+        known = {CONSUMER} if for_service_only else ROLES.keys() - {CONSUMER}
+        roles = frozenset(checked.roles) & known
         faults = {
             "iss": checked.iss != self.issuer,
-            "aud": self.audience not in audiences,
+            "aud": self.audience not in audiences and not for_service_only,
             "exp, nbf or iat without an end": not all(map(isfinite, times)),
             "exp": checked.exp <= now,
             "nbf or iat in the future": max(checked.nbf, checked.iat) > now + LEEWAY,

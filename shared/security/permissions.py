@@ -26,6 +26,7 @@ ROLE_SCOPES: Mapping[str, str] = MappingProxyType(
         "auditor": "N",
         "operator": "N",
         "service": "N",
+        "consumer": "N",
     }  # applicants have no account: the open form and the tracking code are theirs
 )
 
@@ -80,6 +81,8 @@ TABLE: Mapping[str, Mapping[str, str]] = {
     },
     "dead_letters": {"operator": "W N", "auditor": "R N"},
     "replay": {"operator": "W N"},
+    "reconcile": {"operator": "W N", "auditor": "R N"},
+    "read_owner": {"consumer": "W N"},  # a service of the platform, about the events that it consumes
     "operations": {"operator": "R N", "auditor": "R N"},
 }
 

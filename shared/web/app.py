@@ -140,7 +140,9 @@ def create_app(
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     app.state.settings = settings
-    app.state.verifier = Verifier(settings.issuer, settings.audience, settings.jwks, is_area=is_area)
+    app.state.verifier = Verifier(
+        settings.issuer, settings.audience, settings.jwks, service=settings.service, is_area=is_area
+    )
     app.state.buckets = Buckets()
     app.state.streams = Counter[str]()
     app.state.stopping = asyncio.Event()

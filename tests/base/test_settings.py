@@ -26,6 +26,8 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
         "MASTER_KEY": STRONG,
         "INDEX_KEY": STRONG,
         "TRACKING_KEY": STRONG,
+        "CLIENT_SECRET": STRONG,
+        "PRODUCERS": "screening=http://screening-api:8000/screening",
     }
     for name, value in variables.items():
         monkeypatch.setenv(f"PEYVAND_{name}", value)

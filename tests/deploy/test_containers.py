@@ -128,6 +128,8 @@ def test_apply_sets_the_passwords_that_the_roles_use() -> None:
             kafka = kafka_from(_environment(f"{service}-{kind}"), "PEYVAND_KAFKA", "PEYVAND_KAFKA")
             assert (kafka.user, kafka.password) == (service, secrets.kafka_services[service])
             assert kafka.ca == "/certificates/ca.pem"
+            assert _environment(f"{service}-{kind}")["PEYVAND_CLIENT_SECRET"] == secrets.clients[service]
+    assert msgspec.json.decode(_environment("gateway")["PEYVAND_CLIENTS"]) == secrets.clients
     apply = kafka_from(_environment("apply"), "KAFKA", "KAFKA_BOOTSTRAP")
     assert apply == KafkaAccess("kafka:9092", "admin", secrets.kafka_admin, "/certificates/ca.pem")
     assert _environment("kafka")["KAFKA_ADMIN_PASSWORD"] == secrets.kafka_admin

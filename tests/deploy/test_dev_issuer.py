@@ -14,10 +14,12 @@ from aiohttp.test_utils import TestClient, TestServer
 from joserfc import jwt
 from joserfc.jwk import KeySet
 from joserfc.jws import extract_compact
+from pydantic import SecretStr
 
 from contracts.codes import ROLES
 from peyvand.dev_issuer import issuer as dev_issuer
 from peyvand.dev_issuer import sessions
+from peyvand.dev_issuer.identity import CHOSEN
 from peyvand.dev_issuer.issuer import Issuer, challenge_of
 from peyvand.gateway.settings import GatewaySettings
 from programme.reference import provinces
@@ -46,6 +48,7 @@ def _settings(folder: Path) -> GatewaySettings:
         issuer=f"{PUBLIC_URL}/issuer",
         jwks=folder / "jwks.json",
         issuer_key=folder / "issuer.jwk",
+        clients={each: SecretStr(f"secret of {each}") for each in ("registration", "reporting")},
         upstream_registration="http://a",
         upstream_screening="http://b",
         upstream_market="http://c",
@@ -215,7 +218,7 @@ async def test_the_page_offers_every_role_and_province(client: Client, lang: str
     response = await client.get("/issuer/authorize", params={**QUERY, "lang": lang})
     page = await response.text()
     assert word in page
-    assert all(f'<option value="{role}"' in page for role in ROLES)
+    assert [role for role in ROLES if f'<option value="{role}"' not in page] == ["consumer"], "services choose no role"
     assert page.count('<option value="IR-') == len(provinces()) == 31
     assert "style=" not in page and "<script" not in page
     assert f'name="state" value="{QUERY["state"]}"' in page
@@ -347,7 +350,7 @@ async def test_every_role_is_verified_by_the_services(client: Client, tmp_path: 
     from security import auth
 
     verifier = auth.Verifier(f"{PUBLIC_URL}/issuer", "peyvand", tmp_path / "jwks.json")
-    for role in ROLES:
+    for role in CHOSEN:
         _, tokens = await _token(
             client, grant_type="client_credentials", role=role, province="IR-20", county="2001", lead="l-1", sub="x-1"
         )
@@ -382,3 +385,28 @@ async def test_a_form_is_read_in_utf8_whatever_its_sender_names(
 ) -> None:
     async with client.post(path, data=body, headers={"Content-Type": media_type}) as response:
         assert response.status == status
+
+
+async def test_a_service_gets_tokens_for_one_other_service_with_its_secret(client: Client, tmp_path: Path) -> None:
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": "reporting",
+        "client_secret": "secret of reporting",
+        "audience": "peyvand-registration",
+    }
+    status, tokens = await _token(client, **form)
+    claims = _claims(tokens["access_token"], tmp_path)
+    assert status == 200 and (claims["sub"], claims["aud"]) == ("reporting", "peyvand-registration")
+    assert claims["roles"] == ["consumer"] and not claims["province"]
+    for changed, refused, code in (
+        ({"client_secret": "secret of registration"}, 401, "invalid_client"),
+        ({"client_secret": ""}, 401, "invalid_client"),
+        ({"client_id": "operations"}, 401, "invalid_client"),
+        ({"client_id": "operations", "client_secret": ""}, 401, "invalid_client"),
+        ({"audience": "peyvand"}, 400, "invalid_target"),
+        ({"audience": "peyvand-market"}, 400, "invalid_target"),
+    ):
+        status, error = await _token(client, **{**form, **changed})
+        assert (status, error["error"]) == (refused, code)
+    status, error = await _token(client, grant_type="client_credentials", role="consumer")
+    assert status == 400, "nobody chooses this role"

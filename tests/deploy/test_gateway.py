@@ -117,6 +117,14 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
         yield Gateway(f"http://127.0.0.1:{port}", services, client)
 
 
+@pytest.mark.parametrize("path", ["/registration/internal/v1/x", "/internal/v1/x", "/screening/%69nternal/v1/x"])
+async def test_what_services_ask_each_other_is_not_forwarded(gateway: Gateway, path: str) -> None:
+    from yarl import URL
+
+    async with gateway.client.post(URL(gateway.url + path, encoded=True)) as response:
+        assert response.status == 404 and (await response.json())["code"] == "not_found"
+
+
 @pytest.mark.parametrize(
     ("path", "service"),
     [

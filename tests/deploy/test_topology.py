@@ -66,7 +66,7 @@ def test_a_foreign_cluster_keeps_its_users(workspace: Workspace) -> None:
 
 
 def test_the_gateway_has_an_upstream_per_service(workspace: Workspace) -> None:
-    environment = topology.gateway(workspace, ADDRESSES).environment
+    environment = topology.gateway(workspace, ADDRESSES, development_secrets(workspace, SERVICES)).environment
     assert {environment[f"PEYVAND_UPSTREAM_{each.upper()}"] for each in SERVICES} == {
         f"http://127.0.0.1:{topology.PORTS[f'{each}-api']}" for each in SERVICES
     }

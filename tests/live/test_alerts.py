@@ -222,6 +222,7 @@ async def _cause_all(drill: Drill, prometheus: Prometheus) -> None:
     await _cause_by_frozen_processes(drill, prometheus)
     await _cause_by_an_archive(drill, prometheus)
     await _cause_by_a_generation(drill, prometheus)
+    await _cause_by_records_that_differ(drill, prometheus)
     await _cause_by_stores_and_logs(drill, prometheus)
     set_clock(drill.system.workspace.clock, day_start(work_calendar().ends - timedelta(60)))
     await prometheus.wait_for("CalendarEnds", within=90)
@@ -296,6 +297,24 @@ async def _cause_by_frozen_processes(drill: Drill, prometheus: Prometheus) -> No
             await prometheus.wait_for(*without_kafka, within=120)
     await prometheus.wait_for("EventMissing", "ProvinceSilent", within=90)
     await prometheus.wait_resolved("ProcessDown", *without_kafka)
+
+
+async def _cause_by_records_that_differ(drill: Drill, prometheus: Prometheus) -> None:
+    """Lose what market has handled of one applicant, let it know too much of another, and age its comparisons."""
+    market = drill.mongo.market
+    old = {"kind": "applicant", "inbox": {"registration": 1}}  # registered more than a minute ago, and quiet since
+    lost, ahead = (d["_id"] for d in market.records.find(old, {"_id": 1}, sort=[("_id", 1)]).limit(2))
+    market.records.delete_one({"_id": lost})
+    market.records.update_one({"_id": ahead}, {"$set": {"inbox.registration": 50}})
+    market.reconciliation.replace_one({"_id": "request"}, {"at": datetime.now(UTC)}, upsert=True)
+    await prometheus.wait_for("EventsLost", "RecordsDisagree", within=60)
+    market.records.update_one({"_id": ahead}, {"$set": {"inbox.registration": 1}})
+    market.reconciliation.update_many(
+        {"at": {"$exists": True}}, {"$set": {"at": datetime.now(UTC) - timedelta(hours=1)}}
+    )
+    market.reconciliation.delete_one({"_id": "request"})
+    os.kill(drill.system.process("market-worker").identity.pid, signal.SIGKILL)  # the next one reads how old they are
+    await prometheus.wait_for("ReconciliationOverdue", within=60)
 
 
 async def _cause_by_an_archive(drill: Drill, prometheus: Prometheus) -> None:

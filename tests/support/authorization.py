@@ -21,6 +21,7 @@ from web.authorization import AccessPolicy
 AREAS = ("IR-20/2001", "IR-20/2002", "IR-23/2301")
 MISSING = "missing"  # the area of what does not exist
 LETTERS = "AMRW"
+OFFICERS = {role: scope for role, scope in ROLE_SCOPES.items() if role != "consumer"}  # which needs another audience
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def tokenless(issuer: Issuer, forger: Issuer) -> Iterator[Identity]:
 def single_roles(issuer: Issuer, leads: Mapping[str, str]) -> Iterator[Identity]:
     """Yield each role in every area that its scope has, and narrower ones."""
     places = {"P": ("IR-20", "IR-23", *AREAS), "C": AREAS, "N": ("", "IR-23")}
-    for role, scope in ROLE_SCOPES.items():
+    for role, scope in OFFICERS.items():
         if scope == "O":
             for lead in (*leads.values(), "l-unknown"):
                 yield Identity(f"{role} {lead}", issuer.bearer(role, lead=lead), (role,), "", lead)
@@ -129,11 +130,12 @@ def single_roles(issuer: Issuer, leads: Mapping[str, str]) -> Iterator[Identity]
         for area in places[scope]:
             yield _officer(issuer, (role,), area)
     yield Identity("applicant", issuer.bearer("applicant"), ("applicant",))
+    yield Identity("a service without the audience of one", issuer.bearer("consumer", id="reporting"))
 
 
 def pairs_of_roles(issuer: Issuer, leads: Mapping[str, str]) -> Iterator[Identity]:
     """Yield each two roles in one county, and in the other province."""
-    for roles in combinations(ROLE_SCOPES, 2):
+    for roles in combinations(OFFICERS, 2):
         for area in (AREAS[0], AREAS[2]):
             yield _officer(issuer, roles, area, leads.get(area, "l-1"))
 

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from peyvand.operations_page import OperationsSettings, StatusCache, create
+from recovery.reconciliation.client import PATH
 from registration.api.dependencies import api_resources
 from tests.support.authorization import AREAS, MISSING, Operation, World
 from tests.support.market_api import MarketApi
@@ -16,6 +17,7 @@ from tests.support.screening_api import ScreeningApi
 from tests.support.service_api import subject_of
 from tests.support.tokens import Issuer
 
+OWNER = ("partitions/{partition}/digests", "partitions/{partition}/lines", "histories")
 NOTHING = subject_of(999)  # there is no such subject
 CAPACITY = {"product_group": "handicrafts", "unit": "piece", "monthly_band": "10-49", "skill_level": "skilled"}
 SALE = {"channel": "cooperative", "counterparty_kind": "cooperative", "evidence": "E1"}
@@ -41,6 +43,9 @@ def _operators(prefix: str) -> dict[tuple[str, str], Operation]:
         ("POST", f"{prefix}/v1/dead-letters/discard"): nation(letters),
         ("POST", f"{prefix}/v1/replays/cursor-resets"): nation({**REASON, "topic": "peyvand.none"}),
         ("POST", f"{prefix}/v1/replays/republications"): nation({"reason": ""}),  # 422: memory has no log
+        ("GET", f"{prefix}/v1/reconciliation"): nation(),
+        ("POST", f"{prefix}/v1/reconciliation"): nation({"of": "all"}),  # 422: likewise
+        **{("POST", f"{prefix}{PATH}/{path}"): nation({}) for path in OWNER},  # no officer's: services only
     }
 
 
@@ -211,7 +216,8 @@ async def reporting(folder: Path) -> World:
     issuer = Issuer(folder)
     world = World(app_of(await ranking_cache(), issuer.jwks), issuer)
     world.operations = _operators("")
-    del world.operations["POST", "/v1/replays/republications"]  # reporting emits no events
+    for path in ("/v1/replays/republications", *(f"{PATH}/{each}" for each in OWNER)):
+        del world.operations["POST", path]  # reporting emits no events
     return world
 
 

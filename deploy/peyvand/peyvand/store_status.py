@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Database = AsyncDatabase[dict[str, Any]]
 
 WATCH_SECONDS = 2.0  # within which a cursor with events before it moves
+RECENT = timedelta(hours=1)  # for which a repair is shown
 NEWEST = 1_000  # events of which the time to the ranking is reported
 
 Quantiles = tuple[float | None, float | None]
@@ -40,6 +41,9 @@ class ServiceStatus(msgspec.Struct, frozen=True):
     undecodable: int
     overdue_oldest_seconds: float
     erasure_oldest_seconds: float = 0.0  # for which the longest erased applicant has had a key
+    repaired: int = 0  # events ever lost and taken from their owner, where that was within the last hour
+    disagreements: int = 0  # subjects about which this service has handled what their owner does not hold so
+    reconciled_oldest_seconds: float = 0.0  # since a partition was compared with its owner
     consumed: int = 0  # events that the cursors passed while they were watched
     stuck: bool = False  # there are events to consume, and no cursor has moved
 
@@ -114,6 +118,21 @@ async def _backlog(database: "Database", service: str, now: datetime) -> dict[st
         "undecodable": await database.undecodable.count_documents({"explained": {"$exists": False}}),
         "overdue_oldest_seconds": _rounded(backlog.due_age),
         "erasure_oldest_seconds": _rounded(await _erasure_age(database)),
+        **await _reconciled(database),
+    }
+
+
+async def _reconciled(database: "Database") -> dict[str, Any]:
+    """Return what the comparisons of one store with the owners of its events have found. Raise Transient."""
+    from recovery.reconciliation.results import Results
+
+    found, now = await Results(database).all(), machine_now()
+    ages = [(now - each.at).total_seconds() for each in found if each.at]
+    recent = [each for each in found if each.repaired_at and now - each.repaired_at < RECENT]
+    return {
+        "repaired": sum(each.repaired for each in recent),
+        "disagreements": sum(each.disagreement_count for each in found),
+        "reconciled_oldest_seconds": _rounded(max(ages, default=0.0)),
     }
 
 

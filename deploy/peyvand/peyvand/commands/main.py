@@ -25,6 +25,7 @@ from peyvand.commands.output import GROUP, Json, Url, to_json
 from peyvand.endpoints import CommandError, find_endpoints
 from peyvand.rebuild import command as rebuild
 from peyvand.rebuild import generations
+from peyvand.reconciliation import command as reconciliation
 
 
 def application() -> typer.Typer:
@@ -33,7 +34,8 @@ def application() -> typer.Typer:
     lifecycle.register(app)
     status.register(app)
     app.command("token")(print_token)
-    for group in (quotas, applications, events, ranking, dead_letters, replay, rebuild, generations, restore):
+    recovering = (dead_letters, replay, reconciliation, rebuild, generations, restore)
+    for group in (quotas, applications, events, ranking, *recovering):
         group.register(app)
     return app
 

@@ -19,6 +19,7 @@ from peyvand.process_status import ProcessStatus, process_statuses
 from peyvand.store_status import Quantiles, ServiceStatus, store_statuses
 
 PENDING_LIMIT = 60.0  # seconds that an event may be pending or early without an operator
+RECONCILED_LIMIT = 900.0  # seconds; a cycle takes 300
 OVERDUE_LIMIT = 3_600.0  # seconds of programme time
 ERASURE_LIMIT = 300.0  # seconds
 
@@ -172,6 +173,27 @@ CHECKS: tuple[Check, ...] = (  # code, condition, reason, command, runbook
         ),
         "peyvand events show ID",
         "event-missing.md",
+    ),
+    (
+        "events_lost",
+        lambda s: s.repaired > 0,
+        lambda s: f"{number_of(s.repaired, 'event')} lost, found within the last hour, and taken from their owners",
+        "peyvand reconcile --service {service}",
+        "events-lost.md",
+    ),
+    (
+        "disagreements",
+        lambda s: s.disagreements > 0,
+        lambda s: f"{number_of(s.disagreements, 'subject')} of which the owner does not hold what was handled",
+        "peyvand reconcile --service {service}",
+        "records-disagree.md",
+    ),
+    (
+        "not_reconciled",
+        lambda s: s.reconciled_oldest_seconds > RECONCILED_LIMIT,
+        lambda s: f"not compared with the owners of its events for {s.reconciled_oldest_seconds:,.0f} s",
+        "peyvand reconcile --service {service}",
+        "reconciliation-overdue.md",
     ),
     (
         "overdue",

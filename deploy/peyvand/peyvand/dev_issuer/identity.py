@@ -8,8 +8,10 @@ import msgspec
 from contracts.codes import ROLES
 from contracts.commands import Refused
 from programme.reference import counties, provinces
+from security.auth import CONSUMER
 from security.permissions import bound_to
 
+CHOSEN = {role: label for role, label in ROLES.items() if role != CONSUMER}  # that anybody may choose
 MAX_LENGTH = 100  # characters of a name or an id
 
 
@@ -30,8 +32,8 @@ def dev_identity(form: Mapping[str, str]) -> DevIdentity:
     Raise Refused.
     """
     roles = tuple(dict.fromkeys(form.get("role", "").split()))
-    if not roles or not ROLES.keys() >= set(roles):
-        raise Refused("role_unknown", "role", roles=tuple(ROLES))
+    if not roles or not CHOSEN.keys() >= set(roles):
+        raise Refused("role_unknown", "role", roles=tuple(CHOSEN))
     bound = bound_to(roles)
     county = form.get("county", "").strip() if "county" in bound else ""
     province = form.get("province", "").strip() if "province" in bound else ""

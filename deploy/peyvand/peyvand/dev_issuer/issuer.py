@@ -21,6 +21,7 @@ from aiohttp import web
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
+from pydantic import SecretStr
 
 from base.forms import fields_of, is_form
 from contracts.commands import Refused
@@ -28,6 +29,7 @@ from peyvand.dev_issuer.identity import DevIdentity, dev_identity
 from peyvand.dev_issuer.sessions import TOKEN_SECONDS, Session, Sessions, new_session_id
 from peyvand.gateway.settings import GatewaySettings
 from programme.messages import message_text
+from security.auth import CONSUMER, own_audience
 
 ALGORITHM = "ES256"
 CLIENT = "peyvand"  # the one public client; it has PKCE instead of a secret
@@ -96,12 +98,12 @@ class Issuer:
         app.router.add_get("/revoked", self._revoked)
         return app
 
-    def token(self, identity: DevIdentity, session: str = "") -> str:
+    def token(self, identity: DevIdentity, session: str = "", audience: str = "") -> str:
         """Return an access token (RFC 9068) of a session, by default of one without a refresh token."""
         now = int(time.time())
         claims = {
             "iss": self.settings.issuer,
-            "aud": self.settings.audience,
+            "aud": audience or self.settings.audience,
             "client_id": CLIENT,
             "iat": now,
             "nbf": now,
@@ -228,6 +230,8 @@ class Issuer:
                     tokens = self._redeem_code(form)
                 case "refresh_token":
                     tokens = self._refresh(form)
+                case "client_credentials" if "audience" in form:
+                    tokens = {"access_token": self._service_token(form)}
                 case "client_credentials":
                     tokens = {"access_token": self.token(dev_identity(form))}
                 case _:
@@ -239,6 +243,16 @@ class Issuer:
         except OAuthError as e:
             return _oauth_error(e)
         return web.json_response({**tokens, "token_type": "Bearer", "expires_in": TOKEN_SECONDS}, headers=NO_STORE)
+
+    def _service_token(self, form: Mapping[str, str]) -> str:
+        """Return a token with which a service asks another one, and no third. Raise OAuthError."""
+        client, given = form.get("client_id", ""), form.get("client_secret", "")
+        secret = self.settings.clients.get(client, SecretStr("")).get_secret_value()
+        if not secret or not hmac.compare_digest(secret.encode(), given.encode()):
+            raise OAuthError("invalid_client", "client_id and client_secret must be those of a service")
+        if form["audience"] not in {own_audience(self.settings.audience, each) for each in self.settings.clients}:
+            raise OAuthError("invalid_target", "audience must be that of one service")
+        return self.token(DevIdentity(client, (CONSUMER,)), audience=form["audience"])
 
     def _redeem_code(self, form: Mapping[str, str]) -> dict[str, str]:
         grant = self.codes.pop(form.get("code", ""), None)  # a code is used once, whatever the outcome

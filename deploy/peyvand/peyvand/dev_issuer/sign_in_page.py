@@ -5,8 +5,8 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from contracts.codes import ROLES
 from contracts.commands import Refused
+from peyvand.dev_issuer.identity import CHOSEN
 from peyvand.gateway.pages import language, page
 from programme.messages import message_text
 from programme.reference import counties, provinces
@@ -36,7 +36,7 @@ def sign_in_page(
         422 if error else 200,
         query=carried,
         carried=carried,
-        roles=ROLES,
+        roles=CHOSEN,
         provinces=provinces().values(),
         counties=_counties_by_province(),
         chosen={"province": PRESELECTED, "role": role, "county": "", "lead": "", "name": "", **given},

@@ -31,6 +31,7 @@ HOP_BY_HOP = frozenset(
     }
 )
 NOT_FROM_OUTSIDE = frozenset({"forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "expect"})
+INTERNAL = "internal"  # a segment of paths by which services reach each other, not through the gateway
 RETRY_AFTER = 5  # seconds
 READ_TIMEOUT = 300.0  # seconds without a byte from a service
 REQUEST_ID = web.RequestKey("request_id", str)
@@ -62,11 +63,16 @@ class ReverseProxy:
         return first if first in self.upstreams and first != "reporting" else "reporting"
 
     async def forward(self, request: web.Request) -> web.StreamResponse:
-        """Return the service's response, or an error: 400, 413, 502 (it may have acted), 503 (it has not), 504."""
+        """Return the service's response, or an error: 400, 404 for what services ask each other, 413, 5xx.
+
+        502: it may have acted; 503: it has not; 504.
+        """
         if not request.raw_path.startswith("/"):
             return error_response(request, "malformed")
         if not request.headers.get(hdrs.HOST):
             return error_response(request, "host_unknown")  # HTTP/1.0: the client library would send the service's own
+        if INTERNAL in request.path.split("/"):
+            return error_response(request, "not_found")
         try:
             async with self.bodies.received(request) as body:
                 return await self._forward(request, body)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIXES = ("registration", "screening", "market")  # every other path is reporting's
@@ -24,6 +24,9 @@ class GatewaySettings(BaseSettings):
     audience: str = Field(default="peyvand", description="the audience claim of its tokens")
     jwks: Path = Field(description="the file to which the public keys are written; every service pins it")
     issuer_key: Path = Field(description="the file of the signing key, created once")
+    clients: dict[str, SecretStr] = Field(
+        default={}, description="the services that get tokens for one another, and their secrets"
+    )
     upstream_registration: str = Field(description="the address of registration's API")
     upstream_screening: str = Field(description="the address of screening's API")
     upstream_market: str = Field(description="the address of market's API")

@@ -239,7 +239,9 @@ class Supervisor:
 
     async def _start_gateway(self) -> None:
         with self.checklist.step("gateway", self.addresses.public_url):
-            await self._monitor_role(topology.gateway(self.workspace, self.addresses))
+            await self._monitor_role(
+                topology.gateway(self.workspace, self.addresses, development_secrets(self.workspace, SERVICES))
+            )
 
     async def _start_role(
         self, service: str, kind: str, secrets: Secrets, *required: asyncio.Event, number: int = 1

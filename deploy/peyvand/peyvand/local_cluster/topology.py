@@ -8,6 +8,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import msgspec
 
 from base.kafka_access import KafkaAccess
+from contracts.topics import TOPICS
 from peyvand.local_cluster.processes import ProcessIdentity
 from peyvand.local_cluster.workspace import Secrets, Workspace, replace_file
 
@@ -130,7 +131,7 @@ def kafka_environment(kafka: KafkaAccess) -> dict[str, str]:
     }
 
 
-def gateway(workspace: Workspace, addresses: ClusterAddresses) -> Role:
+def gateway(workspace: Workspace, addresses: ClusterAddresses, secrets: Secrets) -> Role:
     """Return the gateway with the development issuer."""
     upstreams = {
         f"PEYVAND_UPSTREAM_{service.upper()}": f"http://{LOOPBACK}:{addresses.ports[f'{service}-api']}"
@@ -140,6 +141,7 @@ def gateway(workspace: Workspace, addresses: ClusterAddresses) -> Role:
         **_common(workspace, addresses),
         "PEYVAND_PORT": str(addresses.ports["gateway"]),
         "PEYVAND_ISSUER_KEY": str(workspace.run / "issuer.jwk"),
+        "PEYVAND_CLIENTS": msgspec.json.encode(secrets.clients).decode(),
         "PEYVAND_UPSTREAM_OPERATIONS": f"http://{LOOPBACK}:{addresses.ports['operations']}",
         **upstreams,
     }
@@ -225,6 +227,12 @@ def role(
         "PEYVAND_MONGO": addresses.mongo_of(service, secrets.mongo_services[service]),
         "PEYVAND_DATABASE": service,
         "PEYVAND_PORT": str(addresses.ports[name]),
+        "PEYVAND_CLIENT_SECRET": secrets.clients[service],
+        "PEYVAND_PRODUCERS": ",".join(
+            f"{topic.producer}=http://{LOOPBACK}:{addresses.ports[f'{topic.producer}-api']}{prefix(topic.producer)}"
+            for topic in TOPICS
+            if service in topic.consumers
+        ),
         "PEYVAND_CLOCK": str(workspace.clock),
         "PEYVAND_ASSETS": str(workspace.assets),
     }

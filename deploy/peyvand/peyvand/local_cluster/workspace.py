@@ -119,6 +119,7 @@ class Secrets(msgspec.Struct, frozen=True):
     kafka_broker: str
     kafka_services: dict[str, str]
     kafka_reader: str
+    clients: dict[str, str]  # service -> secret with which it gets tokens for others
     master_key: str
     index_key: str
     tracking_key: str
@@ -144,6 +145,7 @@ def development_secrets(workspace: Workspace, services: tuple[str, ...]) -> Secr
         kafka_broker=secrets.token_urlsafe(32),
         kafka_services={each: secrets.token_urlsafe(32) for each in services},
         kafka_reader=secrets.token_urlsafe(32),
+        clients={each: secrets.token_urlsafe(32) for each in services},
         master_key=f"development-{secrets.token_hex(32)}",
         index_key=f"development-{secrets.token_hex(32)}",
         tracking_key=f"development-{secrets.token_hex(32)}",

@@ -78,6 +78,7 @@ class MongoStore:
         records = [
             partial_index(["pending_since", "partition"], "pending_since"),
             partial_index(["indexed.due", "_id", "partition"], "indexed.due"),
+            IndexModel([("partition", 1)]),
             IndexModel(
                 [("partition", 1), ("last_sequence", -1)],
                 partialFilterExpression={"last_sequence": {"$gte": EVENTS_ALERT}},

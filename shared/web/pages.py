@@ -35,17 +35,25 @@ class Pages:
         """Return the page in the language of the reader; `?lang=` is kept in a cookie. A missing value raises."""
         lang = lang_of(request)
         body = self.environment.get_template(name).render(
-            lang=lang,
             request=request,
-            t=lambda fa, en: fa if lang == "fa" else en,
             here=request.url.path,
             other_language=_in(request if status < 400 else None, "en" if lang == "fa" else "fa"),
+            **_language(lang),
             **values,
         )
         response = HTMLResponse(body, status, headers={"Content-Language": lang, "Vary": "Cookie", **(headers or {})})
         if request.query_params.get("lang") in LANGUAGES:
             response.set_cookie(LANGUAGE_COOKIE, lang, max_age=365 * 86_400, samesite="lax", httponly=True)
         return response
+
+    def parts(self, name: str, lang: str, **values: Any) -> Any:
+        """Return the macros of a template, for parts of a page that is open."""
+        return self.environment.get_template(name).make_module({**_language(lang), **values})
+
+
+def _language(lang: str) -> dict[str, Any]:
+    """Return what every template gets: the language, and the choice between two texts."""
+    return {"lang": lang, "t": lambda fa, en: fa if lang == "fa" else en}
 
 
 def lang_of(request: Request) -> str:

@@ -1,6 +1,5 @@
 """The public pages: complete without JavaScript, in two languages, within the content security policy."""
 
-import asyncio
 import re
 from collections.abc import AsyncIterator
 
@@ -10,17 +9,10 @@ import pytest
 from programme.reference import provinces
 from reporting.domain.terms import TERMS
 from reporting.pages.texts import TILES
-from reporting.ranking_cache import RankingCache
-from reporting.tallies import MemoryTallies
 from tests.support.reporting_round import (
-    NOW,
     WITHOUT_QUOTA,
-    RoundEvents,
     app_of,
-    consume,
-    fixed_clock,
     ranking_cache,
-    round_events,
     running_client,
 )
 
@@ -55,13 +47,6 @@ async def test_a_table_has_31_rows_and_31_tiles(client: httpx.AsyncClient, table
     assert set(re.findall(r'data-province="(IR-\d\d)"', page)) == set(provinces()) == set(TILES)
     assert len(re.findall(r'<li class="tile ', page)) == 31
     assert f'href="/v1/ranking.csv?table={table}"' in page
-
-
-async def test_the_fragment_with_the_rows_contains_what_changes_around_them(client: httpx.AsyncClient) -> None:
-    rows = (await client.get("/ranking/rows?table=2")).text
-    assert rows.lstrip().startswith('<tbody id="rows"') and rows.count("<tr id=") == 31
-    for target in ("asof-place", "lead", "map", "foot"):
-        assert f'id="{target}" hx-swap-oob="innerHTML"' in rows
 
 
 async def test_a_province_shows_numerator_and_denominator_of_each_term(client: httpx.AsyncClient) -> None:
@@ -113,23 +98,3 @@ async def test_only_static_files_are_served(client: httpx.AsyncClient) -> None:
         "/assets/reporting/",
     ):
         assert (await client.get(path)).status_code == 404
-
-
-async def test_the_stream_announces_new_figures() -> None:
-    tallies = MemoryTallies()
-    store = await consume(tallies, round_events().envelopes)
-    cache = RankingCache(store, tallies, fixed_clock(NOW), pause=0.02)
-    app = app_of(cache)
-    async with running_client(app) as client:
-        streaming = asyncio.create_task(client.get("/v1/stream"))
-        await asyncio.sleep(0.3)
-        more = RoundEvents()
-        more.applicant("0200", "IR-20", 1)
-        await consume(tallies, more.envelopes, store)
-        await asyncio.sleep(0.3)
-        app.state.stopping.set()
-        streamed = await asyncio.wait_for(streaming, 5)
-    versions = [int(found) for found in re.findall(r'event: moved\ndata: \{"version":\s*(\d+)\}', streamed.text)]
-    assert streamed.headers["content-type"].startswith("text/event-stream")
-    assert len(versions) == 2 and versions[0] < versions[1] == cache.version
-    assert not app.state.streams

@@ -1,5 +1,6 @@
 """Response models: each figure with numerator and denominator, the as-of time and the number of events."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from fractions import Fraction
 from typing import Annotated, Any, Literal
@@ -102,6 +103,14 @@ class RankingResponse(AsOf):
     rows: list[RowResponse]
 
 
+class RankingChanges(AsOf):
+    """The rows of a table that changed since a version; the other rows are as they were."""
+
+    table: TableName
+    since: int
+    rows: list[RowResponse]
+
+
 class ProvinceResponse(AsOf):
     """How a province's rank comes about."""
 
@@ -159,6 +168,11 @@ def ranking(figures: Figures, name: TableName) -> RankingResponse:
     """Return one table."""
     rows = [_row(figures, name, row) for row in figures.tables[name]]
     return RankingResponse(**as_of(figures), table=name, rows=rows)
+
+
+def ranking_changes(figures: Figures, name: TableName, rows: Sequence[RowResponse], since: int) -> RankingChanges:
+    """Return rows of one table."""
+    return RankingChanges(**as_of(figures), table=name, since=since, rows=list(rows))
 
 
 def province(figures: Figures, code: str) -> ProvinceResponse:

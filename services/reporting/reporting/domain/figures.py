@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import cached_property
+from typing import Any
 
 from programme.calendar import month_end, month_of, tehran_day
 from programme.policies import CURRENT, Policy, policy
@@ -35,7 +36,7 @@ class Figures:
         self.latencies = sorted(latencies)
         self.day = tehran_day(as_of)
         self._days = days
-        self.rendered: dict[tuple[str, ...], bytes] = {}  # fragments made of these figures, for later requests
+        self.rendered: dict[tuple[str, ...], Any] = {}  # what streams made of these figures, for other viewers
 
     def compute(self) -> None:
         """Compute all parts that take time, after which the days are no longer needed."""

@@ -1,9 +1,12 @@
 """The public pages: home, the ranking, a province and the method."""
 
-from typing import Annotated
+import json
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
 
 from contracts.commands import Refused
@@ -11,12 +14,16 @@ from programme.calendar import tehran_day
 from programme.policies import CURRENT, policy
 from programme.reference import provinces
 from reporting.api.dependencies import Cache
+from reporting.api.ranking import RoundFigures
+from reporting.api.stream import Parts, follow, viewers
 from reporting.domain.figures import Figures
 from reporting.pages import view_models
 from reporting.schemas import TableName
 from web.authorization import public
 from web.pages import Pages, lang_of
 from web.rate_limit import limited
+
+PAUSE = 5.0  # seconds between two changes of an open page, so that people can read it
 
 templates = Pages("reporting.pages")
 router = APIRouter(
@@ -55,17 +62,37 @@ async def ranking_page(request: Request, cache: Cache, table: Table = "composite
     )
 
 
-@router.get("/ranking/rows")
-async def ranking_rows(request: Request, cache: Cache, table: Table = "composite") -> HTMLResponse:
-    """Return the body of the table, and what changes around it, for a page that is open. Raise Refused."""
-    figures, lang = await cache.figures(), lang_of(request)
-    if figures is None:
-        raise Refused("round_unknown")
-    key = ("rows", table, lang)
-    if key not in figures.rendered:  # all open pages request the same fragment when the figures move
-        page = templates.render(request, "rows.html", fragment=True, **view_models.ranking(figures, table, lang))
-        figures.rendered[key] = bytes(page.body)
-    return HTMLResponse(figures.rendered[key], headers={"Content-Language": lang, "Vary": "Cookie"})
+class PageParts:
+    """The parts of the page with a table that change: rows, tiles, totals, and the lines above them."""
+
+    def __init__(self, table: TableName, lang: str) -> None:
+        self.table, self.lang = table, lang
+
+    @property
+    def name(self) -> tuple[str, ...]:
+        """Return the table and the language."""
+        return ("html", self.table, self.lang)
+
+    def parts(self, figures: Figures) -> Parts:
+        """Return the markup of each part; its element has an id."""
+        values = view_models.ranking(figures, self.table, self.lang)
+        made = templates.parts("ranking_parts.html", self.lang, **values)
+        found: Parts = {"asof": made.asof(), "lead": made.lead(), "totals": made.totals()}
+        found |= {f"tile {tile['code']}": made.tile(tile) for tile in values["tiles"]}
+        return found | {row["code"]: made.row(row) for row in values["rows"]}
+
+    def message(self, figures: Figures, parts: Sequence[Any], since: int | None) -> str:
+        """Return what `ranking.js` reads."""
+        return json.dumps({"version": figures.version, "since": since, "parts": parts}, ensure_ascii=False)
+
+
+@router.get("/ranking/stream", response_class=EventSourceResponse, dependencies=[viewers()])
+async def ranking_stream(
+    request: Request, cache: Cache, figures: RoundFigures, table: Table = "composite"
+) -> AsyncIterator[ServerSentEvent]:
+    """Send the parts of the page with a table, and those that change, to a page that is open."""
+    async for event in follow(request, cache, figures, PageParts(table, lang_of(request)), PAUSE):
+        yield event
 
 
 @router.get("/provinces/{province}")

@@ -42,6 +42,7 @@ def tiles(figures: Figures, name: str, lang: str, href: str) -> list[Values]:
         row = figures.row(name, code)
         found.append(
             {
+                "code": code,
                 "row": tile.row,
                 "column": tile.column,
                 "href": href.format(code=code, digits=code[3:]),

@@ -1,19 +1,19 @@
-// Live rows: the stream announces new figures, htmx fetches the rows, this script animates them to their new positions.
+// Live rows: the stream sends the parts of the page that changed; this script replaces them and animates the rows.
 "use strict";
 (() => {
-  const PAUSE = 5000, REFUSED = 30000, TINT = 6000, ANNOUNCE = 15000, FLIP = 240;
-  const table = document.getElementById("ranking");
+  const REFUSED = 30000, TINT = 6000, ANNOUNCE = 15000, FLIP = 240;
+  const table = document.getElementById("ranking"), body = document.getElementById("rows");
   const stale = document.getElementById("stale"), moves = document.getElementById("moves");
-  if (!table || !window.EventSource || !window.htmx) return;
+  if (!table || !window.EventSource) return;
   const number = new Intl.NumberFormat(document.documentElement.lang === "fa" ? "fa-IR" : "en");
   const reducedMotion = window.matchMedia("(prefers-reduced-motion: reduce)");
-  let held = stored(), version = 0, news = 0, pointer = false, fetching = false;
-  let swapped = 0, announced = 0, before = new Map(), timer = 0, focused = false;
+  const pending = new Map();  // parts that are not shown yet, by id
+  let held = stored(), received = 0, news = 0, pointer = false, announced = -ANNOUNCE, stream = null, retry = 0;
 
   function stored() { try { return localStorage.getItem("peyvand-held") === "1"; } catch { return false; } }
   function store() { try { localStorage.setItem("peyvand-held", held ? "1" : "0"); } catch { /* storage unavailable */ } }
   const button = () => document.querySelector("[data-live-pause]");
-  const rows = () => table.querySelectorAll("tbody tr[data-province]");
+  const rows = () => [...body.querySelectorAll("tr[data-province]")];
 
   function show() {
     const b = button();
@@ -24,26 +24,14 @@
       : news ? table.dataset.held.replace("{n}", number.format(news)) : table.dataset.release;
   }
 
-  const busy = () => held || document.hidden || pointer || fetching || table.contains(document.activeElement);
-
   function consider() {
-    clearTimeout(timer);
-    if (!news || busy()) return;
-    const wait = swapped + PAUSE - performance.now();
-    if (wait > 0) { timer = setTimeout(consider, wait); return; }
-    fetchRows();
-  }
-
-  function fetchRows() {
-    fetching = true;
-    news = 0;
-    swapped = performance.now();
-    htmx.trigger(document.body, "ranking-moved");
+    const busy = held || document.hidden || pointer || table.contains(document.activeElement);
+    if (news && !busy) apply();
   }
 
   document.addEventListener("click", (e) => {
     if (!e.target.closest("[data-live-pause]")) return;
-    if (held && news) { fetchRows(); show(); return; }  // show what is new, and keep holding
+    if (held && news) { apply(); return; }  // show what is new, and keep holding
     held = !held;
     store();
     show();
@@ -52,29 +40,40 @@
   table.addEventListener("pointerenter", () => { pointer = true; });
   table.addEventListener("pointerleave", () => { pointer = false; consider(); });
   table.addEventListener("focusout", () => setTimeout(consider, 0));
-  document.addEventListener("visibilitychange", consider);
+  document.addEventListener("visibilitychange", follow);  // a hidden page receives nothing
 
-  document.body.addEventListener("htmx:beforeSwap", (e) => {
-    if (e.detail.target.id !== "rows") return;
-    focused = document.activeElement === button();
-    before = new Map();
-    for (const row of rows()) {
-      before.set(row.dataset.province, { top: row.getBoundingClientRect().top + scrollY, rank: row.dataset.rank });
+  function receive(e) {
+    stale.hidden = true;
+    const message = JSON.parse(e.data);
+    if (message.since !== null && message.since !== received) { follow(); return; }  // missed an event: ask for all
+    received = message.version;
+    if (String(received) === body.dataset.version) return;
+    for (const html of message.parts) {
+      const template = document.createElement("template");
+      template.innerHTML = html;
+      pending.set(template.content.firstElementChild.id, template.content.firstElementChild);
     }
-  });
-
-  document.body.addEventListener("htmx:oobAfterSwap", show);  // the new as-of line has a new button
-
-  document.body.addEventListener("htmx:afterSettle", (e) => {
-    if (e.detail.target.id !== "rows") return;
-    fetching = false;
+    news += 1;
     show();
+    consider();
+  }
+
+  function apply() {
+    const focused = document.activeElement === button(), before = new Map();
+    for (const row of rows()) before.set(row.id, { top: row.getBoundingClientRect().top, rank: row.dataset.rank });
+    for (const part of pending.values()) document.getElementById(part.id)?.replaceWith(part);
+    body.append(...rows().sort((a, b) =>
+      (a.dataset.rank || Infinity) - (b.dataset.rank || Infinity) || (a.dataset.province < b.dataset.province ? -1 : 1)));
+    body.dataset.version = received;
+    pending.clear();
+    news = 0;
+    show();  // the new as-of line has a new button
     if (focused) button()?.focus();
     const moved = [];
     for (const row of rows()) {
-      const old = before.get(row.dataset.province);
+      const old = before.get(row.id);
       if (!old) continue;
-      const by = old.top - (row.getBoundingClientRect().top + scrollY);
+      const by = old.top - row.getBoundingClientRect().top;
       if (by && !reducedMotion.matches) {
         row.animate([{ transform: `translateY(${by}px)` }, { transform: "none" }], { duration: FLIP, easing: "ease-out" });
       }
@@ -85,10 +84,6 @@
       }
     }
     announce(moved);
-    consider();
-  });
-  for (const failed of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
-    document.body.addEventListener(failed, () => { fetching = false; });
   }
 
   function announce(moved) {
@@ -99,19 +94,17 @@
       .replace("{from}", number.format(most.from)).replace("{to}", number.format(most.to));
   }
 
-  announced = -ANNOUNCE;
   function follow() {
-    const stream = new EventSource("/v1/stream");
-    stream.addEventListener("moved", (e) => {
-      stale.hidden = true;
-      const now = JSON.parse(e.data).version;
-      if (version && now !== version) { news += 1; show(); consider(); }
-      version = now;
-    });
-    stream.addEventListener("error", () => {
-      const refused = stream.readyState === EventSource.CLOSED;
+    clearTimeout(retry);
+    stream?.close();
+    stream = null;
+    if (document.hidden) return;
+    const opened = stream = new EventSource(table.dataset.stream);
+    for (const kind of ["table", "rows"]) opened.addEventListener(kind, receive);
+    opened.addEventListener("error", () => {
+      const refused = opened.readyState === EventSource.CLOSED;
       stale.hidden = !refused;
-      if (refused) setTimeout(follow, REFUSED * (1 + Math.random()));
+      if (refused) retry = setTimeout(follow, REFUSED * (1 + Math.random()));
     });
   }
   follow();

@@ -23,6 +23,7 @@ from contracts.envelope import (
     type_of,
 )
 from contracts.events import Event
+from kernel.counters import Names
 from kernel.rules import Rules, contradicts, fold_at_once
 
 EVENTS_ALERT = 500  # events of one subject, at which an alert is raised
@@ -159,6 +160,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     stored_responses: tuple[StoredResponse, ...] = ()
     discarded: tuple[Discarded, ...] = ()
     new_events: tuple[bytes, ...] = ()  # not stored yet
+    counted_as: Names | None = None  # what the counters hold of it, if it counts as something else by now
 
 
 class InvalidEmission(Exception):

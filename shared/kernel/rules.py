@@ -23,6 +23,7 @@ class Rules(Protocol):
     """The rules of one kind of subject, a module in a service's `domain`. Pure: no I/O, no clock, no chance.
 
     Rules without commands and reactions may also have `fold(state, envelopes)`: `evolve` with one after the other.
+    Rules whose records are counted have `counted(indexed)` and COUNTED, see `kernel.counters`.
     """
 
     VERSION: int  # raised when older code can no longer read the state

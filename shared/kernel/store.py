@@ -8,6 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from contracts.subjects import kind_of
+from kernel.counters import Counts
 from kernel.errors import NewerRules, ProjectionFailed, UnreadableRecord
 from kernel.query import Query, at_most, one_of
 from kernel.record import Parked, Reason, Record, Undecodable, forged
@@ -196,6 +197,9 @@ class Store(Protocol):
 
     async def distinct(self, field: str, query: Query) -> set[Any]:
         """Return the values of a field in the records that match; far cheaper than `count_by` with an index on it."""
+
+    async def counts(self, groups: Collection[str]) -> Counts:
+        """Return the counters of these groups, see `kernel.counters`."""
 
     async def find_by_unique(self, field: str, values: Collection[Any]) -> dict[Any, str]:
         """Return the subjects with these values of a unique field, or with these idempotency keys."""

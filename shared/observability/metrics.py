@@ -134,6 +134,12 @@ UNREADABLE = Counter(
     "record; the log names it.",
     ["service", "reason"],
 )
+COUNTERS_CORRECTED = Counter(
+    "peyvand_counters_corrected_total",
+    "Counters that a full count corrected: after a restore, and when a version of the service counts otherwise. The "
+    "second is normal; after a restore it is a defect to report.",
+    ["service"],
+)
 DUE_AGE = Gauge(
     "peyvand_due_oldest_seconds",
     "How long the longest overdue subject has waited for the scheduler, in programme time. Growing: its rules emit "

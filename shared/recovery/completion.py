@@ -91,6 +91,7 @@ async def complete(
         done = _sum(done, await completion.complete_partition(partition))
     if then is not None:
         await then()
+    await store.counters.check(correct=True)
     await clear_mark(store)
     log.warning(
         "store completed from the log",

@@ -83,7 +83,7 @@ def worker_of(service: Service[Any], runtime: Runtime[Any]) -> Worker:
         Relay(store, connect_producer(settings.kafka_access, service.name), topic_of(service.name)),
         runtime.clock,
         projection=runtime.projection,
-        jobs=service.jobs(runtime) if service.jobs else (),
+        jobs=(store.counters, *(service.jobs(runtime) if service.jobs else ())),
         gates=(authenticate_before_start, *built, *completed),
         loops={
             "replay": ReplayLoop,

@@ -135,7 +135,7 @@ async def test_a_raised_quota_is_found(api: RegistrationApi) -> None:
     subjects = await import_applicants(api, 3)
     await approve(api, subjects)
     await api.run_jobs()
-    assert await queries.waiting_by_ledger(api.store, "1404") == {LEDGER: 2}
+    assert await queries.waiting_by_province(api.store, "1404") == {"IR-20": 2}
     assert not await queries.promotable_ledgers(api.store)
     await api.open_round(quota=3)
     assert await queries.promotable_ledgers(api.store) == {LEDGER}

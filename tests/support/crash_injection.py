@@ -69,6 +69,9 @@ class CrashingProcess:
             attributes[name] = _Collection(self, name, attributes[name])
         store.parked.collection = _Collection(self, "parked", store.parked.collection)  # type: ignore[assignment]
         attributes["client"] = _Sessions(self, attributes["client"])
+        counters: Any = store.counters
+        counters.counters = _Collection(self, "counters", counters.counters)
+        counters.records, counters.client = attributes["records"], attributes["client"]
         return store
 
     def worker(self, small_system: SmallSystem, service: str) -> Worker:
@@ -128,9 +131,9 @@ class _Sessions:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.client, name)
 
-    def start_session(self) -> Any:
+    def start_session(self, **options: Any) -> Any:
         """Return a session."""
-        session = self.client.start_session()
+        session = self.client.start_session(**options)
         vars(session)["commit_transaction"] = self.process.wrap("commit", session.commit_transaction)
         return session
 

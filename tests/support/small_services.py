@@ -1,7 +1,7 @@
 """The rules of three small services for tests of the kernel: one registers, one opens cases, one counts."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -98,9 +98,10 @@ class RegistrationRules:
 
 
 class ScreeningRules:
-    """Open a case for every registration, and emit CaseBreached when its time has passed."""
+    """Open a case for every registration, and emit CaseBreached when its time has passed. Cases are counted."""
 
     VERSION = 1
+    COUNTED = 1
 
     class State(msgspec.Struct, frozen=True, omit_defaults=True):
         context: Context = Context()
@@ -136,6 +137,10 @@ class ScreeningRules:
     @staticmethod
     def indexed(state: Any) -> dict[str, Any]:
         return {"due": state.due} if state.due else {}
+
+    @staticmethod
+    def counted(indexed: Mapping[str, Any]) -> Collection[tuple[str, str]]:
+        return [("cases", "due" if "due" in indexed else "not due")]
 
     @staticmethod
     def context(state: Any) -> Context:

@@ -101,6 +101,7 @@ class SmallSystem:
         relay = Relay(store, connect_producer(self.servers.kafka, service), self.topics.get(service, ""))
         if service == "reporting":
             options.setdefault("projection", self.tallies().move)
+        options.setdefault("jobs", (store.counters,))
         options.setdefault("gates", (complete_before_start,))
         options.setdefault("loops", {"replay": ReplayLoop, "backlog": BacklogLoop})
         return Worker(service, self.consumes[service], self.servers.kafka, store, relay, clock, **options)
@@ -263,6 +264,15 @@ async def log_of(small_system: SmallSystem) -> dict[tuple[str, str], dict[int, s
     return found
 
 
+async def counted_exactly(small_system: SmallSystem) -> None:
+    """Assert that the counters of cases are those of the records, and that only marked records are not counted yet."""
+    store = small_system.store("screening")
+    due = [("due" in d["indexed"]) async for d in store.records.find({"kind": "applicant"}, {"indexed": 1})]
+    numbers = {"due": sum(due), "not due": len(due) - sum(due)}
+    assert await store.counts(["cases"]) == {"cases": {name: n for name, n in numbers.items() if n}}
+    assert await store.counters.check() == {}
+
+
 async def exact(small_system: SmallSystem, people: Collection[str], decided: int) -> None:
     """Assert that log, records and tallies agree: each event once, without gaps, one case for each person."""
     log = await log_of(small_system)
@@ -277,6 +287,7 @@ async def exact(small_system: SmallSystem, people: Collection[str], decided: int
     screening = (await small_system.store("screening").read(people)).values()
     assert {r.state.opened for r in screening} == {1}, "a case was opened twice"
     assert sum(r.state.outcome == "approved" for r in screening) == decided
+    await counted_exactly(small_system)
     recounted: Counter[str] = Counter()
     for by_sequence in log.values():
         for raws in by_sequence.values():

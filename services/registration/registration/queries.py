@@ -1,6 +1,6 @@
 """Queries across many records of registration, and the indexes that answer them."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,7 +8,7 @@ from contracts.subjects import ledger_subject
 from kernel.query import EXISTS, Index, Query, at_most, more_than, one_of, starts_with
 from kernel.record import Record
 from kernel.store import Store
-from registration.domain.applicant import STATUSES
+from registration.domain.applicant import STATUSES, published_place
 
 SEATED = ("admitted", "capacity_identified")  # statuses of applicants who hold a seat for their present application
 PUBLISHED_ORDER = ("priority", "registered_at")  # of applicants who compete for seats; then by applicant id
@@ -43,11 +43,6 @@ def ledgers(round_id: str) -> Query:
 def every_ledger() -> Query:
     """Match the seat ledgers of all rounds."""
     return Query("ledger", {"round": EXISTS}, order=("round",))
-
-
-def waiting(round_id: str) -> Query:
-    """Match the applicants on the waiting lists of a round."""
-    return Query("applicant", {"seating": "waiting", "ledger": starts_with(ledger_subject(round_id, ""))})
 
 
 def applications(round_id: str, scope: str, status: str = "", after: str = "", limit: int = 0) -> Query:
@@ -106,10 +101,12 @@ def line(ledger: str, seating: str, limit: int) -> Query:
     return Query("applicant", {"seating": seating, "ledger": ledger}, order=PUBLISHED_ORDER, limit=limit)
 
 
-def ahead_of(ledger: str, sort_key: tuple[object, ...]) -> Query:
-    """Match the applicants before a sort key on the waiting list of a ledger."""
+def ahead_of(ledger: str, sort_key: tuple[Any, ...]) -> Query:
+    """Match the applicants before a sort key on the waiting list of a ledger, from the same ten minutes."""
     where = {"seating": "waiting", "ledger": ledger}
-    return Query("applicant", where, order=PUBLISHED_ORDER, before=sort_key)
+    priority, at, _ = sort_key
+    since = at.replace(minute=at.minute // 10 * 10, second=0, microsecond=0)
+    return Query("applicant", where, order=PUBLISHED_ORDER, after=(priority, since, ""), before=sort_key)
 
 
 def unchecked(partitions: Collection[int], now: datetime, limit: int) -> Query:
@@ -130,9 +127,10 @@ def indexed_before(partitions: Collection[int], version: int, limit: int = 0) ->
     return Query("applicant", where, order=("index_version",), limit=limit)
 
 
-async def waiting_by_ledger(store: Store, round_id: str) -> dict[str, int]:
-    """Count the applicants on the waiting lists of a round, by ledger."""
-    return await store.count_by("ledger", waiting(round_id))
+async def waiting_by_province(store: Store, round_id: str) -> Mapping[str, int]:
+    """Return the lengths of the waiting lists of a round. Raise Transient."""
+    group = f"waiting/{round_id}"
+    return (await store.counts([group]))[group]
 
 
 async def unsettled_ledgers(store: Store) -> set[str]:
@@ -147,12 +145,21 @@ async def promotable_ledgers(store: Store) -> set[str]:
 
 
 async def count_ahead(store: Store, record: Record) -> int:
-    """Count the applicants before this one on its waiting list."""
+    """Count the applicants before this one on its waiting list. Raise Transient.
+
+    Those of earlier days and ten minutes are counted already; those of the same ten minutes are counted now.
+    """
+    ledger, day, minutes = published_place(record.indexed)
+    days, same_day = f"waiting/{ledger}", f"waiting/{ledger}/{day}"
+    counts = await store.counts([days, same_day])
+    before = sum(n for name, n in counts[days].items() if name < day)
+    before += sum(n for name, n in counts[same_day].items() if name < minutes)
     sort_key = Query(order=PUBLISHED_ORDER).sort_key(record.indexed, record.subject)
-    return await store.count(ahead_of(record.indexed["ledger"], sort_key))
+    return before + await store.count(ahead_of(ledger, sort_key))
 
 
 _NOON = datetime(2025, 10, 8, 8, 30, tzinfo=UTC)
+_LATE = datetime(2025, 10, 5, 14, 9, 59, tzinfo=UTC)  # the end of ten minutes
 _SEMNAN = "ledger:1404/IR-20"
 
 
@@ -162,7 +169,6 @@ def examples() -> dict[str, tuple[Any, ...]]:
         "rounds": ("find", rounds()),
         "ledgers": ("find", ledgers("1404")),
         "every ledger": ("find", every_ledger()),
-        "waiting": ("count_by", "ledger", waiting("1404")),
         "applications": ("find", applications("1404", "IR-20", limit=50)),
         "applications with a status": ("find", applications("1404", "IR-20", "admitted", limit=50)),
         "applications of a county": ("find", applications("1404", "IR-20/2001", limit=50)),
@@ -176,7 +182,7 @@ def examples() -> dict[str, tuple[Any, ...]]:
         "with free seats": ("find", with_free_seats()),
         "waiting for": ("distinct", "ledger", waiting_for([_SEMNAN])),
         "line": ("find", line(_SEMNAN, "waiting", 200)),
-        "ahead of": ("count", ahead_of(_SEMNAN, (0, _NOON, "0199a000"))),
+        "ahead of": ("count", ahead_of(_SEMNAN, (0, _LATE, "0199a000"))),
         "erasing": ("find", erasing(range(16), 500)),
         "erased": ("find", applications("1404", "", "erased", after="", limit=500)),
         "indexed before": ("find", indexed_before(range(16), 2, 200)),

@@ -9,6 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from contracts.subjects import kind_of, partition_of
+from kernel.counters import Counts, counted
 from kernel.errors import Fenced, Transient, UniqueViolation
 from kernel.query import Condition, Query
 from kernel.record import LogPosition, Parked, Reason, Record, Undecodable
@@ -98,6 +99,14 @@ class MemoryStore:
 
     async def distinct(self, field: str, query: Query) -> set[Any]:
         return set(await self.count_by(field, query))
+
+    async def counts(self, groups: Collection[str]) -> Counts:
+        found = {group: Counter[str]() for group in groups}
+        for record in self.records.values():
+            for group, name in counted(self.rules[kind_of(record.subject)], record.indexed):
+                if group in found:
+                    found[group][name] += 1
+        return found
 
     async def find_by_unique(self, field: str, values: Collection[Any]) -> dict[Any, str]:
         return {value: self.by_unique[field, value] for value in values if (field, value) in self.by_unique}

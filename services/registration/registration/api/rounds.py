@@ -88,10 +88,11 @@ async def open_round(
 async def quotas(round_id: RoundId, principal: Anyone, store: Store) -> Page[schemas.ProvinceSeats]:
     """Return the seats of each province that has a quota or a waiting list."""
     await _round(store, round_id)
-    waiting = await queries.waiting_by_ledger(store, round_id)
+    waiting = await queries.waiting_by_province(store, round_id)
     ledgers = await store.find(queries.ledgers(round_id))
     return Page(
-        items=[schemas.province_seats_of(each.state, waiting.get(each.subject, 0)) for each in ledgers], next=None
+        items=[schemas.province_seats_of(each.state, waiting.get(each.state.province, 0)) for each in ledgers],
+        next=None,
     )
 
 

@@ -1,7 +1,7 @@
 """An applicant: one person in one round, who registers, may withdraw and return, and holds or awaits a seat."""
 
-from collections.abc import Mapping, Sequence
-from datetime import date, datetime, timedelta
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
 from math import ceil
 from typing import Any, Literal, get_args
 
@@ -32,6 +32,7 @@ from contracts.subjects import ledger_subject
 from registration.domain.application import PROFILE
 
 VERSION = 1
+COUNTED = 1  # raised when `counted` changes
 MAX_APPLICATIONS = 1_000  # of one applicant in a round, as in the contract
 CODES_A_DAY = 3  # tracking codes of one applicant, with those of applications: a limit that never ends would close out
 DAY = timedelta(days=1)
@@ -221,6 +222,24 @@ def indexed(state: State) -> Mapping[str, Any]:
     if check_due := _check_due(state):
         fields["check_due"] = check_due
     return fields
+
+
+def counted(indexed: Mapping[str, Any]) -> Collection[tuple[str, str]]:
+    """Count who waits for a seat by province, and in the published order by day and by ten minutes of a day."""
+    if indexed.get("seating") != "waiting":
+        return ()
+    ledger, day, minutes = published_place(indexed)
+    waiting = f"waiting/{indexed['round']}"
+    return {(waiting, indexed["province"]), (f"waiting/{ledger}", day), (f"waiting/{ledger}/{day}", minutes)}
+
+
+def published_place(indexed: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return the ledger of an applicant, and day and ten minutes of their place in the published order.
+
+    Those who come first have smaller ones.
+    """
+    at = indexed["registered_at"].astimezone(UTC)
+    return indexed["ledger"], f"{indexed['priority']:03}-{at:%Y%m%d}", f"{at:%H%M}"[:3]
 
 
 def context(state: State) -> Context:

@@ -4,8 +4,9 @@ Screening consumes registration only. Events about an earlier application than t
 applicant the state keeps what reactions to late events need, so that every order of events leads to the same end.
 """
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -38,6 +39,7 @@ from screening.domain.case import Case, Decide
 from screening.domain.eligibility import Facts
 
 VERSION = 1
+COUNTED = 1  # raised when `counted` changes
 OPEN, DECIDED, AWAITING_CAPACITY, IDENTIFIED, CLOSED = "open", "decided", "awaiting_capacity", "identified", "closed"
 STATES = (OPEN, DECIDED, AWAITING_CAPACITY, IDENTIFIED, CLOSED)
 
@@ -167,6 +169,21 @@ def indexed(state: State) -> Mapping[str, Any]:
     if not state.withdrawn and (due := min((each for each in breaches if each), default=None)):
         found["due"] = due
     return found
+
+
+def counted(indexed: Mapping[str, Any]) -> Collection[tuple[str, str]]:
+    """Count a case in its province and in its county: by state, and an open one by its deadline as well."""
+    if not indexed:
+        return ()
+    state, deadline = indexed["state"], indexed.get("deadline")
+    name = f"{OPEN}/{instant(deadline)}" if state == OPEN and deadline else state
+    return {(f"cases/{area}", name) for area in (indexed["province"], indexed["scope"])}
+
+
+@lru_cache(10_000)
+def instant(at: datetime) -> str:
+    """Return an instant, to the second, as a text that sorts as time passes."""
+    return at.astimezone(UTC).strftime("%Y%m%dT%H%M%S")
 
 
 def context(state: State) -> Context:

@@ -100,6 +100,7 @@ _FIELDS: Mapping[str, Callable[[Record], dict[str, Any]]] = {
     "stored_responses": lambda r: {
         "stored_responses": [msgspec.structs.asdict(each) for each in r.stored_responses] or None
     },
+    "counted_as": lambda r: {"counted_as": None if r.counted_as is None else [list(each) for each in r.counted_as]},
     "discarded": lambda r: {"discarded": [msgspec.structs.asdict(each) for each in r.discarded] or None},
 }
 

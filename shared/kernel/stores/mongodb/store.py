@@ -16,12 +16,14 @@ from pymongo.read_concern import ReadConcern
 
 from base.clock import machine_now
 from contracts.subjects import kind_of
+from kernel.counters import Counts
 from kernel.errors import Conflict, Fenced, NewerRules, UniqueViolation, UnreadableRecord
 from kernel.group_commit import GroupCommit
 from kernel.query import Index, Query
 from kernel.record import EVENTS_ALERT, Record, Undecodable
 from kernel.rules import Rules
 from kernel.store import (
+    Change,
     Effects,
     OffsetRanges,
     Pending,
@@ -34,6 +36,7 @@ from kernel.store import (
     stored,
 )
 from kernel.stores.mongodb.client import DUPLICATE_KEY, is_unsure, translate_errors, violated_field
+from kernel.stores.mongodb.counters import MongoCounters
 from kernel.stores.mongodb.documents import document_of, record_of, unreadable_of, update_of
 from kernel.stores.mongodb.indexes import Declared, create_indexes, partial_index
 from kernel.stores.mongodb.parked import MongoParked
@@ -69,6 +72,7 @@ class MongoStore:
         self.client, self.records, self.positions = database.client, database.records, database.cursors
         self.undecodable, self.topics, self.parked = database.undecodable, database.topics, MongoParked(database)
         self.inserts = GroupCommit(self._insert)
+        self.counters = MongoCounters(database, service, rules)
         self.reported = set[str]()  # subjects of unreadable records
         self.read_topics: Mapping[str, str] = {}  # ids of the topics that the reader of the cursors has read
 
@@ -84,6 +88,7 @@ class MongoStore:
                 partialFilterExpression={"last_sequence": {"$gte": EVENTS_ALERT}},
             ),
             *(partial_index([path], path, unique=True) for path in unique),
+            *self.counters.declared_indexes(),
         ]
         for each in self.indexes:
             paths = ["kind", *map(path_of, each.fields), "_id"]
@@ -100,9 +105,10 @@ class MongoStore:
 
     async def swap(self, before: Record, after: Record) -> Record | None:
         rules = self.rules[kind_of(after.subject)]
+        after = self.counters.marked(before, after)
         try:
             if before.version:
-                query = {"_id": after.subject, "version": before.version}
+                query = {"_id": after.subject, "version": before.version, **self.counters.unchanged(before)}
                 async with translate_errors():
                     if not (await self.records.update_one(query, update_of(rules, before, after))).matched_count:
                         return None
@@ -138,6 +144,7 @@ class MongoStore:
                 snapshot = replace(snapshot, parked=await self.parked.first(subjects, parked, session))
             effects = change(snapshot)
             if effects.changes:  # inserts first: only an ordered bulk write may fail inside a transaction
+                effects = replace(effects, changes=await self._count(effects.changes, ranges, session))
                 writes = sorted(map(self._write, effects.changes), key=lambda write: isinstance(write, UpdateOne))
                 await self.records.bulk_write(writes, session=session)
                 await project(projection, effects, session, (PyMongoError,))
@@ -187,6 +194,9 @@ class MongoStore:
     async def distinct(self, field: str, query: Query) -> set[Any]:
         async with translate_errors():
             return set(await self.records.distinct(path_of(field), filter_of(query)))
+
+    async def counts(self, groups: Collection[str]) -> Counts:
+        return await self.counters.read(groups)
 
     async def find_by_unique(self, field: str, values: Collection[Any]) -> dict[Any, str]:
         path = "stored_responses.key" if field == "idempotency_key" else f"indexed.{field}"
@@ -312,6 +322,14 @@ class MongoStore:
             writes.append(UpdateOne(at, {"$set": {"next": end, **known}, "$inc": {"batches": 1}}))
         if writes and (await self.positions.bulk_write(writes, session=session)).matched_count != len(writes):
             raise Fenced
+
+    async def _count(
+        self, changes: Sequence[Change], ranges: OffsetRanges | None, session: AsyncClientSession
+    ) -> Sequence[Change]:
+        """Count changed records if this writer owns their partitions, else mark them."""
+        if ranges:
+            return await self.counters.move(changes, session)
+        return [(before, self.counters.marked(before, after)) for before, after in changes]
 
     def _write(self, change: tuple[Record, Record]) -> InsertOne[dict[str, Any]] | UpdateOne:
         before, after = change

@@ -1,0 +1,207 @@
+"""Counters in MongoDB, which no two writers contend for.
+
+A document holds the counters of one group and one partition. The owner of the partition moves them, in the transaction
+of the events that it consumes. Any other writer leaves in the record what it was counted as (`counted_as`), in the same
+write; the owner counts such records once a second. Documents and marks together are exact at any moment.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from time import monotonic
+from typing import Any
+
+import structlog
+from msgspec.structs import replace
+from pymongo import IndexModel, UpdateOne
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.read_concern import ReadConcern
+
+from contracts.subjects import PARTITIONS, kind_of, partition_of
+from kernel.counters import Counts, Name, Names, counted, counting, difference, sum_of
+from kernel.record import Record
+from kernel.rules import Rules
+from kernel.stores.mongodb.client import translate_errors
+from kernel.stores.mongodb.indexes import partial_index
+from observability import metrics
+
+INTERVAL = 1.0  # seconds between two looks for records that are not counted yet
+LIMIT = 2_000  # of them in one transaction
+VERSION = "version"  # under which the rules that counted and the number of corrections are kept
+GROUPS = {"group": {"$exists": True}}
+MARKED = {"partition": {"$gte": 0}, "counted_as": {"$exists": True}}  # in the order of their index
+SHOWN = {"kind": 1, "partition": 1, "indexed": 1, "counted_as": 1}
+Moves = Mapping[int, Counter[Name]]  # by partition
+
+log = structlog.get_logger(__name__)
+
+
+class MongoCounters:
+    """The counters of one service; as a periodic job, what counts the records that are not counted yet."""
+
+    def __init__(self, database: AsyncDatabase[dict[str, Any]], service: str, rules: Mapping[str, Rules]) -> None:
+        self.client, self.counters, self.records = database.client, database.counters, database.records
+        self.service, self.rules, self.kinds = service, rules, counting(rules)
+        self.version = ", ".join(f"{kind} {number}" for kind, number in sorted(self.kinds.items()))
+        self.looked_at = -INTERVAL
+        self.checked = False
+
+    def marked(self, before: Record, after: Record) -> Record:
+        """Return the record with what it was counted as, if it does not count as that any more."""
+        if not self.kinds:
+            return after
+        old, new = self._counted(before), counted(self.rules[kind_of(after.subject)], after.indexed)
+        return replace(after, counted_as=None if new == old else old)
+
+    def unchanged(self, before: Record) -> dict[str, Any]:
+        """Return the condition that no one has counted the record since it was read."""
+        known = before.counted_as
+        return {"counted_as": None if known is None else [list(each) for each in known]} if self.kinds else {}
+
+    def declared_indexes(self) -> list[IndexModel]:
+        """Return the index of the records that are not counted yet."""
+        return [partial_index(["partition"], "counted_as")] if self.kinds else []
+
+    async def move(
+        self, changes: Sequence[tuple[Record, Record]], session: AsyncClientSession
+    ) -> list[tuple[Record, Record]]:
+        """Count changed records in the transaction that the owner of their partitions writes them in."""
+        if not self.kinds:
+            return list(changes)
+        moves = defaultdict[int, list[tuple[Names, Names]]](list)
+        for before, after in changes:
+            if before.counted_as is None and before.indexed == after.indexed and before.version:
+                continue
+            new = counted(self.rules[kind_of(after.subject)], after.indexed)
+            moves[partition_of(after.subject)].append((self._counted(before), new))
+        await self._add({partition: difference(each) for partition, each in moves.items()}, session)
+        return [(before, replace(after, counted_as=None)) for before, after in changes]
+
+    async def read(self, groups: Collection[str]) -> Counts:
+        """Return the counters of these groups. Raise Transient."""
+        found = {group: Counter[str]() for group in groups}
+        ids = [_id(group, partition) for group in groups for partition in range(PARTITIONS)]
+        async with translate_errors(), self.client.start_session(snapshot=True) as session:
+            async for d in self.counters.find({"_id": {"$in": ids}}, session=session):
+                found[d["group"]].update(d["n"])
+            marked = await self.records.find(MARKED, SHOWN, session=session).to_list()
+        for moved in self._lacking(marked).values():
+            for (group, name), n in moved.items():
+                if group in found:
+                    found[group][name] += n
+        return {group: {name: n for name, n in each.items() if n} for group, each in found.items()}
+
+    async def __call__(self, partitions: frozenset[int]) -> int:
+        """Count the records of these partitions that are not counted yet; return how many. Raise Transient."""
+        if not self.kinds or monotonic() - self.looked_at < INTERVAL:
+            return 0
+        query = {**MARKED, "partition": {"$in": sorted(partitions)}}
+        done = 0
+
+        async def body(session: AsyncClientSession) -> None:
+            nonlocal done
+            marked = await self.records.find(query, SHOWN, limit=LIMIT, session=session).to_list()
+            done = len(marked)
+            subjects = [d["_id"] for d in marked]
+            await self.records.update_many({"_id": {"$in": subjects}}, {"$unset": {"counted_as": ""}}, session=session)
+            await self._add(self._lacking(marked), session)
+
+        async with translate_errors():
+            if not self.checked and await self._version() != self.version:
+                await self.check(correct=True)
+            self.checked = True
+            if await self.records.find_one(query, {"_id": 1}):
+                async with self.client.start_session() as session:
+                    await session.with_transaction(body, read_concern=ReadConcern("snapshot"))
+        if done < LIMIT:
+            self.looked_at = monotonic()
+        return done
+
+    async def check(self, *, correct: bool = False) -> dict[Name, int]:
+        """Compare the counters with a full count, return what they lack, and add it if asked to. Raise Transient.
+
+        Whatever is written meanwhile moves both alike.
+        """
+        while True:
+            lacking = defaultdict[int, Counter[Name]](Counter)
+            async with translate_errors(), self.client.start_session(snapshot=True) as session:
+                number = await self._number(session)
+                async for d in self.records.find({"kind": {"$in": list(self.kinds)}}, SHOWN, session=session):
+                    known = d.get("counted_as")
+                    names = counted(self.rules[d["kind"]], d["indexed"]) if known is None else _names(known)
+                    lacking[d["partition"]].update(names)
+                async for d in self.counters.find(GROUPS, session=session):
+                    lacking[d["partition"]].subtract({(d["group"], name): n for name, n in d["n"].items()})
+            if not correct or await self._correct(lacking, number):
+                total = sum_of(lacking.values())
+                if total and correct:
+                    metrics.COUNTERS_CORRECTED.labels(self.service).inc(len(total))
+                    log.warning("counters corrected", service=self.service, records=len(total))
+                return total
+
+    async def _correct(self, lacking: Moves, number: int) -> bool:
+        """Add what the counters lack, unless another process has corrected them since; return whether that is done."""
+        corrected = False
+
+        async def body(session: AsyncClientSession) -> None:
+            nonlocal corrected
+            if corrected := await self._number(session) == number:
+                version = {"$set": {"version": self.version}, "$inc": {"corrections": 1}}
+                await self.counters.update_one({"_id": VERSION}, version, upsert=True, session=session)
+                await self._add({partition: sum_of([each]) for partition, each in lacking.items()}, session)
+
+        async with translate_errors(), self.client.start_session() as session:
+            await session.with_transaction(body, read_concern=ReadConcern("snapshot"))
+        return corrected
+
+    async def _version(self) -> str:
+        found = await self.counters.find_one({"_id": VERSION})
+        return str(found["version"]) if found else ""
+
+    async def _number(self, session: AsyncClientSession) -> int:
+        found = await self.counters.find_one({"_id": VERSION}, session=session)
+        return int(found["corrections"]) if found else 0
+
+    def _counted(self, record: Record) -> Names:
+        """Return what a record that was read is counted as."""
+        if record.counted_as is not None:
+            return record.counted_as
+        return counted(self.rules[kind_of(record.subject)], record.indexed) if record.version else ()
+
+    def _lacking(self, marked: Iterable[Mapping[str, Any]]) -> Moves:
+        """Return what the counters lack of marked documents."""
+        moves = defaultdict[int, list[tuple[Names, Names]]](list)
+        for d in marked:
+            new = counted(self.rules[d["kind"]], d["indexed"])
+            moves[d["partition"]].append((_names(d["counted_as"]), new))
+        return {partition: difference(each) for partition, each in moves.items()}
+
+    async def _add(self, moves: Moves, session: AsyncClientSession) -> None:
+        writes = []
+        for partition, moved in moves.items():
+            groups = defaultdict[str, dict[str, int]](dict)
+            for (group, name), n in moved.items():
+                groups[group][name] = n
+            for group, names in groups.items():
+                added = {f"n.{name}": {"$add": [{"$ifNull": [f"$n.{name}", 0]}, n]} for name, n in names.items()}
+                fields: dict[str, Any] = {"group": group, "partition": partition, **added}
+                update = [{"$set": fields}, WITHOUT_ZEROS]
+                writes.append(UpdateOne({"_id": _id(group, partition)}, update, upsert=True))
+        if writes:
+            await self.counters.bulk_write(writes, session=session)
+
+
+# A counter of a day is 0 for ever once the day is over.
+WITHOUT_ZEROS = {
+    "$set": {
+        "n": {"$arrayToObject": {"$filter": {"input": {"$objectToArray": "$n"}, "cond": {"$ne": ["$$this.v", 0]}}}}
+    }
+}
+
+
+def _id(group: str, partition: int) -> str:
+    return f"{group}/{partition:02}"
+
+
+def _names(stored: Iterable[Sequence[str]]) -> Names:
+    return tuple((group, name) for group, name in stored)

@@ -66,6 +66,11 @@ def test_imported_quotas_and_applications_become_events(peyvand: Peyvand, a_roun
     assert code == 0 and shown == events[:1]
 
 
+def test_the_audit_is_verified(peyvand: Peyvand) -> None:
+    code, found = peyvand("audit")
+    assert code == 0 and found["defects"] == [] and found["heads"] >= 1 and found["signed_until"]
+
+
 def test_a_quiescent_platform_is_healthy(peyvand: Peyvand) -> None:
     assert wait_until(lambda: is_quiescent(peyvand), TIMEOUT)
     found = peyvand("status")[1]

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,12 +16,13 @@ from kernel.record import Message
 from kernel.stores.mongodb import connect
 from registration import queries
 from registration.domain import ledger
+from registration.jobs.audit_heads import AuditHeads
 from registration.jobs.key_rotation import KeyRotation
 from registration.jobs.seat_allocation import Allocator
 from registration.persons import Persons
 from registration.queries import promotable_ledgers, unchecked, unsettled_ledgers
 from registration.service import service
-from security.audit import MongoAuditChain, first_broken
+from security.audit_heads import verify
 from security.encryption import KeyBlocks, Keyring
 from tests.support.registration_api import ALL_PARTITIONS, RegistrationApi, a_national_id, csv_file
 from tests.support.servers import Servers
@@ -143,14 +143,20 @@ async def test_a_raised_quota_is_found(api: RegistrationApi) -> None:
     assert (await seats(api)).admitted == 3 and not await queries.promotable_ledgers(api.store)
 
 
-async def test_concurrent_readings_form_one_audit_chain(api: RegistrationApi) -> None:
-    audit: MongoAuditChain = api.audit
-    at = datetime(2025, 9, 27, 8, 0, 0, 123456, tzinfo=UTC)
-    await asyncio.gather(*(audit.append(f"registrar:{n}", "0199", "application", at) for n in range(20)))
-    rows = await audit.all()
-    assert [r.n for r in rows] == list(range(1, 21)) and first_broken(rows) == 0
-    await audit.rows.update_one({"_id": 7}, {"$set": {"subject": "0200"}})
-    assert first_broken(await audit.all()) == 7, "a changed row is detected"
+async def test_the_worker_signs_a_head_a_day_and_a_changed_reading_is_found(api: RegistrationApi) -> None:
+    await api.open_round()
+    made = (await api.register()).json()
+    await asyncio.gather(*(api.request("GET", f"/v1/applications/{made['id']}", "screener") for _ in range(20)))
+    heads = AuditHeads(api.audit, api.persons.keyring, api.clock)
+    assert [await heads(ALL_PARTITIONS), await heads(ALL_PARTITIONS)] == [1, 0]
+    again = AuditHeads(api.audit, api.persons.keyring, api.clock)
+    assert await again(ALL_PARTITIONS - {0}) == 0 == await again(ALL_PARTITIONS), "today's is there"
+    key = (await api.request("GET", "/v1/audit/key", "")).json()["public_key"]
+    found = await verify(api.store.database, key)
+    assert found.rows == 20 and found.heads == 1 and not found.defects and not found.unsigned_rows
+    row = await api.audit.rows.find_one({}, sort=[("_id", -1)])
+    await api.audit.rows.update_one({"_id": row["_id"]}, {"$set": {"subject": "0200"}})
+    assert (await verify(api.store.database, key)).defects
 
 
 async def test_an_identity_cannot_be_opened_without_its_key(api: RegistrationApi) -> None:

@@ -31,7 +31,7 @@ from registration.service import service
 from registration.settings import RegistrationSettings
 from registration.tracking_codes import TrackingCodes
 from run.api import service_app
-from security.audit import MemoryAuditChain, MongoAuditChain
+from security.audit import MemoryAudit, MongoAudit
 from security.encryption import KeyBlocks, Keyring, MemoryKeyBlocks
 from tests.support.tokens import Issuer
 
@@ -76,11 +76,11 @@ class RegistrationApi:
         self.audit: Any
         if client is None:
             self.store = MemoryStore(service.name, service.rules, service.unique)
-            self.audit = MemoryAuditChain()
+            self.audit = MemoryAudit()
             self.keys: KeyBlocks = MemoryKeyBlocks(keyring)
         else:
             self.store = service.mongo_store(client[name])
-            self.audit = MongoAuditChain(client[name])
+            self.audit = MongoAudit(client[name])
             self.keys = KeyBlocks(client[f"{name}_keys"], keyring)
         self.persons = Persons(self.keys, keyring)
         self.registrations = RegistrationService(self.store, self.persons, TrackingCodes.of(self.settings), self.clock)

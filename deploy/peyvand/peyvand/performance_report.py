@@ -126,6 +126,13 @@ BENCHES: Mapping[str, Bench] = {
         columns=("Service", "Query", "p50", "p99", "Keys", "Documents", "Returned or counted"),
         unit="query",
     ),
+    "audit": Bench(
+        title="The audit of identities",
+        question="How many readings of an identity are recorded in a second, each durably before it is shown: by a "
+        "chain of hashed rows for each process, and by one that all processes follow.",
+        columns=("Audit", "Readings/s", "p50", "p99"),
+        unit="reading",
+    ),
     "linger": Bench(
         title="The linger time",
         question="How long events and outboxes are batched before a transaction (`PEYVAND_LINGER`): the cost of a "

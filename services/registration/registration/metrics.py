@@ -57,3 +57,10 @@ def observe_seats(province: str, *, quota: int, admitted: int, available: int) -
     """Set the seats of one province."""
     for kind, seats in {"quota": quota, "admitted": admitted, "available": available}.items():
         SEATS.labels(province, kind).set(seats)
+
+
+AUDIT_SIGNED = Gauge(
+    "peyvand_registration_audit_signed_timestamp_seconds",
+    "When the last head of the audit chains was signed. More than a day ago: rows written since can be cut off "
+    "unnoticed; see the faults of the job AuditHeads in the worker's log.",
+)

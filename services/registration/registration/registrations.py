@@ -35,7 +35,7 @@ from registration.erasures import Erasures
 from registration.persons import NOTHING, Persons
 from registration.settings import RegistrationSettings
 from registration.tracking_codes import TrackingCodes
-from security.audit import AuditChain, MongoAuditChain
+from security.audit import Audit, MongoAudit
 from security.encryption import KeyBlocks, Keyring
 
 CACHED = 1.0  # seconds after which every process uses an amended round
@@ -254,7 +254,7 @@ class Resources(msgspec.Struct, kw_only=True):
     registrations: RegistrationService
     persons: Persons
     erasures: Erasures
-    audit: AuditChain
+    audit: Audit
     api: Any = None
 
 
@@ -270,7 +270,7 @@ async def resources(runtime: Runtime[RegistrationSettings]) -> AsyncIterator[Res
             registrations=RegistrationService(store, persons, TrackingCodes.of(runtime.settings), runtime.clock),
             persons=persons,
             erasures=Erasures(store, persons.keys, runtime.clock),
-            audit=MongoAuditChain(store.database),
+            audit=MongoAudit(store.database),
         )
     finally:
         await persons.keys.close()

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from kernel.service import PeriodicJob, RestoredRecord, Runtime, Service
 from registration.domain import applicant, ledger
 from registration.domain import round as rounds
+from registration.jobs.audit_heads import AuditHeads
 from registration.jobs.identity_checks import DevelopmentRegistry, IdentityChecks, NoRegistry
 from registration.jobs.key_rotation import KeyRotation
 from registration.jobs.ledger_recount import recount_ledgers
@@ -19,7 +20,8 @@ def jobs(runtime: Runtime[RegistrationSettings]) -> Sequence[PeriodicJob]:
     registry = DevelopmentRegistry() if runtime.settings.development else NoRegistry()
     checks = IdentityChecks(runtime.store, runtime.resources.persons, registry, runtime.clock)
     rotation = KeyRotation(runtime.store, runtime.resources.persons)
-    return checks, Allocator(runtime.store, runtime.clock), runtime.resources.erasures, rotation
+    heads = AuditHeads(runtime.resources.audit, runtime.resources.persons.keyring, runtime.clock)
+    return checks, Allocator(runtime.store, runtime.clock), runtime.resources.erasures, rotation, heads
 
 
 async def after_restore(runtime: Runtime[RegistrationSettings]) -> None:
@@ -47,6 +49,7 @@ service = Service(
         "registration.api.tracking:router",
         "registration.api.erasure:router",
         "registration.api.identification:router",
+        "registration.api.audit:router",
         "registration.pages.apply:router",
         "registration.pages.track:router",
     ),

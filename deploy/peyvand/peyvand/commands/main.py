@@ -26,6 +26,7 @@ from peyvand.endpoints import CommandError, find_endpoints
 from peyvand.rebuild import command as rebuild
 from peyvand.rebuild import generations
 from peyvand.reconciliation import command as reconciliation
+from peyvand.verify import audit
 
 
 def application() -> typer.Typer:
@@ -35,7 +36,7 @@ def application() -> typer.Typer:
     status.register(app)
     app.command("token")(print_token)
     recovering = (dead_letters, replay, reconciliation, rebuild, generations, restore)
-    for group in (quotas, applications, events, ranking, *recovering):
+    for group in (quotas, applications, events, ranking, audit, *recovering):
         group.register(app)
     return app
 

@@ -11,7 +11,8 @@ from registration.api.enumeration_guard import EnumerationGuard
 from registration.erasures import Erasures
 from registration.registrations import RegistrationService, Resources
 from registration.settings import RegistrationSettings
-from security.audit import AuditChain
+from security.audit import Audit as AuditPort
+from security.audit_heads import public_key, signing_key
 from web.authorization import authorized_principal
 from web.dependencies import runtime
 from web.load_shedding import AdmissionControl, admission_control_of
@@ -65,8 +66,12 @@ async def _erasures(request: Request) -> Erasures:
     return (await _resources(request)).erasures
 
 
-async def _audit(request: Request) -> AuditChain:
+async def _audit(request: Request) -> AuditPort:
     return (await _resources(request)).audit
+
+
+async def _head_key(request: Request) -> str:
+    return public_key(signing_key((await _resources(request)).persons.keyring))
 
 
 async def _enumeration_guard(request: Request) -> EnumerationGuard:
@@ -75,5 +80,6 @@ async def _enumeration_guard(request: Request) -> EnumerationGuard:
 
 Registrations = Annotated[RegistrationService, Depends(_registrations)]
 OfErasures = Annotated[Erasures, Depends(_erasures)]
-Audit = Annotated[AuditChain, Depends(_audit)]
+Audit = Annotated[AuditPort, Depends(_audit)]
+HeadKey = Annotated[str, Depends(_head_key)]  # public key of the heads of the audit chains
 Guard = Annotated[EnumerationGuard, Depends(_enumeration_guard)]

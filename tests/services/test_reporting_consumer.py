@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections import Counter
 from collections.abc import Mapping
 from datetime import date, timedelta
@@ -25,7 +26,17 @@ from reporting.domain import RULES
 from reporting.domain.contributions import contributions
 from reporting.ranking_cache import RankingCache
 from reporting.tallies import MemoryTallies, Reading, iso_day, tally_id
-from tests.support.reporting_round import NOW, START, RoundEvents, consume, fixed_clock, ranking_cache, round_events
+from tests.support.reporting_round import (
+    NOW,
+    START,
+    RoundEvents,
+    app_of,
+    consume,
+    fixed_clock,
+    ranking_cache,
+    round_events,
+    running_client,
+)
 
 EXAMPLES = sorted((Path(contracts.__file__).parent / "published/examples").glob("*/*.json"))
 
@@ -216,6 +227,25 @@ async def test_one_reading_a_second_serves_all_who_want_fresh_figures() -> None:
     assert tallies.readings == 2
     assert first is not None and all(each is found[0] for each in found)
     assert found[0] is not None and found[0].version > first.version, "fresh is what was stored before the call"
+
+
+async def test_anonymous_clients_cannot_have_the_tallies_read_more_than_once_a_pause() -> None:
+    """100 clients send `no-cache` while 50 follow the table: one reading serves them all."""
+    tallies = CountedTallies()
+    cache = RankingCache(await consume(tallies, round_events().envelopes), tallies, fixed_clock(NOW), pause=0.5)
+    app = app_of(cache)
+    async with running_client(app) as client:
+        viewers = [asyncio.create_task(client.get("/v1/stream")) for _ in range(50)]
+        began = time.monotonic()
+        headers = {"Cache-Control": "no-cache"}
+        found = []
+        for _ in range(5):
+            found += await asyncio.gather(*(client.get("/v1/ranking", headers=headers) for _ in range(20)))
+        pauses = (time.monotonic() - began) / 0.5
+        assert {each.status_code for each in found} == {200}
+        assert tallies.readings <= pauses + 2, "one at the beginning, one that is under way"
+        app.state.stopping.set()
+        await asyncio.gather(*viewers)
 
 
 async def test_a_new_month_is_known_by_day() -> None:

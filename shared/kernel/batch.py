@@ -15,9 +15,9 @@ from contracts.events import TYPES
 from contracts.subjects import kind_of
 from kernel.commands import at_one_moment
 from kernel.errors import CircuitOpen, Conflict, Fenced, ProjectionFailed, Transient
-from kernel.record import Fault, Message, Parked, Reason, Undecodable, consume, forged, park, unpark
+from kernel.record import Fault, Message, Parked, Reason, Undecodable, consume, park, unpark
 from kernel.rules import Rules
-from kernel.store import Effects, OffsetRanges, Projection, Snapshot, Source, Store
+from kernel.store import Effects, OffsetRanges, Projection, Snapshot, Source, Store, forged
 
 CHUNK = 2_000  # parked events in one transaction
 SOURCES = 200  # subjects in one drain
@@ -250,7 +250,7 @@ def _without_forgeries(
     waiting, handled = list[Parked](), list[Parked]()
     for each in parked:
         (waiting if each.sequence > inbox.get(each.source, 0) else handled).append(each)
-    forgeries += [found for each in handled if (found := forged(each))]
+    forgeries += forged(handled)
     return waiting
 
 

@@ -328,12 +328,6 @@ def unpark(p: Parked) -> Message:
     return Message(envelope, p.raw, p.position)
 
 
-def forged(p: Parked) -> Undecodable | None:
-    """Return an invalid event whose place in its source a valid one has, as what it is: bytes in the log."""
-    why = f"not event {p.source}/{p.subject}/{p.sequence}, which exists: {p.fault.message} at {p.fault.where}"
-    return Undecodable(p.position, p.raw, why, "forged") if p.position else None
-
-
 def discard(record: Record, discarded: Discarded) -> Record:
     """Return the record with its next event of a source marked as handled although it is not."""
     source, sequence = discarded.source, discarded.sequence

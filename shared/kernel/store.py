@@ -11,7 +11,7 @@ from contracts.subjects import kind_of
 from kernel.counters import Counts
 from kernel.errors import NewerRules, ProjectionFailed, UnreadableRecord
 from kernel.query import Query, at_most, one_of
-from kernel.record import Parked, Reason, Record, Undecodable, forged
+from kernel.record import Parked, Reason, Record, Undecodable
 from kernel.rules import Rules
 
 Change = tuple[Record, Record]  # before and after
@@ -94,7 +94,16 @@ def settle_ids(
             forgeries.append(old)
         elif each.reason == "invalid" and each.raw != old.raw:
             forgeries.append(each)
-    return chosen, [found for each in forgeries if (found := forged(each))]
+    return chosen, forged(forgeries)
+
+
+def forged(parked: Sequence[Parked]) -> list[Undecodable]:
+    """Return invalid events whose places in their sources valid ones have, as what they are: bytes in the log."""
+
+    def why(p: Parked) -> str:
+        return f"not event {p.source}/{p.subject}/{p.sequence}, which exists: {p.fault.message} at {p.fault.where}"
+
+    return [Undecodable(each.position, each.raw, why(each), "forged") for each in parked if each.position]
 
 
 async def read_snapshot(store: "Store", subjects: Collection[str], parked: int = 0) -> Snapshot:

@@ -19,7 +19,7 @@ from programme.calendar import day_end
 from programme.work_calendar import DayOff, WorkCalendar, work_calendar
 from reporting import generation
 from reporting import ranking_cache as ranking_cache_module
-from reporting.api.stream import stream
+from reporting.api.stream import Rows, follow
 from reporting.domain import RULES, contributions
 from reporting.generation import code_digest, normal_form
 from reporting.tallies import MemoryTallies
@@ -77,16 +77,18 @@ async def test_an_event_beyond_the_calendar_is_parked_and_counted_by_a_version_w
 
 async def test_an_open_stream_goes_on_with_the_generation_that_is_served_now(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranking_cache_module, "STREAM_WAIT", 0.01)
-    caches = [await ranking_cache(), await ranking_cache(round_events().envelopes[:200])]
+    caches = [await ranking_cache(round_events().envelopes[:n]) for n in (400, 200)]
     app = app_of(caches[0])
     request: Any = SimpleNamespace(app=app)
-    events = stream(request)
-    versions = [(await anext(events)).data["version"]]
+    figures = await caches[0].figures()
+    assert figures
+    events = follow(request, caches[0], figures, Rows("composite"))
+    sent = [await anext(events)]
     app.state.runtime.resources = caches[1]
     await caches[1].refresh()
-    versions.append((await anext(events)).data["version"])
+    sent.append(await anext(events))
     await events.aclose()  # type: ignore[attr-defined]
-    assert versions == [each.version for each in caches]
+    assert [(each.event, each.id) for each in sent] == [("table", str(each.version)) for each in caches]
 
 
 def test_comments_docstrings_and_layout_are_not_part_of_the_normal_form() -> None:

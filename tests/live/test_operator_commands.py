@@ -74,7 +74,7 @@ def test_the_audit_is_verified(peyvand: Peyvand) -> None:
 def test_a_quiescent_platform_is_healthy(peyvand: Peyvand) -> None:
     assert wait_until(lambda: is_quiescent(peyvand), TIMEOUT)
     found = peyvand("status")[1]
-    assert len(found["processes"]) == 9 and all(each["ready"] for each in found["processes"])
+    assert len(found["processes"]) == 11 and all(each["ready"] for each in found["processes"])
     assert len(found["services"]) == 4 and found["errors"] == []
 
 

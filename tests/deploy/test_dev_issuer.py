@@ -14,7 +14,6 @@ from aiohttp.test_utils import TestClient, TestServer
 from joserfc import jwt
 from joserfc.jwk import KeySet
 from joserfc.jws import extract_compact
-from pydantic import SecretStr
 
 from contracts.codes import ROLES
 from peyvand.dev_issuer import issuer as dev_issuer
@@ -48,7 +47,6 @@ def _settings(folder: Path) -> GatewaySettings:
         issuer=f"{PUBLIC_URL}/issuer",
         jwks=folder / "jwks.json",
         issuer_key=folder / "issuer.jwk",
-        clients={each: SecretStr(f"secret of {each}") for each in ("registration", "reporting")},
         upstream_registration="http://a",
         upstream_screening="http://b",
         upstream_market="http://c",
@@ -385,16 +383,3 @@ async def test_a_form_is_read_in_utf8_whatever_its_sender_names(
 ) -> None:
     async with client.post(path, data=body, headers={"Content-Type": media_type}) as response:
         assert response.status == status
-
-
-async def test_a_service_gets_tokens_for_one_other_service_with_its_secret(client: Client, tmp_path: Path) -> None:
-    form = {"client_id": "reporting", "client_secret": "secret of reporting", "audience": "peyvand-registration"}
-    _, tokens = await _token(client, grant_type="client_credentials", **form)
-    claims = _claims(tokens["access_token"], tmp_path)
-    assert (claims["sub"], claims["aud"], claims["roles"]) == ("reporting", "peyvand-registration", ["consumer"])
-    other, unknown = {"client_secret": "secret of registration"}, {"client_id": "operations"}
-    for changed in (other, unknown, {**unknown, "client_secret": ""}, {"audience": "peyvand-market"}):
-        status, error = await _token(client, grant_type="client_credentials", **{**form, **changed})
-        expected = (400, "invalid_target") if "audience" in changed else (401, "invalid_client")
-        assert (status, error["error"]) == expected
-    assert (await _token(client, grant_type="client_credentials", role="consumer"))[0] == 400, "not to be chosen"

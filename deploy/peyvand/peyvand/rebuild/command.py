@@ -27,7 +27,8 @@ def rebuild(
     """
     import asyncio
 
-    from kernel.errors import CircuitOpen, Fenced, Transient
+    from kernel.errors import CircuitOpen, Fenced
+    from kernel.roles.worker import TRANSIENT
     from peyvand.local_cluster.restore_target import restore_target
     from peyvand.rebuild.processes import AlreadyBuilt, RebuildTarget
     from peyvand.rebuild.processes import rebuild as run
@@ -46,7 +47,7 @@ def rebuild(
             raise CommandError(f"{name} cannot be built: {e}", "the figures that are served are unchanged") from e
         except Fenced as e:
             raise CommandError(f"something else writes {name}", "end it, drop the database, and start again") from e
-        except Transient as e:
+        except TRANSIENT as e:
             raise CommandError(f"the rebuild of {name} stopped: {e}", "start it again: it goes on") from e
     if as_json:
         print(json.dumps({"generation": name, "events": rebuilt.events, "partitions": rebuilt.partitions}))

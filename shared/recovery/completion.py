@@ -91,7 +91,10 @@ async def complete(
         done = _sum(done, await completion.complete_partition(partition))
     if then is not None:
         await then()
-    await store.counters.check(correct=True)
+    try:
+        await store.counters.check(correct=True)
+    except Transient as e:  # more records than one snapshot can be read; the archive has counters and records in step
+        log.warning("counters not checked", service=store.service, error=e)
     await clear_mark(store)
     log.warning(
         "store completed from the log",

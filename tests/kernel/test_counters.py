@@ -16,6 +16,7 @@ from kernel.commands import execute, execute_many
 from kernel.record import Message
 from kernel.store import Change
 from kernel.stores.mongodb import MongoStore
+from tests.support.crash_injection import CrashingProcess, CrashPoint
 from tests.support.fixtures import StoreOf
 from tests.support.messages import message
 from tests.support.small_services import NOON, Decide, ScreeningRules, noon
@@ -34,6 +35,15 @@ class OtherRules(ScreeningRules):
     @staticmethod
     def counted(indexed: Any) -> list[tuple[str, str]]:
         return [("all", "cases")]
+
+
+class Crash(BaseException):
+    """The process has ended: no handler may treat this as an error."""
+
+
+def crash() -> None:
+    """End the process."""
+    raise Crash
 
 
 async def consume(store: Any, subjects: Sequence[str], projection: Any = None) -> None:
@@ -156,6 +166,30 @@ async def test_a_command_does_not_wait_for_a_batch_nor_stop_it(small_system: Sma
     await consume(store, [other], projection)
     assert attempts == 1
     assert await store.counts(["cases"]) == {"cases": {"due": 1, "not due": 1}}
+
+
+@pytest.mark.server
+async def test_a_process_that_ends_anywhere_counts_nothing_twice(small_system: SmallSystem) -> None:
+    """Before and after each call of the database in a batch, a command and the owner's count; then all of it again."""
+
+    async def work(process: CrashingProcess, n: int) -> None:
+        store = process.store(small_system.store("screening"))
+        await consume(store, [f"p{n}"])
+        await execute(store, f"p{n}", Decide(), noon)
+        await count_marked(store)
+
+    model = CrashingProcess()
+    await work(model, 0)
+    assert {"counters.bulk_write", "records.update_one", "records.update_many", "commit"} <= {
+        w for w, _ in model.passed
+    }
+    points = [CrashPoint(*where, nth + 1) for where, times in sorted(model.passed.items()) for nth in range(times)]
+    for n, point in enumerate(points, 1):
+        with pytest.raises(Crash):
+            await work(CrashingProcess(point, crash), n)
+        await counted_exactly(small_system)
+        await work(CrashingProcess(), n)
+        await counted_exactly(small_system)
 
 
 @pytest.mark.server

@@ -107,9 +107,10 @@ class MongoCounters:
             await self._add(self._lacking(marked), session)
 
         async with translate_errors():
-            if not self.checked and await self._version() != self.version:
-                await self.check(correct=True)
-            self.checked = True
+            if not self.checked:
+                self.checked = True  # once a process: what cannot be checked must not stop the counting
+                if await self._version() != self.version:
+                    await self.check(correct=True)
             if await self.records.find_one(query, {"_id": 1}):
                 async with self.client.start_session() as session:
                     await session.with_transaction(body, read_concern=ReadConcern("snapshot"))

@@ -37,7 +37,10 @@ class Unreadable(msgspec.Struct, frozen=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """What a transaction has read. `parked` holds the first parked events of each source, as many as requested."""
+    """What a transaction has read: each subject is in `records` or in `unreadable`.
+
+    `parked` holds the first parked events of each source, as many as requested.
+    """
 
     records: Mapping[str, Record]
     unreadable: Mapping[str, Unreadable] = {}

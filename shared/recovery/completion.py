@@ -15,7 +15,7 @@ import msgspec
 import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 
 from base.clock import Clock
 from contracts.envelope import DecodeError, InvalidEvent, decode
@@ -46,6 +46,7 @@ class Completed(msgspec.Struct, frozen=True):
     records: int = 0
     new: int = 0  # records that the backup does not have; what is in no event is lost
     missing: tuple[str, ...] = ()  # handled events that the log no longer has
+    damaged: tuple[str, ...] = ()  # subjects of records that no version can read: they stay as they are, unused
 
 
 async def complete_before_start(
@@ -134,11 +135,19 @@ class _Completion(msgspec.Struct):
 
     async def complete_subjects(self, own: RawEvents, partition: int) -> Completed:
         """Take back the events of those subjects whose record lacks some."""
-        done, lacking = Completed(), list[Record]()
+        damaged, lacking = list[str](), list[Record]()
         subjects = sorted(s for s in own if kind_of(s) in self.store.rules)
         for start in range(0, len(subjects), SUBJECTS):
-            records = await self.store.read(subjects[start : start + SUBJECTS])
-            lacking += [record for s, record in records.items() if max(own[s]) > record.last_sequence]
+            snapshot = await read_snapshot(self.store, subjects[start : start + SUBJECTS])
+            for subject, each in snapshot.unreadable.items():
+                if each.reason == "newer_rules":  # a version that can read it can complete it
+                    raise each.error
+                log.error(
+                    "unreadable record not completed", service=self.store.service, subject=subject, error=each.error
+                )
+                damaged.append(subject)
+            lacking += [record for s, record in snapshot.records.items() if max(own[s]) > record.last_sequence]
+        done = Completed(damaged=tuple(damaged))
         if not lacking:
             return done
         consumed = await self.consumed_events({record.subject for record in lacking}, partition)
@@ -232,6 +241,4 @@ def _by_subject(raws: Sequence[bytes]) -> RawEvents:
 
 
 def _sum(one: Completed, other: Completed) -> Completed:
-    return Completed(
-        one.events + other.events, one.records + other.records, one.new + other.new, one.missing + other.missing
-    )
+    return Completed(*(a + b for a, b in zip(astuple(one), astuple(other), strict=True)))

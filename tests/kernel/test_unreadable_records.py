@@ -115,6 +115,13 @@ async def test_who_asks_for_this_very_record_gets_an_error(store: MongoStore) ->
     assert await find_one(store, Query("applicant", {"subject": "z"})) is None
 
 
+async def test_a_snapshot_does_not_take_it_for_a_new_record(store: MongoStore) -> None:
+    """Inserting it would meet the damaged one for ever."""
+    await store.records.update_one({"_id": "b"}, {"$set": {"state": "{"}})
+    snapshot = await read_snapshot(store, ("a", "b", "new"))
+    assert sorted(snapshot.records) == ["a", "new"] and list(snapshot.unreadable) == ["b"]
+
+
 async def test_its_outbox_stops_no_other(database: Any) -> None:
     store = MongoStore(database, "registration", rules(RegistrationRules))
     await store.create_indexes()

@@ -10,9 +10,10 @@ from msgspec.structs import replace
 
 from contracts.envelope import decode
 from kernel.commands import execute, execute_many
-from kernel.errors import Transient
+from kernel.errors import Transient, UnreadableRecord
 from kernel.kafka.log_reader import LogReader
 from kernel.record import Message
+from kernel.store import read_snapshot
 from kernel.stores.mongodb import MongoStore, connect
 from peyvand.endpoints import CommandError
 from recovery import completion, restore_mark
@@ -211,6 +212,31 @@ async def test_a_record_of_a_newer_version_keeps_the_worker_unready(
     await store.records.update_one({"_id": "p7"}, {"$set": {"rules_version": 1}})
     await until_ready(small_system)
     assert await read_mark(store) is None
+
+
+async def test_a_damaged_record_stays_as_it_is_and_the_others_are_completed(
+    small_system: SmallSystem, tmp_path: Path
+) -> None:
+    """Nothing reads it, so that it emits nothing under a sequence that others have."""
+    await register(small_system, PEOPLE[:10])
+    await back_up(small_system, tmp_path / "b", "registration")
+    await execute_many(small_system.store("registration"), dict.fromkeys(PEOPLE[:10], Withdraw()), noon)
+    worker = small_system.start(small_system.worker("registration"))
+    await until_ready(small_system)
+    await until_published(small_system)
+    await small_system.stop(worker)
+    await lose(small_system, "registration")
+    await restore(small_system, tmp_path / "b")
+    store = small_system.store("registration")
+    await store.records.update_one({"_id": PEOPLE[3]}, {"$set": {"state": "{"}})
+    worker = small_system.start(small_system.worker("registration"))
+    await until_ready(small_system)
+    assert await read_mark(store) is None
+    snapshot = await read_snapshot(store, PEOPLE[:10])
+    assert list(snapshot.unreadable) == [PEOPLE[3]]
+    assert {snapshot.records[each].last_sequence for each in PEOPLE[:10] if each != PEOPLE[3]} == {2}
+    with pytest.raises(UnreadableRecord):
+        await execute(store, PEOPLE[3], Withdraw(), noon)
 
 
 async def test_the_mark_is_removed_only_after_what_the_service_itself_has_to_do(servers: Servers) -> None:

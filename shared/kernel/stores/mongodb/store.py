@@ -276,7 +276,8 @@ class MongoStore:
         async with translate_errors(session):
             cursor = self.records.find({"_id": {"$in": list(subjects)}}, WITHOUT_EVENTS, session=session)
             records, unreadable = self._decode(await cursor.to_list())
-        return Snapshot({**snapshot.records, **records}, {**snapshot.unreadable, **unreadable})
+        new = {subject: each for subject, each in snapshot.records.items() if subject not in unreadable}
+        return Snapshot({**new, **records}, {**snapshot.unreadable, **unreadable})
 
     def _decode(self, documents: Sequence[dict[str, Any]]) -> tuple[dict[str, Record], dict[str, Unreadable]]:
         """Return the records in documents, and what can be read of those that this version cannot read."""

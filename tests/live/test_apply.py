@@ -83,6 +83,34 @@ def test_users_are_created_once_and_corrected(cluster: Servers, secrets: Secrets
         assert apply.users(cluster.mongo, secrets, diff=True) == []
 
 
+@pytest.mark.parametrize(
+    ("own", "of_a_role", "reported"),
+    [
+        ([{"clientSource": ["10.1.0.0/16"]}], [], "clientSource 10.1.0.0/16"),
+        ([{"serverAddress": ["10.2.0.1", "10.2.0.2"]}], [], "serverAddress 10.2.0.1, 10.2.0.2"),
+        ([{"clientSource": ["127.0.0.1"]}], [], "clientSource 127.0.0.1"),  # permits this address
+        ([], [{"clientSource": ["10.1.0.0/16"]}], "clientSource 10.1.0.0/16"),
+    ],
+)
+def test_a_restricted_user_is_reported_as_such_and_stays_restricted(
+    cluster: Servers, secrets: Secrets, own: list[Any], of_a_role: list[Any], reported: str
+) -> None:
+    """Someone may have meant it: MongoDB refuses the right password from elsewhere like a wrong one."""
+    apply.users(cluster.mongo, secrets)
+    differs = [f"database user archive is restricted, which is not declared: {reported}"]
+    with MongoClient[dict[str, object]](cluster.mongo) as client:
+        client.admin.command("updateUser", "archive", authenticationRestrictions=own)
+        client.admin.command("updateRole", "archive", authenticationRestrictions=of_a_role)
+        try:
+            assert apply.users(cluster.mongo, secrets, diff=True) == differs
+            assert apply.users(cluster.mongo, secrets) == []
+            assert apply.users(cluster.mongo, secrets, diff=True) == differs
+        finally:
+            client.admin.command("updateUser", "archive", authenticationRestrictions=[])
+            client.admin.command("updateRole", "archive", authenticationRestrictions=[])
+    assert apply.users(cluster.mongo, secrets, diff=True) == []
+
+
 KEYS = {"db": "registration_keys", "collection": ""}
 STRANGERS: dict[str, tuple[list[Any], bool]] = {  # roles, and whether they reach our data
     "spy": ([{"role": "read", "db": "registration_keys"}], True),

@@ -248,7 +248,10 @@ def _users(url: str, wanted: Mapping[str, tuple[str, list[dict[str, str]]]], dif
                 different.append(f"database user {name} is missing")
             elif _sorted(known[name]["roles"]) != _sorted(roles):
                 different.append(f"database user {name} has other roles")
-            if name in known and not _accepts(as_user(url, name, password)):
+            restrictions = _restrictions(client, name) if name in known else ""
+            if restrictions and diff:  # perhaps on purpose: `apply` leaves them
+                different.append(f"database user {name} is restricted, which is not declared: {restrictions}")
+            if name in known and not _accepts(as_user(url, name, password)) and not restrictions:
                 different.append(f"database user {name} has another password")
             if not diff:
                 command = "updateUser" if name in known else "createUser"
@@ -262,6 +265,15 @@ def _users(url: str, wanted: Mapping[str, tuple[str, list[dict[str, str]]]], dif
                 if each["_id"] not in expected and _reaches_ours(client, each)
             ]
     return different
+
+
+def _restrictions(client: MongoClient[dict[str, Any]], name: str) -> str:
+    """Return from where a user may connect, and to where: elsewhere the right password is refused like a wrong one."""
+    exact = {"user": name, "db": "admin"}
+    (user,) = client.admin.command("usersInfo", exact, showAuthenticationRestrictions=True)["users"]
+    own, inherited = user["authenticationRestrictions"], user["inheritedAuthenticationRestrictions"]
+    each_rule = [*own, *(rule for rules in inherited for rule in rules)]
+    return "; ".join(f"{limit} {', '.join(values)}" for rule in each_rule for limit, values in rule.items())
 
 
 def _accepts(url: str) -> bool:

@@ -42,12 +42,14 @@ from programme.calendar import day_start
 from programme.policies import CURRENT
 from programme.reference import counties, job_fields
 from programme.work_calendar import work_calendar
+from tests.support import slow_attack
 from tests.support.prometheus import RULES, Prometheus, prometheus_for, shorter
 from tests.support.system import RunningSystem
 
 ROUND, SEMNAN = "1404", "IR-20"
 FIRST_SERIAL = 500_000
 NO_POLICY = "9999-1"  # events under it are parked
+MORE_THAN_FIT = 9_000  # connections; a process has 8,000
 FAULTS_TO_PAUSE = 60  # more than the service tolerates
 REGISTERED = ApplicantRegistered(sex="female", age_band="25-34", work_mode="independent", intake_channel="web")
 SKEWED = """
@@ -277,6 +279,10 @@ async def _cause_by_requests(drill: Drill, prometheus: Prometheus) -> None:
         for n in range(9 * 28):  # from nine addresses, each within its own rate limit
             await guesser.get(f"{api}/{n:010}", headers={"X-Forwarded-For": f"10.0.0.{n % 9}"})
     await prometheus.wait_for("IdentityEnumeration", "TrackingCodesGuessed")
+    with ExitStack() as attack:
+        target = "127.0.0.1", drill.system.state.ports["market-api"]
+        await asyncio.to_thread(attack.enter_context, slow_attack.attack(MORE_THAN_FIT, [target]))
+        await prometheus.wait_for("ConnectionsHeld")
 
 
 async def _cause_by_frozen_processes(drill: Drill, prometheus: Prometheus) -> None:

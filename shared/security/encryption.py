@@ -86,8 +86,13 @@ class Keyring:
         )
 
     @property
+    def versions(self) -> tuple[int, ...]:
+        """Return the versions of all valid keys, the current one first."""
+        return tuple(self._indexes)
+
+    @property
     def rotating(self) -> bool:
-        """Return whether former keys are configured."""
+        """Return whether other keys than the current ones are configured."""
         return len(self._masters) > 1
 
     def seal(self, key: bytes, plain: bytes, about: str = "") -> bytes:
@@ -129,6 +134,10 @@ class Keyring:
         Without the key, trying all national IDs finds nothing. Storing all keeps the value unique during a rotation.
         """
         return [self._index(version, parts) for version in self._indexes]
+
+    def current_index(self, *parts: str) -> str:
+        """Return the blind index under the current key alone: unique where every process knows this key."""
+        return self._index(self.version, parts)
 
     def _index(self, version: int, parts: tuple[str, ...]) -> str:
         message = b"".join(len(raw).to_bytes(4, "big") + raw for raw in (part.encode() for part in parts))

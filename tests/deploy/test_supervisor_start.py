@@ -102,5 +102,5 @@ async def test_a_taken_port_is_recognised_before_and_after_the_start(tmp_path: P
 
         with pytest.raises(PortTaken, match=f"port {port} of part"):
             command = ["/bin/sh", "-c", f"touch {begun}; sleep 0.2"]
-            await supervisor._monitor("part", command, dict(os.environ), port, ready)
+            await supervisor._monitor("part", command, os.environ.copy, port, ready)
     assert begun.exists() is not before

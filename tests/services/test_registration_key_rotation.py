@@ -51,11 +51,17 @@ async def under_the_new_keys_alone(api: RegistrationApi) -> dict[str, Any]:
     return persons
 
 
+async def under_a_former_key(api: RegistrationApi) -> list[str]:
+    """Return the applicants with a blind index under the first key."""
+    return [each.subject for each in await api.applicants() if any(":v1:" in i for i in each.indexed["person"])]
+
+
 async def test_a_rotation_ends_with_everything_under_the_new_keys(api: RegistrationApi) -> None:
     rotation = next_keys(api)
     while await rotation(ALL_PARTITIONS):
         pass
     assert len(await under_the_new_keys_alone(api)) == COUNT and await api.keys.count_outdated() == 0
+    assert not await under_a_former_key(api), "which may have leaked"
     again = await api.register(national_id=a_national_id(3_010))
     assert again.status_code == 409, "found under either key"
     for key in ("index", "master"):
@@ -129,6 +135,29 @@ async def test_a_person_who_was_erased_stays_known_under_the_former_key(api: Reg
     assert len(await under_the_new_keys_alone(api)) == COUNT - 1
 
 
-async def test_without_former_keys_nothing_is_read(api: RegistrationApi, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_registers_during_the_rotation_is_found_under_either_key_and_rotated(api: RegistrationApi) -> None:
+    """The rotation removes the former index at once: who is not rotated yet has it, and the new registration too."""
+    rotation = next_keys(api)
+    assert (await api.register(national_id=a_national_id(3_500))).status_code == 201
+    assert len(await under_a_former_key(api)) == COUNT + 1
+    while await rotation(ALL_PARTITIONS):
+        for serial in (3_010, 3_500):
+            assert (await api.register(national_id=a_national_id(serial))).status_code == 409
+    assert len(await under_the_new_keys_alone(api)) == COUNT + 1 and not await under_a_former_key(api)
+
+
+async def test_without_former_keys_each_partition_is_looked_at_once(
+    api: RegistrationApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that still had the former keys may have registered someone after everything was rotated."""
+    rotation = next_keys(api)
+    while await rotation(ALL_PARTITIONS):
+        pass
+    assert (await api.register(national_id=a_national_id(3_500))).status_code == 201
+    api.persons.keyring = api.keys.keyring = Keyring("M" * 40, "I" * 40, 2)
+    worker, half = KeyRotation(api.store, api.persons), frozenset(range(16))
+    while await worker(half) + await worker(ALL_PARTITIONS):
+        pass
+    assert not await under_a_former_key(api) and await worker(ALL_PARTITIONS) == 0
     monkeypatch.setattr(api.store, "find_subjects", None)
-    assert await KeyRotation(api.store, api.persons)(ALL_PARTITIONS) == 0
+    assert await worker(ALL_PARTITIONS) == 0 and worker.done == ALL_PARTITIONS

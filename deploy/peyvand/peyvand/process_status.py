@@ -76,7 +76,7 @@ def quantile(share: float, buckets: Iterable[tuple[float, float]]) -> float | No
 
 def _process_status(process: ProcessEndpoint) -> ProcessStatus:
     code, body = _get(f"http://{process.host}:{process.port}/readyz")
-    samples = _samples(process) if "worker" in process.name and code else ()
+    samples = samples_of(process) if "worker" in process.name and code else ()
     buckets = [(float(s.labels["le"]), s.value) for s in samples if s.name == LATENCY]
     last_events = {s.labels["province"]: s.value for s in samples if s.name == LAST_EVENT}
     now = time.time()
@@ -93,7 +93,8 @@ def _process_status(process: ProcessEndpoint) -> ProcessStatus:
     )
 
 
-def _samples(process: ProcessEndpoint) -> tuple[Any, ...]:
+def samples_of(process: ProcessEndpoint) -> tuple[Any, ...]:
+    """Return the samples of the metrics of a process; none if it does not answer."""
     from prometheus_client.parser import text_string_to_metric_families
 
     code, body = _get(f"http://{process.host}:{process.port}/metrics")

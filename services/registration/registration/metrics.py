@@ -1,5 +1,7 @@
 """Metrics of registration alone."""
 
+from collections.abc import Iterable
+
 from prometheus_client import Counter, Gauge
 
 ALREADY_REGISTERED = Counter(
@@ -27,10 +29,16 @@ ALLOCATION_CONFLICTS = Counter(
 
 ROTATION_LEFT = Gauge(
     "peyvand_registration_key_rotation_left",
-    "During a rotation, by key. master: keys of persons that a former key wraps. index: applicants of the worker's "
-    "partitions without a blind index under the current key. Counted each minute. Both 0 on all workers: the rotation "
-    "is done. Not falling: see peyvand_scheduler_faults_total.",
+    "What a rotation has left to do, by key. master: keys of persons that a former key wraps, on the worker of "
+    "partition 0. index: applicants of the worker's partitions with a blind index under a former key. Counted each "
+    "minute. Both 0 on all workers: `peyvand keys verify`. Not falling: see peyvand_scheduler_faults_total.",
     ["key"],
+)
+KEYS = Gauge(
+    "peyvand_registration_keys",
+    "1 for the version of the keys that the process uses, 0 for each other version that it knows. Where processes "
+    "differ, a step of a rotation is not finished: `peyvand keys status`.",
+    ["version"],
 )
 UNIDENTIFIED = Gauge(
     "peyvand_registration_unidentified",
@@ -51,6 +59,12 @@ KEY_DESTRUCTION_OLDEST = Gauge(
     "Age of the oldest erasure whose key is not destroyed yet. Above a few seconds: the database of the keys cannot be "
     "written.",
 )
+
+
+def observe_keys(current: int, versions: Iterable[int]) -> None:
+    """Set which versions of the keys this process knows."""
+    for version in versions:
+        KEYS.labels(str(version)).set(version == current)
 
 
 def observe_seats(province: str, *, quota: int, admitted: int, available: int) -> None:

@@ -35,7 +35,7 @@ class Persons:
             known = await self.keys.keys_of([key_id]) if key_id else {}
             key_id, key = (key_id, known[key_id]) if known else await self.keys.take()
         return Private(
-            indexed={"person": self.indexes(accepted), "index_version": self.keyring.version},
+            indexed={"person": self.indexes(accepted), "index_version": min(self.keyring.versions)},
             content={
                 "key_id": key_id,
                 "sealed": self.keyring.seal(key, _encode(accepted.identity), subject),
@@ -50,6 +50,11 @@ class Persons:
     def indexes_of(self, round_id: str, national_id: str) -> list[str]:
         """Return the blind indexes of a national ID in a round."""
         return [f"{round_id}:{index}" for index in self.keyring.live_indexes(round_id, national_id)]
+
+    def rotated(self, round_id: str, national_id: str) -> dict[str, Any]:
+        """Return what a person is indexed by after a rotation: nothing under a former key, which may have leaked."""
+        index = self.keyring.current_index(round_id, national_id)
+        return {"person": [f"{round_id}:{index}"], "index_version": self.keyring.version}
 
     async def open(self, records: Sequence[Record]) -> dict[str, Values]:
         """Return identities by subject, without those whose key was destroyed. Callers write the audit row first."""

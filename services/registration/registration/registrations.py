@@ -264,6 +264,7 @@ async def resources(runtime: Runtime[RegistrationSettings]) -> AsyncIterator[Res
     store = runtime.store
     assert isinstance(store, MongoStore), "a runtime over memory brings its resources"
     keyring = Keyring.of(runtime.settings)
+    metrics.observe_keys(keyring.version, keyring.versions)
     persons = Persons(KeyBlocks(runtime.database("keys"), keyring), keyring)
     try:
         yield Resources(

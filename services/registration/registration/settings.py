@@ -20,8 +20,13 @@ class RegistrationSettings(Settings):
     )
     older_keys: dict[int, tuple[SecretStr, SecretStr, SecretStr]] = Field(
         default_factory=dict,
-        description="Former keys, as JSON: version to [master_key, index_key, tracking_key]. Keep them: identities "
-        "stored and tracking codes issued under them need them.",
+        description="Other valid keys during a rotation, as JSON: version to [master_key, index_key, tracking_key]. "
+        "Identities that are stored under them need them: `peyvand keys end` removes them.",
+    )
+    former_tracking_keys: dict[int, SecretStr] = Field(
+        default_factory=dict,
+        description="Tracking keys of ended rotations, as JSON: version to key. Keep them: tracking codes issued under "
+        "them need them.",
     )
     max_pending_events: int = Field(
         default=200_000, ge=1, description="Subjects with pending events above which new applications get a 503."

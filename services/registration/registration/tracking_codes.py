@@ -29,8 +29,9 @@ class TrackingCodes:
     @classmethod
     def of(cls, settings: RegistrationSettings) -> "TrackingCodes":
         """Return the codes of validated settings."""
-        older = {version: tracking.get_secret_value() for version, (_, _, tracking) in settings.older_keys.items()}
-        return cls({settings.key_version: settings.tracking_key.get_secret_value(), **older})
+        others = {version: tracking for version, (_, _, tracking) in settings.older_keys.items()}
+        keys = {settings.key_version: settings.tracking_key, **others, **settings.former_tracking_keys}
+        return cls({version: key.get_secret_value() for version, key in keys.items()})
 
     def issue(self, record: Record, private: Private | None = None) -> Record:
         """Return the record with its next tracking code, and with `private` if it is given; the former code is void."""

@@ -23,6 +23,7 @@ from peyvand.commands import (
 )
 from peyvand.commands.output import GROUP, Json, Url, to_json
 from peyvand.endpoints import CommandError, find_endpoints
+from peyvand.keys import command as keys
 from peyvand.rebuild import command as rebuild
 from peyvand.rebuild import generations
 from peyvand.reconciliation import command as reconciliation
@@ -35,7 +36,7 @@ def application() -> typer.Typer:
     lifecycle.register(app)
     status.register(app)
     app.command("token")(print_token)
-    recovering = (dead_letters, replay, reconciliation, rebuild, generations, restore)
+    recovering = (dead_letters, replay, reconciliation, rebuild, generations, keys, restore)
     for group in (quotas, applications, events, ranking, audit, *recovering):
         group.register(app)
     return app

@@ -137,9 +137,9 @@ class Supervisor:
             group.create_task(self._start_gateway())
             group.create_task(self._create_indexes(mongo_ready))
             for service in SERVICES:
-                group.create_task(self._start_role(service, "api", secrets, mongo_ready))
+                group.create_task(self._start_role(service, "api", mongo_ready))
                 for n in range(1, topology.worker_count() + 1):
-                    group.create_task(self._start_role(service, "worker", secrets, mongo_ready, kafka_ready, number=n))
+                    group.create_task(self._start_role(service, "worker", mongo_ready, kafka_ready, number=n))
 
     def _servers(self, secrets: Secrets) -> tuple[Kafka | None, Mongod | None]:
         """Choose all addresses and write them to the state; return the embedded servers to start."""
@@ -194,7 +194,7 @@ class Supervisor:
         if broker:
             with self.checklist.step("Kafka", broker.access.bootstrap):
                 await _to_its_end(broker.prepare)
-                await self._monitor("kafka", broker.command(), dict(os.environ), broker.port, _in_thread(broker.ready))
+                await self._monitor("kafka", broker.command(), os.environ.copy, broker.port, _in_thread(broker.ready))
         with self.checklist.step("topics and their users", "" if broker else self.addresses.kafka.bootstrap):
             try:
                 await asyncio.to_thread(apply.topics, self.addresses.kafka)
@@ -214,7 +214,7 @@ class Supervisor:
             with self.checklist.step("MongoDB", f"127.0.0.1:{database.port}"):
                 database.prepare()
                 command, is_ready = database.command(), _in_thread(database.ready)
-                await self._monitor("mongod", command, dict(os.environ), database.port, is_ready)
+                await self._monitor("mongod", command, os.environ.copy, database.port, is_ready)
         with self.checklist.step("database users"):
             try:
                 await asyncio.to_thread(apply.users, self.addresses.mongo, secrets)
@@ -240,19 +240,24 @@ class Supervisor:
     async def _start_gateway(self) -> None:
         with self.checklist.step("gateway", self.addresses.public_url):
             await self._monitor_role(
-                topology.gateway(self.workspace, self.addresses, development_secrets(self.workspace, SERVICES))
+                lambda: topology.gateway(
+                    self.workspace, self.addresses, development_secrets(self.workspace, SERVICES)
+                )
             )
 
-    async def _start_role(
-        self, service: str, kind: str, secrets: Secrets, *required: asyncio.Event, number: int = 1
-    ) -> None:
+    async def _start_role(self, service: str, kind: str, *required: asyncio.Event, number: int = 1) -> None:
         for each in required:
             await each.wait()
-        role = topology.role(service, kind, self.workspace, self.addresses, secrets, number)
+
+        def current() -> Role:
+            secrets = development_secrets(self.workspace, SERVICES)
+            return topology.role(service, kind, self.workspace, self.addresses, secrets, number)
+
+        role = current()
         while not self.workspace.jwks.exists():  # noqa: ASYNC110  the issuer writes it at its first start
             await asyncio.sleep(0.05)
         with self.checklist.step(role.name, f"127.0.0.1:{role.port}"):
-            await self._monitor_role(role)
+            await self._monitor_role(current)
 
     async def _start_others(self) -> None:
         """Start the archives and the operations page after everything else; without them the platform goes on."""
@@ -263,20 +268,26 @@ class Supervisor:
 
     async def _start_other(self, role: Role) -> None:
         try:
-            await self._monitor_role(role)
+            await self._monitor_role(lambda: role)
         except StartFailed as e:
             self.checklist.cross(f"{role.name} does not start", str(e))
 
-    async def _monitor_role(self, role: Role) -> None:
+    async def _monitor_role(self, current: Callable[[], Role]) -> None:
+        """Monitor a role; its environment is read again at each start, so that a restart gives it new secrets."""
+        role = current()
         await self._monitor(
-            role.name, role.command, role.environment, role.port, lambda: responds_ok(role.port, "/readyz")
+            role.name,
+            role.command,
+            lambda: current().environment,
+            role.port,
+            lambda: responds_ok(role.port, "/readyz"),
         )
 
     async def _monitor(
         self,
         name: str,
         command: list[str] | tuple[str, ...],
-        environment: dict[str, str],
+        environment: Callable[[], dict[str, str]],
         port: int,
         ready: Callable[[], Awaitable[bool]],
     ) -> None:
@@ -285,7 +296,7 @@ class Supervisor:
         if listening(port):
             raise PortTaken(taken)
         log = self.workspace.logs / f"{name}.log"
-        process = MonitoredProcess(name, lambda: self._begin(name, command, environment, log, port), ready, log)
+        process = MonitoredProcess(name, lambda: self._begin(name, command, environment(), log, port), ready, log)
         self.monitors[name] = monitor = ProcessMonitor(process, self.checklist)
         try:
             await monitor.start()

@@ -241,6 +241,9 @@ def role(
             "PEYVAND_MASTER_KEY": secrets.master_key,
             "PEYVAND_INDEX_KEY": secrets.index_key,
             "PEYVAND_TRACKING_KEY": secrets.tracking_key,
+            "PEYVAND_KEY_VERSION": str(secrets.key_version),
+            "PEYVAND_OLDER_KEYS": msgspec.json.encode(secrets.older_keys).decode(),
+            "PEYVAND_FORMER_TRACKING_KEYS": msgspec.json.encode(secrets.former_tracking_keys).decode(),
         }
     return Role(name, (sys.executable, "-m", "run", service, kind), environment, addresses.ports[name])
 

@@ -125,6 +125,9 @@ class Secrets(msgspec.Struct, frozen=True):
     tracking_key: str
     archive_key: str
     key_archive_key: str
+    key_version: int = 1  # of the master, index and tracking key
+    older_keys: dict[int, tuple[str, str, str]] = {}  # the same three keys of other versions, during a rotation
+    former_tracking_keys: dict[int, str] = {}
 
 
 def development_secrets(workspace: Workspace, services: tuple[str, ...]) -> Secrets:
@@ -146,14 +149,24 @@ def development_secrets(workspace: Workspace, services: tuple[str, ...]) -> Secr
         kafka_services={each: secrets.token_urlsafe(32) for each in services},
         kafka_reader=secrets.token_urlsafe(32),
         clients={each: secrets.token_urlsafe(32) for each in services},
-        master_key=f"development-{secrets.token_hex(32)}",
-        index_key=f"development-{secrets.token_hex(32)}",
-        tracking_key=f"development-{secrets.token_hex(32)}",
-        archive_key=f"development-{secrets.token_hex(32)}",
-        key_archive_key=f"development-{secrets.token_hex(32)}",
+        master_key=development_key(),
+        index_key=development_key(),
+        tracking_key=development_key(),
+        archive_key=development_key(),
+        key_archive_key=development_key(),
     )
-    replace_file(path, msgspec.json.format(msgspec.json.encode(created)))
+    write_secrets(workspace, created)
     return created
+
+
+def write_secrets(workspace: Workspace, changed: Secrets) -> None:
+    """Replace the secrets of this run folder atomically."""
+    replace_file(workspace.run / "secrets.json", msgspec.json.format(msgspec.json.encode(changed)))
+
+
+def development_key() -> str:
+    """Return a key that other environments than development refuse."""
+    return f"development-{secrets.token_hex(32)}"
 
 
 def replace_file(path: Path, content: bytes) -> None:

@@ -1,6 +1,7 @@
 """Rotate keys: wrap the key of each person with the current master key, and index each person under the current one.
 
 What is left is found by its version, so that a restart goes on, and nothing is left when both queries find nothing.
+Without former keys a worker looks once at each partition: a process that still had them may have stored something.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,16 +27,18 @@ COUNT_INTERVAL = 60.0  # seconds between two counts of what is left
 
 
 class KeyRotation:
-    """Brings keys and blind indexes to the current version while former keys are configured."""
+    """Brings keys and blind indexes to the current version."""
 
     def __init__(self, store: Store, persons: Persons) -> None:
         self.store, self.persons = store, persons
         self.faults = Faults(store.service, "KeyRotation")  # by applicant, or by id of a key
         self.pause_until, self.count_at, self.prepared = 0.0, 0.0, False  # machine time
+        self.done = frozenset[int]()  # partitions of which nothing is left, and nothing will be
 
     async def __call__(self, partitions: frozenset[int]) -> int:
         """Rotate some keys and indexes; return how many. Raise Transient."""
-        if not self.persons.keyring.rotating or monotonic() < self.pause_until:
+        partitions -= self.done
+        if not partitions or monotonic() < self.pause_until:
             return 0
         keys = await self._rewrap() if 0 in partitions else 0  # keys belong to no partition: one worker is enough
         indexes = await self._reindex(partitions)
@@ -43,6 +46,8 @@ class KeyRotation:
             await self._count(partitions)
         if not keys + indexes:
             self.pause_until = monotonic() + INTERVAL
+            if not self.persons.keyring.rotating:
+                self.done |= partitions
         return keys + indexes
 
     async def _rewrap(self) -> int:
@@ -82,18 +87,17 @@ class KeyRotation:
         for subject, record in records.items():
             indexed = {name: value for name, value in record.private.indexed.items() if name != "index_version"}
             if person := persons.get(subject):
-                own = self.persons.indexes_of(record.state.context.round, person["national_id"])
-                indexed |= {"person": own, "index_version": self.persons.keyring.version}
+                indexed |= self.persons.rotated(record.state.context.round, person["national_id"])
             privates[subject] = replace(record.private, indexed=indexed)
         return privates
 
     async def _count(self, partitions: frozenset[int]) -> None:
         self.count_at = monotonic() + COUNT_INTERVAL
         left = await self.store.count(queries.indexed_before(partitions, self.persons.keyring.version))
+        async with translate_errors():
+            keys = await self.persons.keys.count_outdated() if 0 in partitions else 0
         metrics.ROTATION_LEFT.labels("index").set(left)
-        if 0 in partitions:
-            async with translate_errors():
-                metrics.ROTATION_LEFT.labels("master").set(await self.persons.keys.count_outdated())
+        metrics.ROTATION_LEFT.labels("master").set(keys)
 
 
 def _change(records: Mapping[str, Record], privates: Mapping[str, Private], snapshot: Snapshot) -> Effects:

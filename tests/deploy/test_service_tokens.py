@@ -61,7 +61,7 @@ async def test_a_service_gets_tokens_for_one_other_service_with_its_secret(tmp_p
         return Verifier(issuing.settings.issuer, "peyvand", tmp_path / "jwks.json", service=service)
 
     principal = verifier("registration").verify(token)
-    assert (principal.id, principal.roles) == ("reporting", {CONSUMER}) and not principal.scope
+    assert principal.id == "reporting" and principal.roles == {CONSUMER} and not principal.scope
     for other in ("screening", "reporting", ""):
         with pytest.raises(Unauthenticated):
             verifier(other).verify(token)

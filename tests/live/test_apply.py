@@ -10,6 +10,7 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
 from contracts.topics import LONGEST_BATCH, TOPICS
+from peyvand import mongo_users
 from peyvand.commands import apply
 from peyvand.local_cluster.processes import wait_until
 from peyvand.local_cluster.topology import SERVICES, as_user
@@ -70,17 +71,17 @@ async def test_a_topic_with_another_partition_count_is_reported(
 def test_users_are_created_once_and_corrected(cluster: Servers, secrets: Secrets) -> None:
     missing = [f"database user {name} is missing" for name in (*SERVICES, "reader", "archive", "key_archive")]
     missing = [*(f"database role {name} is missing" for name in ("archive", "key_archive")), *missing]
-    assert apply.users(cluster.mongo, secrets, diff=True) == missing
-    assert apply.users(cluster.mongo, secrets) == missing
-    assert apply.users(cluster.mongo, secrets) == []
+    assert mongo_users.users(cluster.mongo, secrets, diff=True) == missing
+    assert mongo_users.users(cluster.mongo, secrets) == missing
+    assert mongo_users.users(cluster.mongo, secrets) == []
     with MongoClient[dict[str, object]](cluster.mongo) as client:
         client.admin.command("updateUser", "market", roles=["root"])
-        assert apply.users(cluster.mongo, secrets) == ["database user market has other roles"]
-        assert apply.users(cluster.mongo, secrets, diff=True) == []
+        assert mongo_users.users(cluster.mongo, secrets) == ["database user market has other roles"]
+        assert mongo_users.users(cluster.mongo, secrets, diff=True) == []
         client.admin.command("updateUser", "market", pwd="another")
-        assert apply.users(cluster.mongo, secrets, diff=True) == ["database user market has another password"]
-        apply.users(cluster.mongo, secrets)
-        assert apply.users(cluster.mongo, secrets, diff=True) == []
+        assert mongo_users.users(cluster.mongo, secrets, diff=True) == ["database user market has another password"]
+        mongo_users.users(cluster.mongo, secrets)
+        assert mongo_users.users(cluster.mongo, secrets, diff=True) == []
 
 
 @pytest.mark.parametrize(
@@ -96,19 +97,19 @@ def test_a_restricted_user_is_reported_as_such_and_stays_restricted(
     cluster: Servers, secrets: Secrets, own: list[Any], of_a_role: list[Any], reported: str
 ) -> None:
     """Someone may have meant it: MongoDB refuses the right password from elsewhere like a wrong one."""
-    apply.users(cluster.mongo, secrets)
+    mongo_users.users(cluster.mongo, secrets)
     differs = [f"database user archive is restricted, which is not declared: {reported}"]
     with MongoClient[dict[str, object]](cluster.mongo) as client:
         client.admin.command("updateUser", "archive", authenticationRestrictions=own)
         client.admin.command("updateRole", "archive", authenticationRestrictions=of_a_role)
         try:
-            assert apply.users(cluster.mongo, secrets, diff=True) == differs
-            assert apply.users(cluster.mongo, secrets) == []
-            assert apply.users(cluster.mongo, secrets, diff=True) == differs
+            assert mongo_users.users(cluster.mongo, secrets, diff=True) == differs
+            assert mongo_users.users(cluster.mongo, secrets) == []
+            assert mongo_users.users(cluster.mongo, secrets, diff=True) == differs
         finally:
             client.admin.command("updateUser", "archive", authenticationRestrictions=[])
             client.admin.command("updateRole", "archive", authenticationRestrictions=[])
-    assert apply.users(cluster.mongo, secrets, diff=True) == []
+    assert mongo_users.users(cluster.mongo, secrets, diff=True) == []
 
 
 KEYS = {"db": "registration_keys", "collection": ""}
@@ -128,13 +129,13 @@ STRANGERS: dict[str, tuple[list[Any], bool]] = {  # roles, and whether they reac
 def test_a_stranger_who_reaches_our_data_is_reported(
     cluster: Servers, secrets: Secrets, roles: list[Any], reaches: bool
 ) -> None:
-    apply.users(cluster.mongo, secrets)
+    mongo_users.users(cluster.mongo, secrets)
     with MongoClient[dict[str, object]](cluster.mongo) as client:
         client.admin.command("createRole", "reads_keys", privileges=[{"resource": KEYS, "actions": ["find"]}], roles=[])
         client.admin.command("createUser", "stranger", pwd="stranger", roles=roles)
         try:
             reported = ["database user admin.stranger is not declared and may reach our data"] if reaches else []
-            assert apply.users(cluster.mongo, secrets, diff=True) == reported
+            assert mongo_users.users(cluster.mongo, secrets, diff=True) == reported
         finally:
             client.admin.command("dropUser", "stranger")
             client.admin.command("dropRole", "reads_keys")
@@ -156,7 +157,7 @@ def test_the_database_runs_no_javascript(cluster: Servers) -> None:
 def test_who_reads_the_data_reads_no_keys_and_the_reverse(
     cluster: Servers, secrets: Secrets, user: str, password: str, forbidden: str
 ) -> None:
-    apply.users(cluster.mongo, secrets)
+    mongo_users.users(cluster.mongo, secrets)
     (allowed,) = {"registration", "registration_keys"} - {forbidden}
     with MongoClient[dict[str, object]](as_user(cluster.mongo, user, getattr(secrets, password))) as client:
         client[allowed]["records"].find_one()

@@ -183,7 +183,8 @@ def operations(app: App) -> list[Operation | Form]:
         if "text/event-stream" not in str(declared["responses"].get("200", ""))
     ]
     assert len(found) > 5
-    templates = {path for method, path in policies(app) if method == "POST" and path not in schema["paths"]}
+    posts = {path for method, path in policies(app) if method == "POST" and "/internal/" not in path}  # from people
+    templates = posts - schema["paths"].keys()
     forms = {path: _template(path, templates) for path in FORMS}
     assert not templates - {*forms.values()}, "forms that FORMS does not list"
     return found + [Form(path, FORMS[path]) for path, template in forms.items() if template]

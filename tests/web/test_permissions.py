@@ -59,7 +59,7 @@ def test_every_closed_operation_is_in_the_matrix_and_in_openapi(world: World) ->
     assert set(found) == set(world.operations), "add the operation to tests/support/authorization_worlds.py"
     schema = world.app.openapi()["paths"]
     for (method, path), policy in found.items():
-        if "/v1/" in path:
+        if "/v1/" in path and "/internal/" not in path:  # what services ask each other is not published
             operation = schema[path][method.lower()]
             assert operation["x-peyvand-action"] == {"action": policy.action, "access": policy.access}
             assert operation["x-peyvand-roles"] == sorted(policy.roles)

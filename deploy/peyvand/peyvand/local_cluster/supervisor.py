@@ -128,7 +128,7 @@ class Supervisor:
         """Choose the addresses and start every process with a log of its own. Raise an exception group."""
         for log in self.workspace.logs.glob("*.log"):
             log.replace(log.with_suffix(".log.1"))
-        secrets = development_secrets(self.workspace, SERVICES)
+        secrets = self._secrets()
         broker, database = self._servers(secrets)
         kafka_ready, mongo_ready = asyncio.Event(), asyncio.Event()
         async with asyncio.TaskGroup() as group:
@@ -208,7 +208,7 @@ class Supervisor:
         ready.set()
 
     async def _start_mongo(self, database: Mongod | None, secrets: Secrets, ready: asyncio.Event) -> None:
-        from peyvand.commands import apply
+        from peyvand import mongo_users
 
         if database:
             with self.checklist.step("MongoDB", f"127.0.0.1:{database.port}"):
@@ -217,7 +217,7 @@ class Supervisor:
                 await self._monitor("mongod", command, os.environ.copy, database.port, is_ready)
         with self.checklist.step("database users"):
             try:
-                await asyncio.to_thread(apply.users, self.addresses.mongo, secrets)
+                await asyncio.to_thread(mongo_users.users, self.addresses.mongo, secrets)
             except NotAuthorized:  # users of this cluster are managed elsewhere
                 self.addresses = msgspec.structs.replace(self.addresses, own_users=False)
                 self._update_state(mongo=self.addresses.mongo)
@@ -237,21 +237,19 @@ class Supervisor:
             if process.returncode:
                 raise StartFailed(f"indexes: {log.read_text(errors='replace')[-2000:]}")
 
+    def _secrets(self) -> Secrets:
+        return development_secrets(self.workspace, SERVICES)
+
     async def _start_gateway(self) -> None:
         with self.checklist.step("gateway", self.addresses.public_url):
-            await self._monitor_role(
-                lambda: topology.gateway(
-                    self.workspace, self.addresses, development_secrets(self.workspace, SERVICES)
-                )
-            )
+            await self._monitor_role(lambda: topology.gateway(self.workspace, self.addresses, self._secrets()))
 
     async def _start_role(self, service: str, kind: str, *required: asyncio.Event, number: int = 1) -> None:
         for each in required:
             await each.wait()
 
         def current() -> Role:
-            secrets = development_secrets(self.workspace, SERVICES)
-            return topology.role(service, kind, self.workspace, self.addresses, secrets, number)
+            return topology.role(service, kind, self.workspace, self.addresses, self._secrets(), number)
 
         role = current()
         while not self.workspace.jwks.exists():  # noqa: ASYNC110  the issuer writes it at its first start
@@ -261,9 +259,8 @@ class Supervisor:
 
     async def _start_others(self) -> None:
         """Start the archives and the operations page after everything else; without them the platform goes on."""
-        secrets = development_secrets(self.workspace, SERVICES)
-        roles = topology.archives(self.workspace, self.addresses, secrets)
-        roles.append(topology.operations(self.workspace, self.addresses, secrets))
+        of = self.workspace, self.addresses, self._secrets()
+        roles = [*topology.archives(*of), topology.operations(*of)]
         await asyncio.gather(*(self._start_other(role) for role in roles))
 
     async def _start_other(self, role: Role) -> None:

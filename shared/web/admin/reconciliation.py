@@ -10,6 +10,7 @@ import msgspec
 from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import BaseModel, Field
 
+from base.clock import machine_now
 from contracts.commands import Refused
 from contracts.subjects import PARTITIONS
 from contracts.topics import topic_of, topics_consumed_by
@@ -129,8 +130,8 @@ async def request_comparison(
     body: Everything, principal: Annotated[Principal, allow("reconcile")], store: Store
 ) -> ReconciliationRequest:
     """Compare everything now; the workers begin within seconds."""
-    assert isinstance(store, MongoStore)
-    return ReconciliationRequest(requested_at=await Results(store.database).request())
+    requested = await Results(store.database).request() if isinstance(store, MongoStore) else machine_now()
+    return ReconciliationRequest(requested_at=requested)
 
 
 def _json(value: Any) -> Response:

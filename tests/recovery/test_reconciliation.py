@@ -20,10 +20,11 @@ from recovery.reconciliation.loop import ReconciliationLoop
 from recovery.reconciliation.owner import OwnRecords
 from recovery.reconciliation.results import Comparison, Results
 from tests.support.small_services import NOON, Register, Withdraw, noon
-from tests.support.small_workers import SmallSystem, exact
+from tests.support.small_workers import SmallSystem, counted, exact
 
 pytestmark = pytest.mark.server
 CYCLE = 2.0  # seconds
+WAIT = 240.0  # seconds at most, on a busy machine
 Lost = Callable[[Message], bool]
 
 
@@ -49,14 +50,17 @@ async def comparisons(small_system: SmallSystem) -> list[Comparison]:
     return await Results(small_system.store("reporting").database).all()
 
 
-async def settled(small_system: SmallSystem, lost: Lost = lambda _: False, *, people: int) -> Worker:
-    """Register people, let reporting count them, and return its worker, whose loop compares only when it is called."""
+async def settled(small_system: SmallSystem, lost: Lost = lambda _: False, *, people: int, **counts: int) -> Worker:
+    """Register people, let reporting count them, and return its worker, whose loop compares only when it is called.
+
+    `counts` are the tallies without what is lost; by default all are registered and have a case.
+    """
     small_system.start(small_system.worker("registration"))
     small_system.start(small_system.worker("screening"))
     worker = small_system.start(reconciling(small_system, lost, 1e9))
     await send(small_system, [f"p{n}" for n in range(people)], Register())
-    await small_system.until(lambda: small_system.at_end("screening"))
-    await small_system.until(lambda: small_system.at_end())
+    counts = counts or {"ApplicantRegistered": people, "CaseOpened": people}
+    await small_system.until(counted(small_system, **counts), WAIT)
     return worker
 
 
@@ -94,7 +98,7 @@ async def test_lost_events_are_found_and_handled_while_others_flow(small_system:
         await cancel_and_wait(load)
     both = len(people) + len(flowing)
     await small_system.settles(
-        {"ApplicantRegistered": both, "CaseOpened": both, "ApplicantWithdrawn": len(people)}, within=60
+        {"ApplicantRegistered": both, "CaseOpened": both, "ApplicantWithdrawn": len(people)}, within=WAIT
     )
     assert dropped == chosen
     found = await comparisons(small_system)
@@ -145,22 +149,33 @@ async def test_a_consumer_that_is_behind_is_not_compared(
     async def published() -> bool:
         return not await log.pending([number], 1)
 
-    await small_system.until(published)
+    await small_system.until(published, WAIT)
     await loop_of(worker).compare(number)
     found = {(each.source, each.partition): each for each in await comparisons(small_system)}["registration", number]
     assert found.at is None and "not been consumed to its end" in found.failure and not found.repaired
     waits.set()
-    await small_system.settles({"ApplicantRegistered": 1, "CaseOpened": 1, "ApplicantWithdrawn": 1})
+    await small_system.settles({"ApplicantRegistered": 1, "CaseOpened": 1, "ApplicantWithdrawn": 1}, within=WAIT)
     await loop_of(worker).compare(number)
     found = {(each.source, each.partition): each for each in await comparisons(small_system)}["registration", number]
     assert found.at and not found.failure and not found.repaired and not found.buckets
 
 
 async def test_an_event_of_the_last_minute_is_not_missing_yet(small_system: SmallSystem) -> None:
-    worker = await settled(small_system, lambda m: m.envelope.sequence == 2, people=1)
+    dropped = list[Message]()
+
+    def lost(message: Message) -> bool:
+        drop = message.envelope.source == "registration" and message.envelope.sequence == 2
+        dropped.extend([message] if drop else [])
+        return drop
+
+    worker = await settled(small_system, lost, people=1)
     number = partition_of("p0")
     await send(small_system, ["p0"], Withdraw(), lambda: Moment(NOON, machine_now()))
-    await small_system.until(lambda: small_system.at_end())
+
+    async def consumed() -> bool:
+        return bool(dropped) and await small_system.at_end()
+
+    await small_system.until(consumed, WAIT)
     await loop_of(worker).compare(number)
     assert not any(each.repaired for each in await comparisons(small_system))
     raw = (await small_system.store("registration").history("p0"))[1]
@@ -176,11 +191,15 @@ async def test_a_gap_is_closed_from_the_owner(small_system: SmallSystem) -> None
         dropped.extend([message] if drop else [])
         return drop
 
-    worker = await settled(small_system, lost, people=1)
+    worker = await settled(small_system, lost, people=1, CaseOpened=1)
     await send(small_system, ["p0"], Withdraw())
-    await small_system.until(lambda: small_system.at_end())
+
+    async def parked() -> bool:
+        return bool(await small_system.store("reporting").parked.heads(["early"]))
+
+    await small_system.until(parked, WAIT)
     await loop_of(worker).compare(partition_of("p0"))
-    await small_system.settles({"ApplicantRegistered": 1, "CaseOpened": 1, "ApplicantWithdrawn": 1})
+    await small_system.settles({"ApplicantRegistered": 1, "CaseOpened": 1, "ApplicantWithdrawn": 1}, within=WAIT)
     assert sum(each.repaired for each in await comparisons(small_system)) == len(dropped) == 1
 
 
@@ -193,5 +212,5 @@ async def test_an_operator_has_everything_compared_at_once(small_system: SmallSy
         found = await comparisons(small_system)
         return len(found) == 64 and all(each.at and each.at >= requested for each in found)
 
-    await small_system.until(compared)
+    await small_system.until(compared, WAIT)
     assert worker.consumer.partitions == frozenset(range(32))

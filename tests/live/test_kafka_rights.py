@@ -35,7 +35,7 @@ from peyvand.commands.events import EventLog
 from peyvand.endpoints import CommandError
 from peyvand.kafka_users import Acl, declared_acls
 from peyvand.local_cluster.processes import wait_until
-from peyvand.local_cluster.topology import READER, SERVICES
+from peyvand.local_cluster.topology import PROJECTION, READER, SERVICES
 from peyvand.local_cluster.workspace import Secrets, Workspace, current_workspace, development_secrets
 from tests.house.sources import ROOT
 from tests.support import servers as real_servers
@@ -135,12 +135,15 @@ async def test_a_service_reads_its_own_topic_and_what_it_consumes(
     ids.close()
 
 
+GROUPS = {each: f"peyvand.{each}{'_' if each == PROJECTION else '.'}" for each in SERVICES}  # of generations, or not
+
+
 @pytest.mark.parametrize("user", SERVICES)
 async def test_a_service_joins_its_own_groups_only(cluster: Servers, secrets: Secrets, user: str) -> None:
     joined, refused = set(), set()
     for service in SERVICES:
         consumer = AIOKafkaConsumer(
-            *topics_consumed_by(user), **access(cluster, secrets, user).options(), group_id=f"peyvand.{service}.x"
+            *topics_consumed_by(user), **access(cluster, secrets, user).options(), group_id=f"{GROUPS[service]}x"
         )
         try:
             await consumer.start()
@@ -234,7 +237,7 @@ def test_what_gives_rights_by_another_way_is_shown(cluster: Servers, secrets: Se
 def test_every_right_names_a_declared_topic_or_a_service() -> None:
     for acl in declared_acls():
         assert acl.principal.removeprefix("User:") in USERS
-        assert acl.name in {topic.name for topic in TOPICS} | {f"peyvand.{service}." for service in SERVICES}
+        assert acl.name in {topic.name for topic in TOPICS} | {*GROUPS.values()}
         assert acl.operation in ("READ", "WRITE")
 
 

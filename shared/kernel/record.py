@@ -28,6 +28,7 @@ from kernel.rules import Rules, contradicts, fold_at_once
 
 EVENTS_ALERT = 500  # events of one subject, at which an alert is raised
 EVENTS_LIMIT = 5_000  # events of one subject: a MongoDB document holds 16 MB
+KEPT_BYTES = 4_096  # of undecodable bytes
 EVENTS_RESERVED = 10  # of them, for events that apply at once: a full record can still be erased
 
 # Why an event is parked. `early`: an event before it is missing or parked. `ready`: it can be handled now.
@@ -58,9 +59,15 @@ class Undecodable(msgspec.Struct, frozen=True):
     """Bytes in a topic that hold no envelope."""
 
     position: LogPosition
-    raw: bytes | None
+    raw: bytes | None  # the first 4 KiB
     why: str
     code: str = ""  # of the DecodeError
+    length: int = 0  # of the whole, which the log has
+
+    @classmethod
+    def of(cls, position: LogPosition, raw: bytes | None, why: str, code: str) -> "Undecodable":
+        """Return what is kept of bytes: all of what may be an event, of more than 4 KiB only the beginning."""
+        return cls(position, raw and raw[:KEPT_BYTES], why, code, len(raw or b""))
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -387,10 +394,5 @@ def _append(
         last_hash = digest(raw)
         new_events.append(raw)
     return replace(
-        record,
-        state=state,
-        last_sequence=sequence,
-        last_time=at,
-        last_hash=last_hash,
-        new_events=tuple(new_events),
+        record, state=state, last_sequence=sequence, last_time=at, last_hash=last_hash, new_events=tuple(new_events)
     )

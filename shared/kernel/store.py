@@ -19,6 +19,7 @@ Projection = Callable[[Sequence[Change], Any], Awaitable[None]]  # what else mov
 Source = tuple[str, str]  # subject, source
 EventId = tuple[str, str, int]  # subject, source, sequence
 TopicPartition = tuple[str, int]
+KEPT_RECORDS = 1_000  # undecodable ones of a partition without an explanation: the log has all of them
 OffsetRanges = Mapping[TopicPartition, tuple[int, int]]  # start and end offset of a batch, by partition
 
 
@@ -106,7 +107,7 @@ def forged(parked: Sequence[Parked]) -> list[Undecodable]:
     def why(p: Parked) -> str:
         return f"not event {p.source}/{p.subject}/{p.sequence}, which exists: {p.fault.message} at {p.fault.where}"
 
-    return [Undecodable(each.position, each.raw, why(each), "forged") for each in parked if each.position]
+    return [Undecodable.of(each.position, each.raw, why(each), "forged") for each in parked if each.position]
 
 
 async def read_snapshot(store: "Store", subjects: Collection[str], parked: int = 0) -> Snapshot:
@@ -228,8 +229,8 @@ class Store(Protocol):
     async def mark_published(self, published: Mapping[str, int]) -> None:
         """Raise how many events Kafka has, by subject."""
 
-    async def add_undecodable(self, found: Sequence[Undecodable]) -> None:
-        """Keep bytes that hold no envelope, once each."""
+    async def add_undecodable(self, found: Sequence[Undecodable]) -> int:
+        """Keep bytes that hold no envelope, once each, up to a number for each partition; return how many were kept."""
 
 
 async def project(

@@ -38,6 +38,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     behind: int = 0  # parked events of the same subject and source that follow
     position: LogPosition | None = None  # of a missing event none
     raw: bytes | None = None  # only from `whole`
+    length: int = 0  # of undecodable bytes, of which `raw` may be the beginning
     next: tuple[str, ...] = ()  # ids of the first of those behind, only from `whole`
 
     @property
@@ -169,6 +170,7 @@ def undecodable_letter(each: Undecodable, at: datetime) -> Letter:
         fault=Fault("DecodeError", each.why, each.code),
         since=at,
         position=each.position,
+        length=each.length,
     )
 
 

@@ -34,7 +34,7 @@ class DeadLetterStore(Protocol):
     def undecodable(self, ids: Collection[str] = ()) -> AsyncIterator[tuple[Undecodable, datetime]]:
         """Yield undecodable bytes that are not explained yet, the oldest first, and since when they are there.
 
-        Those with these ids; without, the oldest 10,000: one after the other, since each may have 64 KiB.
+        Those with these ids; without, the oldest 10,000: one after the other, since each may have 4 KiB.
         """
 
     async def explain(self, positions: Collection[str], who: str, reason: str) -> None:
@@ -69,7 +69,7 @@ class MongoDeadLetterStore:
         async with translate_errors():
             async for d in self.collection.find(query, limit=UNDECODABLE_LIMIT, sort=[("at", 1)]):
                 position = LogPosition(d["topic"], d["partition"], d["offset"])
-                yield Undecodable(position, d["raw"], d["why"], d["code"]), d["at"]
+                yield Undecodable(position, d["raw"], d["why"], d["code"], d["length"]), d["at"]
 
     async def explain(self, positions: Collection[str], who: str, reason: str) -> None:
         explanation = {"who": who, "reason": reason, "at": machine_now()}

@@ -213,6 +213,9 @@ class DeadLetters:
             if not dry_run:
                 await self.storage.explain([letter], who, reason)
             return LetterOutcome(id=letter, outcome="discarded")
+        if found.length > len(found.raw or b""):
+            why = f"only the beginning of {found.length:,} bytes is kept: the log has them at {found.position}"
+            return LetterOutcome(id=letter, outcome="parked", fault=Fault("DecodeError", why, found.code))
         try:
             message = Message(decode_from(found.position.topic, found.raw), found.raw or b"", found.position)
         except DecodeError as e:

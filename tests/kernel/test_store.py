@@ -17,9 +17,11 @@ from contracts.subjects import partition_of
 from kernel.batch import process
 from kernel.commands import CommandMetadata, Result, execute, execute_many
 from kernel.errors import Fenced, KeyReused, ProjectionFailed, UniqueViolation
-from kernel.record import LogPosition, Message, Private, Undecodable
-from kernel.store import Change, Effects, Snapshot, due_query
+from kernel.record import KEPT_BYTES, LogPosition, Message, Private, Undecodable
+from kernel.store import KEPT_RECORDS, Change, Effects, Snapshot, due_query
 from kernel.stores.memory import MemoryStore
+from kernel.stores.mongodb import MongoStore
+from recovery.dead_letter_store import dead_letter_store
 from tests.support.fixtures import StoreOf
 from tests.support.messages import WITHDRAWN, message, person
 from tests.support.small_services import (
@@ -338,6 +340,26 @@ async def test_undecodable_bytes_are_kept_once(store_of: StoreOf) -> None:
     else:
         kept = [(d["offset"], d["raw"], d["why"]) async for d in store.undecodable.find(sort=[("offset", 1)])]
     assert kept == [(0, None, "no"), (1, b"\xff", "no"), (2, b"\xff", "no")]
+
+
+async def test_undecodable_bytes_are_bounded_in_length_and_number(store_of: StoreOf) -> None:
+    """What may be an event is kept whole; of a flood the first records of each partition, since the log has all."""
+    store = await store_of("registration")
+    event, long = b"x" * KEPT_BYTES, b"x" * 60_000
+    found = [
+        Undecodable.of(LogPosition("t", 1, n), event if n else long, "no", "code") for n in range(KEPT_RECORDS + 5)
+    ]
+    assert (len(found[0].raw or b""), found[0].length, found[1].raw) == (KEPT_BYTES, 60_000, event)
+    other = Undecodable.of(LogPosition("t", 11, 1), None, "no", "code")
+    assert await store.add_undecodable(found[:10]) == 10
+    assert await store.add_undecodable([*found[10:], other]) == KEPT_RECORDS - 10 + 1
+    assert await store.add_undecodable(found[-5:]) == 0
+    letters = dead_letter_store(store)
+    kept = [each async for each, _ in letters.undecodable()]
+    assert len(kept) == KEPT_RECORDS + 1 and kept[0] == found[0]
+    if isinstance(store, MongoStore):  # what is explained makes space
+        await letters.explain([str(each.position) for each in found[:3]], "operator", "a test")
+        assert await store.add_undecodable(found[-5:]) == 3
 
 
 async def test_a_transaction_is_all_or_nothing(store_of: StoreOf) -> None:

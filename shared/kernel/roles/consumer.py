@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaTimeoutError, OffsetOutOfRangeError
 
 from base.clock import Clock
 from base.tasks import cancel_and_wait
-from contracts.envelope import LONGEST_EVENT, DecodeError, decode_from
+from contracts.envelope import DecodeError, decode_from
 from contracts.events import TYPES
 from contracts.subjects import PARTITIONS, partition_of
 from kernel.batch import CircuitBreaker, drain, process
@@ -377,7 +377,7 @@ def decode_record(record: Any) -> Message | Undecodable:
             raise DecodeError("wrong_partition", "not the partition of the subject")
         return Message(envelope, record.value, position)
     except DecodeError as e:
-        return Undecodable(position, record.value and record.value[:LONGEST_EVENT], str(e), e.code)
+        return Undecodable.of(position, record.value, str(e), e.code)
 
 
 def _partition(record: Message | Undecodable) -> TopicPartition:

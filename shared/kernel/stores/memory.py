@@ -15,6 +15,7 @@ from kernel.query import Condition, Query
 from kernel.record import LogPosition, Parked, Reason, Record, Undecodable
 from kernel.rules import Rules
 from kernel.store import (
+    KEPT_RECORDS,
     Effects,
     OffsetRanges,
     Pending,
@@ -128,9 +129,15 @@ class MemoryStore:
     async def mark_published(self, published: Mapping[str, int]) -> None:
         self.published |= {subject: max(n, self.published.get(subject, 0)) for subject, n in published.items()}
 
-    async def add_undecodable(self, found: Sequence[Undecodable]) -> None:
+    async def add_undecodable(self, found: Sequence[Undecodable]) -> int:
+        before = len(self.undecodable)
+        kept = Counter((each.topic, each.partition) for each in self.undecodable)
         for each in found:
-            self.undecodable.setdefault(each.position, each)
+            tp = each.position.topic, each.position.partition
+            if each.position not in self.undecodable and kept[tp] < KEPT_RECORDS:
+                self.undecodable[each.position] = each
+                kept[tp] += 1
+        return len(self.undecodable) - before
 
     def _keep(self, before: Record, after: Record) -> Record:
         self.events.setdefault(after.subject, []).extend(after.new_events)

@@ -161,7 +161,7 @@ def _dead_letter(each: Letter) -> DeadLetter:
     values = {name: value for name, value in msgspec.structs.asdict(each).items() if name != "raw"}
     values |= {"fault": _text(each.fault), "where": each.fault.where, "position": str(each.position or "")}
     event = msgspec.json.decode(encode(each.envelope)) if each.envelope else None
-    return DeadLetter(**values, bytes=len(each.raw or b""), event=event)
+    return DeadLetter(**values, bytes=each.length or len(each.raw or b""), event=event)
 
 
 def _outcome(each: LetterOutcome) -> LetterResult:

@@ -5,9 +5,8 @@ from datetime import datetime
 from time import monotonic
 from typing import Any
 
-import msgspec
 import structlog
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 from pymongo import IndexModel, InsertOne, UpdateMany, UpdateOne
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.database import AsyncDatabase
@@ -23,6 +22,7 @@ from kernel.query import Index, Query
 from kernel.record import EVENTS_ALERT, Record, Undecodable
 from kernel.rules import Rules
 from kernel.store import (
+    KEPT_RECORDS,
     Change,
     Effects,
     OffsetRanges,
@@ -46,6 +46,7 @@ from observability import metrics
 
 CONFLICTS = 3  # in a row, after which a smaller transaction is tried
 LONG = 5.0  # seconds; after an attempt that took longer at once: as large, it would reach the server's limit again
+EXPLAINED_SECONDS = 90 * 86_400  # for which an explained undecodable record is kept
 WITHOUT_EVENTS = {"events": 0}
 # No query and no producer fails on one modified record; it stays pending, which raises an alert.
 PUBLISHABLE = {
@@ -93,7 +94,8 @@ class MongoStore:
         for each in self.indexes:
             paths = ["kind", *map(path_of, each.fields), "_id"]
             records.append(partial_index(paths, path_of(each.present or each.fields[0]), kind=each.kind))
-        return {"records": records, "parked": parked_indexes()}
+        explained = IndexModel([("explained.at", 1)], expireAfterSeconds=EXPLAINED_SECONDS)
+        return {"records": records, "parked": parked_indexes(), "undecodable": [explained]}
 
     async def create_indexes(self) -> None:
         """Create every index; creating them again changes nothing."""
@@ -243,16 +245,22 @@ class MongoStore:
         async with translate_errors():
             await self.records.bulk_write(writes, ordered=False)
 
-    async def add_undecodable(self, found: Sequence[Undecodable], session: AsyncClientSession | None = None) -> None:
-        writes = []
+    async def add_undecodable(self, found: Sequence[Undecodable], session: AsyncClientSession | None = None) -> int:
+        by_partition, writes, now = dict[str, list[dict[str, Any]]](), list[UpdateOne](), machine_now()
         for each in found:
-            document = msgspec.structs.asdict(each.position) | {"raw": each.raw, "why": each.why, "code": each.code}
-            writes.append(
-                UpdateOne({"_id": str(each.position)}, {"$setOnInsert": {**document, "at": machine_now()}}, upsert=True)
-            )
-        if writes:
-            async with translate_errors(session):
-                await self.undecodable.bulk_write(writes, ordered=session is not None, session=session)
+            document = {"_id": str(each.position), **asdict(each), **asdict(each.position), "at": now}
+            del document["position"]
+            by_partition.setdefault(f"{each.position.topic}/{each.position.partition}", []).append(document)
+        async with translate_errors(session):
+            for prefix, documents in by_partition.items():
+                there = {"_id": {"$gte": f"{prefix}@", "$lt": f"{prefix}A"}, "explained": {"$exists": False}}
+                known = await self.undecodable.count_documents(there, limit=KEPT_RECORDS, session=session)
+                chosen = documents[: KEPT_RECORDS - known]
+                writes += [UpdateOne({"_id": d.pop("_id")}, {"$setOnInsert": d}, upsert=True) for d in chosen]
+            if not writes:
+                return 0
+            written = await self.undecodable.bulk_write(writes, ordered=session is not None, session=session)
+            return written.upserted_count
 
     async def topic_ids(self, ids: Mapping[str, str]) -> dict[str, str]:
         """Return the id that each topic had when it was first read."""

@@ -43,7 +43,8 @@ def display(s: str) -> str:
     if len(s) > MAX_LENGTH:
         raise Refused("too_long", limit=MAX_LENGTH)
     s = _PRESENTATION.sub(lambda match: unicodedata.normalize("NFKC", match[0]), _INVISIBLE.sub("", s))
-    return _SPACES.sub(" ", unicodedata.normalize("NFC", s).translate(_LETTERS)).strip()
+    s = unicodedata.normalize("NFC", s.translate(_LETTERS))  # last: without a tatweel, marks may need another order
+    return _SPACES.sub(" ", s.translate(_LETTERS)).strip()
 
 
 def key(s: str) -> str:

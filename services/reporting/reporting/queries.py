@@ -14,4 +14,4 @@ def rounds() -> Query:
 
 def examples() -> dict[str, tuple[Any, ...]]:
     """Return each use of each query: the method of the store, and its arguments. A test runs them on both stores."""
-    return {"rounds": ("find", rounds()), "number of rounds": ("count", rounds())}
+    return {"rounds": ("find", rounds()), "subjects of rounds": ("find_subjects", rounds())}

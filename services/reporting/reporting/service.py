@@ -24,7 +24,7 @@ async def ready(runtime: Runtime[Settings]) -> list[ReadinessReason]:
     """Return no reasons once the figures can be read. Raise Transient."""
     cache: RankingCache = runtime.resources
     await cache.refresh()
-    if not cache.rounds and await runtime.store.count(queries.rounds()):
+    if not cache.rounds and await runtime.store.find_subjects(queries.rounds()):
         return [ReadinessReason("rounds_unreadable", "no round can be read: deploy the version that wrote them")]
     return []
 

@@ -25,7 +25,7 @@ from tests.support.small_workers import SmallSystem, exact
 
 pytestmark = pytest.mark.server
 
-POINTS = int(os.environ.get("PEYVAND_REAL_CRASH_POINTS", "30"))
+POINTS = int(os.environ.get("PEYVAND_REAL_CRASH_POINTS", "20"))
 SEED = int(os.environ.get("PEYVAND_REAL_CRASH_SEED", "7"))
 WORKERS = ("registration", "screening", "reporting")
 NTH_LIMIT = 4  # a crash point is at most the fourth time of a call that is repeated for ever

@@ -49,7 +49,8 @@ from tests.support.system import RunningSystem
 ROUND, SEMNAN = "1404", "IR-20"
 FIRST_SERIAL = 500_000
 NO_POLICY = "9999-1"  # events under it are parked
-MORE_THAN_FIT = 9_000  # connections; a process has 8,000
+CONNECTIONS = 500  # of a process
+MORE_THAN_FIT = 2_000  # of them
 FAULTS_TO_PAUSE = 60  # more than the service tolerates
 REGISTERED = ApplicantRegistered(sex="female", age_band="25-34", work_mode="independent", intake_channel="web")
 SKEWED = """
@@ -200,7 +201,7 @@ async def open_round(client: PlatformClient) -> None:
 @pytest.mark.server
 async def test_every_alert_is_caused(tmp_path: Path) -> None:
     """Cause them one after the other, the slow ones first; those whose cause is removed resolve again."""
-    system = RunningSystem(tmp_path / "run", PEYVAND_MAX_PENDING_EVENTS="40")
+    system = RunningSystem(tmp_path / "run", PEYVAND_MAX_PENDING_EVENTS="40", PEYVAND_MAX_CONNECTIONS=str(CONNECTIONS))
     port = free_ports({"skewed": None})["skewed"]
     with ExitStack() as cleanup:
         cleanup.callback(system.end)

@@ -261,11 +261,11 @@ def _common(workspace: Workspace, addresses: ClusterAddresses) -> dict[str, str]
 
 def inherited(environment: Mapping[str, str]) -> dict[str, str]:
     """Return what a role inherits of our environment: nothing that would configure it, or slow it down, by accident."""
-    kept = ("PEYVAND_HOME", "PEYVAND_RUN", "PEYVAND_LINGER", "PEYVAND_LOG_LEVEL", "PEYVAND_MAX_PENDING_EVENTS")
+    kept = ("HOME", "RUN", "LINGER", "LOG_LEVEL", "MAX_PENDING_EVENTS", "MAX_CONNECTIONS")
     return {
         name: value
         for name, value in environment.items()
-        if (not name.startswith(("PEYVAND_", "MONGO_URL", "KAFKA_")) or name in kept)
+        if (not name.startswith(("PEYVAND_", "MONGO_URL", "KAFKA_")) or name.removeprefix("PEYVAND_") in kept)
         and name != "PYTHONDONTWRITEBYTECODE"
     }
 

@@ -64,6 +64,7 @@ class Service(msgspec.Struct, Generic[S], frozen=True, kw_only=True):
     routers: tuple[str, ...] = ()  # "module:attribute" of an APIRouter
     mounts: tuple[str, ...] = ()  # "module:attribute" of a web.assets.Mount
     sign_in: bool = False  # officers use its pages
+    longest_linger: float = 0.0  # seconds for which events gather when many arrive; 0: as for few
     resources: Callable[[Runtime[S]], AbstractAsyncContextManager[Any]] | None = None  # opened by both roles
     ready: Callable[[Runtime[S]], Awaitable[list[ReadinessReason]]] | None = None  # why the API is not
     jobs: Callable[[Runtime[S]], Sequence[PeriodicJob]] | None = None  # of the worker

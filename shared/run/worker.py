@@ -91,5 +91,6 @@ def worker_of(service: Service[Any], runtime: Runtime[Any]) -> Worker:
             "reconciliation": partial(ReconciliationLoop, owners=owners_of(settings)),
         },
         linger=settings.linger,
+        longest_linger=service.longest_linger,
         group=service.database_of(service.name),
     )

@@ -16,6 +16,7 @@ from kernel.commands import execute, execute_many
 from kernel.record import Message
 from kernel.store import Change
 from kernel.stores.mongodb import MongoStore
+from kernel.stores.mongodb.counters import DAY, INTERVAL
 from tests.support.crash_injection import CrashingProcess, CrashPoint
 from tests.support.fixtures import StoreOf
 from tests.support.messages import message
@@ -225,4 +226,7 @@ async def test_a_counter_that_returns_to_zero_takes_no_space(small_system: Small
     await consume(store, ["p0"])
     await execute(store, "p0", Decide(), noon)
     await count_marked(store)
+    store.counters.cleaned_at -= 2 * DAY
+    store.counters.looked_at -= INTERVAL
+    await store.counters(EVERYWHERE)
     assert (await store.counters.counters.find_one({"group": "cases"}))["n"] == {"not due": 1}  # type: ignore[index]

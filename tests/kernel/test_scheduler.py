@@ -59,12 +59,12 @@ def faults() -> float:
 
 
 async def test_every_due_subject_gets_one_tick() -> None:
-    """Rounds are of bounded size; the last one returns that nothing is left."""
+    """Rounds are of bounded size; each returns how much it did."""
     store = await store_with_due(ScreeningRules, honey=TICKS + 50)
     scheduler = Scheduler("screening", store, later, asyncio.Lock())
-    assert await scheduler.once(EVERYWHERE)
+    assert await scheduler.once(EVERYWHERE) == TICKS
     assert breached(store) == TICKS
-    assert not await scheduler.once(EVERYWHERE)
+    assert await scheduler.once(EVERYWHERE) == 50
     assert breached(store) == TICKS + 50
     assert {len(each) for each in store.events.values()} == {2}
 
@@ -115,7 +115,7 @@ async def test_a_periodic_job_that_fails_does_not_stop_the_next_one() -> None:
         raise Transient
 
     store = MemoryStore("screening", {"applicant": ScreeningRules})  # type: ignore[dict-item]
-    assert await Scheduler("screening", store, later, asyncio.Lock(), [broken, working]).once(EVERYWHERE)
+    assert await Scheduler("screening", store, later, asyncio.Lock(), [broken, working]).once(EVERYWHERE) == TICKS
     assert done == [EVERYWHERE]
     with pytest.raises(Transient):
         await Scheduler("screening", store, later, asyncio.Lock(), [unreachable]).once(EVERYWHERE)

@@ -20,5 +20,6 @@ service = Service(
         "market.api.connections:router",
         "market.pages.market:router",
     ),
+    longest_linger=2.0,
     settings=Settings,
 )

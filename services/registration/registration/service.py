@@ -53,6 +53,7 @@ service = Service(
         "registration.pages.apply:router",
         "registration.pages.track:router",
     ),
+    longest_linger=1.0,
     settings=RegistrationSettings,
     resources=resources,
     jobs=jobs,

@@ -19,5 +19,6 @@ service = Service(
         "screening.pages.case:router",
     ),
     sign_in=True,
+    longest_linger=1.0,
     settings=Settings,
 )

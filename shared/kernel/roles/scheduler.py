@@ -28,8 +28,8 @@ class Scheduler:
         self.service, self.store, self.clock, self.writing, self.jobs = service, store, clock, writing, jobs
         self.unresponsive: set[str] = set()  # emitted nothing for a tick, or raised: they must not block the rest
 
-    async def once(self, partitions: frozenset[int]) -> bool:
-        """Run one round for these partitions; return whether more may be due. Raise Transient."""
+    async def once(self, partitions: frozenset[int]) -> int:
+        """Run one round for these partitions; return how much it did, with TICKS or more: perhaps not all. Raise Transient."""
         now = self.clock().at
         found = await self.store.find_subjects(due_query(partitions, now, TICKS + len(self.unresponsive)))
         due = [subject for subject in found if subject not in self.unresponsive][:TICKS]
@@ -44,7 +44,7 @@ class Scheduler:
                 except Exception:
                     log.exception("periodic job failed", service=self.service, job=type(job).__name__)
                     metrics.SCHEDULER_FAULTS.labels(self.service).inc()
-        return done >= TICKS
+        return done
 
     def retry_unresponsive(self) -> None:
         """Send ticks to the unresponsive subjects again."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from itertools import groupby
 from typing import Any
 
@@ -18,7 +19,7 @@ from kernel.kafka.consumer_group import ConsumerGroup
 from kernel.kafka.log_reader import LogReader
 from kernel.kafka.relay import LIMIT, Relay, TopicIds
 from kernel.roles.consumer import Consumer
-from kernel.roles.scheduler import Scheduler
+from kernel.roles.scheduler import TICKS, Scheduler
 from kernel.roles.watchdog import Watchdog
 from kernel.service import PeriodicJob
 from kernel.store import Projection
@@ -27,6 +28,8 @@ from observability import metrics
 from observability.health import ReadinessReason, clock_skew_reason
 
 LINGER = 0.1  # seconds in which events gather: a transaction costs per batch, not per event (docs/performance.md)
+MANY = 10  # events in that time, from which on a service may wait longer for more
+IDLE = 0.5  # seconds between two looks into the store for work that another process may have left
 SWEEP = 5.0  # seconds after which a cursor that has not moved is compared with the end of the log
 BATCH = 5_000  # live events in one transaction
 FENCED_LIMIT = 20  # batches fenced in a row
@@ -60,12 +63,14 @@ class Worker:
         gates: Sequence[Gate] = (),
         loops: Mapping[str, Callable[["Worker"], Step]] | None = None,
         linger: float = LINGER,
+        longest_linger: float = 0.0,
         client_id: str = "",
         group: str = "",
     ) -> None:
         client_id = client_id or service
         self.service, self.topics, self.store, self.relay = service, tuple(topics), store, relay
-        self.clock, self.linger, self.gates = clock, linger, gates
+        self.clock, self.gates = clock, gates
+        self.linger, self.longest_linger = linger, max(linger, longest_linger)
         self.kafka = kafka
         self.reader = LogReader(kafka, f"{client_id}-log")
         self.watch = LogReader(kafka, f"{client_id}-watch")
@@ -94,6 +99,7 @@ class Worker:
             **{name: loop(self) for name, loop in (loops or {}).items()},
         }
         self.arrived: asyncio.Queue[Any] = asyncio.Queue(2 * BATCH)
+        self.consumed = {"publish": asyncio.Event(), "scheduler": asyncio.Event()}  # there may be work for these loops
         self.ends: Mapping[TopicPartition, int] = {}  # of the log, at the last sweep
         self.assigned = False
         self.fenced = 0  # batches in a row
@@ -218,10 +224,20 @@ class Worker:
     async def _publish(self) -> float:
         published = await self.relay.publish(self.consumer.partitions, self.writing)
         metrics.EVENTS_PUBLISHED.labels(self.service).inc(published)
-        return 0 if published >= LIMIT else self.linger
+        return 0 if published >= LIMIT else await self._rest("publish", published)
 
     async def _schedule(self) -> float:
-        return 0 if await self.scheduler.once(self.consumer.partitions) else self.linger
+        done = await self.scheduler.once(self.consumer.partitions)
+        return 0 if done >= TICKS else await self._rest("scheduler", done)
+
+    async def _rest(self, loop: str, done: int) -> float:
+        """Wait for the linger time; where nothing was done, for the idle time, unless events are consumed meanwhile."""
+        await asyncio.sleep(self.linger)
+        if not done:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.consumed[loop].wait(), IDLE - self.linger)
+        self.consumed[loop].clear()
+        return 0
 
     async def _sweep(self) -> float:
         before = self.consumer.cursors
@@ -249,6 +265,8 @@ class Worker:
         events = [await self.arrived.get()]
         if events[0] is not None:
             await asyncio.sleep(self.linger)
+            if self.arrived.qsize() >= MANY:
+                await asyncio.sleep(self.longest_linger - self.linger)
         events += [self.arrived.get_nowait() for _ in range(min(BATCH, self.arrived.qsize()))]
         events = [event for event in events if event is not None]
         try:
@@ -267,6 +285,8 @@ class Worker:
         except BaseException:
             self._wake()
             raise
+        for loop in self.consumed.values():
+            loop.set()
         for event in events:
             event.ack()  # for those who watch the group's lag; our cursors do not depend on it
         return 0

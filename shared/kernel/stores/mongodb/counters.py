@@ -27,6 +27,7 @@ from observability import metrics
 
 INTERVAL = 1.0  # seconds between two looks for records that are not counted yet
 LIMIT = 2_000  # of them in one transaction
+DAY = 86_400.0  # seconds between two removals of counters that are 0: that of a day is so for ever once it is over
 VERSION = "version"  # under which the rules that counted and the number of corrections are kept
 GROUPS = {"group": {"$exists": True}}
 MARKED = {"partition": {"$gte": 0}, "counted_as": {"$exists": True}}  # in the order of their index
@@ -43,7 +44,7 @@ class MongoCounters:
         self.client, self.counters, self.records = database.client, database.counters, database.records
         self.service, self.rules, self.kinds = service, rules, counting(rules)
         self.version = ", ".join(f"{kind} {number}" for kind, number in sorted(self.kinds.items()))
-        self.looked_at = -INTERVAL
+        self.looked_at, self.cleaned_at = -INTERVAL, -DAY
         self.checked = False
 
     def marked(self, before: Record, after: Record) -> Record:
@@ -111,6 +112,9 @@ class MongoCounters:
                 self.checked = True  # once a process: what cannot be checked must not stop the counting
                 if await self._version() != self.version:
                     await self.check(correct=True)
+            if monotonic() - self.cleaned_at > DAY:
+                self.cleaned_at = monotonic()
+                await self.counters.update_many({**GROUPS, "partition": query["partition"]}, [WITHOUT_ZEROS])
             if await self.records.find_one(query, {"_id": 1}):
                 async with self.client.start_session() as session:
                     await session.with_transaction(body, read_concern=ReadConcern("snapshot"))
@@ -184,15 +188,15 @@ class MongoCounters:
             for (group, name), n in moved.items():
                 groups[group][name] = n
             for group, names in groups.items():
-                added = {f"n.{name}": {"$add": [{"$ifNull": [f"$n.{name}", 0]}, n]} for name, n in names.items()}
-                fields: dict[str, Any] = {"group": group, "partition": partition, **added}
-                update = [{"$set": fields}, WITHOUT_ZEROS]
+                update: dict[str, Any] = {
+                    "$inc": {f"n.{name}": n for name, n in names.items()},
+                    "$setOnInsert": {"group": group, "partition": partition},
+                }
                 writes.append(UpdateOne({"_id": _id(group, partition)}, update, upsert=True))
         if writes:
             await self.counters.bulk_write(writes, session=session)
 
 
-# A counter of a day is 0 for ever once the day is over.
 WITHOUT_ZEROS = {
     "$set": {
         "n": {"$arrayToObject": {"$filter": {"input": {"$objectToArray": "$n"}, "cond": {"$ne": ["$$this.v", 0]}}}}

@@ -217,11 +217,15 @@ class MongoStore:
     async def cursors(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         ids = {tp: f"{tp[0]}/{tp[1]}" for tp in partitions}
         async with translate_errors():
-            if ids:
-                new = [UpdateOne({"_id": each}, {"$setOnInsert": {"next": 0}}, upsert=True) for each in ids.values()]
+            found = await self._stored_cursors(ids.values())
+            if missing := set(ids.values()) - found.keys():
+                new = [UpdateOne({"_id": each}, {"$setOnInsert": {"next": 0}}, upsert=True) for each in missing]
                 await self.positions.bulk_write(new, ordered=False)
-            found = {d["_id"]: d["next"] async for d in self.positions.find({"_id": {"$in": list(ids.values())}})}
+                found = await self._stored_cursors(ids.values())
         return {tp: found[each] for tp, each in ids.items()}
+
+    async def _stored_cursors(self, ids: Collection[str]) -> dict[str, int]:
+        return {d["_id"]: d["next"] async for d in self.positions.find({"_id": {"$in": list(ids)}})}
 
     async def pending(self, partitions: Collection[int], limit: int) -> list[Pending]:
         query = {"partition": {"$in": list(partitions)}, "pending_since": {"$exists": True}, **PUBLISHABLE}

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -133,6 +134,29 @@ async def test_a_viewer_who_missed_versions_gets_their_changes_at_once(live: Liv
         await live.cache.figures(fresh=True)
     later = json.loads((await asyncio.wait_for(anext(slow), 20)).raw_data or "")
     assert later["since"] == first["version"] and {"IR-20", "IR-05"} <= {row["province"] for row in later["rows"]}
+
+
+async def test_days_that_end_change_the_rows_of_every_viewer(live: LiveRound) -> None:
+    """Cases become overdue without an event. Who came before midnight and who came after it see the same."""
+    live.cache.clock = fixed_clock(NOW - timedelta(days=50))
+    streams, tables = [await live.follow(Rows("composite"))], [dict[str, Any]()]
+
+    async def receive(n: int) -> None:
+        data = json.loads((await asyncio.wait_for(anext(streams[n]), 20)).raw_data or "")
+        tables[n] |= {row["province"]: row for row in data["rows"]}
+
+    await receive(0)
+    before = dict(tables[0])
+    live.cache.clock = fixed_clock(NOW - timedelta(days=40))
+    await receive(0)
+    assert tables[0] != before
+    streams.append(await live.follow(Rows("composite")))
+    tables.append({})
+    await receive(1)
+    await live.register("0200", "IR-20")
+    for n in (1, 0):
+        await receive(n)
+    assert tables[0] == tables[1]
 
 
 @pytest.mark.parametrize("address", ["/v1/stream", "/ranking/stream?table=2"])

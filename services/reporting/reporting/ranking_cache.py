@@ -8,6 +8,7 @@ import asyncio
 import math
 import time
 from collections.abc import Mapping
+from datetime import date
 from typing import Any
 
 from base.clock import Clock
@@ -44,8 +45,11 @@ class RankingCache:
 
     @property
     def version(self) -> int:
-        """Return a number that grows whenever anything moves."""
-        return sum(self.versions.values())
+        """Return a number that grows whenever anything moves, and with each day: a day can end without an event."""
+        return self._version_on(tehran_day(self.clock().at))
+
+    def _version_on(self, day: date) -> int:
+        return sum(self.versions.values()) + day.toordinal()
 
     async def refresh(self, *, fresh: bool = False) -> int:
         """Read what moved if the last reading is old enough; return the version.
@@ -111,14 +115,14 @@ class RankingCache:
         if found is None:
             return None
         async with self.reading:  # computed once for all
-            figures = self.computed.get(found.round)
-            if figures is None or figures.day != tehran_day(now):
+            figures, version = self.computed.get(found.round), self._version_on(tehran_day(now))
+            if figures is None or figures.version != version:
                 began = time.perf_counter()
                 figures = Figures(
                     found,
                     {province: sums for (round_id, province), sums in self.sums.items() if round_id == found.round},
                     now,
-                    version=self.version,
+                    version=version,
                     generation=self.tallies.generation,
                     events=self.events,
                     latencies=self.latencies,

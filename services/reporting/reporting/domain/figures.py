@@ -43,9 +43,9 @@ class Figures:
         _ = self.nationwide, self.ranks, self.past_ranks
 
     @property
-    def edition(self) -> tuple[str, str, int, str]:
-        """Return what a response's ETag depends on: a day can also end without an event."""
-        return (self.round.round, self.generation, self.version, self.day.isoformat())
+    def edition(self) -> tuple[str, str, int]:
+        """Return what a response's ETag depends on."""
+        return (self.round.round, self.generation, self.version)
 
     @cached_property
     def policy(self) -> Policy:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from copy import deepcopy
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from contracts.commands import Refused
 from contracts.envelope import decode
 from contracts.subjects import kind_of, ledger_subject
 from kernel.batch import process
+from kernel.query import Query
 from kernel.stores.memory import MemoryStore
 from recovery.missing_events import take_back
 from registration.jobs.ledger_recount import recount_ledgers
@@ -143,3 +145,20 @@ async def test_a_ledger_that_is_written_meanwhile_is_counted_again(monkeypatch: 
     await recount_ledgers(store)
     assert (registration.seat_ledger().admitted, registration.seat_ledger().quota) == (1, 3)
     assert decode(store.events["first"][-1]).event.TYPE.endswith("admitted.v1")
+
+
+async def test_who_withdraws_between_the_two_counts_is_not_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another worker has completed the store: its API takes withdrawals, and it would give the seat again."""
+    registration = await admitted_after_the_backup()
+    store, count_by, taken = registration.store, registration.store.count_by, list[int]()
+
+    async def withdrawn_after(field: str, query: Query) -> dict[Any, int]:
+        found = await count_by(field, query)
+        if not taken:
+            await registration.withdraw("first")
+        taken.append(registration.seat_ledger().admitted)
+        return found
+
+    monkeypatch.setattr(store, "count_by", withdrawn_after)
+    await recount_ledgers(store)
+    assert registration.seat_ledger().admitted == 1 and 0 not in taken[2:], "never too few, once it is corrected"

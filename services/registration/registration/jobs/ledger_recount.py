@@ -27,12 +27,16 @@ async def recount_ledgers(store: Store) -> int:
 
 
 async def _recount(store: Store) -> int:
-    """Correct the ledgers; return how many differed. Read them first: whatever changes a seat writes its ledger."""
+    """Correct the ledgers; return how many differed.
+
+    They are read first: whatever gives or releases a seat writes its ledger. A withdrawal does not: who withdraws
+    between the two counts is counted twice, never missed, and counted again.
+    """
     ledgers, taken = await store.find(queries.every_ledger()), Counter[str]()
     for round_id in {each.state.round for each in ledgers}:
-        taken.update(await store.count_by("ledger", queries.releasing(round_id)))
         for province, n in (await store.count_by("province", queries.seated(round_id))).items():
             taken[ledger_subject(round_id, province)] += n
+        taken.update(await store.count_by("ledger", queries.releasing(round_id)))
     differing = [each for each in ledgers if each.state.admitted != taken[each.subject]]
     for before in differing:
         after = replace(before, state=replace(before.state, admitted=taken[before.subject]))

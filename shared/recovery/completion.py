@@ -27,6 +27,7 @@ from kernel.roles.worker import Worker
 from kernel.service import RestoredRecord
 from kernel.store import Effects, Snapshot, Source, read_snapshot
 from kernel.stores.mongodb import MongoStore
+from recovery.log_bounds import log_bounds
 from recovery.missing_events import SKIPPED_LIMIT, Inconsistent, take_back
 from recovery.restore_mark import RestoreMark, clear_mark, read_mark
 
@@ -122,7 +123,7 @@ class _Completion(msgspec.Struct):
         It has all events about a subject, as the partition of that number in the other topics does.
         """
         tp = TopicPartition(self.mark.topic, partition)
-        begin, end = (await self.reader.begins([tp]))[tp], (await self.reader.ends([tp]))[tp]
+        begin, end = (await log_bounds(self.reader, [tp]))[tp]
         since = self.mark.begins.get(str(partition), 0)
         starts = [since, begin] if begin < since <= end else [begin]
         while True:
@@ -192,11 +193,9 @@ class _Completion(msgspec.Struct):
             found[subject][source] = {each.sequence: each.raw for each in events}
         raws = list[bytes]()
         tps = [TopicPartition(topic, partition) for topic in self.topics]
-        cursors, begins = await self.store.cursors(tps), await self.reader.begins(tps)
-        ends = await self.reader.ends(tps)
-        for tp in tps:
-            start = max(cursors[tp], begins[tp])
-            raws += await self.read(tp, start, ends[tp], lambda _, subject: subject in subjects)
+        cursors, bounds = await self.store.cursors(tps), await log_bounds(self.reader, tps)
+        for tp, (begin, end) in bounds.items():
+            raws += await self.read(tp, max(cursors[tp], begin), end, lambda _, subject: subject in subjects)
         for raw in raws:
             e = decode(raw)
             found[e.subject].setdefault(e.source, {})[e.sequence] = raw

@@ -15,8 +15,9 @@ from aiokafka import TopicPartition
 
 from base.clock import Clock
 from contracts.envelope import decode
-from contracts.subjects import PARTITIONS, kind_of
+from contracts.subjects import PARTITIONS, kind_of, partition_of
 from kernel.batch import CircuitBreaker, drain, head_of, process
+from kernel.errors import Transient
 from kernel.kafka.log_reader import LogReader
 from kernel.kafka.relay import TopicIds
 from kernel.record import Discarded, Message, Record, Undecodable, discard
@@ -26,6 +27,7 @@ from kernel.store import Effects, EventId, Projection, Snapshot
 from kernel.stores.memory import MemoryStore
 from kernel.stores.mongodb import MongoStore, translate_errors
 from kernel.stores.mongodb.documents import document_of
+from recovery.log_bounds import log_bounds
 from recovery.missing_events import Inconsistent
 
 FOLDED = 300_000  # events folded at once, of about 1.5 kB each
@@ -55,20 +57,25 @@ class Rebuild(msgspec.Struct, kw_only=True):
     owners: Mapping[str, Database] = {}  # by source: they have events that the log has lost
 
     async def unfinished(self) -> list[int]:
-        """Return the partitions that are still to be built. Raise Transient."""
+        """Return the partitions that are not built, or of which more was discarded since. Raise Transient."""
         async with translate_errors():
-            done = {d["_id"] async for d in self.store.database.rebuild.find({"done": True})}
-        return [number for number in range(PARTITIONS) if number not in done]
+            built = {d["_id"]: d["discards"] async for d in self.store.database.rebuild.find({"done": True})}
+        return [number for number in range(PARTITIONS) if built.get(number) != len(self.discards_of(number))]
+
+    def discards_of(self, number: int) -> Discards:
+        """Return what was discarded of one partition."""
+        return {id_: each for id_, each in self.discards.items() if partition_of(id_[0]) == number}
 
     async def partition(self, number: int) -> int:
         """Build one partition up to the present end of the log; return how many records of the log it has.
 
         Raise Inconsistent where the log lacks its beginning, CircuitOpen where the rules fail on many subjects,
-        Transient, KafkaError.
+        Transient, KafkaError, also where a leader does not answer.
         """
         tps = [TopicPartition(topic, number) for topic in self.topics]
-        begins, ends = await self.reader.begins(tps), await self.reader.ends(tps)
-        if lost := [f"{tp.topic}/{tp.partition}" for tp, begin in begins.items() if begin]:
+        bounds = await log_bounds(self.reader, tps)
+        ends = {tp: end for tp, (_, end) in bounds.items()}
+        if lost := [f"{tp.topic}/{tp.partition}" for tp, (begin, _) in bounds.items() if begin]:
             raise Inconsistent(f"the log lacks the beginning of {', '.join(lost)}")
         memory, breaker = MemoryStore(self.store.service, self.store.rules), CircuitBreaker()
         at: Mapping[Any, int] = dict.fromkeys(tps, 0)
@@ -92,7 +99,7 @@ class Rebuild(msgspec.Struct, kw_only=True):
     async def catch_up(self, topic_ids: TopicIds) -> None:
         """Handle, as a worker does, what the log has got since the partitions were built.
 
-        Raise Fenced if something else writes the store; Transient, KafkaError.
+        Raise Fenced if something else writes the store; Transient, KafkaError, also where the log cannot be read.
         """
         tps = frozenset(TopicPartition(topic, n) for topic in self.topics for n in range(PARTITIONS))
         consumer = Consumer(
@@ -103,16 +110,17 @@ class Rebuild(msgspec.Struct, kw_only=True):
             await consumer.resume(lambda: tps)
             while await consumer.step([]):
                 pass
+            if behind := {tp: "not answered" for tp in consumer.unanswered} | dict(consumer.broken):
+                raise Transient(f"the log is not read to its end: {behind}")
         finally:
             await consumer.close()
 
     async def _discard(self, memory: MemoryStore, number: int) -> int:
         """Discard again what is next in its source; return how many."""
         done = 0
-        for (subject, source, sequence), each in sorted(self.discards.items()):
-            if kind_of(subject) not in memory.rules or subject not in memory.records:
-                continue
-            if memory.records[subject].inbox.get(source, 0) == sequence - 1:
+        for (subject, source, sequence), each in sorted(self.discards_of(number).items()):
+            known = memory.records.get(subject)  # none if the first event about a subject was discarded
+            if kind_of(subject) in memory.rules and (known.inbox.get(source, 0) if known else 0) == sequence - 1:
                 await memory.transact([subject], partial(_discarded, each, subject), parked=2)
                 done += 1
         return done
@@ -133,7 +141,7 @@ class Rebuild(msgspec.Struct, kw_only=True):
     async def _write(self, number: int, memory: MemoryStore, cursors: Mapping[Any, int]) -> None:
         database = self.store.database
         async with translate_errors():
-            begun = await database.rebuild.update_one({"_id": number}, {"$setOnInsert": {"done": False}}, upsert=True)
+            begun = await database.rebuild.update_one({"_id": number}, {"$set": {"done": False}}, upsert=True)
             if begun.matched_count:
                 await self._delete(number)
             records = list(memory.records.values())
@@ -149,7 +157,8 @@ class Rebuild(msgspec.Struct, kw_only=True):
             await self.store.add_undecodable(list(memory.undecodable.values()))
             positions = [{"_id": f"{tp.topic}/{tp.partition}", "next": next_} for tp, next_ in cursors.items()]
             await self.store.positions.insert_many(positions)
-            await database.rebuild.update_one({"_id": number}, {"$set": {"done": True}})
+            built = {"done": True, "discards": len(self.discards_of(number))}
+            await database.rebuild.update_one({"_id": number}, {"$set": built})
 
     async def _delete(self, number: int) -> None:
         """Delete what an interrupted rebuild has written of a partition: every document has its number."""

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from kernel.kafka.relay import TopicIds
 from peyvand.rebuild.processes import AlreadyBuilt, rebuild
 from peyvand.verify.days_off import recount_calendar
+from recovery.rebuild import Rebuild
 from tests.support.rebuilding import content, rebuilding, start_rebuild
 from tests.support.servers import Servers
 
@@ -46,6 +48,26 @@ async def test_a_rebuild_equals_the_live_projection_and_the_recount(servers: Ser
         independent = log.recounted(recount_calendar(), TODAY)
         counted = {p: {field: getattr(c, field) for field in FIELDS} for p, c in independent.items()}
         assert figures(live["tallies"]) == counted
+
+
+async def test_what_is_discarded_during_a_rebuild_is_discarded_in_the_new_generation(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The event is parked when its partition is built; an operator discards the one before it in the live records."""
+    consume = Rebuild.catch_up
+    async with rebuilding(servers, 10) as log:
+        source, missing = await log.publish_after_a_gap()
+
+        async def operate_and_consume(building: Rebuild, ids: TopicIds) -> None:
+            monkeypatch.setattr(Rebuild, "catch_up", consume)
+            await log.discard(source, missing)
+            await building.catch_up(ids)
+
+        monkeypatch.setattr(Rebuild, "catch_up", operate_and_consume)
+        rebuilt = await rebuild(log.target, 2, lambda *_: None)
+        live = await content(servers, log.live)
+        assert rebuilt.partitions == 33 and source[0] in live["discarded"] and not live["parked"]
+        assert await content(servers, log.target.database) == live
 
 
 @pytest.mark.long

@@ -19,6 +19,7 @@ from contracts.subjects import PARTITIONS, partition_of, round_subject
 from kernel.batch import drain, process
 from kernel.kafka.relay import TopicIds
 from kernel.record import Message
+from kernel.store import Source
 from kernel.stores.mongodb import connect
 from peyvand.rebuild.processes import RebuildTarget, opened
 from peyvand.verify import recount
@@ -124,6 +125,29 @@ class Log:
             while await drain(store, range(PARTITIONS), clock, projection):
                 pass
         await asyncio.to_thread(ids.close)
+
+    async def publish_after_a_gap(self) -> tuple[Source, int]:
+        """Publish and consume an event whose predecessor is missing; return its source, and the number of that one."""
+        subject = list(self.stories)[-2]  # the last applicant
+        raws = self.stories[subject]["registration"]
+        event = msgspec.structs.replace(decode(raws[-1]), sequence=len(raws) + 2, previous="")
+        async with AIOKafkaProducer(**self.servers.kafka.options()) as producer:
+            key, partition = subject.encode(), partition_of(subject)
+            await producer.send_and_wait(self.target.topics[0], encode(event), key=key, partition=partition)
+        ids = TopicIds(self.servers.kafka, "test")
+        async with opened(self.target, self.live, {}) as building:
+            await building.catch_up(ids)
+            assert await building.store.parked.heads(["early"])
+        await asyncio.to_thread(ids.close)
+        return (subject, "registration"), len(raws) + 1
+
+    async def discard(self, source: Source, sequence: int) -> None:
+        """Discard an event in the live records, and handle what is parked behind it."""
+        async with opened(self.target, self.live, {}) as live:
+            clock = system_clock()
+            assert await discard_one(live.store, source, sequence, "a test", "of-1", clock, live.projection)
+            while await drain(live.store, range(PARTITIONS), clock, live.projection):
+                pass
 
     async def served(self) -> str:
         """Return the generation that is served."""

@@ -76,27 +76,37 @@ async def rebuild(target: RebuildTarget, processes: int, report: Report) -> Rebu
             raise AlreadyBuilt(name)
         await _drop_leftovers(client, name)
         await service.create_indexes(building.store.database)
-        discards = await read_discards(client[known.served]) if known.served else {}
-        numbers, events = await building.unfinished(), 0
-        loop = asyncio.get_running_loop()
-        with ProcessPoolExecutor(
-            processes, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(os.getpid(),)
-        ) as pool:
-            jobs = [loop.run_in_executor(pool, build, target, discards, number) for number in numbers]
+        done = list[int]()
+        while True:  # once more after the last partition: operators may have discarded something meanwhile
+            building.discards = await read_discards(client[known.served]) if known.served else {}
+            done += (read := await _build_unfinished(target, building, processes, report))
+            ids = TopicIds(target.kafka, CLIENT)
             try:
-                for done, job in enumerate(asyncio.as_completed(jobs), 1):
-                    events += (read := await job)
-                    report(done, read)
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-        ids = TopicIds(target.kafka, CLIENT)
-        try:
-            await building.catch_up(ids)
-        finally:
-            await asyncio.to_thread(ids.close)
+                await building.catch_up(ids)
+            finally:
+                await asyncio.to_thread(ids.close)
+            if not read:
+                break
         await pointer.serve(name)
-    return Rebuilt(name, events, len(numbers))
+    return Rebuilt(name, sum(done), len(done))
+
+
+async def _build_unfinished(target: RebuildTarget, building: Rebuild, processes: int, report: Report) -> list[int]:
+    """Build what is not built; return how many records of the log each partition has."""
+    numbers, done = await building.unfinished(), list[int]()
+    loop = asyncio.get_running_loop()
+    with ProcessPoolExecutor(
+        processes, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(os.getpid(),)
+    ) as pool:
+        jobs = [loop.run_in_executor(pool, build, target, building.discards, number) for number in numbers]
+        try:
+            for job in asyncio.as_completed(jobs):
+                done.append(await job)
+                report(len(done), done[-1])
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return done
 
 
 async def _drop_leftovers(client: Client, name: str) -> None:

@@ -13,10 +13,11 @@ from threading import Event, Thread
 from typing import Any
 
 import pytest
-from pymongo import MongoClient
+from pymongo import AsyncMongoClient, MongoClient
 from pymongo.database import Database
 
 from peyvand.archive import restore
+from peyvand.archive.archiver import Archiver
 from peyvand.archive.folders import COLLECTION, lines
 from peyvand.archive.frames import archive_key
 from peyvand.endpoints import CommandError
@@ -195,3 +196,58 @@ def test_a_database_is_restored_exactly_although_the_archive_was_killed_all_the_
     assert _sum(between) == 0 and between != content, "whole transactions only"
     with pytest.raises(CommandError, match="holds no state"):
         archived.point(early - timedelta(hours=1))
+
+
+def test_a_database_that_was_set_back_behind_its_archive_begins_a_new_line(archived: Archived) -> None:
+    """A snapshot of its disk was restored, say: the oplog lacks what follows the archive, and no error shows it."""
+    archived.database.records.insert_one({"_id": 1})
+    archived.start()
+    archived.until_archived()
+    archived.kill()
+    archived.database[COLLECTION].update_one({}, {"$set": {"at": datetime.now(UTC) - timedelta(minutes=5)}})
+    archived.database.records.insert_one({"_id": 2})
+    archived.start()
+    archived.until_archived()
+    assert len(lines(archived.archive, archive_key(SECRET))) == 2
+    archived.kill()
+    assert archived.restored() == {"records": [{"_id": 1}, {"_id": 2}]}
+
+
+async def test_a_new_line_is_the_last_one_although_the_clock_was_set_back(
+    archived: Archived, servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a restore would take the former one for the newest."""
+    key = archive_key(SECRET)
+    async with AsyncMongoClient[dict[str, Any]](servers.mongo) as client:
+        archiver = Archiver(client, archived.name, archived.folder / "archive", key)
+        first = await archiver._line()
+        monkeypatch.setattr("peyvand.archive.archiver.machine_now", lambda: datetime.now(UTC) - timedelta(hours=1))
+        archiver._ended = True
+        second = await archiver._line()
+        assert [each.name for each in lines(archived.archive, key)] == [first.name, second.name]
+        assert (await archiver._line()).name == second.name
+
+
+def test_an_interrupted_restore_begins_again_with_all_databases(archived: Archived, servers: Servers) -> None:
+    """It ends in the second database: the first one is not taken for one that holds other data."""
+    archived.database.records.insert_many({"_id": n} for n in range(10))
+    archived.start()
+    archived.until_archived()
+    archived.kill()
+    first, second = names = servers.database(), servers.database()
+    points, topics = dict.fromkeys(names, archived.point()), {first: "its topic"}
+
+    def end_in_the_second(what: str, *_: int) -> None:
+        if what.startswith(second):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        restore.restore(servers.mongo, points, topics, end_in_the_second)
+    assert archived.client[first].restore.find_one({"whole": False}), "its service does not complete it, nor open"
+    restore.restore(servers.mongo, points, topics, lambda *_: None)
+    for name in names:
+        assert archived.client[name].records.count_documents({}) == 10
+    marks = [archived.client[name].restore.find_one({}, {"_id": 0, "whole": 1, "topic": 1}) for name in names]
+    assert marks == [{"whole": True, "topic": "its topic"}, None]
+    for name in names:
+        archived.client.drop_database(name)

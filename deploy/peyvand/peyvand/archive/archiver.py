@@ -72,6 +72,7 @@ class Archiver:
         self.consistent: Timestamp | None = None  # what the stream must reach for the newest base copy to be usable
         self.archived_at = machine_now()  # of the last heartbeat in the archive; the start, if there is none
         self.reached = Timestamp(0, 0)  # cluster time of the last event in the archive
+        self.beat = self.archived_at  # the last heartbeat in the archive, whether it can be restored or not
         self.problem = ""
         self._ended = False
 
@@ -94,7 +95,9 @@ class Archiver:
                 if last is None:
                     raise StreamEnded("the line has no beginning")
                 position, _ = unpack(last)
-                self.reached = position["time"]
+                self.reached, self.beat = position["time"], position["beat"]
+                if not await self.database[COLLECTION].find_one({"_id": HEARTBEAT, "at": {"$gte": self.beat}}):
+                    raise StreamEnded("the database is older than its archive: it was set back, as by a snapshot")
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._follow(line, position))
                     group.create_task(self._beat(line))
@@ -123,12 +126,17 @@ class Archiver:
             )
         if found and heartbeat and heartbeat["line"] == found[-1].name and not self._ended:
             return found[-1]
-        line = Line(self.folder / name_of(machine_now()), self.key)
+        now = machine_now()
+        names = [
+            name_of(now),
+            *(f"{each.name}0" for each in found[-1:]),
+        ]  # the last one, also if the clock was set back
+        line = Line(self.folder / max(names), self.key)
         begins = (await self.client.admin.command("ping"))["operationTime"]
-        beat = {"$set": {"line": line.name, "at": machine_now()}}
+        beat = {"$set": {"line": line.name, "at": now}}
         await self.database[COLLECTION].update_one({"_id": HEARTBEAT}, beat, upsert=True)
         await asyncio.to_thread(line.stream.open)
-        await asyncio.to_thread(line.stream.append, pack({"token": None, "time": begins}))
+        await asyncio.to_thread(line.stream.append, pack({"token": None, "time": begins, "beat": now}))
         self._ended = False
         return line
 
@@ -164,11 +172,12 @@ class Archiver:
         if other := {each["operationType"] for each in events} - OPERATIONS:
             raise StreamEnded(f"a collection was changed as a whole ({', '.join(sorted(other))})")
         time = events[-1]["clusterTime"]
-        await asyncio.to_thread(line.stream.append, pack({"token": token, "time": time}, events))
-        self.reached, self.problem = time, ""
         beats = [at for each in events if (at := heartbeat_of(each))]
+        beat = beats[-1] if beats else self.beat
+        await asyncio.to_thread(line.stream.append, pack({"token": token, "time": time, "beat": beat}, events))
+        self.reached, self.beat, self.problem = time, beat, ""
         if beats and self.usable:
-            self.archived_at = beats[-1]
+            self.archived_at = beat
 
     async def _copy_when_due(self, line: Line) -> None:
         """Make a base copy of the line when one is due, or was interrupted. Raise Damaged, PyMongoError, OSError."""

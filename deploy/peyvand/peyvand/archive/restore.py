@@ -96,11 +96,14 @@ def restore(url: str, points: Mapping[str, RestorePoint], topics: Mapping[str, s
                 mark = new_mark(topics.get(name, ""), {}, point.archived_at)
                 document = {**msgspec.structs.asdict(mark), "whole": False}
                 client[name][MARK].replace_one({"_id": MARK}, document, upsert=True)
+            for name, point in points.items():
                 write(client[name], point, progress)
-                if name in topics:
-                    client[name][MARK].update_one({"_id": MARK}, {"$set": {"whole": True}})
-                else:  # no topic holds its data: there is nothing to complete it with
-                    client[name][MARK].drop()
+            with client.start_session() as session, session.start_transaction():  # all of them, or restore again
+                for name in points:
+                    if name in topics:
+                        client[name][MARK].update_one({}, {"$set": {"whole": True}}, session=session)
+                    else:  # no topic holds its data: there is nothing to complete it with
+                        client[name][MARK].delete_one({}, session=session)
     except PyMongoError as e:
         raise CommandError(
             f"the stores cannot be written: {e}", "repair MongoDB, then restore again: it starts from the beginning"

@@ -30,6 +30,7 @@ from base.tasks import TimeSlices
 NONCE = 12  # bytes; random, since the key of one person seals only a few texts
 KEY = 32  # bytes
 FORMAT = b"\x01"
+LAST_VERSION = 255  # of the keys: the first byte of a wrapped key names it
 BLOCK = 500  # keys created in advance in one write
 
 log = structlog.get_logger(__name__)
@@ -65,7 +66,7 @@ class Keyring:
     def __init__(
         self, master_key: str, index_key: str, version: int = 1, older: Mapping[int, tuple[str, str]] | None = None
     ) -> None:
-        if version in (older or {}) or not all(0 < v < 256 for v in (version, *(older or {}))):
+        if version in (older or {}) or not all(0 < v <= LAST_VERSION for v in (version, *(older or {}))):
             raise ValueError("each key has a version of its own, from 1 to 255")
         self.version, self._secret = version, master_key
         secrets = {version: (master_key, index_key), **(older or {})}  # the current one first

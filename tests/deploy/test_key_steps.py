@@ -10,11 +10,11 @@ from base.settings import load
 from peyvand.keys import command
 from peyvand.keys.command import Shown, _forget, _next_step
 from peyvand.keys.processes import KeyProcess, left
-from peyvand.keys.steps import LAST_VERSION, finish, prepare, switch, versions
+from peyvand.keys.steps import finish, prepare, switch, versions
 from peyvand.local_cluster.workspace import Secrets, Workspace, development_secrets
 from registration.settings import RegistrationSettings
 from registration.tracking_codes import TrackingCodes
-from security.encryption import Keyring
+from security.encryption import LAST_VERSION, Keyring
 
 
 @pytest.fixture

@@ -3,15 +3,19 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 from time import monotonic
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from msgspec.structs import replace
 
+from kernel.errors import Transient
 from registration import metrics
 from registration.jobs import key_rotation
 from registration.jobs.key_rotation import KeyRotation
 from registration.persons import Persons
+from registration.service import after_restore
 from security.encryption import Keyring, MemoryKeyBlocks
 from tests.support.registration_api import ALL_PARTITIONS, RegistrationApi, a_national_id, csv_file, registration_api
 
@@ -66,6 +70,21 @@ async def test_a_rotation_ends_with_everything_under_the_new_keys(api: Registrat
     assert again.status_code == 409, "found under either key"
     for key in ("index", "master"):
         assert metrics.ROTATION_LEFT.labels(key)._value.get() == 0
+
+
+async def test_a_store_that_was_restored_from_before_a_rotation_opens_with_the_former_keys_only(
+    api: RegistrationApi,
+) -> None:
+    """Without them the same person would register again."""
+    keyrings = Keyring("M" * 40, "I" * 40, 2), Keyring("M" * 40, "I" * 40, 2, {1: ("m" * 40, "i" * 40)})
+    runtime: Any = SimpleNamespace(
+        store=api.store, resources=SimpleNamespace(persons=api.persons, erasures=AsyncMock())
+    )
+    api.persons.keyring = keyrings[0]
+    with pytest.raises(Transient, match="PEYVAND_OLDER_KEYS"):
+        await after_restore(runtime)
+    api.persons.keyring = keyrings[1]
+    await after_restore(runtime)
 
 
 async def test_a_worker_that_dies_anywhere_is_continued_by_the_next(

@@ -186,6 +186,7 @@ def examples() -> dict[str, tuple[Any, ...]]:
         "erasing": ("find", erasing(range(16), 500)),
         "erased": ("find", applications("1404", "", "erased", after="", limit=500)),
         "indexed before": ("find", indexed_before(range(16), 2, 200)),
+        "versions of indexes": ("distinct", "index_version", indexed_before(range(32), 256)),
         "indexed before, counted": ("count", indexed_before(range(16), 2)),
         "unchecked": ("find", unchecked(range(16), _NOON, 500)),
     }

@@ -7,7 +7,7 @@ from registration.domain import applicant, ledger
 from registration.domain import round as rounds
 from registration.jobs.audit_heads import AuditHeads
 from registration.jobs.identity_checks import DevelopmentRegistry, IdentityChecks, NoRegistry
-from registration.jobs.key_rotation import KeyRotation
+from registration.jobs.key_rotation import KeyRotation, require_keys
 from registration.jobs.ledger_recount import recount_ledgers
 from registration.jobs.seat_allocation import Allocator
 from registration.queries import INDEXES, UNIQUE
@@ -25,7 +25,8 @@ def jobs(runtime: Runtime[RegistrationSettings]) -> Sequence[PeriodicJob]:
 
 
 async def after_restore(runtime: Runtime[RegistrationSettings]) -> None:
-    """Erase again who was erased after the backup was made, and count the seats that were given since."""
+    """Check the keys, erase again who was erased after the backup was made, count the seats that were given since."""
+    await require_keys(runtime.store, runtime.resources.persons.keyring)
     await runtime.resources.erasures.repeat()
     await recount_ledgers(runtime.store)
 

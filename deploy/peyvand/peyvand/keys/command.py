@@ -15,7 +15,7 @@ from peyvand.commands.output import GROUP, Json, Url, number_of, print_result, s
 from peyvand.endpoints import CommandError, Endpoints, find_endpoints, parse_processes
 from peyvand.keys.processes import KeyProcess, key_processes, left, restart
 from peyvand.keys.remainder import Remainder, remainder
-from peyvand.keys.steps import LAST_VERSION, finish, prepare, switch
+from peyvand.keys.steps import finish, prepare, switch
 from peyvand.local_cluster.topology import SERVICES, as_user, read_state
 from peyvand.local_cluster.workspace import (
     Workspace,
@@ -26,6 +26,7 @@ from peyvand.local_cluster.workspace import (
     write_secrets,
 )
 from peyvand.terminal.progress_bars import progress_bars
+from security.encryption import LAST_VERSION
 
 POLL = 1.0  # seconds
 Wait = Annotated[bool, typer.Option("--wait", help="Show progress until nothing is left.")]

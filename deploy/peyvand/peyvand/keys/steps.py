@@ -8,8 +8,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from peyvand.local_cluster.workspace import Secrets
-
-LAST_VERSION = 255
+from security.encryption import LAST_VERSION
 
 
 def prepare(secrets: Secrets, new_key: Callable[[], str]) -> Secrets:

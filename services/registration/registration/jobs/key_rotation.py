@@ -11,6 +11,7 @@ from time import monotonic
 from msgspec.structs import replace
 
 from base.bisection import bisect
+from contracts.subjects import PARTITIONS
 from kernel.errors import Transient
 from kernel.record import Private, Record, reindex
 from kernel.store import Effects, Snapshot, Store, read_snapshot
@@ -19,7 +20,7 @@ from registration import metrics, queries
 from registration.domain import applicant
 from registration.jobs.faults import Faults
 from registration.persons import Persons
-from security.encryption import Sealed
+from security.encryption import LAST_VERSION, Keyring, Sealed
 
 CHUNK = 200  # keys, and applicants, in one call
 INTERVAL = 1.0  # seconds between two calls when nothing was left
@@ -98,6 +99,16 @@ class KeyRotation:
             keys = await self.persons.keys.count_outdated() if 0 in partitions else 0
         metrics.ROTATION_LEFT.labels("index").set(left)
         metrics.ROTATION_LEFT.labels("master").set(keys)
+
+
+async def require_keys(store: Store, keyring: Keyring) -> None:
+    """Check that every person is indexed under a configured key: a restored one would register again otherwise.
+
+    Raise Transient.
+    """
+    used = await store.distinct("index_version", queries.indexed_before(range(PARTITIONS), LAST_VERSION + 1))
+    if missing := sorted(used - set(keyring.versions)):
+        raise Transient(f"persons are indexed under version {missing[0]} of the keys: add it to PEYVAND_OLDER_KEYS")
 
 
 def _change(records: Mapping[str, Record], privates: Mapping[str, Private], snapshot: Snapshot) -> Effects:

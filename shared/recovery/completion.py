@@ -27,7 +27,6 @@ from kernel.roles.worker import Worker
 from kernel.service import RestoredRecord
 from kernel.store import Effects, Snapshot, Source, read_snapshot
 from kernel.stores.mongodb import MongoStore
-from recovery.log_bounds import log_bounds
 from recovery.missing_events import SKIPPED_LIMIT, Inconsistent, take_back
 from recovery.restore_mark import RestoreMark, clear_mark, read_mark
 
@@ -123,7 +122,7 @@ class _Completion(msgspec.Struct):
         It has all events about a subject, as the partition of that number in the other topics does.
         """
         tp = TopicPartition(self.mark.topic, partition)
-        begin, end = (await log_bounds(self.reader, [tp]))[tp]
+        begin, end = (await self.reader.bounds([tp]))[tp]
         since = self.mark.begins.get(str(partition), 0)
         starts = [since, begin] if begin < since <= end else [begin]
         while True:
@@ -193,8 +192,8 @@ class _Completion(msgspec.Struct):
             found[subject][source] = {each.sequence: each.raw for each in events}
         raws = list[bytes]()
         tps = [TopicPartition(topic, partition) for topic in self.topics]
-        cursors, bounds = await self.store.cursors(tps), await log_bounds(self.reader, tps)
-        for tp, (begin, end) in bounds.items():
+        cursors = await self.store.cursors(tps)
+        for tp, (begin, end) in (await self.reader.bounds(tps)).items():
             raws += await self.read(tp, max(cursors[tp], begin), end, lambda _, subject: subject in subjects)
         for raw in raws:
             e = decode(raw)

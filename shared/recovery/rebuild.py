@@ -27,7 +27,6 @@ from kernel.store import Effects, EventId, Projection, Snapshot
 from kernel.stores.memory import MemoryStore
 from kernel.stores.mongodb import MongoStore, translate_errors
 from kernel.stores.mongodb.documents import document_of
-from recovery.log_bounds import log_bounds
 from recovery.missing_events import Inconsistent
 
 FOLDED = 300_000  # events folded at once, of about 1.5 kB each
@@ -73,10 +72,10 @@ class Rebuild(msgspec.Struct, kw_only=True):
         Transient, KafkaError, also where a leader does not answer.
         """
         tps = [TopicPartition(topic, number) for topic in self.topics]
-        bounds = await log_bounds(self.reader, tps)
-        ends = {tp: end for tp, (_, end) in bounds.items()}
+        bounds = await self.reader.bounds(tps)
         if lost := [f"{tp.topic}/{tp.partition}" for tp, (begin, _) in bounds.items() if begin]:
             raise Inconsistent(f"the log lacks the beginning of {', '.join(lost)}")
+        ends = {tp: end for tp, (_, end) in bounds.items()}
         memory, breaker = MemoryStore(self.store.service, self.store.rules), CircuitBreaker()
         at: Mapping[Any, int] = dict.fromkeys(tps, 0)
         await self.reader.seek(at)
@@ -99,7 +98,8 @@ class Rebuild(msgspec.Struct, kw_only=True):
     async def catch_up(self, topic_ids: TopicIds) -> None:
         """Handle, as a worker does, what the log has got since the partitions were built.
 
-        Raise Fenced if something else writes the store; Transient, KafkaError, also where the log cannot be read.
+        Raise Fenced if something else writes the store, Inconsistent if the log does not hold what a cursor needs;
+        Transient, KafkaError, also if a partition does not answer.
         """
         tps = frozenset(TopicPartition(topic, n) for topic in self.topics for n in range(PARTITIONS))
         consumer = Consumer(
@@ -110,8 +110,10 @@ class Rebuild(msgspec.Struct, kw_only=True):
             await consumer.resume(lambda: tps)
             while await consumer.step([]):
                 pass
-            if behind := {tp: "not answered" for tp in consumer.unanswered} | dict(consumer.broken):
-                raise Transient(f"the log is not read to its end: {behind}")
+            if consumer.broken:
+                raise Inconsistent("; ".join(sorted(set(consumer.broken.values()))))
+            if silent := [f"{tp.topic}/{tp.partition}" for tp in sorted(consumer.unanswered)]:
+                raise Transient(f"no broker answers for {', '.join(silent)}")
         finally:
             await consumer.close()
 

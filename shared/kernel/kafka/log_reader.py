@@ -35,6 +35,16 @@ class LogReader:
         """Return the offset of the next event of each partition whose leader answers. Raise KafkaError."""
         return await self._offsets("end_offsets", tps)
 
+    async def bounds(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
+        """Return the first offset that the log still has and that of the next event, of all these partitions.
+
+        Raise KafkaError, KafkaTimeoutError if one of them does not answer.
+        """
+        begins, ends = await self.begins(tps), await self.ends(tps)
+        if silent := [f"{tp.topic}/{tp.partition}" for tp in tps if tp not in begins or tp not in ends]:
+            raise KafkaTimeoutError(f"no broker answers for {', '.join(silent)}")
+        return {tp: (begins[tp], ends[tp]) for tp in tps}
+
     async def _offsets(self, request: str, tps: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """Ask each leader for its own partitions: one that does not answer concerns no other.
 
@@ -43,7 +53,7 @@ class LogReader:
         client = await self._started()
         if not tps:
             return {}
-        leaders, known = await self._leaders(tps)
+        leaders = await self._leaders(tps)
 
         async def ask(leader: int) -> dict[TopicPartition, int]:
             try:
@@ -58,23 +68,27 @@ class LogReader:
                 return {}
 
         answers = await asyncio.gather(*map(ask, leaders))
-        if not any(answers) and (leaders or not known):
+        if not any(answers) and not await self._update_leaders():
             raise KafkaTimeoutError(f"no broker answers within {ANSWER_TIMEOUT:.0f} s")
         return {tp: offset for answer in answers for tp, offset in answer.items()}
 
-    async def _leaders(self, tps: Collection[TopicPartition]) -> tuple[dict[int, list[TopicPartition]], bool]:
-        """Return the partitions of each leader, without those that have none, and whether Kafka has named them."""
-        client, known = self.client._client, True
+    async def _leaders(self, tps: Collection[TopicPartition]) -> dict[int, list[TopicPartition]]:
+        """Return the partitions of each leader, without those that have none."""
+        client = self.client._client
         if any(client.cluster.leader_for_partition(tp) in (None, -1) for tp in tps):
             for topic in {tp.topic for tp in tps}:
                 client.add_topic(topic)
-            done, _ = await asyncio.wait([client.force_metadata_update()], timeout=ANSWER_TIMEOUT)
-            known = any(update.result() for update in done)
+            await self._update_leaders()
         leaders = defaultdict[int, list[TopicPartition]](list)
         for tp in tps:
             if (leader := client.cluster.leader_for_partition(tp)) not in (None, -1):
                 leaders[leader].append(tp)
-        return leaders, known
+        return leaders
+
+    async def _update_leaders(self) -> bool:
+        """Ask any broker for the leaders; return whether one answers."""
+        done, _ = await asyncio.wait([self.client._client.force_metadata_update()], timeout=ANSWER_TIMEOUT)
+        return any(update.result() for update in done)
 
     async def seek(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Read these partitions only, from these offsets; what is fetched already is kept where it fits."""

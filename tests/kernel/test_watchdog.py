@@ -1,13 +1,15 @@
 """The watchdog: what counts as not served or not moving, and a real worker that hangs is ended."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaTimeoutError
 
 import kernel.roles.watchdog as module
-from kernel.roles.watchdog import LIMIT, NotServed, Stalled
+from kernel.roles.watchdog import LIMIT, NotServed, Stalled, Watchdog
 from tests.support.messages import message
 from tests.support.small_workers import SmallSystem
 
@@ -48,6 +50,48 @@ def test_what_moves_is_not_overdue(later: dict[str, Any]) -> None:
 
 def test_a_partition_is_given_its_time_from_the_moment_at_which_it_is_taken_over() -> None:
     assert overdue((0, {A: None}, 1), (LIMIT - 1, {A: 3}, 1), (LIMIT + 1, {A: 3}, 1)) == []
+
+
+class StandingWorker:
+    """Owns a partition, is behind, and does not move; the broker answers the watchdog, or not."""
+
+    service, paused, broker_is_away = "reporting", "", False
+
+    def __init__(self) -> None:
+        self.group = self.watch = self.store = self
+        self.consumer, self.writing = SimpleNamespace(cursors={A: 3}, broken={}, attempts=1), asyncio.Lock()
+
+    async def owned_by_broker(self) -> frozenset[TopicPartition]:
+        return frozenset([A])
+
+    async def ends(self, tps: Any) -> dict[TopicPartition, int]:
+        if self.broker_is_away:
+            raise KafkaTimeoutError
+        return {A: 10}
+
+    async def cursors(self, tps: Any) -> dict[TopicPartition, int]:
+        return {A: 3}
+
+
+async def test_a_worker_that_could_not_move_is_not_ended_when_the_broker_is_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However long the outage: it has its time from then on."""
+    monkeypatch.setattr(module, "LIMIT", 0.1)
+    monkeypatch.setattr(module, "PAUSE", 0.02)
+    worker: Any = StandingWorker()
+    look = Watchdog(worker)
+    await look()
+    worker.broker_is_away = True
+    for _ in range(3):
+        with pytest.raises(KafkaTimeoutError):
+            await look()
+        await asyncio.sleep(0.1)
+    worker.broker_is_away = False
+    await look()
+    with pytest.raises(NotServed):
+        for _ in range(9):
+            await asyncio.sleep(await look())
 
 
 @pytest.mark.server

@@ -6,7 +6,6 @@ their logs end.
 
 import asyncio
 from collections.abc import Collection, Mapping
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -63,6 +62,7 @@ class Watchdog:
 
     def __init__(self, worker: "Worker") -> None:
         self.worker, self.stalled, self.reader = worker, Stalled(), worker.watch
+        self.watched = 0.0  # seconds in which broker and database have answered: an outage is no fault of the worker
 
     async def __call__(self) -> float:
         """Look once; return the seconds until the next look. Raise NotServed, KafkaError, Transient, TimeoutError."""
@@ -76,7 +76,8 @@ class Watchdog:
             await worker.store.cursors(owned & ends.keys())  # the database answers as well
         expected = {tp: consumer.cursors.get(tp) for tp in owned if tp in ends and tp not in consumer.broken}
         limit = TRANSACTION_LIMIT if worker.writing.locked() else LIMIT
-        if overdue := self.stalled.overdue(expected, ends, consumer.attempts, monotonic(), limit):
+        self.watched += PAUSE
+        if overdue := self.stalled.overdue(expected, ends, consumer.attempts, self.watched, limit):
             self._end(overdue, expected, limit)
         return PAUSE
 

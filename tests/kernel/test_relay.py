@@ -137,6 +137,22 @@ async def test_a_partition_without_leader_delays_no_other(monkeypatch: pytest.Mo
     assert not broker.closed
 
 
+async def test_a_partition_that_was_taken_away_fails_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a worker would never be ready again for what another one publishes."""
+    monkeypatch.setattr(relay_module, "PASS_TIMEOUT", 0.0)
+    store, broker = await store_with_events("p", "q"), Broker()
+    broker.leaderless.add(partition_of("p"))
+    relay = Relay(store, broker.connect, "t")
+    await relay.publish(EVERYWHERE, asyncio.Lock())
+    for each in broker.under_way:
+        each.arrives, each.is_done = False, True
+    await execute(store, "q", Register(), noon)
+    await relay.publish(EVERYWHERE, asyncio.Lock())
+    assert relay.failing.keys() == {partition_of("p")}
+    await relay.publish([partition_of("q")], asyncio.Lock())
+    assert not relay.failing
+
+
 async def test_only_the_given_partitions_are_published() -> None:
     store, broker = await store_with_events("p", "q"), Broker()
     assert partition_of("p") != partition_of("q")

@@ -101,6 +101,7 @@ class Relay:
 
         Raise Transient if no partition accepts any; what was acknowledged before is marked.
         """
+        self.failing = {partition: each for partition, each in self.failing.items() if partition in partitions}
         idle = set(partitions) - self.under_way.keys()
         pending = list(await self.store.pending(idle - self.failing.keys(), LIMIT))
         pending += [self.failing[partition].probe for partition in sorted(idle & self.failing.keys())]

@@ -217,6 +217,30 @@ async def test_a_pass_that_others_interfere_with_is_halved(most: int, monkeypatc
     registration.check()
 
 
+async def test_the_smallest_pass_releases_a_seat_and_reads_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit of 0 must not mean all of the line: the smallest pass would be the largest."""
+    registration = Registration()
+    await registration.set_quota(1)
+    for n in range(9):
+        await registration.register(f"a{n}")
+        await registration.approve(f"a{n}")
+        if n == 0:
+            await registration.run_allocator()
+    await registration.withdraw("a0")
+    transact, sizes = registration.store.transact, list[int]()
+
+    async def busy(subjects: Any, *args: Any, **options: Any) -> Effects:
+        sizes.append(len(subjects))
+        if len(subjects) > 2:
+            raise Conflict
+        return await transact(subjects, *args, **options)
+
+    monkeypatch.setattr(registration.store, "transact", busy)
+    await registration.run_allocator()
+    assert await registration.with_status("admitted") == ["a1"] and min(sizes) == 2
+    registration.check()
+
+
 async def test_a_ledger_that_is_always_busy_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     registration = Registration()
     for subject, province in (("a", "IR-07"), ("b", "IR-20")):

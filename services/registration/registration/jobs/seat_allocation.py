@@ -81,7 +81,7 @@ class Allocator:
         releasing = [each for each in found if each not in at_fault][:releases]
         left = size - len(releasing) + len(at_fault)  # who is at fault keeps a place, and takes none from the others
         limit = min(left, ledger.available(seats) + len(releasing))  # seats that are added later wait for the next pass
-        awaiting = await self.store.find_subjects(queries.line(subject, "awaiting", left))
+        awaiting = await self.store.find_subjects(queries.line(subject, "awaiting", left)) if left > 0 else []
         waiting = await self.store.find_subjects(queries.line(subject, "waiting", limit)) if limit > 0 else []
         if not (releasing or awaiting or waiting):
             return 0

@@ -57,7 +57,10 @@ async def closed_while(app: App, check: Check) -> AsyncIterator[None]:
     async def watch() -> None:
         while True:
             await asyncio.sleep(POLL if app.state.closed else OPEN_POLL)
-            await look()
+            try:
+                await look()
+            except Exception as e:  # the next look may succeed; without one, what is wrong later would not be noticed
+                log.error("whether the API may be open is unknown", exc_info=e)
 
     await look()
     watching = asyncio.create_task(watch(), name="gate")

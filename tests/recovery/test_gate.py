@@ -135,3 +135,22 @@ async def test_without_its_indexes_the_same_person_registers_twice(store: MongoS
     finally:
         await store.client.drop_database(name)
         await store.client.drop_database(f"{name}_keys")
+
+
+async def test_a_look_that_raises_is_not_the_last_one(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it raises, such as what a newer version has stored: an index that is dropped later is still noticed."""
+    monkeypatch.setattr(gate, "OPEN_POLL", 0.01)
+    looks, missing = 0, [ReadinessReason("indexes_missing", "dropped")]
+
+    async def check() -> list[ReadinessReason]:
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            raise KeyError
+        return [] if looks == 1 else missing
+
+    async with closed_while(app, check):
+        assert app.state.closed == []
+        async with asyncio.timeout(5):
+            while app.state.closed != missing:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)

@@ -53,7 +53,7 @@ class BacklogLoop:
             lag[tp.topic] += max(0, worker.ends.get(tp, cursor) - cursor)
         for topic, n in lag.items():
             metrics.LAG.labels(service, topic).set(n)
-        metrics.PARTITIONS.labels(service).set(len(worker.consumer.cursors))
+        metrics.PARTITIONS.labels(service).set(len(worker.consumer.partitions))
         backlog = await read_backlog(worker.store, worker.consumer.partitions, worker.clock().at)
         metrics.PENDING.labels(service).set(backlog.pending)
         metrics.PENDING_AGE.labels(service).set(backlog.pending_age)

@@ -43,9 +43,8 @@ async def _run(service: Service[Any]) -> None:
         collect_rarely(BATCHES)
         try:
             await serve_worker(worker, settings)
-        except BaseException:
+        finally:
             exit_in(EXIT_TIMEOUT)
-            raise
 
 
 def exit_in(seconds: float) -> None:

@@ -223,10 +223,11 @@ class Consumer:
 
     async def _read_cursors(self) -> None:
         """After a failed transaction, perhaps stored: take cursors from the store, the rest from the log."""
-        stored = await self.store.cursors(self.unsure & self.cursors.keys())
+        unsure = frozenset(self.unsure)  # the sweep may find more meanwhile
+        stored = await self.store.cursors(unsure & self.cursors.keys())
         self.cursors = {tp: stored.get(tp, cursor) for tp, cursor in self.cursors.items()}
         self.behind |= stored.keys()
-        self.unsure.clear()
+        self.unsure -= unsure
         self._note_topics(await self.store.topic_ids(self.store.read_topics))
 
     async def _handle_live(self, messages: Sequence[Any]) -> None:

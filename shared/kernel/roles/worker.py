@@ -117,11 +117,9 @@ class Worker:
             if not stop.is_set():
                 await self._work(stop)
         finally:
-            await self.consumer.close()
-            await self.reader.stop()
-            await self.watch.stop()
-            closing = [asyncio.create_task(asyncio.to_thread(each.close)) for each in (self.relay, self.topic_ids)]
-            await asyncio.wait(closing, timeout=CLOSE_TIMEOUT)  # a hung client must not keep the process
+            closing: list[Awaitable[None]] = [self.consumer.close(), self.reader.stop(), self.watch.stop()]
+            closing += [asyncio.to_thread(each.close) for each in (self.relay, self.topic_ids)]
+            await asyncio.wait(map(asyncio.ensure_future, closing), timeout=CLOSE_TIMEOUT)  # a hung client ends as well
 
     async def _work(self, stop: asyncio.Event) -> None:
         tasks: list[asyncio.Task[Any]] = [

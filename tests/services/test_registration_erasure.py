@@ -16,6 +16,7 @@ from kernel.errors import Transient
 from kernel.record import Message, Private, Record
 from kernel.stores.mongodb import connect
 from registration import metrics
+from registration.domain import applicant
 from registration.service import service
 from security.audit import first_broken
 from security.encryption import MemoryKeyBlocks
@@ -195,6 +196,28 @@ async def test_the_key_is_destroyed_by_a_later_run_and_its_age_is_shown(
     assert not await has_key(api, key_id) and "erasing" not in (await record_of(api, made["id"])).indexed
     await api.run_jobs()
     assert metrics.KEY_DESTRUCTION_OLDEST._value.get() == 0
+
+
+async def test_an_erased_applicant_for_whom_the_rules_raise_stops_no_other(
+    api: RegistrationApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subjects = [(await registered(api, national_id=a_national_id(n)))["id"] for n in range(10, 15)]
+    for subject in subjects:
+        assert (await erase(api, subject)).status_code == 200
+    indexed = applicant.indexed
+
+    def raising(state: applicant.State) -> Any:
+        if state == broken.state:
+            raise ValueError
+        return indexed(state)
+
+    broken = await record_of(api, subjects[2])
+    api.store.records[subjects[2]] = broken = replace(broken, state=replace(broken.state, application=99))
+    monkeypatch.setattr(applicant, "indexed", raising)
+    with pytest.raises(ValueError):
+        await api.run_jobs()
+    marked = [each for each in subjects if "erasing" in (await record_of(api, each)).private.indexed]
+    assert marked == [subjects[2]]
 
 
 async def test_an_identity_check_under_way_finds_nothing(api: RegistrationApi) -> None:

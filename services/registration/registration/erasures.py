@@ -12,8 +12,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from base.bisection import bisect
 from base.clock import Clock
 from kernel.commands import CommandMetadata, Result, execute
+from kernel.errors import Transient
 from kernel.record import Private, Record, reindex
 from kernel.store import Effects, Snapshot, Store, read_snapshot
 from kernel.stores.mongodb import translate_errors
@@ -70,10 +72,21 @@ class Erasures:
                 after = found[-1].subject
 
     async def _destroy_keys(self, records: Sequence[Record]) -> int:
-        """Destroy the keys, then remove the marks; return how many records changed."""
+        """Destroy the keys, then remove the marks; return how many records changed.
+
+        Raise what one of them raises when all have been tried.
+        """
         async with translate_errors():
             await self.keys.destroy(list(_key_ids(records)))
-        return len((await self.store.transact([each.subject for each in records], _confirm)).changes)
+        changed = 0
+
+        async def confirm(subjects: Sequence[str]) -> None:
+            nonlocal changed
+            changed += len((await self.store.transact(subjects, _confirm)).changes)
+
+        for fault in (await bisect(confirm, [each.subject for each in records], Transient)).values():
+            raise fault
+        return changed
 
 
 def _forget(record: Record, at: datetime) -> Record:

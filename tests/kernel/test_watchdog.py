@@ -56,13 +56,14 @@ class StandingWorker:
     """Owns a partition, is behind, and does not move; the broker answers the watchdog, or not."""
 
     service, paused, broker_is_away = "reporting", "", False
+    owned: frozenset[TopicPartition] | None = frozenset([A])
 
     def __init__(self) -> None:
         self.group = self.watch = self.store = self
         self.consumer, self.writing = SimpleNamespace(cursors={A: 3}, broken={}, attempts=1), asyncio.Lock()
 
-    async def owned_by_broker(self) -> frozenset[TopicPartition]:
-        return frozenset([A])
+    async def owned_by_broker(self) -> frozenset[TopicPartition] | None:
+        return self.owned
 
     async def ends(self, tps: Any) -> dict[TopicPartition, int]:
         if self.broker_is_away:
@@ -92,6 +93,31 @@ async def test_a_worker_that_could_not_move_is_not_ended_when_the_broker_is_back
     with pytest.raises(NotServed):
         for _ in range(9):
             await asyncio.sleep(await look())
+
+
+@pytest.mark.parametrize("waits", ["transaction", "paused", "rebalance", "broken log"])
+async def test_a_worker_that_has_a_reason_to_stand_still_is_not_ended(
+    monkeypatch: pytest.MonkeyPatch, waits: str
+) -> None:
+    monkeypatch.setattr(module, "LIMIT", 0.1)
+    monkeypatch.setattr(module, "PAUSE", 0.02)
+    monkeypatch.setattr(module, "TRANSACTION_LIMIT", 0.3)
+    worker: Any = StandingWorker()
+    if waits == "transaction":
+        await worker.writing.acquire()
+    elif waits == "paused":
+        worker.paused = "a fault"
+    elif waits == "rebalance":
+        worker.owned = None
+    else:
+        worker.consumer.broken = {A: "the log was truncated"}
+    look = Watchdog(worker)
+    for _ in range(9):
+        await asyncio.sleep(await look())
+    if waits == "transaction":
+        with pytest.raises(NotServed):
+            for _ in range(20):
+                await look()
 
 
 @pytest.mark.server

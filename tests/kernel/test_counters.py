@@ -230,3 +230,24 @@ async def test_a_counter_that_returns_to_zero_takes_no_space(small_system: Small
     store.counters.looked_at -= INTERVAL
     await store.counters(EVERYWHERE)
     assert (await store.counters.counters.find_one({"group": "cases"}))["n"] == {"not due": 1}  # type: ignore[index]
+
+
+@pytest.mark.server
+async def test_a_record_that_cannot_be_counted_stops_no_other(small_system: SmallSystem) -> None:
+    """Neither who reads the counts, nor the owner who counts, nor a correction; marked or not, damaged or newer."""
+    store = small_system.store("screening")
+    await consume(store, [f"p{n}" for n in range(10)])
+    assert await count_marked(store) == 0
+    for n in range(4):
+        await execute(store, f"p{n}", Decide(), noon)
+    poisons = {"p0": {"counted_as": "x"}, "p1": {"indexed": 7}, "p2": {"kind": "newer"}, "p9": {"indexed": None}}
+    poisons["p8"] = {"partition": "x"}
+    for subject, poison in poisons.items():
+        await store.records.update_one({"_id": subject}, {"$set": poison})
+    before = [d async for d in store.records.find({"_id": {"$in": list(poisons)}})]
+    assert await store.counts(["cases"]) == {"cases": {"due": 9, "not due": 1}}
+    assert await count_marked(store) == 1, "p3"
+    assert await store.counts(["cases"]) == {"cases": {"due": 9, "not due": 1}}
+    await store.counters.check(correct=True)
+    assert await store.counts(["cases"]) == {"cases": {"due": 4, "not due": 1}}
+    assert [d async for d in store.records.find({"_id": {"$in": list(poisons)}})] == before, "left as they are"

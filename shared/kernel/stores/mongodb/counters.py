@@ -30,7 +30,6 @@ LIMIT = 2_000  # of them in one transaction
 DAY = 86_400.0  # seconds between two removals of counters that are 0: that of a day is so for ever once it is over
 VERSION = "version"  # under which the rules that counted and the number of corrections are kept
 GROUPS = {"group": {"$exists": True}}
-MARKED = {"partition": {"$gte": 0}, "counted_as": {"$exists": True}}  # in the order of their index
 SHOWN = {"kind": 1, "partition": 1, "indexed": 1, "counted_as": 1}
 Moves = Mapping[int, Counter[Name]]  # by partition
 
@@ -44,6 +43,8 @@ class MongoCounters:
         self.client, self.counters, self.records = database.client, database.counters, database.records
         self.service, self.rules, self.kinds = service, rules, counting(rules)
         self.version = ", ".join(f"{kind} {number}" for kind, number in sorted(self.kinds.items()))
+        self.every: dict[str, Any] = {"kind": {"$in": list(self.kinds)}}
+        self.marks = {"partition": {"$gte": 0}, "counted_as": {"$exists": True}, **self.every}
         self.looked_at, self.cleaned_at = -INTERVAL, -DAY
         self.checked = False
 
@@ -85,7 +86,7 @@ class MongoCounters:
         async with translate_errors(), self.client.start_session(snapshot=True) as session:
             async for d in self.counters.find({"_id": {"$in": ids}}, session=session):
                 found[d["group"]].update(d["n"])
-            marked = await self.records.find(MARKED, SHOWN, session=session).to_list()
+            marked = await self.records.find(self.marks, SHOWN, session=session).to_list()
         for moved in self._lacking(marked).values():
             for (group, name), n in moved.items():
                 if group in found:
@@ -96,14 +97,14 @@ class MongoCounters:
         """Count the records of these partitions that are not counted yet; return how many. Raise Transient."""
         if not self.kinds or monotonic() - self.looked_at < INTERVAL:
             return 0
-        query = {**MARKED, "partition": {"$in": sorted(partitions)}}
+        query = {**self.marks, "partition": {"$in": sorted(partitions)}}
         done = 0
 
         async def body(session: AsyncClientSession) -> None:
             nonlocal done
             marked = await self.records.find(query, SHOWN, limit=LIMIT, session=session).to_list()
-            done = len(marked)
-            subjects = [d["_id"] for d in marked]
+            subjects = [d["_id"] for d in marked if self._sides(d)]
+            done = len(subjects)
             await self.records.update_many({"_id": {"$in": subjects}}, {"$unset": {"counted_as": ""}}, session=session)
             await self._add(self._lacking(marked), session)
 
@@ -131,10 +132,9 @@ class MongoCounters:
             lacking = defaultdict[int, Counter[Name]](Counter)
             async with translate_errors(), self.client.start_session(snapshot=True) as session:
                 number = await self._number(session)
-                async for d in self.records.find({"kind": {"$in": list(self.kinds)}}, SHOWN, session=session):
-                    known = d.get("counted_as")
-                    names = counted(self.rules[d["kind"]], d["indexed"]) if known is None else _names(known)
-                    lacking[d["partition"]].update(names)
+                async for d in self.records.find(self.every, SHOWN, session=session):
+                    if sides := self._sides(d):
+                        lacking[d["partition"]].update(sides[0])
                 async for d in self.counters.find(GROUPS, session=session):
                     lacking[d["partition"]].subtract({(d["group"], name): n for name, n in d["n"].items()})
             if not correct or await self._correct(lacking, number):
@@ -173,12 +173,21 @@ class MongoCounters:
             return record.counted_as
         return counted(self.rules[kind_of(record.subject)], record.indexed) if record.version else ()
 
+    def _sides(self, d: Mapping[str, Any]) -> tuple[Names, Names] | None:
+        """Return what a document is counted as, and what it counts as; None if this version cannot read that."""
+        try:
+            range(PARTITIONS).index(d["partition"])
+            known, new = d.get("counted_as"), counted(self.rules[d["kind"]], d["indexed"])
+            return new if known is None else tuple((group, name) for group, name in known), new
+        except Exception:  # whatever is stored concerns this record alone: it counts as before
+            return None
+
     def _lacking(self, marked: Iterable[Mapping[str, Any]]) -> Moves:
         """Return what the counters lack of marked documents."""
         moves = defaultdict[int, list[tuple[Names, Names]]](list)
         for d in marked:
-            new = counted(self.rules[d["kind"]], d["indexed"])
-            moves[d["partition"]].append((_names(d["counted_as"]), new))
+            if sides := self._sides(d):
+                moves[d["partition"]].append(sides)
         return {partition: difference(each) for partition, each in moves.items()}
 
     async def _add(self, moves: Moves, session: AsyncClientSession) -> None:
@@ -206,7 +215,3 @@ WITHOUT_ZEROS = {
 
 def _id(group: str, partition: int) -> str:
     return f"{group}/{partition:02}"
-
-
-def _names(stored: Iterable[Sequence[str]]) -> Names:
-    return tuple((group, name) for group, name in stored)

@@ -44,7 +44,7 @@ _WORDS = _matches(_DIGITS + r"[A-Za-z][A-Za-z0-9,;:_-]{0,19}( [A-Za-z0-9,;:_-]{1
 _SUBJECT = f"({'|'.join(SUBJECTS.values())})"
 _PARTITION = rf"({'|'.join(sorted(_TOPICS))})/\d{{1,3}}(@\d+|: [A-Za-z0-9 ,:_-]{{1,200}})?"
 
-COUNTS = ("addresses", "attempt", "events", "fit", "missing", "new", "offsets", "open", "records", "seconds")
+COUNTS = ("addresses", "attempt", "events", "fit", "head", "missing", "new", "offsets", "open", "records", "seconds")
 FIELDS: Mapping[str, _Shape] = {
     # from the configuration of the log
     "level": _matches("debug|info|warning|error|critical"),
@@ -63,6 +63,7 @@ FIELDS: Mapping[str, _Shape] = {
     "type": _matches(r"[a-z_.]+\.v\d{1,3}"),
     "topic": lambda value: isinstance(value, str) and value in _TOPICS,
     "topic_id": _matches(r"[\w-]{22}"),
+    "digest": _matches("[0-9a-f]{64}"),  # of a head of the audit chains
     "producer": _NAME,
     "path": _matches(r"\$(\.[a-z_]{1,40}|\[\]|\[\.\.\.\])*"),  # in an event, of declared fields only
     "partitions": _each(_matches(_PARTITION)),  # with the offset, or why they cannot be read

@@ -4,8 +4,8 @@ A row can be removed from the end of a chain, or a whole chain, without breaking
 row of each chain that grew, and the signing key is not in the database.
 """
 
-from collections.abc import AsyncIterator, Mapping
-from datetime import datetime
+from collections.abc import AsyncIterator, Collection, Mapping
+from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Any
 
@@ -22,6 +22,7 @@ from security.encryption import Keyring
 Database = AsyncDatabase[dict[str, Any]]
 PURPOSE = "audit heads"  # of the signing key, see `Keyring.key_for`
 LAST = "~"  # sorts behind every number
+UNSIGNED = timedelta(days=2)  # after which rows are covered by a head: one is signed each day
 
 
 class End(msgspec.Struct, frozen=True):
@@ -73,6 +74,11 @@ class Verification(msgspec.Struct, frozen=True):
     signed_until: datetime | None  # when the last head was signed
     unsigned_rows: int  # since then: they can still be cut off
     defects: tuple[str, ...]
+    newest: str = ""  # digest of the last head, to be compared with the log
+
+
+class ForeignHead(Exception):
+    """The newest head is not the service's own: the next one would vouch for whatever it covers."""
 
 
 def public_key(key: Ed25519PrivateKey) -> str:
@@ -82,14 +88,26 @@ def public_key(key: Ed25519PrivateKey) -> str:
 
 def signing_key(keyring: Keyring) -> Ed25519PrivateKey:
     """Return the key that signs heads: it changes with the master key."""
-    return Ed25519PrivateKey.from_private_bytes(keyring.key_for(PURPOSE))
+    return signing_keys(keyring)[0]
 
 
-async def sign_head(database: Database, key: Ed25519PrivateKey, at: datetime) -> AuditHead | None:
-    """Sign a head of all chains that grew, and return it; None if another process did it first. Raise Transient."""
+def signing_keys(keyring: Keyring) -> list[Ed25519PrivateKey]:
+    """Return the keys whose heads the service follows, the current one first."""
+    return [Ed25519PrivateKey.from_private_bytes(each) for each in keyring.keys_for(PURPOSE)]
+
+
+async def sign_head(
+    database: Database, key: Ed25519PrivateKey, at: datetime, former: Collection[Ed25519PrivateKey] = ()
+) -> AuditHead | None:
+    """Sign a head of all chains that grew, and return it; None if another process did it first.
+
+    Raise ForeignHead, Transient.
+    """
     known, last = dict[str, End](), None
     async for last in stored_heads(database):
         known |= last.ends
+    if last and not (last.valid and last.key in map(public_key, (key, *former))):
+        raise ForeignHead(f"head {last.number}")
     ends = {chain: end async for chain, end in _ends(database) if known.get(chain) != end}
     head = AuditHead(
         number=last.number + 1 if last else 1,
@@ -121,10 +139,11 @@ async def stored_heads(database: Database) -> AsyncIterator[AuditHead]:
             yield _head(document)
 
 
-async def verify(database: Database, trusted: str) -> Verification:
+async def verify(database: Database, trusted: str, now: datetime) -> Verification:
     """Verify every row of every chain, and every head; the newest head must be signed by the trusted public key.
 
-    It covers those before it, which other keys may have signed. Raise Transient.
+    It covers those before it, which former keys may have signed. The newest heads themselves can be removed, together
+    with the rows that only they cover: the log of the worker names them all. Raise Transient.
     """
     defects, head, promised = list[str](), None, dict[str, dict[int, tuple[str, int]]]()
     heads = 0
@@ -138,7 +157,7 @@ async def verify(database: Database, trusted: str) -> Verification:
         head = each
     if head and head.key != trusted:
         defects.append(f"head {head.number}: not signed by the service")
-    rows, chains, unsigned = 0, 0, 0
+    rows, chains, unsigned, overdue = 0, 0, 0, 0
     last: AuditRow | None = None
     async for row in stored_rows(database):
         rows += 1
@@ -146,6 +165,7 @@ async def verify(database: Database, trusted: str) -> Verification:
             chains += 1
             signed = max(promised.get(row.chain, {0: ("", 0)}))
         unsigned += row.n > signed
+        overdue += row.n > signed and now - row.at > UNSIGNED
         if not follows(row, last):
             defects.append(f"chain {row.chain}: row {row.n} was changed, or those before it")
         expected = promised.get(row.chain, {}).pop(row.n, None)
@@ -154,7 +174,11 @@ async def verify(database: Database, trusted: str) -> Verification:
         last = row
     for chain, missing in promised.items():
         defects += [f"chain {chain}: row {n} of head {number} is missing" for n, (_, number) in missing.items()]
-    return Verification(chains, rows, heads, head.at if head else None, unsigned, tuple(defects))
+    if overdue:
+        defects.append(f"{overdue} rows of earlier days are covered by no head")
+    return Verification(
+        chains, rows, heads, head.at if head else None, unsigned, tuple(defects), head.digest if head else ""
+    )
 
 
 async def _ends(database: Database) -> AsyncIterator[tuple[str, End]]:

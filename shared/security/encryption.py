@@ -68,8 +68,9 @@ class Keyring:
     ) -> None:
         if version in (older or {}) or not all(0 < v <= LAST_VERSION for v in (version, *(older or {}))):
             raise ValueError("each key has a version of its own, from 1 to 255")
-        self.version, self._secret = version, master_key
+        self.version = version
         secrets = {version: (master_key, index_key), **(older or {})}  # the current one first
+        self._secrets = [master for master, _ in secrets.values()]
         self._masters = {v: AESGCM(_derived(master, "wrap")) for v, (master, _) in secrets.items()}
         self._indexes = {v: _derived(index, "index") for v, (_, index) in secrets.items()}
 
@@ -112,7 +113,11 @@ class Keyring:
 
     def key_for(self, purpose: str) -> bytes:
         """Return a key for one purpose of the service, for short-lived texts such as a draft in a cookie."""
-        return _derived(self._secret, purpose)
+        return self.keys_for(purpose)[0]
+
+    def keys_for(self, purpose: str) -> list[bytes]:
+        """Return the keys for one purpose of all valid versions, the current one first."""
+        return [_derived(secret, purpose) for secret in self._secrets]
 
     def wrap(self, key: bytes, key_id: str) -> bytes:
         """Encrypt the key of a person with the current master key, bound to its id."""

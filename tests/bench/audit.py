@@ -60,7 +60,7 @@ async def run(folder: Path, quick: bool) -> Measured:
         key = signing_key(Keyring("m" * 32, "i" * 32))
         await sign_head(database, key, machine_now())
         began = time.perf_counter()
-        found = await verify(database, public_key(key))
+        found = await verify(database, public_key(key), machine_now())
         verified = found.rows / (time.perf_counter() - began)
         assert not found.defects and found.rows == ROUNDS * many
         await client.drop_database(database)

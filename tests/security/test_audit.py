@@ -10,10 +10,21 @@ from msgspec.structs import replace
 from pymongo.errors import PyMongoError
 
 from security.audit import AuditRow, MemoryAudit, MongoAudit, first_broken
-from security.audit_heads import Verification, last_head, public_key, sign_head, signing_key, stored_heads, verify
+from security.audit_heads import (
+    ForeignHead,
+    Verification,
+    last_head,
+    public_key,
+    sign_head,
+    signing_key,
+    signing_keys,
+    stored_heads,
+    verify,
+)
 from security.encryption import Keyring
 
 AT = datetime(2025, 10, 1, 12, 0, 0, 123_456, tzinfo=UTC)
+NOW = AT + timedelta(days=3, hours=1)
 KEY, OTHER = signing_key(Keyring("m" * 32, "i" * 32)), signing_key(Keyring("n" * 32, "i" * 32))
 
 
@@ -92,7 +103,7 @@ async def written(database: Any) -> AsyncIterator[Any]:
 
 
 async def verified(database: Any) -> Verification:
-    return await verify(database, public_key(KEY))
+    return await verify(database, public_key(KEY), NOW)
 
 
 @pytest.mark.server
@@ -134,7 +145,7 @@ async def test_a_write_without_an_answer_begins_another_chain(database: Any) -> 
         await audit.append("registrar:2", "s", "application", AT)
     audit.rows = rows
     await audit.append("registrar:2", "s", "application", AT)
-    found = await verified(database)
+    found = await verify(database, public_key(KEY), AT)
     assert found.defects == () and found.chains == 2 and found.rows >= 3
 
 
@@ -150,6 +161,7 @@ async def test_what_a_head_covers_cannot_be_cut_off(written: Any) -> None:
     await written.audit_heads.delete_one({"_id": first.number})
     assert any(each.startswith("head 2: does not follow") for each in (await verified(written)).defects)
     await written.audit_heads.delete_many({})
+    assert "rows of earlier days are covered by no head" in (await verified(written)).defects[0]
     assert await sign_head(written, OTHER, AT)
     assert (await verified(written)).defects == ("head 1: not signed by the service",)
 
@@ -162,9 +174,12 @@ async def test_a_head_that_was_changed_is_found(written: Any) -> None:
 
 @pytest.mark.server
 async def test_a_new_key_covers_the_heads_of_the_former_one(written: Any) -> None:
-    assert (await verify(written, public_key(OTHER))).defects == ("head 2: not signed by the service",)
-    assert await sign_head(written, OTHER, AT + timedelta(days=3))
-    found = await verify(written, public_key(OTHER))
+    assert (await verify(written, public_key(OTHER), NOW)).defects == ("head 2: not signed by the service",)
+    with pytest.raises(ForeignHead):
+        await sign_head(written, OTHER, AT + timedelta(days=3))
+    current, *former = signing_keys(Keyring("n" * 32, "i" * 32, 2, {1: ("m" * 32, "i" * 32)}))
+    assert await sign_head(written, current, AT + timedelta(days=3), former)
+    found = await verify(written, public_key(OTHER), NOW)
     assert found.defects == () and found.heads == 3 and found.unsigned_rows == 0
 
 
@@ -175,3 +190,13 @@ async def test_two_processes_sign_one_head(written: Any) -> None:
     head = await last_head(written)
     assert head and head.number == 2 + sum(each is not None for each in signed)
     assert (await verified(written)).defects == ()
+
+
+@pytest.mark.server
+async def test_a_chain_that_someone_else_has_written_and_signed_is_not_continued(database: Any) -> None:
+    """Otherwise the next head of the service would vouch for it."""
+    await MongoAudit(database).append("registrar:1", "s", "application", AT)
+    assert await sign_head(database, OTHER, AT)
+    with pytest.raises(ForeignHead):
+        await sign_head(database, KEY, AT + timedelta(days=1))
+    assert (await verified(database)).defects == ("head 1: not signed by the service",)

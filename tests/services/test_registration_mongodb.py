@@ -152,11 +152,11 @@ async def test_the_worker_signs_a_head_a_day_and_a_changed_reading_is_found(api:
     again = AuditHeads(api.audit, api.persons.keyring, api.clock)
     assert await again(ALL_PARTITIONS - {0}) == 0 == await again(ALL_PARTITIONS), "today's is there"
     key = (await api.request("GET", "/v1/audit/key", "")).json()["public_key"]
-    found = await verify(api.store.database, key)
+    found = await verify(api.store.database, key, api.clock().recorded)
     assert found.rows == 20 and found.heads == 1 and not found.defects and not found.unsigned_rows
     row = await api.audit.rows.find_one({}, sort=[("_id", -1)])
     await api.audit.rows.update_one({"_id": row["_id"]}, {"$set": {"subject": "0200"}})
-    assert (await verify(api.store.database, key)).defects
+    assert (await verify(api.store.database, key, api.clock().recorded)).defects
 
 
 async def test_an_identity_cannot_be_opened_without_its_key(api: RegistrationApi) -> None:

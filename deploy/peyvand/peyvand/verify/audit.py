@@ -35,19 +35,24 @@ def audit_text(found: "Verification") -> str:
     signed = f"signed until {found.signed_until:%Y-%m-%d %H:%M:%S} UTC" if found.signed_until else "not signed yet"
     lines = [f"{found.rows:,} rows in {found.chains:,} chains, {found.heads:,} heads, {signed}"]
     lines.append(f"{found.unsigned_rows:,} rows are newer than the last head: that they are complete is not proven yet")
+    if found.newest:
+        lines.append(
+            f"the last head is {found.newest}: compare it, and its number, with the log of registration's worker"
+        )
     return "\n".join([*lines, *(f"DEFECT {each}" for each in found.defects)])
 
 
 async def _verify(mongo: str, key: str) -> "Verification":
     from pymongo.errors import PyMongoError
 
+    from base.clock import machine_now
     from kernel.errors import Transient
     from kernel.stores.mongodb import connect
     from security.audit_heads import verify
 
     client: Any = connect(mongo)
     try:
-        return await verify(client.registration, key)
+        return await verify(client.registration, key, machine_now())
     except (PyMongoError, Transient) as e:
         raise CommandError(f"MongoDB does not answer: {e}", "is it up, and may this user read all four stores?") from e
     finally:

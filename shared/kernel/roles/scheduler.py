@@ -29,7 +29,7 @@ class Scheduler:
         self.unresponsive: set[str] = set()  # emitted nothing for a tick, or raised: they must not block the rest
 
     async def once(self, partitions: frozenset[int]) -> int:
-        """Run one round for these partitions; return how much it did, with TICKS or more: perhaps not all. Raise Transient."""
+        """Run one round for these partitions; return how much it did: TICKS or more if not all. Raise Transient."""
         now = self.clock().at
         found = await self.store.find_subjects(due_query(partitions, now, TICKS + len(self.unresponsive)))
         due = [subject for subject in found if subject not in self.unresponsive][:TICKS]

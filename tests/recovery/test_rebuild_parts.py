@@ -8,11 +8,13 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaTimeoutError
 
+from base.kafka_access import KafkaAccess
 from contracts.envelope import decode
 from contracts.subjects import PARTITIONS, partition_of
 from kernel.batch import drain, process
 from kernel.commands import execute
 from kernel.errors import Transient
+from kernel.kafka.log_reader import LogReader
 from kernel.record import LogPosition, Message
 from kernel.stores.memory import MemoryStore
 from recovery.completion import _Completion
@@ -26,10 +28,11 @@ RULES: dict[str, Any] = {"registration": {"applicant": RegistrationRules}, "repo
 TP = TopicPartition(TOPIC, partition_of(SUBJECT))
 
 
-class Log:
+class Log(LogReader):
     """A partition in memory; its leader may be away."""
 
     def __init__(self, raws: Sequence[bytes], silent: Collection[TopicPartition] = ()) -> None:
+        super().__init__(KafkaAccess("127.0.0.1:1"), "test")
         self.raws, self.silent = raws, silent
 
     async def begins(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, int]:
@@ -42,8 +45,8 @@ class Log:
 
     async def read_chunk(
         self, ends: Mapping[TopicPartition, int], limit: int = 0, convert: Any = None
-    ) -> tuple[list[Message], Mapping[TopicPartition, int]]:
-        return messages_of(self.raws), ends
+    ) -> tuple[list[Any], dict[TopicPartition, int]]:
+        return messages_of(self.raws), dict(ends)
 
 
 class Store(MemoryStore):

@@ -233,7 +233,8 @@ class Worker:
         await asyncio.sleep(self.linger)
         if not done:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.consumed[loop].wait(), IDLE - self.linger)
+                async with asyncio.timeout(IDLE - self.linger):  # `wait_for` would lose a cancellation at that moment
+                    await self.consumed[loop].wait()
         self.consumed[loop].clear()
         return 0
 

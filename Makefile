@@ -25,7 +25,7 @@ run: setup ## run everything: Kafka, MongoDB, four services, a simulated round, 
 up: setup ## run everything but the simulation
 	@exec $(PEYVAND) up
 
-test: python ## run all tests, as CI does (22 minutes)
+test: python ## run all tests, as CI does (half an hour)
 	@$(PYTHON) deploy/setup.py --tests
 	@$(MAKE) --no-print-directory lint
 	@exec $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
@@ -42,7 +42,7 @@ FAULTS ?= 200
 chaos: setup ## kill, end and freeze the processes of a separate platform under load: SEED=7 FAULTS=200 (half an hour)
 	@exec $(PEYVAND) chaos --seed $(SEED) --faults $(FAULTS)
 
-drill: python ## cause every alert once on a running platform with a real Prometheus (four minutes)
+drill: python ## cause every alert once on a running platform with a real Prometheus (ten minutes)
 	@$(PYTHON) deploy/setup.py --tests
 	@PEYVAND_DRILL=1 $(BIN)/python -m pytest -q -s tests/live/test_alerts.py
 

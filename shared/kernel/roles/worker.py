@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby
+from time import monotonic
 from typing import Any
 
 import structlog
@@ -29,6 +30,7 @@ from observability.health import ReadinessReason, clock_skew_reason
 
 LINGER = 0.1  # seconds in which events gather: a transaction costs per batch, not per event (docs/performance.md)
 MANY = 10  # events in that time, from which on a service may wait longer for more
+GATHERED = 500  # events for which no service waits longer
 IDLE = 0.5  # seconds between two looks into the store for work that another process may have left
 SWEEP = 5.0  # seconds after which a cursor that has not moved is compared with the end of the log
 BATCH = 5_000  # live events in one transaction
@@ -263,9 +265,7 @@ class Worker:
             return SWEEP
         events = [await self.arrived.get()]
         if events[0] is not None:
-            await asyncio.sleep(self.linger)
-            if self.arrived.qsize() >= MANY:
-                await asyncio.sleep(self.longest_linger - self.linger)
+            await self._gather()
         events += [self.arrived.get_nowait() for _ in range(min(BATCH, self.arrived.qsize()))]
         events = [event for event in events if event is not None]
         try:
@@ -289,6 +289,14 @@ class Worker:
         for event in events:
             event.ack()  # for those who watch the group's lag; our cursors do not depend on it
         return 0
+
+    async def _gather(self) -> None:
+        """Let events gather for the linger time, and for longer while many go on arriving."""
+        since, before = monotonic(), 0
+        await asyncio.sleep(self.linger)
+        while before + MANY <= self.arrived.qsize() < GATHERED and monotonic() - since < self.longest_linger:
+            before = self.arrived.qsize()
+            await asyncio.sleep(self.linger)
 
     def _count_fenced(self, n: int) -> None:
         self.fenced = n

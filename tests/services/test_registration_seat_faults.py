@@ -121,11 +121,7 @@ async def test_a_seat_whose_release_raises_stays_taken(monkeypatch: pytest.Monke
 
 
 async def test_a_record_that_is_full_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    registration = Registration()
-    await registration.set_quota(1)
-    for subject in "abc":
-        await registration.register(subject)
-        await registration.approve(subject)
+    registration = await Registration.with_approved(1, "abc")
     full = replace(registration.store.records["b"], last_sequence=EVENTS_LIMIT)
     registration.store.records["b"] = full
     await registration.run_allocator()
@@ -154,11 +150,7 @@ async def test_an_applicant_whose_record_is_unreadable_keeps_a_seat_free_and_sto
 ) -> None:
     """However many of them there are, and however few fit in a pass."""
     monkeypatch.setattr(seat_allocation, "PASS", size)
-    registration = Registration()
-    await registration.set_quota(6)
-    for subject in "abcdefghi":
-        await registration.register(subject)
-        await registration.approve(subject)
+    registration = await Registration.with_approved(6, "abcdefghi")
     break_records(registration, "acdg", monkeypatch)
     for _ in range(5):
         await registration.run_allocator()
@@ -175,11 +167,7 @@ async def test_an_applicant_whose_record_is_unreadable_keeps_a_seat_free_and_sto
 
 
 async def test_one_whose_place_is_unreadable_too_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    registration = Registration()
-    await registration.set_quota(2)
-    for subject in "abc":
-        await registration.register(subject)
-        await registration.approve(subject)
+    registration = await Registration.with_approved(2, "abc")
     store, line = registration.store, registration.store.find_subjects
     break_records(registration, "a", monkeypatch)
     store.records["a"] = replace(store.records["a"], indexed={"priority": "x"})
@@ -197,11 +185,7 @@ async def test_one_whose_place_is_unreadable_too_stops_no_other(monkeypatch: pyt
 @pytest.mark.parametrize("most", [40, 5, 2])
 async def test_a_pass_that_others_interfere_with_is_halved(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The line stays in the published order, down to one applicant in a pass."""
-    registration = Registration()
-    await registration.set_quota(10)
-    for n in range(25):
-        await registration.register(f"a{n:02}")
-        await registration.approve(f"a{n:02}")
+    registration = await Registration.with_approved(10, [f"a{n:02}" for n in range(25)])
     transact, sizes = registration.store.transact, list[int]()
 
     async def busy(subjects: Any, *args: Any, **options: Any) -> Effects:

@@ -1,6 +1,7 @@
 """Registration over memory, with its allocator and the decisions of screening: seats without an API."""
 
 from collections import Counter
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -32,6 +33,16 @@ class Registration:
         self.allocator = Allocator(self.store, self.clock)
         self.now, self.sequences = START, Counter[str]()
         self.decisions: list[Message] = []  # of screening, in its log
+
+    @classmethod
+    async def with_approved(cls, quota: int, subjects: Iterable[str]) -> "Registration":
+        """Return a registration with a quota in Semnan, and these applicants approved for it in this order."""
+        registration = cls()
+        await registration.set_quota(quota)
+        for subject in subjects:
+            await registration.register(subject)
+            await registration.approve(subject)
+        return registration
 
     def clock(self) -> Moment:
         return Moment(self.now, self.now)

@@ -177,6 +177,10 @@ class KeyBlocks:
         wrapped = await self._wrapped(key_ids)
         return {key_id: self.keyring.unwrap(each, key_id) for key_id, each in wrapped.items()}
 
+    async def lost(self, key_ids: Collection[str]) -> set[str]:
+        """Return those of which nothing is stored: of a destroyed key the time of its destruction is."""
+        return set(key_ids) - await self._known(key_ids)
+
     async def rewrap(self, limit: int) -> tuple[int, set[str]]:
         """Wrap keys of former versions with the current master key; return how many, and which cannot be unwrapped.
 
@@ -254,6 +258,9 @@ class KeyBlocks:
             ordered=False,
         )
 
+    async def _known(self, key_ids: Collection[str]) -> set[str]:
+        return {document["_id"] async for document in self.keys.find({"_id": {"$in": list(key_ids)}}, {"_id": 1})}
+
     async def _wrapped(self, key_ids: Collection[str]) -> dict[str, bytes]:
         documents = self.keys.find({"_id": {"$in": list(key_ids)}, "wrapped": {"$exists": True}}, {"wrapped": 1})
         return {document["_id"]: document["wrapped"] async for document in documents}
@@ -266,11 +273,11 @@ class MemoryKeyBlocks(KeyBlocks):
         self.keyring, self.block = keyring, block
         self._available, self._creating, self._refill = deque(), asyncio.Lock(), None
         self.stored: dict[str, bytes] = {}
+        self.destroyed = set[str]()
 
     async def destroy(self, key_ids: Collection[str]) -> None:
         """Destroy keys."""
-        for key_id in key_ids:
-            self.stored.pop(key_id, None)
+        self.destroyed |= {key_id for key_id in key_ids if self.stored.pop(key_id, None)}
 
     async def count_outdated(self) -> int:
         """Return how many keys are wrapped with a former master key."""
@@ -288,6 +295,9 @@ class MemoryKeyBlocks(KeyBlocks):
 
     async def _store(self, wrapped: Mapping[str, bytes], at: datetime) -> None:
         self.stored.update(wrapped)
+
+    async def _known(self, key_ids: Collection[str]) -> set[str]:
+        return self.stored.keys() | self.destroyed
 
     async def _wrapped(self, key_ids: Collection[str]) -> dict[str, bytes]:
         return {key_id: self.stored[key_id] for key_id in key_ids if key_id in self.stored}

@@ -2,6 +2,8 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -13,7 +15,8 @@ from kernel.record import Message, Private
 from recovery.missing_events import take_back
 from registration.domain import applicant
 from registration.domain.applicant import seating
-from tests.support.registration_api import PERSON, RegistrationApi
+from registration.service import after_restore
+from tests.support.registration_api import PERSON, RegistrationApi, a_national_id
 from tests.support.small_api import problem_of
 
 LIST = "/v1/rounds/1404/applications?unidentified=true"
@@ -100,3 +103,25 @@ async def test_an_unidentified_applicant_keeps_a_seat_and_may_give_it_back(api: 
     assert withdrawn.status_code == 200
     await api.run_jobs()
     assert (await api.store.read([subject]))[subject].state.seat is None
+
+
+async def test_whose_key_no_archive_has_is_listed_and_can_be_identified_again(api: RegistrationApi) -> None:
+    """The same person cannot register again meanwhile, and who was erased is not listed."""
+    registered = [await api.register(national_id=a_national_id(n), key=f"key-000{n}") for n in (1, 2, 3)]
+    lost, erased, whole = (each.json()["id"] for each in registered)
+    response = await api.request("POST", f"/v1/applications/{erased}/erasure", "manager", json={"reason": "request"})
+    assert response.status_code == 200
+    records = await api.store.read([lost, whole])
+    del api.persons.keys.stored[records[lost].private.content["key_id"]]  # type: ignore[attr-defined]
+    resources = SimpleNamespace(persons=api.persons, erasures=api.erasures)
+    runtime: Any = SimpleNamespace(store=api.store, resources=resources)
+    for _ in range(2):
+        await after_restore(runtime)
+    assert [each["id"] for each in (await api.request("GET", LIST)).json()["items"]] == [lost]
+    again = PERSON | {"national_id": a_national_id(1)}
+    problem_of(await api.register(national_id=a_national_id(1), key="key-0009"), 409, "already_registered")
+    assert (await api.request("POST", f"/v1/applications/{lost}/identity", json=again)).status_code == 200
+    await after_restore(runtime)
+    assert (await api.request("GET", LIST)).json()["items"] == []
+    opened = await api.persons.open(list((await api.store.read([lost, whole])).values()))
+    assert {each["national_id"] for each in opened.values()} == {a_national_id(1), a_national_id(3)}

@@ -121,6 +121,11 @@ def erasing(partitions: Collection[int], limit: int) -> Query:
     return Query("applicant", where, order=("erasing",), limit=limit)
 
 
+def every_indexed(partition: int, limit: int, after: tuple[Any, ...] | None = None) -> Query:
+    """Match every applicant of a partition whose person has a blind index."""
+    return Query("applicant", {"partition": partition}, order=("index_version",), limit=limit, after=after)
+
+
 def indexed_before(partitions: Collection[int], version: int, limit: int = 0) -> Query:
     """Match the applicants of these partitions whose blind indexes lack that of this version of the key."""
     where = {"partition": one_of(partitions), "index_version": at_most(version - 1)}
@@ -186,6 +191,8 @@ def examples() -> dict[str, tuple[Any, ...]]:
         "erasing": ("find", erasing(range(16), 500)),
         "erased": ("find", applications("1404", "", "erased", after="", limit=500)),
         "indexed before": ("find", indexed_before(range(16), 2, 200)),
+        "every indexed": ("find", every_indexed(3, 200)),
+        "every indexed, next page": ("find", every_indexed(3, 200, (1, "0199a000"))),
         "versions of indexes": ("distinct", "index_version", indexed_before(range(32), 256)),
         "indexed before, counted": ("count", indexed_before(range(16), 2)),
         "unchecked": ("find", unchecked(range(16), _NOON, 500)),

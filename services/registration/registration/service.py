@@ -9,6 +9,7 @@ from registration.jobs.audit_heads import AuditHeads
 from registration.jobs.identity_checks import DevelopmentRegistry, IdentityChecks, NoRegistry
 from registration.jobs.key_rotation import KeyRotation, require_keys
 from registration.jobs.ledger_recount import recount_ledgers
+from registration.jobs.lost_identities import list_lost_identities
 from registration.jobs.seat_allocation import Allocator
 from registration.queries import INDEXES, UNIQUE
 from registration.registrations import resources
@@ -25,9 +26,10 @@ def jobs(runtime: Runtime[RegistrationSettings]) -> Sequence[PeriodicJob]:
 
 
 async def after_restore(runtime: Runtime[RegistrationSettings]) -> None:
-    """Check the keys, erase again who was erased after the backup was made, count the seats that were given since."""
+    """Check the keys, erase again who was erased since, list who cannot be identified, count the seats again."""
     await require_keys(runtime.store, runtime.resources.persons.keyring)
     await runtime.resources.erasures.repeat()
+    await list_lost_identities(runtime.store, runtime.resources.persons)
     await recount_ledgers(runtime.store)
 
 

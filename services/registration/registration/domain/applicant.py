@@ -90,7 +90,7 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
     codes: int = 0  # tracking codes that were issued; the last one is valid
     issued: tuple[datetime, ...] = ()  # when the last of them were, CODES_A_DAY at most
     erased_at: datetime | None = None
-    unidentified: bool = False  # only the log knew the applicant after a restore: no event has the identity
+    unidentified: bool = False  # after a restore: only the log knew the applicant, or no archive has the identity's key
 
 
 class Register(msgspec.Struct, frozen=True, kw_only=True):

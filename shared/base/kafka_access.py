@@ -50,16 +50,19 @@ class KafkaAccess(msgspec.Struct, frozen=True):
 
 
 class BoundedHandshake(ssl.SSLSocket):
-    """A connection whose handshake ends. kafka-python sets no limit: one silent peer would block its client for ever.
+    """A connection whose handshake ends, and which is closed where it fails.
 
+    kafka-python sets no limit, so that one silent peer would block its client for ever, and leaves it open.
     asyncio, and therefore aiokafka, has limits of its own and does not use this class.
     """
 
     def do_handshake(self, block: bool = False) -> None:
-        """Wait for the handshake, also on a non-blocking socket. Raise TimeoutError."""
+        """Wait for the handshake, also on a non-blocking socket. Raise OSError, as TimeoutError."""
         timeout = self.gettimeout()
         self.settimeout(HANDSHAKE_TIMEOUT)
         try:
             super().do_handshake(block)
-        finally:
-            self.settimeout(timeout)
+        except BaseException:
+            self.close()
+            raise
+        self.settimeout(timeout)

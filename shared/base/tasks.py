@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Coroutine
 from typing import Any
 
 REPEAT = 1.0  # seconds after which a task that is still running is cancelled again
@@ -33,3 +34,17 @@ async def cancel_and_wait(*tasks: "asyncio.Future[Any]") -> None:
             task.cancel()
         _, running = await asyncio.wait(running, timeout=REPEAT)
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def until_one_ends(*coroutines: Coroutine[Any, Any, Any]) -> None:
+    """Run coroutines beside each other until one ends; end the others. Raise what it ended with.
+
+    `asyncio.TaskGroup` cancels only once: one swallowed cancellation, and it waits for ever.
+    """
+    tasks = [asyncio.create_task(each) for each in coroutines]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await cancel_and_wait(*tasks)
+    for task in done:
+        task.result()

@@ -1,8 +1,11 @@
 """Cancelled tasks end, also if they swallow a cancellation."""
 
 import asyncio
+from contextlib import suppress
 
-from base.tasks import cancel_and_wait
+import pytest
+
+from base.tasks import cancel_and_wait, until_one_ends
 
 
 async def test_swallowed_cancellation_is_repeated() -> None:
@@ -48,3 +51,23 @@ async def test_results_and_exceptions_of_the_tasks_are_ignored() -> None:
     await asyncio.wait_for(cancel_and_wait(*tasks), 10)
     assert cancellations == 3 and all(each.done() for each in tasks)
     await cancel_and_wait()
+
+
+async def test_a_swallowed_cancellation_holds_up_no_end() -> None:
+    """The first that ends is what all end with; a task group would wait for the one that goes on."""
+
+    async def fails() -> None:
+        await asyncio.sleep(0.01)
+        raise ValueError("the first to end")
+
+    async def goes_on() -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        await asyncio.sleep(60)
+
+    with pytest.raises(ValueError, match="the first to end"):
+        await asyncio.wait_for(until_one_ends(goes_on(), fails()), 10)
+    task = asyncio.create_task(until_one_ends(goes_on(), goes_on()))
+    await asyncio.sleep(0.01)
+    await asyncio.wait_for(cancel_and_wait(task), 10)
+    assert task.cancelled()

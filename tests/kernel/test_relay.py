@@ -5,6 +5,9 @@ import gc
 import os
 import socket
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +23,7 @@ from kernel.errors import Transient
 from kernel.kafka.failed_connections import close_failed_connections
 from kernel.kafka.relay import Relay
 from kernel.stores.memory import MemoryStore
+from peyvand.local_cluster.certificates import Certificates
 from tests.support.small_services import Register, RegistrationRules, Withdraw, noon
 
 EVERYWHERE = range(32)
@@ -179,19 +183,46 @@ async def test_republished_events_are_not_marked() -> None:
         await relay.republish(await store.pending(EVERYWHERE, 10))
 
 
+@contextmanager
+def nothing_stays_open() -> Iterator[None]:
+    """Assert that neither file descriptors nor threads become more, garbage included."""
+    close_failed_connections()
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(os.listdir("/proc/self/fd")), threading.active_count()
+        yield
+        assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == before
+    finally:
+        gc.enable()
+
+
 @pytest.mark.parametrize("client", [KafkaProducer, KafkaAdminClient])
 def test_a_broker_that_is_away_costs_no_file_descriptor_and_no_thread(client: Any) -> None:
     """kafka-python leaves sockets that did not connect open, and the thread of a client that was not made running."""
-    close_failed_connections()
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # refuses connections, and no other process can listen there
         access = KafkaAccess(f"127.0.0.1:{closed.getsockname()[1]}")
-        gc.collect()
-        gc.disable()
+        with nothing_stays_open(), pytest.raises(KafkaError):
+            client(**access.options(), bootstrap_timeout_ms=1_000, reconnect_backoff_max_ms=100)
+
+
+@pytest.mark.parametrize("client", [KafkaProducer, KafkaAdminClient])
+def test_a_broker_that_ends_during_the_handshake_costs_no_file_descriptor(client: Any, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def close_all() -> None:
+            with suppress(OSError):
+                while True:
+                    server.accept()[0].close()
+
+        closing = threading.Thread(target=close_all)
+        closing.start()
         try:
-            before = len(os.listdir("/proc/self/fd")), threading.active_count()
-            with pytest.raises(KafkaError):
+            ca = Certificates(tmp_path / "certificates").prepare().ca
+            access = KafkaAccess(f"127.0.0.1:{server.getsockname()[1]}", "market", "secret", str(ca))
+            with nothing_stays_open(), pytest.raises(KafkaError):
                 client(**access.options(), bootstrap_timeout_ms=1_000, reconnect_backoff_max_ms=100)
-            assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == before
         finally:
-            gc.enable()
+            server.shutdown(socket.SHUT_RDWR)
+            closing.join()

@@ -1,6 +1,7 @@
 """Consumers find what the log has lost, and take it from the owners: on a real Kafka and MongoDB."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
@@ -8,10 +9,12 @@ from typing import Any
 import pytest
 
 from base.clock import Moment, machine_now
+from base.http_client import HttpError
 from base.tasks import cancel_and_wait
 from contracts.envelope import decode
 from contracts.subjects import partition_of
 from kernel.commands import execute_many
+from kernel.errors import Transient
 from kernel.record import Message
 from kernel.roles.worker import Worker
 from observability import metrics
@@ -201,6 +204,47 @@ async def test_a_gap_is_closed_from_the_owner(small_system: SmallSystem) -> None
     await loop_of(worker).compare(partition_of("p0"))
     await small_system.settles({"ApplicantRegistered": 1, "CaseOpened": 1, "ApplicantWithdrawn": 1}, within=WAIT)
     assert sum(each.repaired for each in await comparisons(small_system)) == len(dropped) == 1
+
+
+async def test_a_comparison_that_failed_is_repeated_before_its_next_slot(
+    small_system: SmallSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the owner does not answer, once the database; the other partitions are compared meanwhile."""
+    monkeypatch.setattr(reconciliation, "RETRY", 1.0)
+    worker = await settled(small_system, people=1)
+    owner, asked = loop_of(worker).owners["screening"], Counter[int]()
+    digests, failures = owner.digests, {3: [HttpError("no answer"), Transient("a write conflict")]}
+
+    async def failing(number: int, kinds: Any) -> Any:
+        asked[number] += 1
+        if failures.get(number):
+            raise failures[number].pop()
+        return await digests(number, kinds)
+
+    monkeypatch.setattr(owner, "digests", failing)
+    await Results(small_system.store("reporting").database).request()
+
+    async def compared() -> bool:
+        return len([each for each in await comparisons(small_system) if each.at]) == 64
+
+    await small_system.until(compared, WAIT)
+    assert asked == {number: 3 if number == 3 else 1 for number in range(32)}
+    assert not loop_of(worker).failed and not any(each.failure for each in await comparisons(small_system))
+
+
+async def test_a_request_is_also_for_partitions_that_are_assigned_later(small_system: SmallSystem) -> None:
+    await Results(small_system.store("reporting").database).request()
+    worker = await settled(small_system, people=1)
+
+    async def compared() -> bool:
+        return len([each for each in await comparisons(small_system) if each.at]) == 64
+
+    await small_system.until(compared, WAIT)
+    loop = loop_of(worker)
+    loop.started.clear()
+    await asyncio.sleep(2)
+    assert set(loop.started) == set(range(32)), "assigned again"
+    assert min(loop.started.values()) > max(each.at.timestamp() for each in await comparisons(small_system) if each.at)
 
 
 async def test_an_operator_has_everything_compared_at_once(small_system: SmallSystem) -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 CYCLE = 300.0  # seconds in which every partition is compared once
 PAUSE = 1.0  # seconds between two looks at the time
+RETRY = 30.0  # seconds after which a comparison that failed is repeated
 CATCH_UP_TIMEOUT = 10.0  # seconds in which a cursor reaches what was the end of the log
 BUCKETS_ASKED = 64  # in one request
 SUBJECTS_ASKED = 200  # likewise; they share a transaction
@@ -56,6 +57,7 @@ class ReconciliationLoop:
         self.topics = {topic.rpartition(".")[2]: topic for topic in worker.topics}
         self.results = Results(worker.store.database)
         self.started: dict[int, float] = {}  # partition -> when its last comparison began, or it was assigned
+        self.failed: dict[int, float] = {}  # partition -> when its last comparison failed, where it did
         self.compared: dict[tuple[str, int], float] = {}  # source and partition -> the last complete one, or assigned
         self.disagreements: dict[tuple[str, int], int] = {}
 
@@ -64,28 +66,34 @@ class ReconciliationLoop:
 
         Raise Transient, KafkaError.
         """
-        await self._follow_assignment()
+        requested = await self._requested()
+        await self._follow_assignment(requested)
         self._observe()
-        number = self._due(time(), await self._requested())
+        number = self._due(time(), requested)
         if number is None:
             return min(PAUSE, self.cycle / PARTITIONS)
-        self.started[number] = time()
-        await self.compare(number)
+        self.started[number] = self.failed[number] = time()
+        if await self.compare(number):
+            del self.failed[number]
         return 0
 
-    async def compare(self, number: int) -> None:
-        """Compare one partition with every owner; one that does not answer concerns no other."""
-        lines = await consumed_lines(self.store, number, self.owners)
+    async def compare(self, number: int) -> bool:
+        """Compare one partition with every owner; return whether all were. One that fails concerns no other.
+
+        Raise Transient, KafkaError.
+        """
+        lines, compared = await consumed_lines(self.store, number, self.owners), True
         for source, owner in self.owners.items():
             try:
                 await self._compare(number, source, owner, lines[source])
             except (Transient, KafkaError):
                 raise
             except (HttpError, MsgspecError, Behind) as e:
-                await self._failed(number, source, e)
+                compared = await self._failed(number, source, e)
             except Exception as e:  # a fault in a comparison must not end what works
                 log.exception("reconciliation failed", service=self.service, producer=source)
-                await self._failed(number, source, e)
+                compared = await self._failed(number, source, e)
+        return compared
 
     async def _compare(self, number: int, source: str, owner: Owner, lines: Lines) -> None:
         kinds = tuple(self.store.rules)
@@ -160,26 +168,30 @@ class ReconciliationLoop:
         )
         return inserted
 
-    async def _failed(self, number: int, source: str, e: Exception) -> None:
+    async def _failed(self, number: int, source: str, e: Exception) -> bool:
         log.warning("not compared with its owner", service=self.service, producer=source, error=e)
         await self.results.failed(source, number, str(e)[:500] or repr(e))
+        return False
 
     async def _requested(self) -> float:
         requested = await self.results.requested()
         return requested.timestamp() if requested else 0.0
 
     def _due(self, now: float, requested: float) -> int | None:
-        """Return a partition whose slot has begun since, or for which an operator asks: the longest not compared."""
+        """Return the partition that has waited longest among those with a new slot, a request, or a failure."""
         due = []
         for number, started in self.started.items():
             offset = number * self.cycle / PARTITIONS
             slot = (now - offset) // self.cycle * self.cycle + offset  # its latest one
-            if started < max(slot, requested):
+            if started < max(slot, requested) or now - self.failed.get(number, now) >= RETRY:
                 due.append((started, number))
         return min(due)[1] if due else None
 
-    async def _follow_assignment(self) -> None:
-        """Take over what another worker, or a former process, has found about new partitions. Raise Transient."""
+    async def _follow_assignment(self, requested: float) -> None:
+        """Take over what another worker, or a former process, has found about new partitions. Raise Transient.
+
+        They wait for their next slot, unless what an operator has requested is still to be done.
+        """
         owned, now = self.worker.consumer.partitions, time()
         if owned == self.started.keys():
             return
@@ -187,7 +199,9 @@ class ReconciliationLoop:
         known = {key: each.at.timestamp() for key, each in stored.items() if each.at}
         counts = {key: each.disagreement_count for key, each in stored.items()}
         keys = [(source, number) for source in self.owners for number in owned]
-        self.started = {number: self.started.get(number, now) for number in owned}
+        waiting = {number for source, number in keys if known.get((source, number), 0.0) < requested}
+        self.started = {number: self.started.get(number, 0.0 if number in waiting else now) for number in owned}
+        self.failed = {number: at for number, at in self.failed.items() if number in owned}
         self.compared = {key: self.compared.get(key, known.get(key, now)) for key in keys}
         self.disagreements = {key: self.disagreements.get(key, counts.get(key, 0)) for key in keys}
 

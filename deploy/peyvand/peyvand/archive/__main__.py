@@ -14,7 +14,7 @@ from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
 
 from base.settings import load
-from base.tasks import cancel_and_wait
+from base.tasks import until_one_ends
 from observability import metrics
 from observability.health import ReadinessReason
 from peyvand.archive.archiver import Archiver
@@ -51,15 +51,7 @@ class Archive:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Archive until `stop` is set. Raise what ended an archiver."""
-        tasks = [asyncio.create_task(each.run()) for each in self.archivers]
-        stopped = asyncio.create_task(stop.wait())
-        measuring = asyncio.create_task(self._measure())
-        try:
-            done, _ = await asyncio.wait({*tasks, stopped, measuring}, return_when=asyncio.FIRST_COMPLETED)
-            for each in done:
-                each.result()
-        finally:
-            await cancel_and_wait(*tasks, stopped, measuring)
+        await until_one_ends(stop.wait(), self._measure(), *(each.run() for each in self.archivers))
 
     async def _measure(self) -> None:
         while True:

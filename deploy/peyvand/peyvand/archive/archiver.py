@@ -19,6 +19,7 @@ from pymongo.asynchronous.change_stream import AsyncChangeStream
 from pymongo.errors import OperationFailure, PyMongoError
 
 from base.clock import machine_now
+from base.tasks import until_one_ends
 from peyvand.archive.changes import OPERATIONS, RAW, whole
 from peyvand.archive.folders import (
     COLLECTION,
@@ -98,16 +99,13 @@ class Archiver:
                 self.reached, self.beat = position["time"], position["beat"]
                 if not await self.database[COLLECTION].find_one({"_id": HEARTBEAT, "at": {"$gte": self.beat}}):
                     raise StreamEnded("the database is older than its archive: it was set back, as by a snapshot")
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(self._follow(line, position))
-                    group.create_task(self._beat(line))
-                    group.create_task(self._copy_when_due(line))
-            except* StreamEnded as e:
-                self.problem, self._ended = self._failure(e.exceptions[0]), True
-                log.error("stream ended: a new line begins", service=self.database.name, error=e.exceptions[0])
-            except* (UnknownDatabase, Damaged, PyMongoError, OSError) as e:
-                self.problem = self._failure(e.exceptions[0])
-                log.error("archiving failed", service=self.database.name, error=e.exceptions[0])
+                await until_one_ends(self._follow(line, position), self._beat(line), self._copy_when_due(line))
+            except StreamEnded as e:
+                self.problem, self._ended = self._failure(e), True
+                log.error("stream ended: a new line begins", service=self.database.name, error=e)
+            except (UnknownDatabase, Damaged, PyMongoError, OSError) as e:
+                self.problem = self._failure(e)
+                log.error("archiving failed", service=self.database.name, error=e)
             await asyncio.sleep(RETRY)
 
     def _failure(self, error: BaseException) -> str:

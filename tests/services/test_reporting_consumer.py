@@ -203,11 +203,12 @@ async def test_what_is_kept_and_computed_does_not_grow_with_the_days() -> None:
     """Of 13 months, the days of one are kept; each other month is one day."""
     tallies = MemoryTallies()
     store = await consume(tallies, round_events().envelopes)
+    versions = tallies.progress[min(tallies.progress)]["versions"]
     for n in range(400):
         day = (START + timedelta(days=n)).date()
         tally = tally_id("1404", "IR-20", 5, month_of(day))
         tallies.tallies.setdefault(tally, {})[day.isoformat()] = {"registered": 1, "verified": 1}
-        tallies.progress[5]["versions"][tally] = n + 1_000
+        versions[tally] = n + 1_000
     cache = RankingCache(store, tallies, fixed_clock(START + timedelta(days=400)), pause=0)
     found, kept = await cache.figures(), cache.sums["1404", "IR-20"]
     assert found is not None and found.counts["IR-20"].registered >= 400

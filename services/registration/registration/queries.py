@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from contracts.subjects import ledger_subject
+from contracts.subjects import ledger_subject, round_subject
 from kernel.query import EXISTS, Index, Query, at_most, more_than, one_of, starts_with
 from kernel.record import Record
 from kernel.store import Store
@@ -16,8 +16,6 @@ PUBLISHED_ORDER = ("priority", "registered_at")  # of applicants who compete for
 
 UNIQUE = ("person", "tracking")  # one application per person and round nationwide; one applicant per tracking code
 INDEXES = (
-    Index("round", ("round",)),
-    Index("ledger", ("round",)),
     Index("ledger", ("available",)),
     Index("applicant", ("seating", "ledger", *PUBLISHED_ORDER), present="seating"),
     Index("applicant", ("partition", "check_due"), present="check_due"),
@@ -32,17 +30,17 @@ INDEXES = (
 
 def rounds() -> Query:
     """Match every round."""
-    return Query("round", {"round": EXISTS}, order=("round",))
+    return Query("round", {"subject": starts_with(round_subject(""))})
 
 
 def ledgers(round_id: str) -> Query:
     """Match the seat ledgers of a round; ordered by subject they are in the order of the provinces."""
-    return Query("ledger", {"round": round_id})
+    return Query("ledger", {"subject": starts_with(ledger_subject(round_id, ""))})
 
 
 def every_ledger() -> Query:
-    """Match the seat ledgers of all rounds."""
-    return Query("ledger", {"round": EXISTS}, order=("round",))
+    """Match the seat ledgers of all rounds, by round and province."""
+    return Query("ledger", {"subject": starts_with("ledger:")})
 
 
 def applications(round_id: str, scope: str, status: str = "", after: str = "", limit: int = 0) -> Query:

@@ -31,7 +31,7 @@ from observability.health import ReadinessReason, clock_skew_reason
 LINGER = 0.1  # seconds in which events gather: a transaction costs per batch, not per event (docs/performance.md)
 MANY = 10  # events in that time, from which on a service may wait longer for more
 GATHERED = 500  # events for which no service waits longer
-IDLE = 0.5  # seconds between two looks into the store for work that another process may have left
+IDLE = 0.5  # seconds between two looks into the store for what is due, or for work that another process may have left
 SWEEP = 5.0  # seconds after which a cursor that has not moved is compared with the end of the log
 BATCH = 5_000  # live events in one transaction
 FENCED_LIMIT = 20  # batches fenced in a row
@@ -101,7 +101,7 @@ class Worker:
             **{name: loop(self) for name, loop in (loops or {}).items()},
         }
         self.arrived: asyncio.Queue[Any] = asyncio.Queue(2 * BATCH)
-        self.consumed = {"publish": asyncio.Event(), "scheduler": asyncio.Event()}  # there may be work for these loops
+        self.consumed = asyncio.Event()  # there may be something to publish
         self.ends: Mapping[TopicPartition, int] = {}  # of the log, at the last sweep
         self.assigned = False
         self.fenced = 0  # batches in a row
@@ -224,21 +224,17 @@ class Worker:
     async def _publish(self) -> float:
         published = await self.relay.publish(self.consumer.partitions, self.writing)
         metrics.EVENTS_PUBLISHED.labels(self.service).inc(published)
-        return 0 if published >= LIMIT else await self._rest("publish", published)
-
-    async def _schedule(self) -> float:
-        done = await self.scheduler.once(self.consumer.partitions)
-        return 0 if done >= TICKS else await self._rest("scheduler", done)
-
-    async def _rest(self, loop: str, done: int) -> float:
-        """Wait for the linger time; where nothing was done, for the idle time, unless events are consumed meanwhile."""
-        await asyncio.sleep(self.linger)
-        if not done:
+        if published < LIMIT:
+            await asyncio.sleep(self.linger)
+        if not published:
             with suppress(TimeoutError):
                 async with asyncio.timeout(IDLE - self.linger):  # `wait_for` would lose a cancellation at that moment
-                    await self.consumed[loop].wait()
-        self.consumed[loop].clear()
+                    await self.consumed.wait()
+        self.consumed.clear()
         return 0
+
+    async def _schedule(self) -> float:
+        return 0 if await self.scheduler.once(self.consumer.partitions) >= TICKS else IDLE
 
     async def _sweep(self) -> float:
         before = self.consumer.cursors
@@ -284,8 +280,7 @@ class Worker:
         except BaseException:
             self._wake()
             raise
-        for loop in self.consumed.values():
-            loop.set()
+        self.consumed.set()
         for event in events:
             event.ack()  # for those who watch the group's lag; our cursors do not depend on it
         return 0

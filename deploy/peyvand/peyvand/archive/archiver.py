@@ -36,7 +36,7 @@ from peyvand.archive.folders import (
 from peyvand.archive.frames import Damaged
 
 BEAT = 1.0  # seconds between two heartbeats
-COLLECT = 0.5  # seconds in which events are collected for one frame
+COLLECT = 0.5  # seconds between two looks at the stream: waiting for each event costs as much as writing it
 EVENTS = 5_000  # after which a frame is stored at once
 BATCH_BYTES = 4 << 20  # of a base copy in one frame
 RETRY = 2.0  # seconds after a failure
@@ -155,7 +155,7 @@ class Archiver:
         waiting: Sequence[RawBSONDocument] = ()
         try:
             database = self.database.with_options(codec_options=RAW)
-            async with await database.watch(**since, max_await_time_ms=int(COLLECT * 1000)) as stream:
+            async with await database.watch(**since, max_await_time_ms=1) as stream:
                 while True:
                     collected = [*waiting, *await _collect(stream)]
                     events, waiting = whole(collected, stream.resume_token or {})
@@ -239,12 +239,9 @@ def heartbeat_of(event: Mapping[str, Any]) -> datetime | None:
 
 
 async def _collect(stream: AsyncChangeStream[RawBSONDocument]) -> list[RawBSONDocument]:
-    """Return the events that arrive within half a second, as long as there are few."""
-    loop = asyncio.get_running_loop()
-    until, events = loop.time() + COLLECT, list[RawBSONDocument]()
-    while len(events) < EVENTS and loop.time() < until:
-        if (event := await stream.try_next()) is not None:
-            events.append(event)
-        elif events:
-            break
+    """Return the events that have arrived, after a pause unless there are many."""
+    events = list[RawBSONDocument]()
+    while len(events) < EVENTS and (event := await stream.try_next()) is not None:
+        events.append(event)
+    await asyncio.sleep(0 if len(events) == EVENTS else COLLECT)
     return events

@@ -27,6 +27,7 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
     question: str
     columns: tuple[str, ...]
     unit: str
+    long: bool = False  # a quarter of an hour or more by itself: it runs only if it is named
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -118,6 +119,15 @@ BENCHES: Mapping[str, Bench] = {
         columns=("Slow connections", "p50", "p95", "p99"),
         unit="request",
     ),
+    "round": Bench(
+        title="A national round",
+        question="`peyvand simulate --scale 1` on all processes of `make up` on this machine: 24 steps over 235 days, "
+        "every act through the public APIs. Registrations come in as fast as they are answered, and each step waits "
+        "until everything has settled. Peak memory: the sum of what each process had at its own peak.",
+        columns=("Registrations", "Seats", "Events", "Minutes", "Events/s", "CPU seconds", "Peak memory"),
+        unit="event",
+        long=True,
+    ),
     "queries": Bench(
         title="Every query of every page and API",
         question="10,000,000 generated records of one service after the other, skewed: half in one province, half of "
@@ -125,6 +135,7 @@ BENCHES: Mapping[str, Bench] = {
         "documents are those that MongoDB examines.",
         columns=("Service", "Query", "p50", "p99", "Keys", "Documents", "Returned or counted"),
         unit="query",
+        long=True,
     ),
     "audit": Bench(
         title="The audit of identities",

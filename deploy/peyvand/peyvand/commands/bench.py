@@ -18,13 +18,13 @@ from peyvand.performance_report import BENCHES, PAGE, Measured, machine, page, s
 
 
 def bench(names: Collection[str], *, quick: bool, write: bool) -> int:
-    """Run these benchmarks, or all; show the results, and write the page if asked to. Raise CommandError."""
+    """Run these benchmarks, or all but the long ones; show the results; write the page if asked. Raise CommandError."""
     if unknown := sorted(set(names) - set(BENCHES)):
         raise CommandError(f"there is no benchmark {', '.join(unknown)}", f"there are {', '.join(BENCHES)}")
     if not (ROOT / "tests" / "bench").is_dir():
         raise CommandError("the benchmarks are not installed", "run them from a clone of the repository")
     console, found, failed = Console(), dict[str, Measured](), []
-    for name in [each for each in BENCHES if not names or each in names]:
+    for name in [each for each in BENCHES if each in names or not (names or BENCHES[each].long)]:
         console.rule(BENCHES[name].title, align="left")
         load, began = os.getloadavg()[0], time.monotonic()
         measured = _run(name, quick)

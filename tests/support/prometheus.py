@@ -43,8 +43,9 @@ class Prometheus:
         """Return the alerts that fire now."""
         alerts = httpx.get(f"{self.url}/api/v1/alerts", timeout=5).json()["data"]["alerts"]
         names = {each["labels"]["alertname"] for each in alerts if each["state"] == "firing"}
-        for name in names:
-            self.fired.setdefault(name, time.monotonic() - self.began)
+        for name in sorted(names - self.fired.keys()):
+            self.fired[name] = time.monotonic() - self.began
+            print(f"{self.fired[name]:6.1f} s {name}", flush=True)
         return names
 
     async def wait_for(self, *alerts: str, within: float = 40) -> None:

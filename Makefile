@@ -42,7 +42,7 @@ FAULTS ?= 200
 chaos: setup ## kill, end and freeze the processes of a separate platform under load: SEED=7 FAULTS=200 (half an hour)
 	@exec $(PEYVAND) chaos --seed $(SEED) --faults $(FAULTS)
 
-drill: python ## cause every alert once on a running platform with a real Prometheus (ten minutes)
+drill: python ## cause every alert once on a running platform with a real Prometheus (eleven minutes)
 	@$(PYTHON) deploy/setup.py --tests
 	@PEYVAND_DRILL=1 $(BIN)/python -m pytest -q -s tests/live/test_alerts.py
 

@@ -1,4 +1,4 @@
-"""Alert drill: cause every alert once on a running platform with a real Prometheus: `make drill` (ten minutes).
+"""Alert drill: cause every alert once on a running platform with a real Prometheus: `make drill` (eleven minutes).
 
 The rules are those of the repository; only their durations are shorter, all by one factor.
 """

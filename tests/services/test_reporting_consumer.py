@@ -25,7 +25,7 @@ from programme.calendar import month_of
 from reporting.domain import RULES
 from reporting.domain.contributions import contributions
 from reporting.ranking_cache import RankingCache
-from reporting.tallies import MemoryTallies, Reading, iso_day, tally_id
+from reporting.tallies import ROUNDS, MemoryTallies, Reading, iso_day, tally_id
 from tests.support.reporting_round import (
     NOW,
     START,
@@ -199,16 +199,24 @@ async def test_only_the_tallies_that_moved_are_read_again() -> None:
     assert second.counts["IR-20"].registered == first.counts["IR-20"].registered + 1
 
 
+async def test_the_progress_of_a_partition_names_its_own_tallies_only() -> None:
+    """A batch of many partitions must not write all of them into one document, which every refresh reads."""
+    tallies = MemoryTallies()
+    await consume(tallies, round_events().envelopes)
+    assert tallies.progress
+    for partition, progress in tallies.progress.items():
+        assert {int(name.split("/")[2]) for name in progress["versions"] if name != ROUNDS} <= {partition}
+
+
 async def test_what_is_kept_and_computed_does_not_grow_with_the_days() -> None:
     """Of 13 months, the days of one are kept; each other month is one day."""
     tallies = MemoryTallies()
     store = await consume(tallies, round_events().envelopes)
-    versions = tallies.progress[min(tallies.progress)]["versions"]
     for n in range(400):
         day = (START + timedelta(days=n)).date()
         tally = tally_id("1404", "IR-20", 5, month_of(day))
         tallies.tallies.setdefault(tally, {})[day.isoformat()] = {"registered": 1, "verified": 1}
-        versions[tally] = n + 1_000
+        tallies.progress[5]["versions"][tally] = n + 1_000
     cache = RankingCache(store, tallies, fixed_clock(START + timedelta(days=400)), pause=0)
     found, kept = await cache.figures(), cache.sums["1404", "IR-20"]
     assert found is not None and found.counts["IR-20"].registered >= 400

@@ -208,7 +208,7 @@ async def content(servers: Servers, database: str) -> dict[str, Any]:
             async for d in db.records.find({"discarded": {"$exists": True}})
         },
         "tallies": {d["_id"]: _without_zeros(d["days"]) async for d in db.tallies.find()},
-        "events": sum([d["events"] async for d in db.partition_progress.find()]),
+        "events": {d["_id"]: d["events"] async for d in db.partition_progress.find()},
         "parked": [
             (d["_id"], d["reason"], d.get("head"), d.get("behind")) async for d in db.parked.find(sort=[("_id", 1)])
         ],

@@ -2,9 +2,9 @@
 
 With each change of a subject, its tallies move by the difference between its contributions before and after. Two
 collections hold them. `tallies` has one document per (round, province, partition, month), so that no two workers write
-the same document and none grows with the number of days, with `days.<day>.<indicator>`. `partition_progress` has the
-versions of the tallies that moved, how many events were consumed, and how long the newest took, in one small document
-per partition: a batch writes that of its lowest partition only, and what counts is the sum.
+the same document and none grows with the number of days, with `days.<day>.<indicator>`. `partition_progress` has one
+small document per partition: the versions of the tallies that moved, how many events were consumed, and how long the
+newest took.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from pymongo import UpdateOne
 from pymongo.asynchronous.database import AsyncDatabase
 
 from base.clock import machine_now
-from contracts.subjects import PARTITIONS, partition_of
+from contracts.subjects import partition_of
 from kernel.store import Change, Store
 from kernel.stores.mongodb import MongoStore, translate_errors
 from programme.calendar import month_end, month_of
@@ -41,14 +41,19 @@ TallyKey = tuple[str, str, int, str]  # round, province, partition, month
 RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 
 
-class Movement(msgspec.Struct):
-    """What one batch adds to the tallies and to their progress."""
+class PartitionProgress(msgspec.Struct):
+    """What one batch did in one partition."""
 
-    tallies: dict[TallyKey, Days] = {}
-    partition: int = PARTITIONS  # the lowest
     versions: dict[str, int] = {}  # tally id -> how often it moved
     events: int = 0
     latest: list[list[int]] = []  # [machine time in ms, ms from `recorded` to counted]
+
+
+class Movement(msgspec.Struct):
+    """What one batch adds to the tallies."""
+
+    tallies: dict[TallyKey, Days] = {}
+    progress: dict[int, PartitionProgress] = {}  # by partition
     last_events: dict[str, int] = {}  # province -> machine time of its newest event, in ms
 
 
@@ -75,18 +80,20 @@ class Tallies(Protocol):
 
 def movement(changes: Sequence[Change], now: datetime) -> Movement:
     """Return what a batch of changed records adds to the tallies; `now` is machine time."""
-    found = Movement()
+    found = Movement({}, {}, {})
     sums: dict[tuple[str, int], Deltas] = {}  # by round and partition
     now_ms = newest(0, now)
     for before, after in changes:
         partition = partition_of(after.subject)
-        found.partition = min(found.partition, partition)
-        found.events += sum(after.inbox.values()) - sum(before.inbox.values())
+        progress = found.progress.get(partition)
+        if progress is None:
+            progress = found.progress[partition] = PartitionProgress({}, 0, [])
+        progress.events += sum(after.inbox.values()) - sum(before.inbox.values())
         recorded = after.state.recorded
         if recorded > before.state.recorded:
-            found.latest.append([now_ms, max(0, now_ms - recorded)])
+            progress.latest.append([now_ms, max(0, now_ms - recorded)])
         if isinstance(after.state, rounds.State):
-            found.versions[ROUNDS] = 1
+            progress.versions[ROUNDS] = 1
             continue
         own = sums.setdefault((after.state.round, partition), {})
         if before.state.round == after.state.round:
@@ -102,7 +109,8 @@ def movement(changes: Sequence[Change], now: datetime) -> Movement:
             if n:
                 days = found.tallies.setdefault((round_id, province, partition, month_of_ordinal(day)), {})
                 days.setdefault(iso_day(day), {})[indicator] = n
-    found.versions |= {tally_id(*key): 1 for key in found.tallies}
+    for key in found.tallies:
+        found.progress[key[2]].versions[tally_id(*key)] = 1
     return found
 
 
@@ -166,8 +174,6 @@ class MongoTallies:
 
     async def move(self, changes: Sequence[Change], session: Any) -> None:
         """Move the tallies in the transaction of the facts."""
-        if not changes:
-            return
         found = movement(changes, machine_now())
         tallies = [
             UpdateOne(
@@ -180,13 +186,21 @@ class MongoTallies:
             )
             for key, days in found.tallies.items()
         ]
-        progress = {
-            "$inc": {"events": found.events} | {f"versions.{name}": n for name, n in found.versions.items()},
-            "$push": {"latest": {"$each": found.latest[-LATENCIES:], "$slice": -LATENCIES}},
-        }
+        progress = [
+            UpdateOne(
+                {"_id": partition},
+                {
+                    "$inc": {"events": more.events} | {f"versions.{name}": n for name, n in more.versions.items()},
+                    "$push": {"latest": {"$each": more.latest[-LATENCIES:], "$slice": -LATENCIES}},
+                },
+                upsert=True,
+            )
+            for partition, more in found.progress.items()
+        ]
         if tallies:
             await self.tallies.bulk_write(tallies, ordered=False, session=session)
-        await self.progress.update_one({"_id": found.partition}, progress, upsert=True, session=session)
+        if progress:
+            await self.progress.bulk_write(progress, ordered=False, session=session)
         for province, recorded in found.last_events.items():
             self.last_events[province] = max(recorded, self.last_events.get(province, 0))
             metrics.PROVINCE_LAST_EVENT.labels(province).set(self.last_events[province] / 1_000)
@@ -226,19 +240,18 @@ class MemoryTallies:
 
     async def move(self, changes: Sequence[Change], session: Any) -> None:
         """Move the tallies."""
-        if not changes:
-            return
         found = movement(changes, machine_now())
         for key, days in found.tallies.items():
             tally = self.tallies.setdefault(tally_id(*key), {})
             for day, by in days.items():
                 for indicator, n in by.items():
                     tally.setdefault(day, {})[indicator] = tally.get(day, {}).get(indicator, 0) + n
-        progress = self.progress.setdefault(found.partition, {"versions": {}, "events": 0, "latest": []})
-        progress["events"] += found.events
-        progress["latest"] = (progress["latest"] + found.latest)[-LATENCIES:]
-        for name, n in found.versions.items():
-            progress["versions"][name] = progress["versions"].get(name, 0) + n
+        for partition, more in found.progress.items():
+            progress = self.progress.setdefault(partition, {"versions": {}, "events": 0, "latest": []})
+            progress["events"] += more.events
+            progress["latest"] = (progress["latest"] + more.latest)[-LATENCIES:]
+            for name, n in more.versions.items():
+                progress["versions"][name] = progress["versions"].get(name, 0) + n
 
     async def read(self, since: Mapping[str, int], today: date) -> Reading:
         """Return what moved since these versions, folded as of today."""

@@ -111,8 +111,9 @@ async def test_whose_key_no_archive_has_is_listed_and_can_be_identified_again(ap
     lost, erased, whole = (each.json()["id"] for each in registered)
     response = await api.request("POST", f"/v1/applications/{erased}/erasure", "manager", json={"reason": "request"})
     assert response.status_code == 200
-    records = await api.store.read([lost, whole])
-    del api.persons.keys.stored[records[lost].private.content["key_id"]]  # type: ignore[attr-defined]
+    records = await api.store.read([lost, erased, whole])
+    for each in (lost, erased):
+        del api.persons.keys.stored[records[each].private.content["key_id"]]  # type: ignore[attr-defined]
     resources = SimpleNamespace(persons=api.persons, erasures=api.erasures)
     runtime: Any = SimpleNamespace(store=api.store, resources=resources)
     for _ in range(2):

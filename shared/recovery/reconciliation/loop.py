@@ -73,7 +73,9 @@ class ReconciliationLoop:
         if number is None:
             return min(PAUSE, self.cycle / PARTITIONS)
         self.started[number] = self.failed[number] = time()
-        if await self.compare(number):
+        compared = await self.compare(number)
+        self.failed[number] = time()  # it may have taken as long as the time after which it is repeated
+        if compared:
             del self.failed[number]
         return 0
 

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import structlog
@@ -239,9 +240,12 @@ def heartbeat_of(event: Mapping[str, Any]) -> datetime | None:
 
 
 async def _collect(stream: AsyncChangeStream[RawBSONDocument]) -> list[RawBSONDocument]:
-    """Return the events that have arrived, after a pause unless there are many."""
-    events = list[RawBSONDocument]()
-    while len(events) < EVENTS and (event := await stream.try_next()) is not None:
+    """Return the events that have arrived, after a pause unless there are many.
+
+    Where others go on arriving, it ends after as long as the pause: a heartbeat among them is not stored before.
+    """
+    until, events = monotonic() + COLLECT, list[RawBSONDocument]()
+    while len(events) < EVENTS and monotonic() < until and (event := await stream.try_next()) is not None:
         events.append(event)
     await asyncio.sleep(0 if len(events) == EVENTS else COLLECT)
     return events

@@ -39,5 +39,5 @@ async def _list_lost(store: Store, persons: Persons, partition: int) -> int:
 
 
 def _key_id(record: Record) -> str:
-    """Return the key of an identity that is not listed yet; empty if there is none."""
-    return "" if record.state.unidentified else record.private.content.get("key_id", "")
+    """Return the key of an identity that is neither listed yet nor erased; empty if there is none."""
+    return "" if record.state.unidentified or record.state.erased_at else record.private.content.get("key_id", "")

@@ -12,6 +12,7 @@ TITLES = {  # of a status in Persian; in English it is the phrase of HTTP
     408: "درخواست کامل نرسید",
     409: "با آنچه ثبت شده است سازگار نیست",
     413: "بیش از اندازه بزرگ",
+    414: "نشانی بیش از اندازه بلند",
     415: "نوع محتوا نادرست است",
     422: "درخواست را درست کنید",
     429: "درخواست‌های پی‌درپی",
@@ -23,6 +24,10 @@ TITLES = {  # of a status in Persian; in English it is the phrase of HTTP
 
 # Three lines each: code and kind, Persian sentence, English sentence. Sorted by code.
 HTTP_MESSAGES = """
+address_too_long address
+این نشانی بلندتر از {limit} کیلوبایت است. آن را کوتاه‌تر کنید.
+The address is longer than {limit} kilobytes. Shorten it.
+
 batch_too_long invalid
 فهرست را کوتاه‌تر کنید: در هر بار حداکثر {limit} ردیف پذیرفته می‌شود.
 Shorten the list: at most {limit} rows are accepted at a time.

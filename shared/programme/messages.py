@@ -21,6 +21,7 @@ STATUSES = {
     "slow": 408,
     "conflict": 409,
     "too_large": 413,
+    "address": 414,
     "media": 415,
     "invalid": 422,
     "limited": 429,

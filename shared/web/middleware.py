@@ -29,6 +29,7 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 PROCESS_PATHS = frozenset(health.PATHS)  # of the process: served at its own port, never through a proxy
 UNMATCHED = "unmatched"  # route label of paths without a route
 CLOSED_RETRY_AFTER = 10  # seconds
+LONGEST_ADDRESS = 8 << 10  # bytes of path and query as sent; each routed part is decoded several times
 
 _TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _COOKIE = f"{COOKIE}=".encode()
@@ -95,7 +96,7 @@ class Middleware:
         try:
             if code := self._refusal(scope, headers):
                 retry = {"Retry-After": str(CLOSED_RETRY_AFTER)} if code == self.closed(scope["method"]) else {}
-                body = problem(code, instance=request_id, seconds=CLOSED_RETRY_AFTER)
+                body = problem(code, instance=request_id, seconds=CLOSED_RETRY_AFTER, limit=LONGEST_ADDRESS >> 10)
                 await respond(Request(scope), body, retry)(scope, receive, send_guarded)
             else:
                 await self.app(scope, _in_time(scope, receive), send_guarded)
@@ -115,7 +116,10 @@ class Middleware:
         """Return the code with which to refuse a request before any route sees it, or ""."""
         if scope["path"] in PROCESS_PATHS:
             return "not_found" if b"x-forwarded-for" in headers else ""
-        if not _is_text(scope.get("raw_path") or b"") or not _is_text(scope["query_string"]):
+        path, query = scope.get("raw_path") or b"", scope["query_string"]
+        if len(path) + len(query) > LONGEST_ADDRESS:
+            return "address_too_long"
+        if not _is_text(path) or not _is_text(query):
             return "malformed"
         if code := self.closed(scope["method"]):
             return code

@@ -32,7 +32,7 @@ def complete(
 
 
 def _operation(operation: dict[str, Any], method: str, path: str, policy: AccessPolicy) -> None:
-    codes = {400: "malformed", 429: "too_many_requests", 500: "failed", 503: "unavailable"}
+    codes = {400: "malformed", 414: "address_too_long", 429: "too_many_requests", 500: "failed", 503: "unavailable"}
     codes |= {502: "service_interrupted", 504: "service_unresponsive"}  # of what forwards the request
     if policy.action == PUBLIC:
         operation["security"] = []

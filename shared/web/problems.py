@@ -41,6 +41,7 @@ _BY_STATUS = {
     405: "method_not_allowed",
     408: "body_too_slow",
     413: "too_large",
+    414: "address_too_long",
     415: "media_type",
     422: "value_invalid",
     429: "too_many_requests",

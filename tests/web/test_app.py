@@ -99,6 +99,15 @@ async def test_body_is_limited_to_64_kb_and_of_an_import_to_more(client: httpx.A
     problem_of(await client.post("/t/v1/imports", content=b"x" * (1 << 20) + b"x", headers=csv), 413, "too_large")
 
 
+async def test_an_address_is_limited_to_8_kib_before_it_is_decoded(client: httpx.AsyncClient) -> None:
+    address = "/t/v1/things?after="
+    longest = "x" * ((8 << 10) - len(address) + 1)  # the question mark is not counted
+    assert (await client.get(address + longest)).status_code == 422
+    for query in (longest + "x", "%ff" * 3_000):
+        response = await client.get(address + query)
+        assert "8" in problem_of(response, 414, "address_too_long")["detail"]
+
+
 # Refusals
 
 

@@ -22,7 +22,7 @@ async def test_document_has_security_roles_problems_and_raw_bodies(client: httpx
     ]
     assert create["x-peyvand-action"] == {"action": "bulk_import", "access": "W"}
     assert things["security"] == [] and not {"x-peyvand-roles", "x-peyvand-action"} & set(things)
-    of_every_operation = {"400", "429", "500", "502", "503", "504"}
+    of_every_operation = {"400", "414", "429", "500", "502", "503", "504"}
     of_a_body = {"408", "413", "415", "422"}
     assert set(create["responses"]) == {"201", "401", "403", "409"} | of_every_operation | of_a_body
     assert set(schema["paths"]["/t/v1/raise/{which}"]["get"]["responses"]) == {"200", "404", "422"} | of_every_operation

@@ -64,7 +64,7 @@ def test_charts_have_no_inline_style() -> None:
     assert 'width="100.0"' in pages.bar(130), "a bar is never longer than its scale"
 
 
-@pytest.mark.parametrize("status", [404, 413, 429, 500, 502, 503, 504, 403, 418])
+@pytest.mark.parametrize("status", [404, 413, 414, 429, 500, 502, 503, 504, 403, 418])
 def test_error_page_is_complete_in_both_languages(status: int) -> None:
     body = problem("malformed", status=status, instance="r-17")
     for query, direction in ((b"", "rtl"), (b"lang=en", "ltr")):

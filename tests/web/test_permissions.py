@@ -56,7 +56,7 @@ async def checked(world: World, who: Sequence[Identity]) -> Matrix:
 @pytest.mark.parametrize("world", WORLDS, indirect=True)
 def test_every_closed_operation_is_in_the_matrix_and_in_openapi(world: World) -> None:
     found = closed(world)
-    assert set(found) == set(world.operations), "add the operation to tests/support/authorization_worlds.py"
+    assert set(found) == set(world.operations), "add the operation to tests/support/authorization_*.py"
     schema = world.app.openapi()["paths"]
     for (method, path), policy in found.items():
         if "/v1/" in path and "/internal/" not in path:  # what services ask each other is not published

@@ -1,0 +1,71 @@
+"""The world of registration for the authorisation tests."""
+
+from pathlib import Path
+from typing import Any
+
+from registration.api.dependencies import api_resources
+from tests.support.authorization import AREAS, MISSING, Operation, World
+from tests.support.authorization_parts import NOTHING, operators, place
+from tests.support.registration_api import PERSON, ROUND, RegistrationApi, a_national_id, csv_file
+
+
+async def registration(folder: Path) -> World:
+    """Make registration with an applicant in each area, whose identity is known."""
+    api = RegistrationApi(folder)
+    world = World(api.app, api.issuer)
+    world.store, world.leases = api.store, api.app.state.runtime.leases
+    await api.open_round(40)
+    people: dict[str, dict[str, Any]] = {}
+    ids = {MISSING: NOTHING}
+    for n, area in enumerate(AREAS, 1):
+        person = {**PERSON, **place(area), "national_id": a_national_id(n), "mobile": f"0935{n:07d}"}
+        people[area] = person | {"first_name": f"نمونه{'آبپ'[n - 1]}"}
+        registered = await api.register(role="service", **people[area])
+        assert registered.status_code == 201, registered.text
+        ids[area] = registered.json()["id"]
+        world.marks[area] = {
+            ids[area],
+            people[area]["first_name"],
+            people[area]["mobile"],
+            registered.json()["tracking_code"],
+        }
+
+    world.guard = api_resources(api.app.state.runtime).enumeration_guard
+    csv = {area: csv_file(range(50 + n, 51 + n), **place(area)).encode() for n, area in enumerate(AREAS)}
+    new = {area: {**people[area], "national_id": a_national_id(70 + n)} for n, area in enumerate(AREAS)}
+    prefix, shown = "/registration/v1", {area: ids[area] for area in AREAS}
+    cursor = (await api.request("GET", "/v1/rounds/1404/applications?limit=1", "ministry_admin")).json()["next"]
+    text = {"Content-Type": "text/csv", "Idempotency-Key": "matrix-import"}
+    once = {"Idempotency-Key": "matrix-reissue"}
+    national_ids = {MISSING: a_national_id(99)} | {area: a_national_id(n) for n, area in enumerate(AREAS, 1)}
+    quotas = b"province,name_fa,quota\nIR-20,\xd8\xb3\xd9\x85\xd9\x86\xd8\xa7\xd9\x86,41\n"
+    world.operations = {
+        ("GET", f"{prefix}/applications/{{applicant}}"): Operation("thing", ids=ids),
+        ("POST", f"{prefix}/applications/{{applicant}}/withdrawal"): Operation(
+            "thing", lambda area: {"json": {"reason": "own_request"}}, ids
+        ),
+        ("POST", f"{prefix}/applications/{{applicant}}/erasure"): Operation(
+            "thing", lambda area: {"json": {"reason": "request", "dry_run": True}}, ids
+        ),
+        ("POST", f"{prefix}/applications/{{applicant}}/identity"): Operation(
+            "thing", lambda area: {"json": people.get(area, PERSON)}, ids
+        ),
+        ("GET", f"{prefix}/rounds/{{round_id}}/applications"): Operation("list", shown=shown, cursor=cursor),
+        ("POST", f"{prefix}/rounds/{{round_id}}/applications"): Operation("place", lambda area: {"json": new[area]}),
+        ("POST", f"{prefix}/rounds/{{round_id}}/applications/import"): Operation(
+            "place", lambda area: {"content": csv[area], "headers": text}
+        ),
+        ("POST", f"{prefix}/rounds/{{round_id}}/tracking-codes"): Operation(
+            "thing", lambda area: {"json": {"national_id": national_ids[area]}, "headers": once}, national_ids
+        ),
+        ("PUT", f"{prefix}/rounds/{{round_id}}"): Operation("nation", lambda area: {"json": ROUND}),
+        ("PUT", f"{prefix}/rounds/{{round_id}}/quotas/{{province}}"): Operation(
+            "nation", lambda area: {"json": {"quota": 41}}
+        ),
+        ("POST", f"{prefix}/rounds/{{round_id}}/quotas/import"): Operation(
+            "nation", lambda area: {"content": quotas, "headers": {"Content-Type": "text/csv"}}
+        ),
+        **operators("/registration"),
+    }
+    world.save()
+    return world

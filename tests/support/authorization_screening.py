@@ -1,0 +1,47 @@
+"""The world of screening for the authorisation tests."""
+
+from pathlib import Path
+
+from tests.support.authorization import AREAS, MISSING, Operation, World
+from tests.support.authorization_parts import NOTHING, operators, place
+from tests.support.screening_api import ScreeningApi
+
+CAPACITY = {"product_group": "handicrafts", "unit": "piece", "monthly_band": "10-49", "skill_level": "skilled"}
+
+
+async def screening(folder: Path) -> World:
+    """Make screening with an open case in each area."""
+    api = ScreeningApi(folder)
+    world = World(api.app, api.issuer)
+    world.store, world.leases = api.store, api.app.state.runtime.leases
+    ids = {MISSING: NOTHING}
+    for n, area in enumerate(AREAS, 1):
+        ids[area] = await api.register(n, **place(area))
+        world.marks[area] = {ids[area]}
+    every, shown = [*AREAS, MISSING], {area: ids[area] for area in AREAS}
+    cursor = (await api.request("GET", "/v1/cases?limit=1", "auditor", province="")).json()["next"]
+    approve = {"outcome": "approved", "checklist": {"not_insured": True, "resident": True, "complete": True}}
+    decision = {"outcome": "approved", "rule.not_insured": "yes", "rule.resident": "yes", "rule.complete": "yes"}
+    prefix = "/screening/v1"
+    world.operations = {
+        ("GET", f"{prefix}/cases"): Operation("list", shown=shown, cursor=cursor),
+        ("GET", "/screening/"): Operation("list", shown=shown),
+        ("GET", f"{prefix}/cases/counts"): Operation("counts"),
+        ("GET", f"{prefix}/cases/{{id}}"): Operation("thing", ids=ids),
+        ("GET", "/screening/cases/{id}"): Operation("thing", ids=ids),
+        ("POST", f"{prefix}/cases/{{id}}/decision"): Operation("thing", lambda area: {"json": approve}, ids),
+        ("POST", "/screening/cases/{id}/decision"): Operation("thing", lambda area: {"data": decision}, ids),
+        ("POST", f"{prefix}/applicants/{{id}}/capacity"): Operation("thing", lambda area: {"json": CAPACITY}, ids),
+        ("POST", "/screening/cases/{id}/capacity"): Operation("thing", lambda area: {"data": CAPACITY}, ids),
+        ("POST", f"{prefix}/cases/next"): Operation("claim"),
+        ("POST", "/screening/next"): Operation("claim"),
+        ("POST", f"{prefix}/cases/decisions"): Operation(
+            "batch", lambda area: {"json": {"decisions": [{**approve, "id": ids[each]} for each in every]}}
+        ),
+        ("POST", f"{prefix}/applicants/capacities"): Operation(
+            "batch", lambda area: {"json": {"capacities": [{**CAPACITY, "id": ids[each]} for each in every]}}
+        ),
+        **operators("/screening"),
+    }
+    world.save()
+    return world

@@ -26,14 +26,20 @@ async def cancel_and_wait(*tasks: "asyncio.Future[Any]") -> None:
     """Cancel tasks until all have ended; ignore their results and exceptions.
 
     One cancellation is not enough: up to Python 3.11 `asyncio.wait_for`, which pymongo and aiokafka use, swallows a
-    cancellation that arrives as it completes (python/cpython#86296), and a loop then never ends.
+    cancellation that arrives as it completes (python/cpython#86296), and a loop then never ends. A cancellation of the
+    caller is raised when they have ended.
     """
-    running = set(tasks)
+    running, own = set(tasks), None
     while running:
         for task in running:
             task.cancel()
-        _, running = await asyncio.wait(running, timeout=REPEAT)
+        try:
+            _, running = await asyncio.wait(running, timeout=REPEAT)
+        except asyncio.CancelledError as cancelled:  # of the caller: leave nothing running behind
+            own, running = cancelled, {each for each in running if not each.done()}
     await asyncio.gather(*tasks, return_exceptions=True)
+    if own:
+        raise own
 
 
 async def until_one_ends(*coroutines: Coroutine[Any, Any, Any]) -> None:

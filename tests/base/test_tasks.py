@@ -53,6 +53,21 @@ async def test_results_and_exceptions_of_the_tasks_are_ignored() -> None:
     await cancel_and_wait()
 
 
+async def test_who_ends_tasks_and_is_cancelled_leaves_none_behind() -> None:
+    async def stubborn() -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        await asyncio.sleep(60)
+
+    child = asyncio.create_task(stubborn())
+    await asyncio.sleep(0)
+    ending = asyncio.create_task(cancel_and_wait(child))
+    await asyncio.sleep(0.01)
+    ending.cancel()
+    await asyncio.wait([ending], timeout=10)
+    assert ending.cancelled() and child.cancelled()
+
+
 async def test_a_swallowed_cancellation_holds_up_no_end() -> None:
     """The first that ends is what all end with; a task group would wait for the one that goes on."""
 

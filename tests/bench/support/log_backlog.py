@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -28,11 +29,22 @@ STALLED_AFTER = 60.0  # seconds without progress
 class Backlog:
     """The servers, the figures of the stream on the topics, and a MongoDB client."""
 
-    def __init__(self, servers: Servers, stream: Stream, client: AsyncMongoClient[dict[str, Any]]) -> None:
+    def __init__(self, servers: Servers, client: AsyncMongoClient[dict[str, Any]]) -> None:
         self.servers, self.client = servers, client
-        self.events, self.unique, self.people = stream.events, stream.unique, stream.people
-        self.counts = {f"{topic}/{partition}": n for (topic, partition), n in stream.counts.items()}
+        self.events = self.unique = self.people = 0
+        self.counts: Counter[str] = Counter()
+        self.mean_bytes = 0.0
+
+    async def append(self, stream: Stream) -> None:
+        """Write a stream behind what the topics hold, and free its events."""
         self.mean_bytes = stream.mean_bytes
+        self.events, self.unique, self.people = (
+            self.events + stream.events,
+            self.unique + stream.unique,
+            self.people + stream.people,
+        )
+        self.counts.update({f"{topic}/{partition}": n for (topic, partition), n in stream.counts.items()})
+        await stream.publish(self.servers.kafka)
 
     async def read(self, database: str) -> int:
         """Return how many events a reader with its cursors in this database has read."""
@@ -60,16 +72,18 @@ class Backlog:
 
 
 @asynccontextmanager
-async def backlog(folder: Path, events: int, *, only: str = "") -> AsyncIterator[Backlog]:
-    """Start real servers with a stream of so many events on the topics; with `only`, of one service."""
+async def backlog(folder: Path, events: int, *, only: str = "", parts: int = 1) -> AsyncIterator[Backlog]:
+    """Start real servers with a stream of so many events on the topics; with `only`, of one service.
+
+    Several parts lie one after the other, each about other applicants.
+    """
     with real_servers.started(folder, REBALANCE_DELAY) as servers:
         await asyncio.to_thread(apply.topics, servers.kafka)
         await asyncio.to_thread(_topic, servers.kafka)
-        stream = Stream(list(stories(events, 1404, only=only)), 1404)
         async with AsyncMongoClient[dict[str, Any]](servers.mongo) as client:
-            log = Backlog(servers, stream, client)
-            await stream.publish(servers.kafka)
-            del stream
+            log = Backlog(servers, client)
+            for seed in range(1404, 1404 + parts):
+                await log.append(Stream(list(stories(events, seed, only=only)), seed))
             yield log
 
 

@@ -82,7 +82,8 @@ def apply(
 
 def bench(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Only these, such as backlog fold; round and queries run only so.")
+        list[str] | None,
+        typer.Argument(help="Only these, such as backlog; round, rebuild and queries run only so."),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="At small size: two minutes, and rough figures.")] = False,
     write: Annotated[bool, typer.Option("--write", help="Write docs/performance.md.")] = False,

@@ -146,6 +146,13 @@ BENCHES: Mapping[str, Bench] = {
         unit="query",
         long=True,
     ),
+    "seats": Bench(
+        title="Seats of all provinces",
+        question="The seats of the 31 ledgers, by workers that own their partitions as in a consumer group, and by "
+        "workers of which each believes that it owns all: the worst that a rebalance could do.",
+        columns=("Workers", "Time", "Allocations/s", "Conflicts", "CPU, workers", "CPU, database"),
+        unit="allocation",
+    ),
     "audit": Bench(
         title="The audit of identities",
         question="How many readings of an identity are recorded in a second, each durably before it is shown: by a "

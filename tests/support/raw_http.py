@@ -26,6 +26,8 @@ from web.authorization import public
 from web.rate_limit import streaming
 
 TIMEOUTS = Timeouts(head=0.8, body=0.8, rate=1_000, stall=0.8, idle=1.0, drain=0.8)
+LONG = Timeouts(head=120, body=120, rate=1_000, stall=120, idle=120, drain=120)  # none ends during a test
+LIMIT = 60.0  # seconds, on a busy machine: less than LONG, so that what ends within it was not ended by a timeout
 PER_ADDRESS, TOTAL = 4, 12
 OTHER = "127.0.0.2"  # no trusted proxy
 Anyone = Annotated[Principal, public()]
@@ -66,7 +68,7 @@ class Client:
         self.writer.write(data)
         await self.writer.drain()
 
-    async def rest(self, seconds: float = 5) -> bytes:
+    async def rest(self, seconds: float = LIMIT) -> bytes:
         """Return what comes until the server closes the connection."""
         async with asyncio.timeout(seconds):
             try:
@@ -74,12 +76,12 @@ class Client:
             except ConnectionResetError:
                 return b""
 
-    async def head(self, seconds: float = 5) -> bytes:
+    async def head(self, seconds: float = LIMIT) -> bytes:
         async with asyncio.timeout(seconds):
             return await self.reader.readuntil(b"\r\n\r\n")
 
 
-async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+async def until(condition: Callable[[], bool], seconds: float = LIMIT) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "the condition did not become true"
@@ -116,6 +118,12 @@ def router() -> APIRouter:
         await asyncio.sleep(seconds)
         return "done"
 
+    @router.get("/held")
+    async def held(request: Request, principal: Anyone) -> str:
+        request.app.state.seen.append("held")
+        await request.app.state.release.wait()
+        return "done"
+
     @router.get("/flood")
     async def flood(request: Request, principal: Anyone) -> StreamingResponse:
         async def chunks() -> AsyncIterator[bytes]:
@@ -138,8 +146,8 @@ def router() -> APIRouter:
 
 
 @asynccontextmanager
-async def served(folder: Path, *, direct: bool) -> AsyncIterator[Endpoint]:
-    """Serve the routes with small limits of number, directly or at the gateway."""
+async def served(folder: Path, *, direct: bool, timeouts: Timeouts = TIMEOUTS) -> AsyncIterator[Endpoint]:
+    """Serve the routes with small limits of number, directly or at the gateway, which then has these of time."""
     settings = Settings(
         service="tests",
         environment="development",
@@ -156,7 +164,7 @@ async def served(folder: Path, *, direct: bool) -> AsyncIterator[Endpoint]:
         return []
 
     app = create_app(settings, "Tests", lifespan=None, ready=ready, prefix="", routers=[router()])
-    app.state.seen = []
+    app.state.seen, app.state.release = [], asyncio.Event()
     async with AsyncExitStack() as stack:
         running = server._Server(server._config(app, settings, lifespan="off"))
         serving = asyncio.create_task(running.serve())
@@ -188,7 +196,7 @@ async def served(folder: Path, *, direct: bool) -> AsyncIterator[Endpoint]:
             max_connections=TOTAL,
             max_connections_per_address=PER_ADDRESS,
         )
-        runner = gateway_server.runner_of(gateway, TIMEOUTS)
+        runner = gateway_server.runner_of(gateway, timeouts)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         await web.TCPSite(runner, "127.0.0.1", gateway.port).start()

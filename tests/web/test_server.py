@@ -22,25 +22,24 @@ from run import __main__ as command
 from run import server
 from run.server import serve_worker
 
+LIMIT = 60.0  # seconds, on a busy machine: nothing here is measured
 NOT_ASSIGNED = ReadinessReason("not_assigned", "no partitions are assigned yet")
 
 
 class StubWorker:
-    """A worker that runs until it is stopped or raises."""
+    """A worker that runs until it is stopped, and then ends when it may; or that raises."""
 
-    def __init__(self, error: Exception | None = None, drain: float = 0.0) -> None:
-        """`drain` is how many seconds it needs to stop."""
-        self.error, self.drain, self.started, self.drained = error, drain, asyncio.Event(), False
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error, self.started, self.may_end, self.drained = error, asyncio.Event(), asyncio.Event(), False
         self.reasons: list[ReadinessReason] = []
 
     async def run(self, stop: asyncio.Event) -> None:
         """Wait until stopped."""
         self.started.set()
         if self.error:
-            await asyncio.sleep(0.05)
             raise self.error
         await stop.wait()
-        await asyncio.sleep(self.drain)
+        await self.may_end.wait()
         self.drained = True
 
     async def ready(self) -> Sequence[ReadinessReason]:
@@ -63,7 +62,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     )
 
 
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 5) -> None:
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = LIMIT) -> None:
     """Wait for a condition to become true."""
     end = time.monotonic() + seconds
     while not await condition():
@@ -79,8 +78,14 @@ async def is_ready(client: httpx.AsyncClient) -> bool:
         return False
 
 
+async def is_stopping(client: httpx.AsyncClient) -> bool:
+    """Return whether the process answers that it is not ready because it stops."""
+    answer = (await client.get("/readyz")).json()
+    return (answer["ready"], [each["code"] for each in answer["reasons"]]) == (False, ["stopping"])
+
+
 async def test_worker_serves_health_and_drains_on_sigterm(settings: Settings) -> None:
-    worker = StubWorker(drain=0.3)
+    worker = StubWorker()
     running = asyncio.create_task(serve_worker(worker, settings))
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{settings.port}") as client:
         await until(lambda: is_ready(client))
@@ -96,32 +101,32 @@ async def test_worker_serves_health_and_drains_on_sigterm(settings: Settings) ->
 
         worker.reasons = []
         os.kill(os.getpid(), signal.SIGTERM)
-        await asyncio.sleep(0.05)
-        stopping = (await client.get("/readyz")).json()
-        assert (stopping["ready"], [each["code"] for each in stopping["reasons"]]) == (False, ["stopping"])
-    await asyncio.wait_for(running, 5)
+        await until(lambda: is_stopping(client))
+        assert not running.done() and not worker.drained
+        worker.may_end.set()
+    await asyncio.wait_for(running, LIMIT)
     assert worker.drained
 
 
 async def test_error_of_the_worker_ends_the_process(settings: Settings) -> None:
     with pytest.raises(ValueError, match="fatal"):
-        await asyncio.wait_for(serve_worker(StubWorker(ValueError("fatal")), settings), 5)
+        await asyncio.wait_for(serve_worker(StubWorker(ValueError("fatal")), settings), LIMIT)
 
 
 async def test_worker_that_does_not_drain_is_cancelled(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "DRAIN", 0.2)
-    worker = StubWorker(drain=60)
+    worker = StubWorker()
     running = asyncio.create_task(serve_worker(worker, settings))
     await worker.started.wait()
     os.kill(os.getpid(), signal.SIGINT)
 
-    await asyncio.wait_for(running, 5)
+    await asyncio.wait_for(running, LIMIT)
     assert not worker.drained
 
 
 async def test_port_in_use_ends_the_process(settings: Settings) -> None:
     with socket.create_server(("127.0.0.1", settings.port)), pytest.raises(OSError, match="in use"):
-        await asyncio.wait_for(serve_worker(StubWorker(), settings), 5)
+        await asyncio.wait_for(serve_worker(StubWorker(), settings), LIMIT)
 
 
 def test_command_line_names_service_and_role(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +155,7 @@ API = """
 import asyncio, sys
 from pathlib import Path
 from typing import Annotated
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from base.settings import Settings
 from run.server import serve
 from security.auth import Principal
@@ -162,8 +167,10 @@ settings = Settings(service="tests", environment="development", kafka="-", mongo
 router = APIRouter()
 
 @router.get("/slow")
-async def slow(principal: Annotated[Principal, public()]) -> str:
-    await asyncio.sleep(1)
+async def slow(request: Request, principal: Annotated[Principal, public()]) -> str:
+    print("begun", flush=True)
+    await request.app.state.stopping.wait()
+    await asyncio.sleep(0.5)  # longer than a server that did not wait would go on
     return "complete"
 
 async def ready():
@@ -175,15 +182,17 @@ serve(create_app(settings, "Tests", lifespan=None, ready=ready, prefix="", route
 
 async def test_api_completes_requests_before_it_ends() -> None:
     port = unused_port()
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", API, str(port))
+    command = (sys.executable, "-c", API, str(port))
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout
     try:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-            await until(lambda: is_ready(client), 20)
-            slow = asyncio.create_task(client.get("/slow"))
-            await asyncio.sleep(0.3)
+            await until(lambda: is_ready(client))
+            slow = asyncio.create_task(client.get("/slow", timeout=LIMIT))
+            assert await asyncio.wait_for(process.stdout.readline(), LIMIT) == b"begun\n"
             process.send_signal(signal.SIGTERM)
             assert (await slow).json() == "complete"
-        assert await asyncio.wait_for(process.wait(), 10) == 0
+        assert await asyncio.wait_for(process.wait(), LIMIT) == 0
     finally:
         if process.returncode is None:
             process.kill()

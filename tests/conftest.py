@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 
 from kernel.kafka.failed_connections import close_failed_connections
 from tests.support import servers as real_servers
@@ -15,6 +16,18 @@ from tests.support.system import RunningSystem
 pytest_plugins = ["tests.support.fixtures"]
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure() -> None:
+    """Draw the same examples in each run, without a limit of time, which a busy machine exceeds by itself.
+
+    `--hypothesis-profile=search` draws others, and prints one that fails so that it can be repeated.
+    """
+    untimed = settings(deadline=None, database=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+    settings.register_profile("search", untimed, max_examples=1_000)
+    settings.register_profile("certain", untimed, derandomize=True)
+    settings.load_profile("certain")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

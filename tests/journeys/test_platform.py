@@ -20,7 +20,7 @@ steps = st.lists(st.tuples(st.sampled_from(VERBS), st.integers(0, 59), st.intege
 
 
 @given(steps=steps, quotas=st.tuples(*[st.integers(0, 3)] * 3), seed=st.integers(0, 2**32))
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 def test_the_figures_equal_a_recount(steps: list[Step], quotas: tuple[int, int, int], seed: int) -> None:
     """A few people, three provinces, random errors."""
     platform = asyncio.run(run(steps, quotas, seed))

@@ -60,7 +60,7 @@ async def check_any_order(store: Any, subject: str, batches: Sequence[Sequence[M
     assert sum(tallies.counts.values()) == 10
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.randoms(use_true_random=False))
 def test_any_order_repetition_and_batching_end_the_same_in_memory(chance: random.Random) -> None:
     rules: Any = {"applicant": ReportingRules}

@@ -240,7 +240,7 @@ def _between(first: int, last: int) -> int:
     return work_calendar().working_days_between(datetime.fromordinal(first).date(), datetime.fromordinal(last).date())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(histories())
 def test_the_sums_of_the_deltas_equal_a_recount_on_every_day(events: list[Envelope]) -> None:
     deltas = contributions(folded(events))
@@ -262,7 +262,7 @@ def test_the_sums_of_the_deltas_equal_a_recount_on_every_day(events: list[Envelo
             assert sums[p, "identified_in_time"] <= sums[p, "capacity_due"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(histories(), st.randoms(use_true_random=False))
 def test_any_interleaving_of_the_sources_gives_the_same_state(events: list[Envelope], random: Random) -> None:
     queues = {source: [e for e in events if e.source == source] for source in ("registration", "screening", "market")}
@@ -273,7 +273,7 @@ def test_any_interleaving_of_the_sources_gives_the_same_state(events: list[Envel
     assert contributions(folded(shuffled)) == contributions(folded(events))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(histories(), st.integers(0, 40), st.booleans())
 def test_a_fold_gives_what_evolve_gives_and_leaves_former_states_alone(
     events: list[Envelope], cut: int, erased: bool

@@ -181,7 +181,7 @@ def counts_strategy(draw: st.DrawFn) -> Counts:
 any_counts = counts_strategy()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(any_counts, min_size=3, max_size=6), any_counts)
 def test_the_data_of_one_province_never_changes_score_or_order_of_others(drawn: list[Counts], changed: Counts) -> None:
     codes = list(provinces())[: len(drawn)]
@@ -193,7 +193,7 @@ def test_the_data_of_one_province_never_changes_score_or_order_of_others(drawn: 
         assert left == [row.province for row in table(two, name) if row.province != codes[0]]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(any_counts)
 def test_the_index_is_the_fourth_root_of_the_rank_value(counts: Counts) -> None:
     score = scores({"IR-01": counts}, FORMULA)["IR-01"]

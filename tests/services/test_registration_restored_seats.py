@@ -79,7 +79,7 @@ async def settle(registration: Registration) -> None:
 
 
 @given(before=STEPS, after=STEPS, later=STEPS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_seat_is_given_twice(before: list[Step], after: list[Step], later: list[Step]) -> None:
     async def check() -> None:
         registration = Registration()

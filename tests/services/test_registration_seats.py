@@ -140,7 +140,7 @@ MOVES = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(MOVES)
 def test_seats_add_up_in_every_story(moves: list[tuple[str, int]]) -> None:
     async def run() -> None:

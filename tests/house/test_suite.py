@@ -1,4 +1,4 @@
-"""The tests themselves: names that occur once, no imports between test modules, and no test that asserts nothing."""
+"""The tests themselves: names that occur once, no imports between test modules, assertions, and none about speed."""
 
 import ast
 from collections import Counter
@@ -11,6 +11,9 @@ from tests.house.sources import Source, assert_none, collected, imports, sources
 
 # Calls that raise when what they check does not hold: of pytest, playwright, jsonschema, and of waits with a deadline.
 CHECKS = ("raises", "warns", "fail", "expect", "validate", "wait_for", "until")
+
+
+CLOCKS = ("monotonic", "perf_counter", "process_time", "time")
 
 
 def repeated_names(paths: Iterable[str]) -> list[str]:
@@ -42,6 +45,39 @@ def idle_tests(source: Source, helpers: Iterable[Source] = ()) -> list[str]:
     return [
         f"{source.path}:{functions[n].lineno} {n}" for n in functions if n.startswith("test_") and n not in checking
     ]
+
+
+def timed_assertions(source: Source) -> list[str]:
+    """Return the lines that assert that something took less than some time: on a busy machine it takes longer."""
+    measured = {
+        target.id
+        for node in source.nodes
+        if isinstance(node, ast.Assign) and _is_duration(node.value)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    return [
+        f"{source.path}:{node.lineno}"
+        for node in source.nodes
+        if isinstance(node, ast.Assert)
+        and any(_is_short(each, measured) for each in ast.walk(node.test) if isinstance(each, ast.Compare))
+    ]
+
+
+def _is_duration(node: ast.expr) -> bool:
+    """Return whether something is subtracted from the time of a clock."""
+    return isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub) and _name(node.left) in CLOCKS
+
+
+def _is_short(compare: ast.Compare, measured: set[str]) -> bool:
+    """Return whether a duration is the smaller side of a comparison."""
+    sides = [compare.left, *compare.comparators]
+    smaller = [
+        sides[n] if isinstance(operator, ast.Lt | ast.LtE) else sides[n + 1]
+        for n, operator in enumerate(compare.ops)
+        if isinstance(operator, ast.Lt | ast.LtE | ast.Gt | ast.GtE)
+    ]
+    return any(_is_duration(each) or (isinstance(each, ast.Name) and each.id in measured) for each in smaller)
 
 
 def _checking(source: Source, known: Iterable[str] = ()) -> set[str]:
@@ -91,6 +127,11 @@ def test_every_test_asserts_something() -> None:
     assert_none(found, "assert what the test is about: it asserts nothing")
 
 
+def test_no_test_asserts_that_something_is_quick() -> None:
+    found = [each for source in sources() if source.path.startswith("tests/") for each in timed_assertions(source)]
+    assert_none(found, "count work, such as requests to the database, or measure it in tests/bench")
+
+
 def test_two_modules_of_one_name_are_found() -> None:
     assert repeated_names(["tests/web/test_a.py", "tests/rules/test_a.py", "tests/web/test_b.py"]) == ["test_a.py"]
 
@@ -106,6 +147,21 @@ def test_two_modules_of_one_name_are_found() -> None:
 )
 def test_an_import_of_a_test_module_is_found(line: str, found: bool) -> None:
     assert bool(imports_of_tests(Source("tests/web/test_new.py", line))) is found
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("assert time.monotonic() - began < 5", True),
+        ("assert 1 < loop.time() - began < 5", True),
+        ("assert 5 >= perf_counter() - began", True),
+        ("seconds = perf_counter() - began\nassert n == 500 and seconds < 5", True),
+        ("assert time.monotonic() - began > 0.3", False),
+        ("assert time.monotonic() < deadline, 'it does not hold'", False),
+    ],
+)
+def test_an_assertion_about_speed_is_found(text: str, found: bool) -> None:
+    assert bool(timed_assertions(Source("tests/web/test_new.py", text))) is found
 
 
 @pytest.mark.parametrize(

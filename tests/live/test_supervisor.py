@@ -15,7 +15,7 @@ from peyvand.local_cluster.processes import alive, free_ports, listening, start,
 from peyvand.local_cluster.servers import Mongod
 from peyvand.local_cluster.topology import SERVICES, as_user
 from peyvand.local_cluster.workspace import current_workspace, development_secrets
-from tests.support.system import RunningSystem
+from tests.support.system import START_TIMEOUT, RunningSystem
 
 pytestmark = pytest.mark.server
 
@@ -25,7 +25,7 @@ ROLES = {f"{service}-{kind}" for service in SERVICES for kind in ("api", "worker
 def test_every_role_is_ready(system: RunningSystem) -> None:
     assert set(system.state.processes) >= ROLES | {"gateway", "kafka", "mongod"}
     for role in ROLES | {"gateway"}:
-        assert httpx.get(f"http://127.0.0.1:{system.process(role).port}/readyz").status_code == 200, role
+        assert httpx.get(f"http://127.0.0.1:{system.process(role).port}/readyz", timeout=60).status_code == 200, role
 
 
 def test_a_service_reaches_its_own_database_only(system: RunningSystem) -> None:
@@ -55,14 +55,16 @@ def test_no_process_is_left_behind(tmp_path: Path) -> None:
     try:
         system.start()
         # the operations page is started last: wait until it runs
-        assert wait_until(lambda: all(listening(p.port) for p in system.state.processes.values() if p.port), 30)
+        assert wait_until(
+            lambda: all(listening(p.port) for p in system.state.processes.values() if p.port), START_TIMEOUT
+        )
         left = system.state.processes
         assert system.supervisor is not None
         system.supervisor.kill()
         system.supervisor.wait()
         assert [name for name, each in left.items() if not alive(each.identity)] == []
 
-        assert system.start() <= 60
+        system.start()
         assert not any(alive(each.identity) for each in left.values())
         running = system.state.processes
         assert system.interrupt() == 0

@@ -81,11 +81,14 @@ async def test_the_gateway_explains_that_a_service_is_unavailable(visitor: Visit
 
 async def test_a_rate_limit_is_explained_in_persian(visitor: Visitor) -> None:
     path = "/registration/tracking/AAAAA-AAAAA"
-    for _ in range(60):
-        response = await visitor.context.request.get(path, headers={"Accept": "text/html"})
-        if response.status == 429:
+    for _ in range(20):  # until no request becomes free between the last one and that of the page
+        while (await visitor.context.request.get(path, headers={"Accept": "text/html"})).status != 429:
+            continue
+        refused = await visitor.page.goto(visitor.base + path)
+        assert refused is not None
+        if refused.status == 429:
             break
-    refused = await visitor.go(path, 429)
+    assert refused.status == 429
     assert int(refused.headers["retry-after"]) >= 1
     assert "کمی صبر کنید" in await visitor.page.locator("h1").inner_text()
     await check_page(visitor, "fa")

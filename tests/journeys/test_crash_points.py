@@ -3,6 +3,7 @@
 import ast
 import asyncio
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path as File
 from random import Random
@@ -23,7 +24,7 @@ ELSEWHERE = (  # the parts of these are struck; or they call Kafka itself
     "await store.transact(subjects, keep, parked=parked)",  # reads only; called by recovery and the identity checks
     *("await store.find_subjects(query)", "await store.read(found[:1])"),  # `find_one` reads only; called by APIs
 )
-FIGURE = "each of more than {count:,} awaits"  # as docs/reliability.md shows it; some depend on the order of sets
+FIGURE = re.compile(r"each of more than ([\d,]+) awaits")  # in docs/reliability.md
 
 
 @pytest.mark.long
@@ -34,7 +35,10 @@ def test_no_crash_point_loses_or_doubles() -> None:
     for n in range(1, whole + 1):
         for after in (False, True):
             assert asyncio.run(simulate((n, after))).raised == 1, (n, after)
-    assert FIGURE.format(count=whole // 100 * 100) in (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    shown = FIGURE.search((ROOT / "docs" / "reliability.md").read_text(encoding="utf-8"))
+    figure = int(shown[1].replace(",", "")) if shown else 0
+    # Some awaits depend on the order of sets, so that the number differs by twenty from one process to another.
+    assert figure < whole < 1.25 * figure, f"update docs/reliability.md: {whole} awaits"
 
 
 @pytest.mark.long

@@ -97,6 +97,7 @@ class RegistrationApi:
             ),
         )
         self.app = service_app(service, self.settings, runtime)
+        self.app.state.buckets.now = lambda: 0.0  # or a slow machine would be granted more requests
         self.client = httpx.AsyncClient(
             transport=httpx.ASGITransport(self.app), base_url=self.settings.public_url, follow_redirects=False
         )

@@ -10,7 +10,10 @@ from web.app import App
 from web.rate_limit import Buckets, caller_of
 
 
-async def test_requests_beyond_the_limit_are_refused(client: httpx.AsyncClient, app: App) -> None:
+async def test_requests_beyond_the_limit_are_refused(
+    client: httpx.AsyncClient, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app.state.buckets, "now", lambda: 0.0)
     app.state.buckets.buckets.clear()
     responses = [await client.get("/t/v1/limited") for _ in range(3)]
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientSession, web
-from aiohttp.test_utils import TestServer, unused_port
+from aiohttp.test_utils import TestServer
 
 from peyvand.gateway.server import application, runner_of
 from peyvand.gateway.settings import GatewaySettings
+from tests.support.ports import free_port
 
 BODY_LIMIT = 512 << 10
 REQUEST_ID = "0af7651916cd43dd8448eb211c80319c"
@@ -96,7 +97,7 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
             await server.start_server()
             stack.push_async_callback(server.close)
             upstreams[name] = f"http://127.0.0.1:{server.port}"
-        upstreams["market"] = f"http://127.0.0.1:{unused_port()}"
+        upstreams["market"] = f"http://127.0.0.1:{free_port()}"
         settings = GatewaySettings(
             environment="development",
             public_url="http://127.0.0.1:8080",
@@ -109,7 +110,7 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
             upstream_market=upstreams["market"],
             upstream_reporting=upstreams["reporting"],
         )
-        runner, port = runner_of(settings), unused_port()
+        runner, port = runner_of(settings), free_port()
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         await web.TCPSite(runner, "127.0.0.1", port).start()
@@ -237,7 +238,7 @@ async def test_a_head_request_keeps_the_length_and_has_no_body(gateway: Gateway)
 
 
 async def test_a_stream_is_forwarded_by_event_and_closed_when_the_client_leaves(gateway: Gateway) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         async with gateway.get("/stream") as response:
             assert await response.content.readuntil(b"\n\n") == b"event: moved\n\n"
         await gateway.services["reporting"].gone.wait()

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientSession, web
-from aiohttp.test_utils import unused_port
 from structlog.testing import capture_logs
 
 from observability.log_fields import permitted
 from peyvand.gateway.server import runner_of
 from peyvand.gateway.settings import GatewaySettings
 from tests.support.malformed_requests import answer, malformed_requests
+from tests.support.ports import free_port
 
 WORD = b"eyJhbGciOiJFUzI1NiJ9-9990000018"
 REQUESTS = dict(malformed_requests(WORD))
@@ -26,7 +26,7 @@ VERSION = re.compile(rb"(?im)^server:.*(\d|python|aiohttp|uvicorn)")
 @pytest.fixture
 async def gateway(tmp_path: Path) -> AsyncIterator[int]:
     """The gateway before services that are not running; its port."""
-    away, port = f"http://127.0.0.1:{unused_port()}", unused_port()
+    away, port = f"http://127.0.0.1:{free_port()}", free_port()
     settings = GatewaySettings(
         environment="development",
         port=port,

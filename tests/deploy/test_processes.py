@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from peyvand.local_cluster.processes import (
     wait_until,
 )
 
+IP_LOCAL_PORT_RANGE = 51  # of linux/in.h; `socket` names it from Python 3.12 on
 SLEEP = ["/bin/sh", "-c", "echo here; exec sleep 60"]
 IGNORES_SIGTERM = ["/bin/sh", "-c", "trap '' TERM; echo here; while :; do sleep 1; done"]
 
@@ -108,6 +110,23 @@ def test_a_used_port_is_not_taken() -> None:
         ports = free_ports({"gateway": taken, "mongod": None, "kafka": None})
     assert taken not in ports.values()
     assert len(set(ports.values())) == 3
+
+
+def test_a_chosen_port_is_kept_from_all_who_ask_for_any() -> None:
+    """From other servers and from outgoing connections: a test would otherwise fail once in a hundred runs."""
+    port = free_ports({"kafka": None})["kafka"]
+    only = (port | port << 16).to_bytes(4, sys.byteorder)  # the ports among which the kernel may choose
+    with socket.create_server(("127.0.0.1", 0)) as elsewhere:
+        for connects in (False, True):
+            with socket.socket() as other:
+                try:
+                    other.setsockopt(socket.IPPROTO_IP, IP_LOCAL_PORT_RANGE, only)
+                except OSError:
+                    pytest.skip("not run: this kernel has no IP_LOCAL_PORT_RANGE")
+                with pytest.raises(OSError, match=r"Address already in use|Cannot assign requested address"):
+                    other.connect(elsewhere.getsockname()) if connects else other.bind(("127.0.0.1", 0))
+    with socket.create_server(("127.0.0.1", port)) as server:
+        assert server.getsockname()[1] == port
 
 
 def test_the_preferred_port_is_used_if_free() -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from aiohttp import web
-from aiohttp.test_utils import unused_port
 from fastapi import APIRouter
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
@@ -21,6 +20,7 @@ from peyvand.gateway.settings import GatewaySettings
 from run import server
 from run.connections import Timeouts
 from security.auth import Principal
+from tests.support.ports import free_port
 from web.app import App, create_app
 from web.authorization import public
 from web.rate_limit import streaming
@@ -155,7 +155,7 @@ async def served(folder: Path, *, direct: bool, timeouts: Timeouts = TIMEOUTS) -
         mongo="-",  # type: ignore[arg-type]
         database="-",
         jwks=folder / "jwks.json",
-        port=unused_port(),
+        port=free_port(),
         max_connections=TOTAL if direct else 1_000,
         max_connections_per_address=PER_ADDRESS if direct else 1_000,
     )
@@ -184,7 +184,7 @@ async def served(folder: Path, *, direct: bool, timeouts: Timeouts = TIMEOUTS) -
         service = f"http://127.0.0.1:{settings.port}"
         gateway = GatewaySettings(
             environment="development",
-            port=unused_port(),
+            port=free_port(),
             public_url="http://127.0.0.1:8080",
             issuer="http://127.0.0.1:8080/issuer",
             jwks=folder / "jwks.json",

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer, unused_port
+from aiohttp.test_utils import TestServer
 from fastapi import APIRouter
 from starlette.requests import Request
 
@@ -25,6 +25,7 @@ from peyvand.dev_issuer.issuer import Issuer
 from peyvand.gateway.settings import GatewaySettings
 from security import revocation
 from security.auth import COOKIE, Principal, Unauthenticated, Verifier
+from tests.support.ports import free_port
 from tests.support.small_api import problem_of
 from web import oidc_login
 from web.app import App, create_app, policies
@@ -36,7 +37,7 @@ BROWSER = {"Accept": "text/html", "Sec-Fetch-Site": "same-origin"}
 @pytest.fixture
 async def public_url(tmp_path: Path) -> AsyncIterator[str]:
     """The public address of a running development issuer."""
-    port = unused_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     upstream = {
         f"upstream_{name}": "http://127.0.0.1:1" for name in ("registration", "screening", "market", "reporting")
@@ -104,8 +105,8 @@ async def callback_of(public_url: str, redirect: httpx.Response) -> str:
 
 
 async def wait_until(holds: Callable[[], bool]) -> None:
-    """Wait until something holds, at most 10 s."""
-    for _ in range(1_000):
+    """Wait until something holds, at most a minute."""
+    for _ in range(6_000):
         if holds():
             return
         await asyncio.sleep(0.01)

@@ -14,13 +14,13 @@ from typing import Any
 
 import httpx
 import pytest
-from aiohttp.test_utils import unused_port
 
 from base.settings import Settings
 from observability.health import ReadinessReason
 from run import __main__ as command
 from run import server
 from run.server import serve_worker
+from tests.support.ports import free_port
 
 LIMIT = 60.0  # seconds, on a busy machine: nothing here is measured
 NOT_ASSIGNED = ReadinessReason("not_assigned", "no partitions are assigned yet")
@@ -58,7 +58,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
         mongo="-",  # type: ignore[arg-type]
         database="-",
         jwks=tmp_path / "jwks.json",
-        port=unused_port(),
+        port=free_port(),
     )
 
 
@@ -181,7 +181,7 @@ serve(create_app(settings, "Tests", lifespan=None, ready=ready, prefix="", route
 
 
 async def test_api_completes_requests_before_it_ends() -> None:
-    port = unused_port()
+    port = free_port()
     command = (sys.executable, "-c", API, str(port))
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     assert process.stdout

@@ -138,7 +138,10 @@ def listening(port: int) -> bool:
 
 
 def free_ports(preferred: Mapping[str, int | None]) -> dict[str, int]:
-    """Return a free port of the loopback for each name, the preferred one if it is free; all different."""
+    """Return a free port of the loopback for each name, the preferred one if it is free; all different.
+
+    For a minute they are left to whoever asks for just these, as servers do: see `_keep`.
+    """
     with ExitStack() as held:
         ports: dict[str, int] = {}
         for name, port in preferred.items():
@@ -148,5 +151,17 @@ def free_ports(preferred: Mapping[str, int | None]) -> dict[str, int]:
                 sock.bind(("127.0.0.1", port or 0))
             except OSError:
                 sock.bind(("127.0.0.1", 0))
+            _keep(sock)
             ports[name] = sock.getsockname()[1]
         return ports
+
+
+def _keep(bound: socket.socket) -> None:
+    """Keep the kernel from choosing this port for somebody else, such as an outgoing connection.
+
+    A connection that our end closes first leaves the port in TIME_WAIT, in which only a server that names it, with
+    SO_REUSEADDR as all ours have, may use it.
+    """
+    bound.listen(1)
+    with socket.create_connection(bound.getsockname()):
+        bound.accept()[0].close()

@@ -34,7 +34,7 @@ async def test_the_page_updates_until_it_is_held(browser: Browser, system: Runni
         await visitor.resize(DESKTOP, "light")
         await page.screenshot(path=str(tmp_path / "operations.png"), full_page=True)
         first = await page.locator(".asof time").get_attribute("datetime")
-        for _ in range(40):
+        for _ in range(120):
             if await page.locator(".asof time").get_attribute("datetime") != first:
                 break
             await page.wait_for_timeout(500)

@@ -103,7 +103,7 @@ async def new_visitor(
     """Open a browser with an empty profile; requests to other hosts are recorded and fail."""
     viewport = {"width": size[0], "height": size[1]}
     context = await browser.new_context(viewport=viewport, locale="fa-IR", base_url=base, **options)  # type: ignore[arg-type]
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(60_000)
     try:
         yield Visitor(context, await context.new_page(), base)
     finally:

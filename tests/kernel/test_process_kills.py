@@ -29,7 +29,9 @@ POINTS = int(os.environ.get("PEYVAND_REAL_CRASH_POINTS", "20"))
 SEED = int(os.environ.get("PEYVAND_REAL_CRASH_SEED", "7"))
 WORKERS = ("registration", "screening", "reporting")
 NTH_LIMIT = 4  # a crash point is at most the fourth time of a call that is repeated for ever
-WITHIN = 60.0  # seconds in which a point is reached
+WITHIN = 120.0  # seconds in which a point is reached
+KNOWN = {"records.bulk_write", "counters.bulk_write", "records.update_many", "parked.find_one", "replays.find"}
+KNOWN |= {"kafka.send", "log.ends"}  # some of them in a sweep
 
 
 class Crash(BaseException):
@@ -89,7 +91,11 @@ async def run_without_crashes(small_system: SmallSystem) -> Mapping[str, Crashin
     while clients.decided < 10:
         await clients.request(5)
         await asyncio.sleep(0.2)
-    await asyncio.sleep(6)  # a sweep
+
+    async def swept() -> bool:
+        return {what for process in (*processes.values(), clients.api) for what, _ in process.passed} >= KNOWN
+
+    await small_system.until(swept)
     n = len(clients.people)
     await small_system.settles({"ApplicantRegistered": n, "CaseOpened": n, "CaseDecided": clients.decided})
     for worker in workers:
@@ -123,8 +129,7 @@ async def test_no_drawn_crash_point_loses_or_repeats_an_effect(servers: Servers,
     passed = await run_without_crashes(model)
     await model.close()
     calls = {what for process in passed.values() for what, _ in process.passed}
-    known = {"records.bulk_write", "counters.bulk_write", "records.update_many", "parked.find_one", "replays.find"}
-    assert known | {"commit", "kafka.send", "log.ends"} <= calls
+    assert calls >= KNOWN | {"commit"}
     points = draw(passed, random.Random(SEED), POINTS)
     clients = Clients(small_system, points.pop("api", []))
     killed = 0
@@ -141,7 +146,7 @@ async def test_no_drawn_crash_point_loses_or_repeats_an_effect(servers: Servers,
                     assert not point or time.monotonic() < deadline, f"{service} does not reach {point}"
                     await asyncio.sleep(0.05)
             finally:
-                kill(process) if process.poll() is None and point else stop(process, 10)
+                kill(process) if process.poll() is None and point else stop(process, 60)
             assert process.returncode == (-signal.SIGKILL if point else 0), f"{service} ended by itself"
             killed += bool(point)
 

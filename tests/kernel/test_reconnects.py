@@ -176,9 +176,14 @@ async def test_a_worker_that_lost_the_group_for_ever_ends(
 
     monkeypatch.setattr(AIOKafkaClient, "coordinator_lookup", lookup)
     with pytest.raises(KafkaError, match="bootstrap"):
-        await asyncio.wait_for(small_system.worker("reporting").run(asyncio.Event()), 30)
+        await asyncio.wait_for(small_system.worker("reporting").run(asyncio.Event()), 90)
     lost = False
     waiting = small_system.start(small_system.worker("reporting"))
+
+    async def waits() -> bool:
+        return await waiting.ready() == [ReadinessReason("no_partitions", "no partitions assigned yet")]
+
+    await small_system.until(waits)
     await asyncio.sleep(5)
-    assert await waiting.ready() == [ReadinessReason("no_partitions", "no partitions assigned yet")]
-    await asyncio.wait_for(small_system.stop(waiting), 15)  # it stops, though it never joined the group
+    assert await waits(), "it neither ends nor hides it"
+    await asyncio.wait_for(small_system.stop(waiting), 60)  # it stops, though it never joined the group

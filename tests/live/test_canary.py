@@ -158,7 +158,10 @@ async def send_malformed(system: RunningSystem, token: str) -> dict[str, bytes]:
 def metrics(system: RunningSystem) -> dict[str, bytes]:
     """Return the metrics of every process."""
     ports = {name: port for name, port in system.state.ports.items() if name.rpartition("-")[0] in SERVICES}
-    return {f"metrics of {name}": httpx.get(f"http://127.0.0.1:{port}/metrics").content for name, port in ports.items()}
+    return {
+        f"metrics of {name}": httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=60).content
+        for name, port in ports.items()
+    }
 
 
 def files(what: str, folder: Path, pattern: str = "*") -> dict[str, bytes]:
@@ -197,7 +200,7 @@ def sinks(system: RunningSystem) -> dict[str, bytes]:
 def answered(system: RunningSystem) -> dict[str, bytes]:
     """Send everything; return what was answered with each refusal."""
     token = sign_in(system.url, "registrar", province=SEMNAN, sub="canary")
-    with httpx.Client(timeout=30) as client:
+    with httpx.Client(timeout=60) as client:
         errors = Errors(client)
         send_person(system, errors, token)
         send_everywhere(system, errors)
@@ -230,7 +233,7 @@ def test_nothing_that_is_written_holds_personal_data(system: RunningSystem, answ
         record = client.registration.records.find_one({"kind": "applicant", "private": {"$exists": True}})
         assert record is not None
         subject = str(record["_id"]).encode()
-    settles(lambda: any(subject in each for name, each in sinks(system).items() if "Kafka" in name), True, 30)
+    settles(lambda: any(subject in each for name, each in sinks(system).items() if "Kafka" in name), True, 90)
     found = sinks(system)
     (figures,) = (each for each in found if re.fullmatch(r"collection reporting_[0-9a-f]+\.records", each))
     assert subject in found["collection registration.records"] and subject in found[figures]
@@ -246,9 +249,11 @@ def test_prometheus_holds_no_personal_data(system: RunningSystem, answered: dict
     with scraped_leak() as port, prometheus_for(tmp_path, system, leak=port) as prometheus:
 
         def series() -> bytes:
-            return httpx.get(f"{prometheus.url}/api/v1/series", params={"match[]": '{__name__=~".+"}'}).content
+            return httpx.get(
+                f"{prometheus.url}/api/v1/series", params={"match[]": '{__name__=~".+"}'}, timeout=60
+            ).content
 
-        assert wait_until(lambda: b"peyvand_http_request" in series() and PLANTED.encode() in series(), 30)
+        assert wait_until(lambda: b"peyvand_http_request" in series() and PLANTED.encode() in series(), 90)
         held = {"series": series(), **files("Prometheus", tmp_path / "tsdb")}
     assert leaks([ID, MOBILE, NAME, SENT, answered["signature"].decode()], held) == []
     planted = leaks([PLANTED], held)

@@ -44,7 +44,7 @@ EXISTING = {"round_id": "1404", "province": "IR-20"}  # path parameters of half 
 ROLES = ("manager", "ministry_admin", "operator")  # the roles with the most permissions
 PREFIXES = {each: "" if each == "reporting" else f"/{each}" for each in SERVICES}  # of their OpenAPI documents
 STREAM = "text/event-stream"
-TIMEOUT = 30  # seconds for a response
+TIMEOUT = 60  # seconds for a response
 
 
 @pytest.fixture(scope="module")

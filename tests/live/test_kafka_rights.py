@@ -79,7 +79,7 @@ def test_a_service_writes_its_own_topic_only(cluster: Servers, secrets: Secrets,
     for topic in TOPICS:
         producer = connect_producer(access(cluster, secrets, user), user)()
         try:
-            producer.send(topic.name, key=b"k", value=b"forged", partition=0).get(20)
+            producer.send(topic.name, key=b"k", value=b"forged", partition=0).get(60)
             written.add(topic.name)
         except KafkaError as e:  # the cluster where a user may write nothing at all
             assert re.search("(Topic|Cluster)AuthorizationFailed", repr(e)), e
@@ -102,10 +102,10 @@ def test_the_documented_command_revokes_rights_of_others(cluster: Servers, secre
     assert not admin.create_acls([kafka_users._kafka_acl(right)])["failed"]
     admin.close()
     assert f"ACL is not declared: {right}" in apply.kafka_users(kafka, secrets, diff=True)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
     gone = f"ACL is not declared: {right}"
-    assert wait_until(lambda: gone not in apply.kafka_users(kafka, secrets, diff=True), 10)
+    assert wait_until(lambda: gone not in apply.kafka_users(kafka, secrets, diff=True), 60)
 
 
 @pytest.mark.parametrize("user", USERS)
@@ -121,10 +121,13 @@ async def test_a_service_reads_its_own_topic_and_what_it_consumes(
             consumer.assign([tp := TopicPartition(topic.name, 1)])
             consumer.seek(tp, 0)
             try:
-                found = await consumer.getmany(timeout_ms=2_000)
+                async with asyncio.timeout(60):
+                    while not await consumer.getmany(timeout_ms=1_000):
+                        continue
             except TopicAuthorizationFailedError:
-                found = {}
-        (read if found else refused).add(topic.name)
+                refused.add(topic.name)
+            else:
+                read.add(topic.name)
     assert read == {topic.name for topic in TOPICS if user in (topic.producer, *topic.consumers, READER)}
     assert refused == {topic.name for topic in TOPICS} - read
     ids = TopicIds(kafka, user)
@@ -189,7 +192,7 @@ def test_drift_is_shown_and_own_rights_are_corrected(cluster: Servers, secrets: 
             "ACL is not declared: User:market may WRITE topic peyvand.screening",
             "ACL is not declared: User:spy may READ topic peyvand*",
         ]
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while (found := apply.kafka_users(kafka, secrets, diff=True)) != drift and time.monotonic() < deadline:
             time.sleep(0.1)
         assert found == drift
@@ -220,7 +223,7 @@ def test_what_gives_rights_by_another_way_is_shown(cluster: Servers, secrets: Se
             "Kafka user screening has another password",
             *(f"ACL is not declared: {acl}" for acl in strange),
         }
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while (found := set(apply.kafka_users(kafka, secrets, diff=True))) != drift and time.monotonic() < deadline:
             time.sleep(0.1)
         assert found == drift
@@ -256,7 +259,7 @@ async def test_a_wrong_password_is_named_within_seconds(cluster: Servers, secret
         return any("refuses the user market" in each.text for each in await worker.ready())
 
     try:
-        await small_system.until(named, within=10)
+        await small_system.until(named)
     finally:
         stop.set()
         await running
@@ -297,9 +300,12 @@ def test_the_controller_answers_no_client_without_certificate(cluster: Servers) 
 def test_mongod_answers_no_plaintext_and_no_client_without_user(cluster: Servers) -> None:
     address, _, options = cluster.mongo.rpartition("@")[2].partition("/?")
     plaintext, anonymous = "directConnection=true", options.replace("&authSource=admin", "")
-    for each, error in ((plaintext, ServerSelectionTimeoutError), (anonymous, OperationFailure)):
+    for each, error, milliseconds in (
+        (plaintext, ServerSelectionTimeoutError, 2_000),
+        (anonymous, OperationFailure, 60_000),
+    ):
         with (
-            MongoClient[dict[str, Any]](f"mongodb://{address}/?{each}", timeoutMS=2_000) as client,
+            MongoClient[dict[str, Any]](f"mongodb://{address}/?{each}", timeoutMS=milliseconds) as client,
             pytest.raises(error, match=r"requires authentication|closed|reset|timeout"),
         ):
             client.registration.records.find_one()

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.server
 
 ROUND = "1390"  # of this test alone
 FIRST_SERIAL = 390_100
-TIMEOUT = 20.0  # seconds
+TIMEOUT = 90.0  # seconds
 
 
 @pytest.fixture

@@ -242,8 +242,11 @@ async def test_a_request_is_also_for_partitions_that_are_assigned_later(small_sy
     await small_system.until(compared, WAIT)
     loop = loop_of(worker)
     loop.started.clear()
-    await asyncio.sleep(2)
-    assert set(loop.started) == set(range(32)), "assigned again"
+
+    async def assigned_again() -> bool:
+        return set(loop.started) == set(range(32))
+
+    await small_system.until(assigned_again)
     assert min(loop.started.values()) > max(each.at.timestamp() for each in await comparisons(small_system) if each.at)
 
 

@@ -227,4 +227,4 @@ def _without_zeros(days: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str,
 async def start_rebuild(target: RebuildTarget) -> asyncio.subprocess.Process:
     """Start a rebuild in a process of its own."""
     arguments = (sys.executable, "-c", SCRIPT, msgspec.json.encode(target).decode())
-    return await asyncio.create_subprocess_exec(*arguments, stdout=asyncio.subprocess.PIPE)
+    return await asyncio.create_subprocess_exec(*arguments, stdout=asyncio.subprocess.DEVNULL)

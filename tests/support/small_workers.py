@@ -38,6 +38,7 @@ RULES: dict[str, Any] = {
     "screening": ScreeningRules,
     "reporting": ReportingRules,
 }
+WITHIN = 90.0  # seconds for what takes a few on an idle machine
 QUIET = 1.5  # seconds in which a settled system must stay as it is: a late duplicate must be noticed
 EVERY_PARTITION = range(PARTITIONS)
 
@@ -163,7 +164,7 @@ class SmallSystem:
             command, Path("/dev/null"), {**os.environ, **(environment or {})}, parent_death_signal=signal.SIGKILL
         )
 
-    async def until(self, holds: Callable[[], Awaitable[bool]], within: float = 30) -> None:
+    async def until(self, holds: Callable[[], Awaitable[bool]], within: float = WITHIN) -> None:
         """Wait until a condition holds. Raise what ended a worker meanwhile.
 
         Not for the final assertion of a test: a late duplicate would go unnoticed. See `settles`.
@@ -179,7 +180,7 @@ class SmallSystem:
         expected: Mapping[str, int],
         *,
         services: Collection[str] = (),
-        within: float = 30,
+        within: float = WITHIN,
         quiet: float = QUIET,
     ) -> None:
         """Wait until the system has settled with exactly these tallies of IR-20, and check that it stays so.

@@ -88,7 +88,7 @@ async def test_a_rate_limit_is_explained_in_persian(visitor: Visitor) -> None:
         assert refused is not None
         if refused.status == 429:
             break
-    assert refused.status == 429
+    assert refused is not None and refused.status == 429
     assert int(refused.headers["retry-after"]) >= 1
     assert "کمی صبر کنید" in await visitor.page.locator("h1").inner_text()
     await check_page(visitor, "fa")

@@ -148,7 +148,7 @@ async def _worker(mongo: str, database: str, partitions: frozenset[int]) -> floa
 
 
 def main(mongo: str, database: str, partitions: str) -> None:
-    """Allocate once standard input says so; print a line of JSON."""
+    """Allocate once a line arrives at standard input; print a line of JSON."""
     print("ready", flush=True)
     sys.stdin.readline()
     cpu = time.process_time()

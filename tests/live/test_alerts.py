@@ -288,6 +288,12 @@ async def _cause_by_requests(drill: Drill, prometheus: Prometheus) -> None:
 async def _cause_by_frozen_processes(drill: Drill, prometheus: Prometheus) -> None:
     with drill.frozen("market-api"):
         await prometheus.wait_for("ProcessDown")
+    for _ in range(4):  # once more than needed: a start between two scrapes of the same second is not seen
+        before = drill.system.process("market-api")
+        os.kill(before.identity.pid, signal.SIGKILL)
+        await asyncio.to_thread(drill.system.restarted, "market-api", before)
+        await asyncio.sleep(2)
+    await prometheus.wait_for("ProcessRestarting")
     async with drill.load():
         for _ in range(8):
             with drill.frozen("reporting-worker"):

@@ -194,7 +194,7 @@ async def test_a_slow_body_above_the_rate_is_accepted(serve: Serve) -> None:
 
 
 async def test_a_body_that_came_fast_must_not_end_slowly(endpoint: Endpoint) -> None:
-    """50,000 bytes earn no 50 seconds: whoever got them could send the missing 100 at leisure."""
+    """50,000 bytes earn no 50 seconds: who got them could send the missing 100 at leisure."""
     client = await endpoint.open()
     await client.send(request("POST", "/echo", b"x" * 50_000, length=50_100))
     sending = asyncio.create_task(dribble_on(client))

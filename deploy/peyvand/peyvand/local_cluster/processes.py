@@ -140,7 +140,7 @@ def listening(port: int) -> bool:
 def free_ports(preferred: Mapping[str, int | None]) -> dict[str, int]:
     """Return a free port of the loopback for each name, the preferred one if it is free; all different.
 
-    For a minute they are left to whoever asks for just these, as servers do: see `_keep`.
+    For a minute no one else gets them who does not ask for just these: see `_keep`.
     """
     with ExitStack() as held:
         ports: dict[str, int] = {}
@@ -157,7 +157,7 @@ def free_ports(preferred: Mapping[str, int | None]) -> dict[str, int]:
 
 
 def _keep(bound: socket.socket) -> None:
-    """Keep the kernel from choosing this port for somebody else, such as an outgoing connection.
+    """Keep the kernel from choosing this port for someone else, such as an outgoing connection.
 
     A connection that our end closes first leaves the port in TIME_WAIT, in which only a server that names it, with
     SO_REUSEADDR as all ours have, may use it.

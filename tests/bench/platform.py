@@ -1,4 +1,4 @@
-"""The whole platform at a steady rate, with and without the gateway; then the highest rate that holds."""
+"""The whole platform at a steady rate, with and without the gateway; and the highest rate that holds."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from tests.bench.support.meter import budget, micros, millis
 from tests.bench.support.platform_run import COUNTED_P99, POST_P99, Load, in_groups, running_platform
 
 RATE = 300.0
-STEPS = (150, 225, 300, 375, 450, 525, 600, 700, 800, 900)
+STEPS = (75, 110, 150, 190, 225, 300, 375, 450, 525, 600, 700, 800, 900)
 
 
 async def run(folder: Path, quick: bool) -> Measured:
@@ -16,13 +16,16 @@ async def run(folder: Path, quick: bool) -> Measured:
     with running_platform(folder) as system:
         await system.open_round()
         await system.load(50, 2.0 if quick else 5.0)  # warm up
-        direct = await system.load(RATE, long)
-        proxied = await system.load(RATE, half, gateway=True)
         steps: list[Load] = []
         for rate in STEPS:
+            await system.rest()
             steps.append(await system.load(rate, step))
             if not steps[-1].holds:
                 break
+        await system.rest()
+        direct = await system.load(RATE, long)
+        await system.rest()
+        proxied = await system.load(RATE, half, gateway=True)
     holding = [each for each in steps if each.holds]
     costs = in_groups(direct.costs)
     cpu = sum(seconds for name, seconds in costs.cpu.items() if name != "load client")

@@ -26,6 +26,7 @@ from tests.bench.support.meter import Costs, Meter, quantile
 from tests.support.system import RunningSystem
 
 COUNTED_WITHIN = 20.0  # seconds after the last answer; what is not counted by then is reported as missing
+RESTED_WITHIN = 120.0
 POST_P99, COUNTED_P99 = 0.100, 0.500  # seconds; a rate holds while both are kept
 
 
@@ -94,6 +95,20 @@ class Platform:
             at = await _committed(client, since)
         counted = [max(0.0, at[subject] - moment) for subject, moment in answered_at.items() if subject in at]
         return Load(per_second, responses, counted, len(answered_at) - len(counted), seconds_taken, costs)
+
+    async def rest(self) -> None:
+        """Wait until every service has published what it emitted, and knows everyone who registered."""
+        async with AsyncMongoClient[dict[str, Any]](self.mongo) as client:
+            databases = await databases_of(client)
+            deadline = time.monotonic() + RESTED_WITHIN
+            while time.monotonic() < deadline:
+                await asyncio.sleep(1)
+                records = [databases[name].records for name in SERVICES]
+                pending = [await each.count_documents({"pending_since": {"$exists": True}}) for each in records]
+                known = [await each.count_documents({"kind": "applicant"}) for each in records]
+                if not any(pending) and min(known) >= self.registered:
+                    return
+        raise RuntimeError(f"the platform does not come to rest: {pending} events pending, {known} applicants known")
 
     async def _until_counted(self, client: AsyncMongoClient[dict[str, Any]], n: int, deadline: float) -> float:
         """Wait until reporting has a fact about every applicant. Polls rarely: polling costs CPU that is measured."""

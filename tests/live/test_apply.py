@@ -52,9 +52,9 @@ def test_topics_are_created_once_and_corrected(cluster: Servers) -> None:
             f"topic {name}: message.timestamp.type is not declared and is LogAppendTime",
         ]
         # the broker gets the change from its controller a moment later
-        assert wait_until(lambda: apply.topics(cluster.kafka, diff=True) == differs, 10)
+        assert wait_until(lambda: apply.topics(cluster.kafka, diff=True) == differs, 60)
         apply.topics(cluster.kafka)
-        assert wait_until(lambda: apply.topics(cluster.kafka, diff=True) == differs[2:], 10), "whose it is, is unknown"
+        assert wait_until(lambda: apply.topics(cluster.kafka, diff=True) == differs[2:], 60), "whose it is, is unknown"
     finally:
         client.close()
 

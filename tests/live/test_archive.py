@@ -181,7 +181,7 @@ def test_a_database_is_restored_exactly_although_the_archive_was_killed_all_the_
     with Load(servers, archived.name) as load:
         for _ in range(5):
             archived.start()
-            wait_until(archived.archive.exists, 10)
+            assert wait_until(archived.archive.exists, TIMEOUT)
             time.sleep(chance.random())
             archived.kill()
         archived.start()

@@ -13,6 +13,7 @@ from pymongo.errors import OperationFailure
 from peyvand.local_cluster.certificates import Certificates
 from peyvand.local_cluster.processes import alive, free_ports, listening, start, stop, wait_until
 from peyvand.local_cluster.servers import Mongod
+from peyvand.local_cluster.supervisor import SERVICES_GRACE
 from peyvand.local_cluster.topology import SERVICES, as_user
 from peyvand.local_cluster.workspace import current_workspace, development_secrets
 from tests.support.system import START_TIMEOUT, RunningSystem
@@ -84,7 +85,7 @@ def test_a_second_signal_kills_at_once(tmp_path: Path) -> None:
         system.supervisor.send_signal(signal.SIGINT)
         assert not wait_until(lambda: not alive(frozen), 1)
         system.supervisor.send_signal(signal.SIGINT)
-        assert system.supervisor.wait(5) == 0
+        assert system.supervisor.wait(SERVICES_GRACE - 5) == 0
         assert not any(alive(each.identity) for each in running.values())
     finally:
         system.end()

@@ -49,7 +49,7 @@ class Servers:
         try:
             client.create_topics(topics)
             names = {topic.name for topic in topics}
-            wait_until(lambda: names <= set(client.list_topics()), 10)
+            assert wait_until(lambda: names <= set(client.list_topics()), START_TIMEOUT)
         finally:
             client.close()
 

@@ -2,10 +2,11 @@
 
 import time
 import uuid
+from itertools import pairwise
 
 import pytest
 
-from base.ids import shown_code, typed_code, uuid7
+from base.ids import shown_code, typed_code, uuid7, uuid7s
 
 
 def test_uuid7_is_valid_and_has_its_millisecond() -> None:
@@ -24,6 +25,17 @@ def test_ids_of_different_milliseconds_sort_by_time() -> None:
     time.sleep(0.002)
 
     assert first < uuid7()
+
+
+def test_ids_of_one_series_grow_by_distances_that_cannot_be_guessed() -> None:
+    made = [uuid.UUID(each) for each in uuid7s(4_096)]
+    assert made == sorted(set(made)) and {each.version for each in made} == {7}
+    assert {each.variant for each in made} == {uuid.RFC_4122}
+    assert len({each.int >> 80 for each in made}) == 1
+    distances = {later.int - earlier.int for earlier, later in pairwise(made)}
+    assert len(distances) == 4_095 and min(distances) > 1 << 16
+    with pytest.raises(ValueError, match="4096"):
+        uuid7s(4_097)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """Register applications, one per person and round nationwide, and set quotas; what the service opens to do so."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from math import inf
 from time import monotonic
@@ -11,13 +11,13 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from base.clock import Clock
-from base.ids import uuid7
+from base.clock import Clock, Moment
+from base.ids import uuid7, uuid7s
 from base.tasks import TimeSlices
 from contracts.commands import Refused
 from contracts.envelope import Context
 from contracts.subjects import round_subject
-from kernel.commands import CommandMetadata, Result, decide_one, execute, execute_many, stored_response
+from kernel.commands import CommandMetadata, Outcome, Result, decide_one, execute, execute_many, stored_response
 from kernel.errors import UniqueViolation
 from kernel.record import Private, Record, reindex
 from kernel.service import Runtime
@@ -38,6 +38,7 @@ from registration.tracking_codes import TrackingCodes
 from security.audit import Audit, MongoAudit
 from security.encryption import KeyBlocks, Keyring
 
+MILLISECOND = timedelta(milliseconds=1)  # the precision of registered_at
 CACHED = 1.0  # seconds after which every process uses an amended round
 
 
@@ -120,9 +121,12 @@ class RegistrationService:
         accepted: Mapping[int, Accepted],
         channel: str,
         metadata: Mapping[int, CommandMetadata],
+        after: datetime | None = None,
     ) -> dict[int, Result | Refused]:
-        """Register many people in one transaction, each independent of the others; by row number.
+        """Register many people, each independent of the others; by row number.
 
+        In the published order they come after `after` and in the order of their rows, those who return after a
+        withdrawal among them: they have an older id, so that the row before ends its transaction. Usually there is one.
         Raise KeyReused, NewerRules, UnreadableRecord, Transient.
         """
         rows: dict[str, int] = {}
@@ -132,7 +136,8 @@ class RegistrationService:
             await slices()
         registered = await self.store.find_by_unique("person", rows.keys()) if rows else {}
         subjects = {rows[index]: subject for index, subject in registered.items()}
-        by_subject = {subjects.get(row) or uuid7(): row for row in accepted}
+        new = iter(uuid7s(len(accepted)))
+        by_subject = {subjects.get(row) or next(new): row for row in accepted}
         known = (await read_snapshot(self.store, subjects.values())).records if subjects else {}
         before = {subject: record.private for subject, record in known.items()}
         own: dict[str, CommandMetadata] = {}
@@ -140,7 +145,12 @@ class RegistrationService:
             own[subject] = await self._sealed(subject, accepted[row], metadata[row], before.get(subject, NOTHING))
             await slices()
         commands = {subject: _command(accepted[row], channel) for subject, row in by_subject.items()}
-        done = await execute_many(self.store, commands, self.clock, own)
+        done: dict[str, Outcome] = {}
+        registered_now = {subject for subject, record in known.items() if not applicant.has_left(record.state)}
+        for run in _runs(by_subject, registered_now):
+            part = {subject: commands[subject] for subject in run}
+            done |= await execute_many(self.store, part, _later_clock(self.clock, after), own)
+            after = last_registered((done[subject] for subject in run), after)
         outcomes: dict[int, Result | Refused] = {}
         for subject, row in by_subject.items():
             outcome = done[subject]
@@ -275,6 +285,37 @@ async def resources(runtime: Runtime[RegistrationSettings]) -> AsyncIterator[Res
         )
     finally:
         await persons.keys.close()
+
+
+def last_registered(outcomes: Iterable[Outcome], after: datetime | None = None) -> datetime | None:
+    """Return the latest time of these registrations and `after`."""
+    times = [each.record.state.current.registered_at for each in outcomes if isinstance(each, Result)]
+    return max([*times, *([after] if after else [])], default=None)
+
+
+def _later_clock(clock: Clock, after: datetime | None) -> Clock:
+    """Return the clock, always later than `after`, which may be this millisecond or from a clock that is ahead."""
+
+    def now() -> Moment:
+        moment = clock()
+        return moment if after is None or moment.at > after else replace(moment, at=after + MILLISECOND)
+
+    return now
+
+
+def _runs(subjects: Iterable[str], registered: Collection[str]) -> Iterator[list[str]]:
+    """Yield the subjects in runs whose ids grow; those who are registered need no place and end no run."""
+    run: list[str] = []
+    last = ""
+    for subject in subjects:
+        if subject not in registered:
+            if subject <= last:
+                yield run
+                run = []
+            last = subject
+        run.append(subject)
+    if run:
+        yield run
 
 
 def _place(where: Context) -> tuple[str, str, str]:

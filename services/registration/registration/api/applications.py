@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from datetime import datetime
 from itertools import islice
 from typing import Annotated
 
@@ -24,7 +25,7 @@ from registration.api.dependencies import Audit, Guard, Registrations, bounded_i
 from registration.api.rounds import RoundId
 from registration.domain.applicant import Status, Withdraw, status
 from registration.domain.application import COLUMNS, Accepted, InvalidApplication
-from registration.registrations import RegistrationService, RoundSnapshot
+from registration.registrations import RegistrationService, RoundSnapshot, last_registered
 from registration.tracking_codes import TrackingCodes
 from security.auth import Principal
 from security.scopes import is_visible, restricted
@@ -93,6 +94,7 @@ async def import_applications(
 ) -> Response:
     """Register the people in a file; one invalid value in any row refuses the whole file.
 
+    The order of the rows is the order of registration, which decides about seats among them.
     Valid rows are stored in chunks, each in one transaction. The same file under the same key continues where it
     stopped, and its answer is that of a file that never stopped. Of people who are already registered only the number
     is reported, and a file with too many of them is stopped: the Retry-After of the 429 is when to send it again.
@@ -103,14 +105,16 @@ async def import_applications(
     except RowsInvalid as invalid:
         return await asyncio.to_thread(invalid.response, request)
     outcomes: dict[int, Result | Refused] = {}
+    last: datetime | None = None
     left = iter(accepted.items())
     while chunk := dict(islice(left, CHUNK)):
         own = {row: metadata_for(str(row), metadata) for row in chunk}
         async with guard.attempt(request, principal, file=True):
-            done = await registrations.register_many(snapshot, chunk, "import", own)
+            done = await registrations.register_many(snapshot, chunk, "import", own, last)
             known = (chunk[row] for row, each in done.items() if _is_known(each))
             guard.record_file(request, principal, [registrations.persons.indexes(each)[0] for each in known])
         outcomes |= done
+        last = last_registered(done.values(), last)
     return await asyncio.to_thread(_imported, outcomes, registrations.codes)
 
 

@@ -232,6 +232,14 @@ value_invalid invalid
 این مقدار پذیرفتنی نیست. لطفاً دوباره نگاه کنید.
 This value is not acceptable. Please check it.
 
+workbook_too_large too_large
+این پرونده بیش از اندازه بزرگ است ({limit} مگابایت). برگه‌ها و تصویرهای اضافه را پاک کنید یا آن را به چند بخش تقسیم کنید.
+The workbook has more than {limit} MB of content. Remove other sheets and pictures, or divide it.
+
+workbook_unreadable invalid
+این پرونده خوانده نشد. آن را در اکسل، بدون گذرواژه، با نوع XLSX یا CSV UTF-8 دوباره ذخیره کنید.
+The workbook cannot be read. Save it again without a password, as XLSX or as CSV UTF-8.
+
 wrong_type invalid
 مقدار این بخش به شکل درست نوشته نشده است.
 The value of this field is not of the right type.

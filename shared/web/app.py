@@ -208,25 +208,25 @@ def policies(app: FastAPI) -> dict[tuple[str, str], AccessPolicy]:
 class Raw:
     """The dependency behind `raw`."""
 
-    def __init__(self, media_type: str) -> None:
-        self.media_type = media_type
+    def __init__(self, media_types: Sequence[str]) -> None:
+        self.media_types = media_types
 
     async def __call__(self, request: Request) -> bytes:
         """Return the body, after the policy of the route has been checked. Raise Refused: media_type."""
         await authorized_principal(request)
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != self.media_type:
-            raise Refused("media_type", expected=self.media_type)
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in self.media_types:
+            raise Refused("media_type", expected=" / ".join(self.media_types))
         return await request.body()
 
 
-def raw(media_type: str) -> Any:
-    """Return a dependency on the bytes of a body of this media type; any other is a 415."""
-    return Depends(Raw(media_type))
+def raw(*media_types: str) -> Any:
+    """Return a dependency on the bytes of a body of one of these media types; any other is a 415."""
+    return Depends(Raw(media_types))
 
 
-def _raw_bodies(app: FastAPI) -> dict[tuple[str, str], str]:
+def _raw_bodies(app: FastAPI) -> dict[tuple[str, str], Sequence[str]]:
     return {
-        (method, str(each.path)): body.media_type
+        (method, str(each.path)): body.media_types
         for each in iter_route_contexts(app.routes)
         if isinstance(each.original_route, APIRoute)
         for body in _calls(each.dependant, Raw)

@@ -1,6 +1,6 @@
 """What FastAPI leaves out of an OpenAPI document: problems, action and roles of every route, and raw bodies."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from programme.messages import message_text
@@ -13,7 +13,9 @@ PROBLEM = "#/components/schemas/Problem"
 
 
 def complete(
-    schema: dict[str, Any], policies: Mapping[tuple[str, str], AccessPolicy], raw: Mapping[tuple[str, str], str]
+    schema: dict[str, Any],
+    policies: Mapping[tuple[str, str], AccessPolicy],
+    raw: Mapping[tuple[str, str], Sequence[str]],
 ) -> None:
     """Complete a generated document in place. `policies` and `raw` are by (method, path)."""
     schemas = schema.setdefault("components", {}).setdefault("schemas", {})
@@ -26,8 +28,12 @@ def complete(
     }
     for path, operations in schema.get("paths", {}).items():
         for method, operation in operations.items():
-            if media_type := raw.get((method.upper(), path)):
-                operation["requestBody"] = {"required": True, "content": {media_type: {"schema": {"type": "string"}}}}
+            if media_types := raw.get((method.upper(), path)):
+                content = {
+                    each: {"schema": {"type": "string"} | ({} if each.startswith("text/") else {"format": "binary"})}
+                    for each in media_types
+                }
+                operation["requestBody"] = {"required": True, "content": content}
             _operation(operation, method, path, policies[method.upper(), path])
 
 

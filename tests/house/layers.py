@@ -71,7 +71,7 @@ LAYERS = (
     Layer("schemas", "services/*/*/schemas*", "request and response models",
           (*BELOW, "programme", "kernel", "security", "web", "own domain", "own queries", "own application"), HTTP, PORTS),
     Layer("api", "services/*/*/api/*", "HTTP for programs",
-          (*BELOW, "programme", "kernel", "security", "web", "own domain", "own queries", "own application", "own schemas", "own jobs", "own metrics", "own settings"), HTTP, PORTS),
+          (*BELOW, "programme", "kernel", "security", "web", "own domain", "own queries", "own application", "own schemas", "own jobs", "own metrics", "own settings"), (*HTTP, "openpyxl"), PORTS),
     Layer("pages", "services/*/*/pages/*", "HTTP for people, with templates",
           (*BELOW, "programme", "kernel", "security", "web", "own domain", "own queries", "own application", "own schemas", "own jobs", "own metrics", "own settings", "own api"), HTTP, PORTS),
     Layer("service", "services/*/*/service.py", "the declaration of a service; loads neither a web framework nor a Kafka client",
@@ -92,6 +92,7 @@ ONLY_IN = {
     "kafka": ("shared/kernel/kafka/relay.py", "shared/kernel/kafka/failed_connections.py", "deploy/peyvand/peyvand/*"),
     "aiokafka": ("shared/kernel/kafka/*", "shared/kernel/roles/*", "shared/recovery/*", "deploy/peyvand/peyvand/simulation/quiescence.py"),
     "persiantools": ("shared/programme/calendar.py",),
+    "openpyxl": ("services/registration/registration/api/xlsx.py",),
 }  # fmt: skip
 
 

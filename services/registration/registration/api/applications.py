@@ -20,9 +20,10 @@ from kernel.store import Store as StorePort
 from programme.messages import message_text
 from programme.reference import province_or_all
 from registration import queries, schemas
-from registration.api.csv_import import RowsInvalid, read_rows
+from registration.api.csv_import import RowsInvalid, lines_of, read_rows
 from registration.api.dependencies import Audit, Guard, Registrations, bounded_intake
 from registration.api.rounds import RoundId
+from registration.api.xlsx import XLSX
 from registration.domain.applicant import Status, Withdraw, status
 from registration.domain.application import COLUMNS, Accepted, InvalidApplication
 from registration.registrations import RegistrationService, RoundSnapshot, last_registered
@@ -86,14 +87,15 @@ async def register(
 async def import_applications(
     round_id: RoundId,
     request: Request,
-    body: Annotated[bytes, raw("text/csv")],
+    body: Annotated[bytes, raw("text/csv", XLSX)],
     principal: Annotated[Principal, allow("bulk_import")],
     registrations: Registrations,
     guard: Guard,
     metadata: Annotated[CommandMetadata, idempotent(required=True)],
 ) -> Response:
-    """Register the people in a file; one invalid value in any row refuses the whole file.
+    """Register the people in a file, CSV or the first sheet of an XLSX; one invalid value refuses the whole file.
 
+    Zeros at the start of a number that a spreadsheet has lost are put back.
     The order of the rows is the order of registration, which decides about seats among them.
     Valid rows are stored in chunks, each in one transaction. The same file under the same key continues where it
     stopped, and its answer is that of a file that never stopped. Of people who are already registered only the number
@@ -217,8 +219,9 @@ async def _accepted(
     errors: list[tuple[int, Refused]] = []
     late: dict[int, Refused] = {}  # the round does not take them now; it may have taken them under this key
     first_rows: dict[str, int] = {}  # by national ID
+    lines = await asyncio.to_thread(lines_of, body)
     slices = TimeSlices()
-    for row, cells in read_rows(body, COLUMNS, IMPORT_ROWS):
+    for row, cells in read_rows(lines, COLUMNS, IMPORT_ROWS):
         await slices()
         try:
             application = snapshot.accept(cells)

@@ -1,4 +1,4 @@
-"""CSV files: read completely before anything is stored; errors name the row and the field."""
+"""CSV and XLSX files: read completely before anything is stored; errors name the row and the field."""
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from starlette.requests import Request
 from starlette.responses import Response
 
-from base.spreadsheet import rows_of
+from base import spreadsheet
 from contracts.commands import Refused
+from registration.api import xlsx
 from web.problems import error, problem, request_id, respond
 
 MAX_ERRORS = 1_000  # in one response, which counts all of them
@@ -32,18 +33,30 @@ class RowsInvalid(Exception):
         return respond(request, body)
 
 
-def read_rows(body: bytes, columns: Mapping[str, str], limit: int) -> Iterator[tuple[int, Row]]:
-    """Yield the rows of a CSV file in UTF-8, each with its number; the header is row 1, and blank rows are left out.
+Lines = Iterator[tuple[int, Sequence[str]]]  # number and cells
+
+
+def lines_of(content: bytes) -> Lines:
+    """Return the rows of a CSV file in UTF-8, or of the first sheet of a workbook, with their numbers.
+
+    Opening a large workbook takes a second: call this in a thread. Raise Refused: workbook_unreadable,
+    workbook_too_large.
+    """
+    return xlsx.rows_of(content) if xlsx.is_workbook(content) else spreadsheet.rows_of(content)
+
+
+def read_rows(lines: Lines, columns: Mapping[str, str], limit: int) -> Iterator[tuple[int, Row]]:
+    """Yield the rows of a file, each with its number; the header is row 1, and blank rows are left out.
 
     `columns` maps the columns to the names of their fields. The header has each column once, in any order, under either
-    name. Raise Refused: malformed, columns_unknown, batch_too_long; RowsInvalid if cells are too many or too long.
+    name. Raise Refused: malformed, columns_unknown, batch_too_long, and those of a workbook; RowsInvalid if cells are
+    too many or too long.
     """
     try:
-        rows = rows_of(body)
-        header = [columns.get(name, name) for name in next(rows, (1, list[str]()))[1]]
+        header = [columns.get(name, name) for name in next(lines, (1, list[str]()))[1]]
         if sorted(header) != sorted(columns.values()):
             raise Refused("columns_unknown", field="header", columns=", ".join(columns))
-        for n, (row, cells) in enumerate(rows, 1):
+        for n, (row, cells) in enumerate(lines, 1):
             if n > limit:
                 raise Refused("batch_too_long", limit=limit)
             if len(cells) > len(header):

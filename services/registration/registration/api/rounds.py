@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path
 from starlette.requests import Request
 from starlette.responses import Response
 
+from base.spreadsheet import rows_of
 from contracts.commands import Refused
 from contracts.subjects import ROUND, ledger_subject, round_subject
 from kernel.commands import CommandMetadata, execute
@@ -153,7 +154,7 @@ def _quotas(body: bytes) -> dict[str, tuple[int, int]]:
     """Return row and quota by province. Raise Refused, RowsInvalid with every invalid row."""
     found: dict[str, tuple[int, int]] = {}
     errors: list[tuple[int, Refused]] = []
-    for row, cells in read_rows(body, COLUMNS, len(reference.provinces())):
+    for row, cells in read_rows(rows_of(body), COLUMNS, len(reference.provinces())):
         try:
             province = reference.province_named(cells.get("province", ""), cells.get("name_fa", "")).code
             if province in found:

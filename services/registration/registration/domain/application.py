@@ -22,6 +22,7 @@ from programme.policies import Policy
 from registration.domain import consent
 
 MAXIMUM_AGE = 120  # years; more is a typing error
+COUNTY_DIGITS = 4
 NAME_LENGTH = 60  # characters
 NAME_PUNCTUATION = " \u200c-'’."
 
@@ -136,8 +137,13 @@ def _member_of(labels: Mapping[str, Label]) -> Callable[[str, Inputs], str]:
     return parse
 
 
+def _county_code(typed: str) -> str:
+    """Return the code in what was typed; a spreadsheet takes it for a number, which has no zeros at the start."""
+    return text.digits(typed).zfill(COUNTY_DIGITS)
+
+
 def _parse_county(typed: str, inputs: Inputs) -> str:
-    return reference.county_in(text.digits(typed), inputs.answers.get("province", "").strip()).code
+    return reference.county_in(_county_code(typed), inputs.answers.get("province", "").strip()).code
 
 
 def _parse_name(typed: str, inputs: Inputs) -> str:
@@ -205,7 +211,7 @@ FIELDS = (
         max_length=8,
         step="county",
         input="select",
-        show=lambda typed, lang: reference.counties()[text.digits(typed)].name(lang),
+        show=lambda typed, lang: reference.counties()[_county_code(typed)].name(lang),
         context=True,
     ),
     Field(

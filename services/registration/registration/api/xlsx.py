@@ -1,0 +1,121 @@
+"""XLSX files as people's spreadsheets write them: the first sheet as rows of text, like those of `base.spreadsheet`.
+
+A small file can be unpacked into a very large one, and a cell can claim to be in the last row of the last column, so
+that a reader which builds whole sheets ends the process. Hence the parts are measured before any is read, and the
+sheet is read row by row.
+"""
+
+import re
+import warnings
+from collections.abc import Iterator
+from datetime import date, datetime, time
+from io import BytesIO
+from typing import Any
+from zipfile import BadZipFile, ZipFile
+
+from base.spreadsheet import MAX_BLANK
+from contracts.commands import Refused
+
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+ZIPPED, COMPOUND = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"  # first bytes; a compound file is an XLS or has a password
+MAX_UNPACKED = 64 << 20  # bytes of all parts; 50,000 rows have about 30 MB
+MAX_OTHER_PARTS = 4 << 20  # bytes of the parts that are read as a whole: styles, themes, properties
+MAX_PARTS = 1_000
+MAX_TAGS = 4_000_000  # of all parts; 50,000 rows have 2.6 million
+MAX_COLUMNS = 200
+
+_ENCODING = re.compile(rb"""^[^>]*encoding\s*=\s*["'](?!utf-?8["'])""", re.IGNORECASE)
+_STREAMED = re.compile(r"/(?:worksheets/[^/]*|sharedStrings)\.xml$", re.IGNORECASE)
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff", b"<\0", b"\0<")
+_PIECE = 1 << 16
+_DOCTYPE = b"<!DOCTYPE"
+
+
+def is_workbook(content: bytes) -> bool:
+    """Return whether this is a workbook, of whatever kind, and no text."""
+    return content.startswith((ZIPPED, COMPOUND))
+
+
+def rows_of(content: bytes) -> Iterator[tuple[int, list[str]]]:
+    """Return number and cells of each row of the first sheet that has content, as the spreadsheet numbers them.
+
+    The workbook is opened at once, which may take a second; the rows are read as they are needed. Of a formula the
+    stored result counts. Numbers have no exponent, dates are Gregorian ones in ISO 8601.
+    Raise Refused: workbook_unreadable, workbook_too_large; the rows raise the same.
+    """
+    from openpyxl import load_workbook
+
+    warnings.filterwarnings("ignore", module=r"openpyxl\.")  # about styles and extensions that no one needs here
+    try:
+        _check_parts(content)
+        book = load_workbook(BytesIO(content), read_only=True, data_only=True, keep_links=False)
+        sheet = book.worksheets[0]
+        sheet.reset_dimensions()  # a file may state any
+    except Refused:
+        raise
+    except Exception as e:  # the library raises whatever its parts meet in a damaged file
+        raise Refused("workbook_unreadable") from e
+    return _rows(sheet)
+
+
+def _rows(sheet: Any) -> Iterator[tuple[int, list[str]]]:
+    blank = 0
+    try:
+        for number, values in enumerate(sheet.iter_rows(values_only=True), 1):
+            cells = [_text(each) for each in values[: MAX_COLUMNS + 1]]
+            while cells and not cells[-1]:
+                cells.pop()
+            if cells:
+                yield number, cells
+            elif (blank := blank + 1) > MAX_BLANK:
+                raise Refused("workbook_unreadable")
+    except Refused:
+        raise
+    except Exception as e:  # as above: sheets are parsed as they are read
+        raise Refused("workbook_unreadable") from e
+
+
+def _text(value: Any) -> str:
+    """Return the text of a cell as a person would type it."""
+    match value:
+        case None:
+            return ""
+        case str():
+            return value.strip().removeprefix("'")
+        case bool():
+            return str(value).upper()
+        case float() if value.is_integer() and abs(value) < 1e15:
+            return str(int(value))
+        case datetime() if value.time() == time():
+            return value.date().isoformat()
+        case date() | time():
+            return value.isoformat()
+    return str(value)
+
+
+def _check_parts(content: bytes) -> None:
+    """Measure and look through the parts. Raise Refused, BadZipFile and others.
+
+    The XML parser expands entities, which only a document type can declare; one in another encoding would hide it.
+    """
+    if not content.startswith(ZIPPED):
+        raise BadZipFile
+    tags, sizes = 0, {True: 0, False: 0}
+    with ZipFile(BytesIO(content)) as archive:
+        parts = archive.infolist()
+        too_many = len(parts) > MAX_PARTS or sum(each.file_size for each in parts) > MAX_UNPACKED
+        if too_many or len({each.filename for each in parts}) < len(parts):
+            raise Refused("workbook_too_large", limit=MAX_UNPACKED >> 20)
+        for part in parts:
+            with archive.open(part) as unpacked:
+                before = b""
+                while piece := unpacked.read(_PIECE):
+                    other_encoding = not before and (piece.startswith(_UTF_16) or _ENCODING.match(piece))
+                    if other_encoding or _DOCTYPE in before[-len(_DOCTYPE) :] + piece:
+                        raise Refused("workbook_unreadable")
+                    before, tags = piece, tags + piece.count(b"<")
+                    if tags > MAX_TAGS:
+                        raise Refused("workbook_too_large", limit=MAX_UNPACKED >> 20)
+            sizes[bool(_STREAMED.search(part.filename))] += part.file_size
+    if sizes[False] > MAX_OTHER_PARTS:
+        raise Refused("workbook_too_large", limit=MAX_UNPACKED >> 20)

@@ -30,6 +30,8 @@ ROLE_SCOPES: Mapping[str, str] = MappingProxyType(
     }  # applicants have no account: the open form and the tracking code are theirs
 )
 
+PROGRAMS = frozenset({"service", "consumer"})  # roles that no person has
+
 # Offices that have no role of their own, and the role with which they sign in.
 STANDS_FOR: Mapping[str, str] = MappingProxyType(
     {
@@ -84,6 +86,8 @@ TABLE: Mapping[str, Mapping[str, str]] = {
     "reconcile": {"operator": "W N", "auditor": "R N"},
     "read_owner": {"consumer": "W N"},  # a service of the platform, about the events that it consumes
     "operations": {"operator": "R N", "auditor": "R N"},
+    # the page where a person lands after sign-in: everybody but the programs
+    "own_work": {role: f"R {scope}" for role, scope in ROLE_SCOPES.items() if role not in PROGRAMS},
 }
 
 DIRECTORIES = frozenset({"read_leads"})  # actions whose scope is wider than that of some of their roles

@@ -37,6 +37,7 @@ class AccessPolicy:
         """Return the principal if the policy admits them. Raise Unauthenticated, Refused: forbidden."""
         principal = anonymous() if self.action == PUBLIC else signed_in(request)
         if not (granting := principal.roles & self.roles):
+            request.scope["peyvand.refused"] = principal, self.roles  # the error page names both
             raise Refused("forbidden")
         if granting != principal.roles:
             principal = replace(principal, roles=granting)

@@ -5,7 +5,8 @@
 `/screening/sign-in?to=/screening/` redirects to the issuer, which redirects back to `/screening/sign-in/callback`.
 A page requested without a valid token redirects here. An access token is valid for minutes, so the browser also keeps a
 refresh token, which it sends to these routes only: with it the sign-in needs no one. A form is redirected here as well
-(307: with what was typed) and back. `/screening/sign-in/end` (POST) ends the session at the issuer.
+(307: with what was typed) and back. `/screening/sign-in/end` (POST) ends the session at the issuer. Who asked for no
+page lands on `/work`.
 """
 
 import asyncio
@@ -35,7 +36,8 @@ from web.rate_limit import limited
 CLIENT_ID = "peyvand"  # a public client: PKCE replaces the secret
 LOGIN_COOKIE = "peyvand_login"  # from the redirect to the issuer until the callback
 REFRESH_COOKIE = "peyvand_refresh"
-PREFIXES = ("/screening", "/operations")  # where people sign in: these share one session
+PREFIXES = ("", "/screening", "/operations")  # where people sign in: these share one session
+HOME = "/work"  # where a person lands who asked for no other page
 LOGIN_SECONDS = 600
 TOKEN_RESPONSE_LIMIT = 64 << 10  # bytes
 ISSUER_TIMEOUT = 5.0  # seconds
@@ -74,10 +76,10 @@ def router() -> APIRouter:
 async def _sign_in(request: Request, to: To = "") -> Response:
     settings, prefix = _configuration(request)
     if tokens := await _renewed(request):
-        return _with_tokens(RedirectResponse(to if is_own_path(to) else f"{prefix}/", 303), settings, tokens)
+        return _with_tokens(RedirectResponse(to if is_own_path(to) else HOME, 303), settings, tokens)
     if "hx-request" in request.headers:  # a part of a page: only the page as a whole can leave for the issuer
         return Response(status_code=401, headers={"HX-Refresh": "true"})
-    login = _Login(secrets.token_urlsafe(24), secrets.token_urlsafe(48), to if is_own_path(to) else f"{prefix}/")
+    login = _Login(secrets.token_urlsafe(24), secrets.token_urlsafe(48), to if is_own_path(to) else HOME)
     parameters = {
         "response_type": "code",
         "client_id": CLIENT_ID,
@@ -136,8 +138,11 @@ async def _complete(
     return response
 
 
-async def _sign_out(request: Request) -> Response:
-    """Remove the cookies, and end the session at the issuer: from then on no copy of a token is accepted."""
+async def _sign_out(request: Request, to: To = "") -> Response:
+    """Remove the cookies, and end the session at the issuer: from then on no copy of a token is accepted.
+
+    Then show `to`, by default the public home page; a page of a role asks who signs in next.
+    """
     settings, _ = _configuration(request)
     for name in (REFRESH_COOKIE, COOKIE):
         if token := request.cookies.get(name):
@@ -145,7 +150,7 @@ async def _sign_out(request: Request) -> Response:
                 await asyncio.to_thread(_post, settings.issuer, "/revoke", {"client_id": CLIENT_ID, "token": token})
             except HttpError as e:
                 log.warning("sign-out could not end the session: its token is valid until it expires", error=e)
-    response = RedirectResponse("/", 303)
+    response = RedirectResponse(to if is_own_path(to) else "/", 303)
     response.delete_cookie(COOKIE, path="/", **_cookie_flags(settings))
     for prefix in PREFIXES:
         response.delete_cookie(REFRESH_COOKIE, path=f"{prefix}/sign-in", **_cookie_flags(settings))

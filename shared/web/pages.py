@@ -1,6 +1,6 @@
 """Server-rendered pages in Persian and English: templates of each service, filters, and small SVG charts."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -13,7 +13,9 @@ from fastapi.responses import HTMLResponse
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from contracts.codes import ROLES
 from programme import calendar, reference, text
+from security.permissions import PROGRAMS, permits
 
 Number = int | float | Decimal | Fraction
 
@@ -65,12 +67,12 @@ def lang_of(request: Request) -> str:
 def error_page(request: Request, problem: Mapping[str, Any]) -> HTMLResponse:
     """Return the page of a problem: what happened, what is safe, what to do next, and the reference code.
 
-    Who is signed in and may not go on can sign out here: the page with the button is closed to them.
+    Who is signed in and may not go on learns which role they have and which is needed, and can change the role.
     """
-    status = int(problem["status"])
-    sign_in = getattr(request.app.state, "sign_in", "") if status == 403 else ""
-    sign_out = f"{sign_in}/end" if sign_in else ""
-    return shared_pages().render(request, "error.html", status=status, problem=problem, sign_out=sign_out)
+    officer, needed = request.scope.get("peyvand.refused", (None, ()))
+    return shared_pages().render(
+        request, "error.html", status=int(problem["status"]), problem=problem, officer=officer, needed=needed
+    )
 
 
 # Filters: a number, a date or a code in the language of the reader
@@ -124,6 +126,11 @@ def field_name(code: str, lang: str) -> str:
     """Return `گلیم و گبه` or `Kilim and gabbeh weaving` for `JF003`; an unknown code unchanged."""
     field = reference.job_fields().get(code)
     return code if field is None else field.name_fa if lang == "fa" else field.name_en
+
+
+def role_names(roles: Collection[str], lang: str) -> list[str]:
+    """Return the names of roles that people have, from the widest to the narrowest."""
+    return [label.text(lang) for role, label in ROLES.items() if role in roles and role not in PROGRAMS]
 
 
 # Charts: plain SVG with presentation attributes only (the content security policy refuses inline style)
@@ -241,8 +248,9 @@ def _environment(package: str) -> Environment:
         county=county_name,
         field=field_name,
         persian_digits=text.persian_digits,
+        role_names=role_names,
     )
     environment.globals.update(
-        bar=bar, share_bar=share_bar, spark=spark, strip=strip, knots=knots, knots_scale=knots_scale
+        bar=bar, share_bar=share_bar, spark=spark, strip=strip, knots=knots, knots_scale=knots_scale, permits=permits
     )
     return environment

@@ -84,7 +84,7 @@ async def reporting(folder: Path) -> World:
     """Make reporting, whose figures are public: only the operators' routes are closed."""
     issuer = Issuer(folder)
     world = World(app_of(await ranking_cache(), issuer.jwks), issuer)
-    world.operations = operators("")
+    world.operations = {("GET", "/work"): Operation("nation"), **operators("")}
     for path in ("/v1/replays/republications", *(f"{PATH}/{each}" for each in OWNER)):
         del world.operations["POST", path]  # reporting emits no events
     return world

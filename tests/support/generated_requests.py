@@ -42,8 +42,13 @@ FORMS = {  # not in OpenAPI; each with the names of its fields
     "/screening/cases/{id}/capacity": ("product_group", "unit", "monthly_band", "skill_level", "needs", "key"),
     "/screening/sign-in": ("outcome", "rule.age"),  # carries the form that met an expired token
     "/screening/sign-in/end": (),
+    "/sign-in": ("outcome",),
+    "/sign-in/end": (),
 }
-QUERIES = {"/screening/sign-in": f"?to=/screening/cases/{APPLICANT}"}  # without which the form is not looked at
+QUERIES = {  # without which the form is not looked at
+    "/screening/sign-in": f"?to=/screening/cases/{APPLICANT}",
+    "/sign-in": "?to=/work",
+}
 Sent = Mapping[str, Any]  # what httpx sends
 
 

@@ -131,6 +131,9 @@ async def test_page_without_token_leads_through_sign_in_and_back(browser: httpx.
 
     signed_out = await browser.post("/screening/sign-in/end")
     assert (signed_out.status_code, signed_out.headers["location"]) == (303, "/")
+    for to, then in (("/work", "/work"), ("//evil.example", "/")):
+        again = await browser.post("/screening/sign-in/end", params={"to": to})
+        assert (again.status_code, again.headers["location"]) == (303, then)
     assert COOKIE not in browser.cookies and oidc_login.REFRESH_COOKIE not in browser.cookies
     assert (await browser.get("/screening/page")).status_code == 303
 
@@ -179,7 +182,7 @@ async def test_redirect_stays_on_the_own_host(browser: httpx.AsyncClient, public
     redirect = await browser.get("/screening/sign-in", params={"to": to})
     completed = await browser.get(await callback_of(public_url, redirect))
 
-    assert completed.headers["location"] == "/screening/"
+    assert completed.headers["location"] == oidc_login.HOME
 
 
 async def test_forged_login_cookie_is_refused(browser: httpx.AsyncClient) -> None:
@@ -221,7 +224,9 @@ def expire(browser: httpx.AsyncClient) -> None:
 async def test_an_expired_token_is_renewed_unnoticed(browser: httpx.AsyncClient, public_url: str) -> None:
     first = await signed_in(browser, public_url)
     paths = {each.path for each in browser.cookies.jar if each.name == oidc_login.REFRESH_COOKIE}
-    assert paths == {"/screening/sign-in", "/operations/sign-in"}, "no other request carries the refresh token"
+    assert paths == {"/sign-in", "/screening/sign-in", "/operations/sign-in"}, (
+        "no other request carries the refresh token"
+    )
     expire(browser)
     page = await browser.get("/screening/page?a=1", follow_redirects=True)
 

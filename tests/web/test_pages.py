@@ -7,14 +7,14 @@ import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 
+from security.auth import Principal
 from web import pages
 from web.problems import problem
 
 
-def request_for(path: str, query: bytes = b"", cookie: str = "", sign_in: str = "") -> Request:
-    """Return a GET request to an application where people sign in at this path."""
+def request_for(path: str, query: bytes = b"", cookie: str = "") -> Request:
+    """Return a GET request to an application."""
     app = Starlette()
-    app.state.sign_in = sign_in
     headers = [(b"host", b"peyvand.test")] + ([(b"cookie", cookie.encode())] if cookie else [])
     return Request(
         {
@@ -76,14 +76,28 @@ def test_error_page_is_complete_in_both_languages(status: int) -> None:
         assert "کد پیگیری" not in page, "that is the applicant's tracking code"
 
 
-@pytest.mark.parametrize(
-    ("status", "sign_in", "offered"),
-    [(403, "/screening/sign-in", True), (403, "", False), (404, "/screening/sign-in", False)],
-)
-def test_who_may_not_go_on_can_sign_out(status: int, sign_in: str, offered: bool) -> None:
-    body = problem("malformed", status=status, instance="r-17")
-    page = bytes(pages.error_page(request_for("/missing", sign_in=sign_in), body).body).decode()
-    assert ('<form class="my-4" method="post" action="/screening/sign-in/end">' in page) is offered
+def refused_page(lang: str, officer: Principal, needed: frozenset[str]) -> str:
+    """Return the page of who may not go on."""
+    request = request_for("/screening/", f"lang={lang}".encode())
+    request.scope["peyvand.refused"] = officer, needed
+    return bytes(pages.error_page(request, problem("forbidden", instance="r-17")).body).decode()
+
+
+def test_who_may_not_go_on_learns_the_role_and_can_change_it() -> None:
+    officer = Principal("of-1", frozenset({"registrar"}), "IR-20")
+    needed = frozenset({"screener", "manager", "service"})
+    persian, english = refused_page("fa", officer, needed), refused_page("en", officer, needed)
+    assert "مسئول ثبت‌نام" in persian and "این صفحه برای مدیر اجرایی طرح است" in persian and "یا کارشناس پایش" in persian
+    assert "signed in as Registrar" in english and "or Screener" in english and "Service" not in english
+    for page in (persian, english):
+        assert 'method="post" action="/sign-in/end"' in page and 'action="/sign-in/end?to=/work"' in page
+        assert 'class="btn btn-primary" href="/work"' in page and "r-17" in page
+        assert "/registration/apply" in page and "/operations" not in page, "only what the role may open"
+
+
+def test_who_is_not_signed_in_learns_nothing_about_roles() -> None:
+    page = bytes(pages.error_page(request_for("/x"), problem("forbidden", instance="r-17")).body).decode()
+    assert "/sign-in/end" not in page and "r-17" in page
 
 
 def test_language_is_kept_in_a_cookie() -> None:

@@ -118,6 +118,17 @@ def province(figures: Figures, code: str, lang: str) -> Values:
     }
 
 
+def work(figures: Figures, code: str, lang: str) -> Values:
+    """Return the figures of a province on the page of those who work there; nationwide without a code."""
+    counts = figures.scores[code].counts if code else figures.nationwide
+    return {
+        "counts": counts,
+        "funnel": funnel(counts, lang),
+        "row": figures.row("composite", code) if code else None,
+        "ranked": sum(row.rank is not None for row in figures.tables["composite"]),
+    }
+
+
 def method(formula: Formula, lang: str) -> Values:
     """Return the terms and weights of a formula, and the worked example under it."""
     stages = [

@@ -1,7 +1,7 @@
 """Server-rendered pages in Persian and English: templates of each service, filters, and small SVG charts."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from functools import cache
@@ -64,14 +64,22 @@ def lang_of(request: Request) -> str:
     return lang if lang in LANGUAGES else "fa"
 
 
-def error_page(request: Request, problem: Mapping[str, Any]) -> HTMLResponse:
+def error_page(request: Request, problem: Mapping[str, Any], wait: int = 0) -> HTMLResponse:
     """Return the page of a problem: what happened, what is safe, what to do next, and the reference code.
 
-    Who is signed in and may not go on learns which role they have and which is needed, and can change the role.
+    Who is signed in and may not go on learns which role they have and which is needed, and can change the role. `wait`:
+    after how many seconds a request may be sent again.
     """
     officer, needed = request.scope.get("peyvand.refused", (None, ()))
     return shared_pages().render(
-        request, "error.html", status=int(problem["status"]), problem=problem, officer=officer, needed=needed
+        request,
+        "error.html",
+        status=int(problem["status"]),
+        problem=problem,
+        officer=officer,
+        needed=needed,
+        wait=wait,
+        again=datetime.now(UTC) + timedelta(seconds=wait),
     )
 
 
@@ -108,6 +116,12 @@ def jtime(value: datetime, lang: str) -> Markup:
     """Format an instant in full, in Tehran time, in a `time` element."""
     local = value.astimezone(calendar.TEHRAN).isoformat(timespec="seconds")
     return Markup('<time datetime="{}">{}</time>').format(local, calendar.long_time(value, lang))
+
+
+def clock(value: datetime, lang: str) -> str:
+    """Return the time of day in Tehran, `10:43`; what comes after a full minute counts as the next one."""
+    local = (value + timedelta(seconds=59)).astimezone(calendar.TEHRAN).strftime("%H:%M")
+    return text.persian_digits(local) if lang == "fa" else local
 
 
 def province_name(code: str, lang: str) -> str:
@@ -244,6 +258,7 @@ def _environment(package: str) -> Environment:
         signed=signed,
         jdate=jdate,
         jtime=jtime,
+        clock=clock,
         province=province_name,
         county=county_name,
         field=field_name,

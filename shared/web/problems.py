@@ -131,7 +131,7 @@ def respond(request: Request, body: Mapping[str, Any], headers: Mapping[str, str
     if wants_page(request):
         from web.pages import error_page
 
-        page = error_page(request, body)
+        page = error_page(request, body, int((headers or {}).get("Retry-After", 0)))
         page.headers.update(headers or {})
         return page
     return Response(msgspec.json.encode(body), int(body["status"]), headers, MEDIA_TYPE)

@@ -90,5 +90,5 @@ async def test_a_rate_limit_is_explained_in_persian(visitor: Visitor) -> None:
             break
     assert refused is not None and refused.status == 429
     assert int(refused.headers["retry-after"]) >= 1
-    assert "کمی صبر کنید" in await visitor.page.locator("h1").inner_text()
+    assert "ثانیه صبر کنید" in await visitor.page.locator("h1").inner_text()
     await check_page(visitor, "fa")

@@ -184,8 +184,9 @@ async def test_already_registered_discloses_nothing_else(api: RegistrationApi) -
     refused = await send(api)
     assert refused.status_code == 409 and "با این کد ملی در این دوره درخواستی ثبت شده است" in refused.text
     assert made["tracking_code"] not in refused.text and "سمنان" not in refused.text
+    assert '<li><a href="/registration/tracking">کد ملی: ' in refused.text, "it leads to what can be done"
     answers = [await send(api) for _ in range(7)]
-    assert answers[-1].status_code == 429 and "کمی صبر کنید" in answers[-1].text
+    assert answers[-1].status_code == 429 and "صبر کنید</h1>" in answers[-1].text
 
 
 async def test_a_draft_can_be_deleted(api: RegistrationApi) -> None:

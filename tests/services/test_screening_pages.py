@@ -90,9 +90,12 @@ async def test_capacity_is_identified_on_the_page(api: ScreeningApi) -> None:
     refused = await api.http.post(f"/screening/cases/{case}/capacity", data=form)
     assert refused.status_code == 422 and 'href="#monthly_band"' in refused.text
     assert 'value="handicrafts" selected' in refused.text
+    empty = await api.http.post(f"/screening/cases/{case}/capacity?lang=en", data={})
+    for name, words in (("product_group", "Product group"), ("unit", "Unit"), ("monthly_band", "Quantity a month")):
+        assert f'<a href="#{name}">{words}: ' in empty.text and f'id="{name}-err"' in empty.text
     form |= {"monthly_band": "10-49", "needs": "tools"}
     assert (await api.http.post(f"/screening/cases/{case}/capacity", data=form)).status_code == 303
-    assert "ابزار" in (await api.http.get(f"/screening/cases/{case}")).text
+    assert "ابزار" in (await api.http.get(f"/screening/cases/{case}?lang=fa")).text
 
 
 async def test_anonymous_visitor_is_redirected_to_sign_in(api: ScreeningApi) -> None:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from security.auth import Principal
 from web import pages
-from web.problems import problem
+from web.problems import error, problem
 
 
 def request_for(path: str, query: bytes = b"", cookie: str = "") -> Request:
@@ -64,7 +64,7 @@ def test_charts_have_no_inline_style() -> None:
     assert 'width="100.0"' in pages.bar(130), "a bar is never longer than its scale"
 
 
-@pytest.mark.parametrize("status", [404, 413, 414, 429, 500, 502, 503, 504, 403, 418])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 409, 413, 414, 418, 422, 429, 500, 502, 503, 504])
 def test_error_page_is_complete_in_both_languages(status: int) -> None:
     body = problem("malformed", status=status, instance="r-17")
     for query, direction in ((b"", "rtl"), (b"lang=en", "ltr")):
@@ -98,6 +98,50 @@ def test_who_may_not_go_on_learns_the_role_and_can_change_it() -> None:
 def test_who_is_not_signed_in_learns_nothing_about_roles() -> None:
     page = bytes(pages.error_page(request_for("/x"), problem("forbidden", instance="r-17")).body).decode()
     assert "/sign-in/end" not in page and "r-17" in page
+
+
+@pytest.mark.parametrize(
+    ("wait", "fa", "en"),
+    [
+        (1, "۱ ثانیه صبر کنید", "Please wait 1 second<"),
+        (40, "۴۰ ثانیه صبر کنید", "Please wait 40 seconds"),
+        (200, "۴ دقیقه صبر کنید", "Please wait 4 minutes"),
+        (7_200, "۱۲۰ دقیقه صبر کنید", "Please wait 120 minutes"),
+    ],
+)
+def test_a_limit_names_how_long_and_until_when(wait: int, fa: str, en: str) -> None:
+    body = problem("too_many_requests", instance="r-17", seconds=wait)
+    for lang, heading in (("fa", fa), ("en", en)):
+        request = request_for("/x", f"lang={lang}".encode())
+        page = bytes(pages.error_page(request, body, wait).body).decode()
+        assert heading in page
+        assert re.search("ساعت [۰-۹]{2}:[۰-۹]{2}" if lang == "fa" else "from .*[0-9]{2}:[0-9]{2}", page)
+
+
+def test_an_instant_is_rounded_up_to_the_minute() -> None:
+    assert pages.clock(datetime(2025, 10, 27, 7, 12, 7, tzinfo=UTC), "fa") == "۱۰:۴۳"
+    assert pages.clock(datetime(2025, 10, 27, 7, 12, tzinfo=UTC), "en") == "10:42"
+
+
+def test_an_invalid_request_names_each_field() -> None:
+    errors = [error("table", "code_unknown"), error("limit", "number_too_large", limit=100)]
+    body = problem("value_invalid", instance="r-17", errors=errors)
+    for lang in ("fa", "en"):
+        page = bytes(pages.error_page(request_for("/ranking", f"lang={lang}".encode()), body).body).decode()
+        assert page.count('<li><span class="code">') == 2 and "table" in page and "limit" in page
+        assert 'role="alert"' in page
+
+
+def test_the_error_summary_names_the_field_and_links_to_it() -> None:
+    macros = pages.shared_pages().parts("macros.html", "en")
+    errors = [
+        {"field": "mobile", "label": "Mobile", "message": "Enter it."},
+        {"field": "unit", "message": "Choose one."},
+        {"field": "national_id", "label": "National ID", "message": "Known.", "href": "/registration/tracking"},
+    ]
+    summary = macros.error_summary(errors, {"unit": "Unit"})
+    assert '<a href="#mobile">Mobile: Enter it.</a>' in summary and '<a href="#unit">Unit: Choose one.</a>' in summary
+    assert '<a href="/registration/tracking">National ID: Known.</a>' in summary
 
 
 def test_language_is_kept_in_a_cookie() -> None:

@@ -39,7 +39,7 @@ form_limit = limited("form", per_minute=120)
 
 _KEY = re.compile(r"[0-9a-f]{32}")  # as the review page makes it
 
-Error = Mapping[str, str]  # field, message, href
+Error = Mapping[str, str]  # field, label, message, href
 
 templates = Pages("registration.pages")
 router = APIRouter(include_in_schema=False)
@@ -304,8 +304,10 @@ def _choices(field: Field, snapshot: RoundSnapshot, answers: Answers, lang: str)
 
 
 def _error(request: Request, refused: Refused, *, on_review: bool = False) -> Error:
-    """Return an error; it links to its input, or from the review page to the question."""
-    message = message_text(refused.code, lang_of(request), **refused.details)
-    step = FIELD[refused.field].step if refused.field in FIELD else ""
-    href = f"{PATH}/{step}" if on_review and step else f"#{refused.field}"
-    return {"field": refused.field, "message": message, "href": href}
+    """Return an error; it links to its input, from the review page to the question, or to what to do instead."""
+    lang, field = lang_of(request), FIELD.get(refused.field)
+    message = message_text(refused.code, lang, **refused.details)
+    href = f"{PATH}/{field.step}" if on_review and field and field.step else f"#{refused.field}"
+    if refused.code == "already_registered":
+        href = TRACKING
+    return {"field": refused.field, "label": field.label.text(lang) if field else "", "message": message, "href": href}

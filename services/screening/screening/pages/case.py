@@ -65,7 +65,8 @@ async def identify_capacity(request: Request, id: str, officer: Identifier, stor
     form = await form_of(request)
     fields = {name: str(form.get(name, "")) for name in ("product_group", "unit", "monthly_band", "skill_level")}
     command = IdentifyCapacity(**fields, needs=tuple(map(str, form.getlist("needs"))))
-    return await _execute(request, store, clock, id, officer, form, command)
+    empty = [Refused("code_unknown", name) for name, value in fields.items() if not value]
+    return await _execute(request, store, clock, id, officer, form, command, empty)
 
 
 async def _execute(
@@ -76,16 +77,20 @@ async def _execute(
     officer: Principal,
     form: FormData,
     command: Decide | IdentifyCapacity,
+    empty: Sequence[Refused] = (),
 ) -> Response:
+    """Execute the command, unless fields are empty: then show all of them at once."""
     await queries.find_case(store, id, officer.scope)
     typed: dict[str, list[str]] = {}
     for name, value in form.multi_items():
         typed.setdefault(name, []).append(value if isinstance(value, str) else "")
     key = (typed.pop("key", None) or [""])[0]
+    if empty:
+        return await _render(request, store, clock, id, officer, refused=empty, typed=typed)
     try:
         await execute(store, id, command, clock, metadata_of(request, officer, key, typed))
     except Refused as refused:
-        return await _render(request, store, clock, id, officer, refused=refused, typed=typed)
+        return await _render(request, store, clock, id, officer, refused=[refused], typed=typed)
     return RedirectResponse(f"{HOME}cases/{id}?done=true", 303)
 
 
@@ -97,7 +102,7 @@ async def _render(
     officer: Principal,
     *,
     done: bool = False,
-    refused: Refused | None = None,
+    refused: Sequence[Refused] = (),
     typed: Mapping[str, Sequence[str]] | None = None,
 ) -> Response:
     record = await queries.find_case(store, id, officer.scope)
@@ -105,7 +110,7 @@ async def _render(
     return templates.render(
         request,
         "case.html",
-        status=STATUSES[MESSAGES[refused.code].kind] if refused else 200,
+        status=STATUSES[MESSAGES[refused[0].code].kind] if refused else 200,
         officer=officer,
         may_decide=permits(officer.roles, "decide_screening"),
         case=case_file(record, [decode(raw) for raw in await store.history(id)]),
@@ -116,16 +121,14 @@ async def _render(
         done=done,
         key=uuid7(),
         typed=typed or {},
-        errors=_errors(record, refused, lang_of(request)),
+        errors=[_error(record, each, lang_of(request)) for each in refused],
         codes=codes,
     )
 
 
-def _errors(record: Record, refused: Refused | None, lang: str) -> list[dict[str, str]]:
-    if refused is None:
-        return []
+def _error(record: Record, refused: Refused, lang: str) -> dict[str, str]:
     details = dict(refused.details)
     if refused.code == "not_eligible":
         violated = [each for each in findings(record.state) if each.rule in details["rules"]]
         details["rules"] = [localized(each.fa, each.en, lang).removesuffix(".") for each in violated]
-    return [{"field": refused.field or "outcome", "message": message_text(refused.code, lang, **details)}]
+    return {"field": refused.field or "outcome", "message": message_text(refused.code, lang, **details)}

@@ -82,6 +82,13 @@ IDENTITY_PURPOSES = {  # for which an officer may read the identity of an applic
     "court": Label("به حکم دادگاه", "By order of a court"),
 }
 
+DESK_REASONS = {  # for which an officer looks for a person
+    "caller": Label("خودش تماس گرفته است", "They have called"),
+    "visitor": Label("خودش حضوری آمده است", "They are at the desk"),
+    "papers": Label("پیگیری مدرک", "A paper is being followed up"),
+    "complaint": Label("رسیدگی به شکایت", "A complaint"),
+}
+
 SEAT_RELEASE_REASONS = {"withdrawn": Label("انصراف", "Withdrawn")}
 
 OUTCOMES = {"approved": Label("پذیرفته", "Approved"), "rejected": Label("رد", "Rejected")}

@@ -223,6 +223,10 @@ policy_unknown invalid
 چنین نسخه‌ای از قواعد منتشر نشده است؛ نسخه‌های منتشرشده: {known}.
 No such version of the policies was published; these were: {known}.
 
+person_not_found missing
+با این شماره چیزی پیدا نشد. شماره را دوباره بپرسید؛ دربارهٔ استان‌های دیگر دبیرخانهٔ همان استان پاسخ می‌دهد.
+Nothing was found under this number. Ask for it again; for other provinces their own office answers.
+
 province_code_old invalid
 کد {given} از شماره‌گذاری پیش از آذر ۱۳۹۹ است. پرونده را با کدهای کنونی استان‌ها بفرستید.
 Code {given} is from the numbering before November 2020. Send the file with the present province codes.
@@ -262,6 +266,10 @@ This round was already opened with other terms.
 round_unknown missing
 چنین دوره‌ای پیدا نشد. شمارهٔ دوره را دوباره نگاه کنید.
 There is no such round. Check its number.
+
+search_unreadable invalid
+کد ملی (ده رقم) یا کد پیگیری (ده نویسه) را بنویسید. از او بخواهید دوباره بخواند.
+Enter the national ID (ten digits) or the tracking code (ten characters). Ask them to read it out again.
 
 tracking_code_unknown missing
 درخواستی با این کد پیگیری پیدا نشد. کد را حرف‌به‌حرف دوباره نگاه کنید.

@@ -38,6 +38,16 @@ def check_digit(nine: str) -> str:
     return str(remainder if remainder < 2 else 11 - remainder)
 
 
+def masked_national_id(number: str, dot: str = "*") -> str:
+    """Return `999****018` for a national ID."""
+    return f"{number[:3]}{dot * 4}{number[7:]}"
+
+
+def masked_mobile(number: str, dot: str = "*") -> str:
+    """Return `0912*****18` for a mobile number in E.164."""
+    return f"0{number[3:6]}{dot * 5}{number[-2:]}"
+
+
 def mobile(typed: str, field: str = "mobile") -> str:
     """Return a mobile number in E.164, `+989xxxxxxxxx`, from any usual notation. Raise Refused: mobile_invalid.
 

@@ -36,7 +36,7 @@ from web.rate_limit import limited
 CLIENT_ID = "peyvand"  # a public client: PKCE replaces the secret
 LOGIN_COOKIE = "peyvand_login"  # from the redirect to the issuer until the callback
 REFRESH_COOKIE = "peyvand_refresh"
-PREFIXES = ("", "/screening", "/operations")  # where people sign in: these share one session
+PREFIXES = ("", "/screening", "/registration", "/operations")  # where people sign in: these share one session
 HOME = "/work"  # where a person lands who asked for no other page
 LOGIN_SECONDS = 600
 TOKEN_RESPONSE_LIMIT = 64 << 10  # bytes

@@ -53,7 +53,13 @@ async def test_a_workbook_registers_the_same_people_as_its_csv(api: Registration
 
 async def test_errors_name_the_row_as_the_spreadsheet_numbers_it(api: RegistrationApi) -> None:
     header, first, second = csv_file(range(1, 3)).splitlines()
-    rows: list[list[Any]] = [header.split(","), [None], first.split(","), [None, ""], second.replace("female", "x").split(",")]
+    rows: list[list[Any]] = [
+        header.split(","),
+        [None],
+        first.split(","),
+        [None, ""],
+        second.replace("female", "x").split(","),
+    ]
     refused = await send(api, workbook(rows))
     assert {(e["row"], e["field"]) for e in refused.json()["errors"]} == {(5, "sex")}
     unknown = await send(api, workbook([["name"], ["x"]]))
@@ -66,7 +72,18 @@ async def test_errors_name_the_row_as_the_spreadsheet_numbers_it(api: Registrati
 
 
 def test_cells_are_the_text_that_a_person_would_type() -> None:
-    typed: list[Any] = [9990000018, 9120000018.0, "'0012", " a ", date(1989, 7, 5), datetime(1989, 7, 5), True, 1.5, None, "b"]
+    typed: list[Any] = [
+        9990000018,
+        9120000018.0,
+        "'0012",
+        " a ",
+        date(1989, 7, 5),
+        datetime(1989, 7, 5),
+        True,
+        1.5,
+        None,
+        "b",
+    ]
     (number, cells), *more = rows_of(workbook([typed, [None, "", " "]], [["of another sheet"]]))
     assert (number, more) == (1, [])
     assert cells == ["9990000018", "9120000018", "0012", "a", "1989-07-05", "1989-07-05", "TRUE", "1.5", "", "b"]

@@ -58,6 +58,18 @@ async def registration(folder: Path) -> World:
         ("POST", f"{prefix}/rounds/{{round_id}}/tracking-codes"): Operation(
             "thing", lambda area: {"json": {"national_id": national_ids[area]}, "headers": once}, national_ids
         ),
+        ("POST", f"{prefix}/rounds/{{round_id}}/searches"): Operation(
+            "thing", lambda area: {"json": {"query": national_ids[area], "reason": "caller"}}, national_ids
+        ),
+        ("GET", "/registration/desk"): Operation("nation"),
+        ("POST", "/registration/desk"): Operation(
+            "thing",
+            lambda area: {"data": {"query": national_ids[area], "reason": "caller", "round": "1404"}},
+            national_ids,
+        ),
+        ("POST", "/registration/desk/{applicant}/identity"): Operation(
+            "thing", lambda area: {"data": {"reason": "caller"}}, ids
+        ),
         ("PUT", f"{prefix}/rounds/{{round_id}}"): Operation("nation", lambda area: {"json": ROUND}),
         ("PUT", f"{prefix}/rounds/{{round_id}}/quotas/{{province}}"): Operation(
             "nation", lambda area: {"json": {"quota": 41}}

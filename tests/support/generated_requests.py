@@ -37,6 +37,10 @@ FORMS = {  # not in OpenAPI; each with the names of its fields
     },
     "/registration/apply/check": ("consent", "key"),
     "/registration/apply/forget": (),
+    "/registration/desk": ("query", "reason", "round"),
+    "/registration/desk/{applicant}/identity": ("reason",),
+    "/registration/sign-in": ("outcome",),
+    "/registration/sign-in/end": (),
     "/screening/next": (),
     "/screening/cases/{id}/decision": ("outcome", "reasons", "rule.age", "key"),
     "/screening/cases/{id}/capacity": ("product_group", "unit", "monthly_band", "skill_level", "needs", "key"),
@@ -47,6 +51,7 @@ FORMS = {  # not in OpenAPI; each with the names of its fields
 }
 QUERIES = {  # without which the form is not looked at
     "/screening/sign-in": f"?to=/screening/cases/{APPLICANT}",
+    "/registration/sign-in": "?to=/registration/desk",
     "/sign-in": "?to=/work",
 }
 Sent = Mapping[str, Any]  # what httpx sends
@@ -133,7 +138,7 @@ class Form:
     def requests(self, value: Value) -> Iterator[tuple[str, Sent]]:
         """Yield the name of each field, and a request with the value in it."""
         headers = {"Sec-Fetch-Site": "same-origin", "Content-Type": "application/x-www-form-urlencoded"}
-        url = self.path.replace("{id}", APPLICANT) + QUERIES.get(self.path, "")
+        url = self.path.replace("{id}", APPLICANT).replace("{applicant}", APPLICANT) + QUERIES.get(self.path, "")
         for name in (*self.fields, "another"):
             yield name, {"url": url, "content": f"{name}={quoted(value.form)}", "headers": headers}
         yield "name", {"url": url, "content": f"{quoted(value.form)}=1", "headers": headers}

@@ -15,6 +15,12 @@ TRACKING_MISSES = Counter(
     "Tracking codes that were looked up and belong to no application. Some people mistype theirs; a steep rise: codes "
     "are being guessed, see peyvand_http_rate_limited_total (tracking, tracking_misses).",
 )
+SEARCHES = Counter(
+    "peyvand_registration_searches_total",
+    "Searches of officers for a person, by result. A rise of `not_found`: numbers are being tried, or people call the "
+    "office of another province.",
+    ["result"],
+)
 SEATS = Gauge(
     "peyvand_seats",
     "Seats by province and kind (quota, admitted, available) after the allocator's last pass. Available seats while "

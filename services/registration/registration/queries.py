@@ -57,6 +57,13 @@ def applications(round_id: str, scope: str, status: str = "", after: str = "", l
     return Query("applicant", where, after=(after,) if after else None, limit=limit)
 
 
+def selected(round_id: str, scope: str, subject: str) -> Query:
+    """Match one applicant if they belong to a round and to a scope; "" as the subject matches no one."""
+    province, _, county = scope.partition("/")
+    place = {"scope": scope} if county else {"province": province} if province else {}
+    return Query("applicant", {"subject": one_of([subject]), "round": round_id, **place})
+
+
 def unidentified(round_id: str, scope: str, limit: int = 0) -> Query:
     """Match the applicants of a round inside a scope whose identity was lost with a store, by county."""
     return Query(
@@ -164,6 +171,7 @@ async def count_ahead(store: Store, record: Record) -> int:
 _NOON = datetime(2025, 10, 8, 8, 30, tzinfo=UTC)
 _LATE = datetime(2025, 10, 5, 14, 9, 59, tzinfo=UTC)  # the end of ten minutes
 _SEMNAN = "ledger:1404/IR-20"
+_APPLICANT = "0199a000-0000-7000-8000-000000000066"
 
 
 def examples() -> dict[str, tuple[Any, ...]]:
@@ -177,6 +185,7 @@ def examples() -> dict[str, tuple[Any, ...]]:
         "applications of a county": ("find", applications("1404", "IR-20/2001", limit=50)),
         "applications nationwide with a status": ("find", applications("1404", "", "withdrawn", limit=50)),
         "applications nationwide, next page": ("find", applications("1404", "", after="0199a000", limit=50)),
+        "selected": ("find", selected("1404", "IR-20", _APPLICANT)),
         "unidentified": ("find", unidentified("1404", "IR-20", limit=500)),
         "every unidentified": ("count", every_unidentified()),
         "unsettled": ("distinct", "ledger", unsettled()),

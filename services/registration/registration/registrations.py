@@ -24,8 +24,9 @@ from kernel.service import Runtime
 from kernel.store import Effects, Snapshot, Store, read_snapshot
 from kernel.stores.mongodb import MongoStore
 from programme.calendar import tehran_day
+from programme.numbers import national_id
 from programme.policies import policy
-from registration import metrics
+from registration import metrics, queries
 from registration.domain import applicant
 from registration.domain import round as rounds
 from registration.domain.applicant import Register, ReissueCode
@@ -196,9 +197,29 @@ class RegistrationService:
         response = await stored_response(self.store, CommandMetadata(idempotency_key=key))
         return response.record if response else None
 
-    async def find_person(self, round_id: str, national_id: str) -> Record | None:
+    async def find_person(self, round_id: str, number: str) -> Record | None:
         """Return the applicant with a national ID in a round."""
-        return await self._registered(self.persons.indexes_of(round_id, national_id))
+        return await self._registered(self.persons.indexes_of(round_id, number))
+
+    async def search(self, round_id: str, scope: str, typed: str) -> Record:
+        """Return the applicant of a round and a scope with this national ID or tracking code, in any spelling.
+
+        One who is outside the scope is searched for by the same queries as one who does not exist, and found by none.
+        Raise Refused: search_unreadable, person_not_found; Transient.
+        """
+        codes = self.codes.hashes(typed)
+        try:
+            people = self.persons.indexes_of(round_id, national_id(typed))
+        except Refused as refused:
+            if not codes:
+                raise Refused("search_unreadable", field="query") from refused
+            people = []
+        subjects = [*(await self.store.find_by_unique("person", people)).values()] if people else []
+        subjects += (await self.store.find_by_unique("tracking", codes)).values() if codes else []
+        found = await self.store.find(queries.selected(round_id, scope, subjects[0] if subjects else ""))
+        if not found:
+            raise Refused("person_not_found", field="query")
+        return found[0]
 
     def unidentified(self, record: Record) -> Record:
         """Return a record that only the log has after a restore: of an applicant, without identity and blind index."""

@@ -56,12 +56,16 @@ class TrackingCodes:
 
     async def find(self, store: Store, typed: str) -> Record:
         """Return the applicant with a tracking code, in any spelling. Raise Refused: not_found."""
-        code = typed_code(typed)
-        hashes = [self._hash(code, version) for version in self.keys] if code else []
+        hashes = self.hashes(typed)
         subjects = list((await store.find_by_unique("tracking", hashes)).values()) if hashes else []
         if not subjects:
             raise Refused("not_found")
         return (await store.read(subjects[:1]))[subjects[0]]
+
+    def hashes(self, typed: str) -> list[str]:
+        """Return what an applicant with this tracking code may be indexed by; nothing if it is no code."""
+        code = typed_code(typed)
+        return [self._hash(code, version) for version in self.keys] if code else []
 
     def _indexed(self, record: Record, own: Private, versions: list[int]) -> Record:
         code = self._code(record.subject, len(versions), versions[-1])

@@ -1,7 +1,8 @@
 """Enumeration guard: callers who try national IDs one after another are slowed down.
 
 The answer "already registered" reveals that a person applied, so each caller gets only a few of them a minute: on the
-page, from the API, and by importing a file, whose result has only their number.
+page, from the API, and by importing a file, whose result has only their number. So does the answer that a person whom
+an officer looks for does not exist.
 """
 
 import asyncio
@@ -22,7 +23,8 @@ from web.rate_limit import caller_of
 LIMIT = "already_registered"  # name of the rate limit
 PER_MINUTE = {True: 5.0, False: 30.0}  # such answers to an address on the open page, and to an officer
 AT_ONCE = {True: 5, False: 64}  # registrations of a caller that are answered together
-COUNTED = ("already_registered", "not_registered")  # codes of answers that reveal whether a person applied
+# codes of answers that reveal whether a person applied
+COUNTED = ("already_registered", "not_registered", "person_not_found")
 MAX_BLOCKED = 10_000  # callers; beyond that the one blocked first is dropped
 MAX_SEEN = 200_000  # people of files; beyond that the one counted first counts again
 

@@ -74,8 +74,8 @@ async def tracking_page(
         stages=stages(current),
         position=await queries.count_ahead(store, record) + 1 if waiting else None,
         reasons=[codes.DECISION_REASONS[each].text(lang) for each in current.reasons if each in codes.DECISION_REASONS],
-        days_left=_working_days_left(today, current.case_due, state.context.province),
-        capacity_days_left=_working_days_left(today, current.capacity_due, state.context.province),
+        days_left=working_days_left(today, current.case_due, state.context.province),
+        capacity_days_left=working_days_left(today, current.capacity_due, state.context.province),
     )
 
 
@@ -103,7 +103,7 @@ def _render_form(request: Request, typed: str) -> Response:
     return templates.render(request, "track.html", status=404 if typed else 200, typed=typed, errors=errors)
 
 
-def _working_days_left(today: date, due: date | None, province: str) -> int | None:
+def working_days_left(today: date, due: date | None, province: str) -> int | None:
     """Return the working days until a deadline; -1 after it."""
     if due is None:
         return None

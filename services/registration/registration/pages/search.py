@@ -1,0 +1,198 @@
+"""The page of who answers calls and sits at the desk: who is it, where does the application stand, what comes next?"""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from contracts.codes import DECISION_REASONS, DESK_REASONS, IDENTITY_RESULTS, INTAKE_CHANNELS, ROLES
+from contracts.commands import Refused
+from programme import calendar, numbers
+from programme.calendar import tehran_day
+from programme.messages import MESSAGES, STATUSES, message_text
+from registration import queries
+from registration.api.applications import ApplicantId, find_applicant
+from registration.api.dependencies import Audit, Guard, Registrations
+from registration.api.search import Finder, Found, read_person, search_limit, searched
+from registration.domain import round as rounds
+from registration.domain.applicant import State, status
+from registration.domain.next_step import NextStep, next_step
+from registration.pages.track import working_days_left
+from registration.registrations import RegistrationService
+from security.auth import Principal
+from web.dependencies import Clock, Store, form_of
+from web.pages import Pages, lang_of
+
+ACTS: dict[NextStep, str] = {  # who acts next
+    "correct_identity": "applicant",
+    "screening_call": "screening",
+    "capacity_call": "screening",
+    "seat": "registration",
+    "market_offer": "market",
+    "register_again": "applicant",
+}
+
+templates = Pages("registration.pages")
+router = APIRouter(prefix="/desk", include_in_schema=False)
+
+
+class Numbers(msgspec.Struct, frozen=True):
+    """The identity as a page shows it: with its numbers masked or, once that is recorded too, in clear."""
+
+    name: str
+    national_id: str
+    mobile: str
+    call: str = ""  # the number to dial; empty while masked
+    born: date | None = None
+
+
+class Deadline(msgspec.Struct, frozen=True):
+    """By when the next step is due."""
+
+    day: date
+    days_left: int | None  # working days; -1 after it
+
+
+@router.get("")
+async def search_form(request: Request, officer: Finder, store: Store) -> Response:
+    """Ask for a number and a reason."""
+    return await _render(request, officer, store)
+
+
+@router.post("", dependencies=[search_limit])
+async def search(
+    request: Request,
+    officer: Finder,
+    store: Store,
+    clock: Clock,
+    registrations: Registrations,
+    guard: Guard,
+    audit: Audit,
+) -> Response:
+    """Show the person, with masked numbers; who is outside the scope is not found."""
+    form = await form_of(request)
+    typed, reason, round_id = (str(form.get(name, "")) for name in ("query", "reason", "round"))
+    errors = [] if typed.strip() else [Refused("missing_field", "query")]
+    errors += [] if reason in DESK_REASONS else [Refused("reason_unknown", "reason")]
+    values: dict[str, Any] = {"typed": typed[:40], "reason": reason, "round_id": round_id}
+    if errors:
+        return await _render(request, officer, store, errors, **values)
+    try:
+        record = await searched(request, officer, registrations, guard, round_id, typed, reason)
+    except Refused as refused:
+        if refused.field != "query":
+            raise
+        return await _render(request, officer, store, [refused], **values)
+    found = await read_person(officer, store, clock, registrations, audit, record, f"search/{reason}")
+    person = await person_values(request, store, clock, registrations, found, masked_numbers(found))
+    return await _render(request, officer, store, **values, **person)
+
+
+@router.post("/{applicant}/identity", dependencies=[search_limit])
+async def identity(
+    applicant: ApplicantId,
+    request: Request,
+    officer: Finder,
+    store: Store,
+    clock: Clock,
+    registrations: Registrations,
+    audit: Audit,
+) -> Response:
+    """Show the numbers in clear: a second reading, with its own reason."""
+    reason = str((await form_of(request)).get("reason", ""))
+    record = await find_applicant(store, applicant, officer)
+    if reason not in DESK_REASONS:
+        raise Refused("reason_unknown", field="reason")
+    found = await read_person(officer, store, clock, registrations, audit, record, f"identity/{reason}")
+    person = await person_values(request, store, clock, registrations, found, clear_numbers(found))
+    return await _render(request, officer, store, reason=reason, round_id=record.state.context.round, **person)
+
+
+async def person_values(
+    request: Request,
+    store: Store,
+    clock: Clock,
+    registrations: RegistrationService,
+    found: Found,
+    shown: Numbers | None,
+) -> dict[str, Any]:
+    """Return what the page shows of a person."""
+    state: State = found.record.state
+    step, today, lang = next_step(state), tehran_day(clock().at), lang_of(request)
+    due = {"screening_call": state.current.case_due, "capacity_call": state.current.capacity_due}.get(step)
+    waiting = found.record.indexed.get("seating") == "waiting"
+    return {
+        "found": found,
+        "state": state,
+        "standing": status(state),
+        "step": step,
+        "acts": ACTS.get(step, ""),
+        "deadline": Deadline(due, working_days_left(today, due, state.context.province)) if due else None,
+        "position": await queries.count_ahead(store, found.record) + 1 if waiting else None,
+        "shown": shown,
+        "reasons": [DECISION_REASONS[each].text(lang) for each in state.current.reasons if each in DECISION_REASONS],
+    }
+
+
+def masked_numbers(found: Found) -> Numbers | None:
+    """Return the identity with masked numbers; None if there is none."""
+    person = found.identity
+    if person is None:
+        return None
+    mobile = numbers.masked_mobile(person["mobile"], "•")
+    return Numbers(
+        name=f"{person['first_name']} {person['last_name']}",
+        national_id=numbers.masked_national_id(person["national_id"], "•"),
+        mobile=f"{mobile[:4]} {mobile[4:7]} {mobile[7:]}",
+    )
+
+
+def clear_numbers(found: Found) -> Numbers | None:
+    """Return the identity in clear; None if there is none."""
+    person = found.identity
+    if person is None:
+        return None
+    number, mobile = person["national_id"], person["mobile"]
+    return Numbers(
+        name=f"{person['first_name']} {person['last_name']}",
+        national_id=f"{number[:3]} {number[3:9]} {number[9]}",
+        mobile=f"0{mobile[3:6]} {mobile[6:9]} {mobile[9:]}",
+        call=mobile,
+        born=person["birth_date"],
+    )
+
+
+async def _rounds(store: Store) -> list[str]:
+    """Return the rounds, the one that opened last first."""
+    states: list[rounds.State] = [record.state for record in await store.find(queries.rounds())]
+    opened = sorted(((s.window.opens, s.round) for s in states if s.window), reverse=True)
+    return [each for _, each in opened]
+
+
+async def _render(
+    request: Request, officer: Principal, store: Store, errors: Sequence[Refused] = (), /, **values: Any
+) -> Response:
+    known, lang = await _rounds(store), lang_of(request)
+    shown = {"typed": "", "reason": "", "found": None, "shown": None, "round_id": "", **values}
+    if shown["round_id"] not in known:
+        shown["round_id"] = known[0] if known else ""
+    return templates.render(
+        request,
+        "search.html",
+        status=STATUSES[MESSAGES[errors[0].code].kind] if errors else 200,
+        officer=officer,
+        rounds=known,
+        errors=[{"field": e.field, "message": message_text(e.code, lang, **e.details)} for e in errors],
+        labels={
+            "reasons": DESK_REASONS,
+            "identity": IDENTITY_RESULTS,
+            "channels": INTAKE_CHANNELS,
+            "roles": ROLES,
+        },
+        jalali=calendar.jalali_text,
+        **shown,
+    )

@@ -219,13 +219,13 @@ outcome_unknown invalid
 نتیجه را «پذیرفته» یا «رد» بگذارید.
 Choose approved or rejected.
 
-policy_unknown invalid
-چنین نسخه‌ای از قواعد منتشر نشده است؛ نسخه‌های منتشرشده: {known}.
-No such version of the policies was published; these were: {known}.
-
 person_not_found missing
 با این شماره چیزی پیدا نشد. شماره را دوباره بپرسید؛ دربارهٔ استان‌های دیگر دبیرخانهٔ همان استان پاسخ می‌دهد.
 Nothing was found under this number. Ask for it again; for other provinces their own office answers.
+
+policy_unknown invalid
+چنین نسخه‌ای از قواعد منتشر نشده است؛ نسخه‌های منتشرشده: {known}.
+No such version of the policies was published; these were: {known}.
 
 province_code_old invalid
 کد {given} از شماره‌گذاری پیش از آذر ۱۳۹۹ است. پرونده را با کدهای کنونی استان‌ها بفرستید.

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 from msgspec.structs import replace
-from pymongo import WriteConcern
-from pymongo.errors import DuplicateKeyError, OperationFailure
+from pymongo import AsyncMongoClient, IndexModel, WriteConcern
+from pymongo.errors import DuplicateKeyError, NetworkTimeout, OperationFailure
 from pymongo.read_concern import ReadConcern
 
 import kernel.stores.mongodb.store as store_module
@@ -25,10 +25,11 @@ from kernel.store import Effects, Snapshot, due_query
 from kernel.stores.mongodb import MongoStore
 from kernel.stores.mongodb import store as mongodb_store
 from kernel.stores.mongodb.client import translate_errors
-from kernel.stores.mongodb.indexes import missing_indexes
+from kernel.stores.mongodb.indexes import create_indexes, missing_indexes
 from kernel.stores.mongodb.queries import filter_of, sort_of
 from run.backlog import Backlog, read_backlog
 from tests.support.messages import message, person, unknown
+from tests.support.servers import Servers
 from tests.support.small_services import (
     NOON,
     PERIOD,
@@ -225,6 +226,18 @@ async def test_an_index_is_missing_until_it_is_built_as_it_is_declared(database:
     await store.records.drop_index("indexed.person")
     await store.records.create_index([("indexed.person", 1)], name="indexed.person")  # not unique
     assert await missing_indexes(database, declared) == ["records.indexed.person"]
+
+
+async def test_indexes_of_many_records_may_take_longer_than_an_answer(database: Any, servers: Servers) -> None:
+    """A restore of ten million builds them for minutes, where the client gives up an answer after one."""
+    await database.records.insert_many([{"a": n, "b": str(n)} for n in range(100_000)])
+    impatient = AsyncMongoClient[dict[str, Any]](servers.mongo, socketTimeoutMS=20)
+    declared = [IndexModel([("a", 1)], name="a"), IndexModel([("b", 1), ("a", 1)], name="b")]
+    with pytest.raises(NetworkTimeout):
+        await impatient[database.name].records.create_index([("b", -1)])
+    await create_indexes(impatient[database.name], {"records": declared})
+    assert await missing_indexes(database, {"records": declared}) == []
+    await impatient.close()
 
 
 async def test_the_backlog_counts_what_waits_in_some_partitions(database: Any) -> None:

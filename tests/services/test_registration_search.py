@@ -58,10 +58,9 @@ async def test_a_person_is_found_by_either_number_in_any_spelling_with_masked_nu
         assert found.json()["applicant"]["id"] == made["id"]
     identity = found.json()["identity"]
     assert identity == {
-        "first_name": "مریم",
-        "last_name": "آزمون",
+        "name": "مریم آزمون",
         "national_id": f"999****{a_national_id(7)[-3:]}",
-        "mobile": "0912*****18",
+        "telephone": "0912*****18",
     }
     assert a_national_id(7) not in found.text and "9120000018" not in found.text
     assert found.json()["next_step"] == "screening_call" and found.headers["Cache-Control"] == "no-store"

@@ -154,7 +154,7 @@ def test_a_hostile_or_damaged_workbook_is_refused_early(case: str) -> None:
     assert most < 24 << 20, "bytes"
 
 
-async def test_a_refused_workbook_is_a_problem_that_says_what_to_do(api: RegistrationApi) -> None:
+async def test_a_refused_workbook_is_a_problem_with_what_to_do(api: RegistrationApi) -> None:
     refused = await send(api, b"PK\x03\x04 and nothing else")
     assert refused.status_code == 422 and refused.json()["code"] == "workbook_unreadable", refused.text
     assert "XLSX" in refused.json()["detail_fa"]

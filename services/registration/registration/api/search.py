@@ -25,7 +25,7 @@ from registration.api.dependencies import Audit, Guard, Registrations
 from registration.api.enumeration_guard import EnumerationGuard
 from registration.api.rounds import RoundId
 from registration.domain.applicant import State
-from registration.domain.application import Values
+from registration.domain.application import Values, full_name, telephone
 from registration.domain.next_step import NextStep, next_step
 from registration.registrations import RegistrationService
 from security.audit import Audit as AuditPort
@@ -53,10 +53,9 @@ class Search(Body):
 class MaskedIdentity(BaseModel):
     """What shows an officer that this is the person who calls, without the numbers."""
 
-    first_name: str
-    last_name: str
+    name: str
     national_id: str = Field(examples=["999****018"])
-    mobile: str = Field(examples=["0912*****18"])
+    telephone: str = Field(examples=["0912*****18"])
 
 
 class Happened(BaseModel):
@@ -197,10 +196,9 @@ def masked(person: Values | None) -> MaskedIdentity | None:
     if person is None:
         return None
     return MaskedIdentity(
-        first_name=person["first_name"],
-        last_name=person["last_name"],
+        name=full_name(person),
         national_id=masked_national_id(person["national_id"]),
-        mobile=masked_mobile(person["mobile"]),
+        telephone=masked_mobile(telephone(person)),
     )
 
 

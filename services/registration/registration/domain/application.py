@@ -312,3 +312,14 @@ FIELDS = (
 FIELD = {each.name: each for each in FIELDS}
 COLUMNS = {each.column or each.name: each.name for each in FIELDS}  # of a CSV file, to the name of the field
 PROFILE = tuple(each.event_field for each in FIELDS if each.event_field)
+
+
+def full_name(person: Values) -> str:
+    """Return first and last name."""
+    return f"{person['first_name']} {person['last_name']}"
+
+
+def telephone(person: Values) -> str:
+    """Return the number under which the person is called, E.164."""
+    number: str = person["mobile"]
+    return number

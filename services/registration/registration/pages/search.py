@@ -20,6 +20,7 @@ from registration.api.dependencies import Audit, Guard, Registrations
 from registration.api.search import Finder, Found, read_person, search_limit, searched
 from registration.domain import round as rounds
 from registration.domain.applicant import State, status
+from registration.domain.application import full_name, telephone
 from registration.domain.next_step import NextStep, next_step
 from registration.pages.track import working_days_left
 from registration.registrations import RegistrationService
@@ -143,9 +144,9 @@ def masked_numbers(found: Found) -> Numbers | None:
     person = found.identity
     if person is None:
         return None
-    mobile = numbers.masked_mobile(person["mobile"], "•")
+    mobile = numbers.masked_mobile(telephone(person), "•")
     return Numbers(
-        name=f"{person['first_name']} {person['last_name']}",
+        name=full_name(person),
         national_id=numbers.masked_national_id(person["national_id"], "•"),
         mobile=f"{mobile[:4]} {mobile[4:7]} {mobile[7:]}",
     )
@@ -156,9 +157,9 @@ def clear_numbers(found: Found) -> Numbers | None:
     person = found.identity
     if person is None:
         return None
-    number, mobile = person["national_id"], person["mobile"]
+    number, mobile = person["national_id"], telephone(person)
     return Numbers(
-        name=f"{person['first_name']} {person['last_name']}",
+        name=full_name(person),
         national_id=f"{number[:3]} {number[3:9]} {number[9]}",
         mobile=f"0{mobile[3:6]} {mobile[6:9]} {mobile[9:]}",
         call=mobile,

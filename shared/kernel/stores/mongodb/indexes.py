@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pymongo
 from pymongo import IndexModel
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import OperationFailure
@@ -11,6 +12,7 @@ from kernel.stores.mongodb.client import translate_errors
 
 Declared = Mapping[str, Sequence[IndexModel]]  # by collection
 NO_COLLECTION = 26
+BUILD = 6 * 3600.0  # seconds for the indexes of one collection; those of ten million records take minutes
 
 
 def partial_index(fields: Sequence[str], present: str, *, kind: str = "", **options: Any) -> IndexModel:
@@ -23,7 +25,8 @@ def partial_index(fields: Sequence[str], present: str, *, kind: str = "", **opti
 async def create_indexes(database: AsyncDatabase[dict[str, Any]], declared: Declared) -> None:
     """Create every index; creating them again changes nothing."""
     for collection, models in declared.items():
-        await database[collection].create_indexes(list(models))
+        with pymongo.timeout(BUILD):  # instead of the client's limit for one answer
+            await database[collection].create_indexes(list(models))
 
 
 async def missing_indexes(database: AsyncDatabase[dict[str, Any]], declared: Declared) -> list[str]:

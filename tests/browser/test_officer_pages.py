@@ -100,4 +100,5 @@ async def test_the_queue_explains_that_a_role_may_not_read_it(browser: Browser, 
         await page.locator("#role").select_option("lead")
         await page.locator("#lead").fill("lead-1")
         await visitor.press("ورود")
-        assert "برای نقش شما باز نیست" in await page.locator("h1").inner_text()
+        assert "این صفحه برای" in await page.locator("h1").inner_text()
+        assert "پیشران" in await page.locator("main dl").inner_text(), "the role that one has"

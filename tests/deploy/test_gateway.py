@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +197,8 @@ async def test_a_request_without_a_host_is_refused(gateway: Gateway) -> None:
         writer.write(raw)
         assert b" 400 " in await reader.readline(), raw
         writer.close()
-        await writer.wait_closed()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
 
 
 @pytest.mark.parametrize("sent", [{}, {"X-Request-ID": "9990000018"}, {"X-Request-ID": "0" * 33}])
@@ -300,7 +301,8 @@ async def test_a_malformed_request_is_not_forwarded(gateway: Gateway, raw: bytes
         assert b" 400 " in await reader.readline()
     finally:
         writer.close()
-        await writer.wait_closed()
+        with suppress(ConnectionError):  # what was not read resets the connection
+            await writer.wait_closed()
 
 
 def test_it_refuses_to_start_outside_development(tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ def test_no_crash_point_loses_or_doubles() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1_500)
 def test_no_path_to_an_await_loses_or_doubles() -> None:
     """A crash, a conflict, a bug on each different path to an await, and on those they lead to; none is left out."""
     struck: set[tuple[str, int, bool]] = set()

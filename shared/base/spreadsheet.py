@@ -1,10 +1,11 @@
-"""CSV files as people's spreadsheets write them."""
+"""CSV files as people's spreadsheets read and write them."""
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 MAX_ROW = 64 << 10  # characters
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # first characters for which a spreadsheet computes a cell
 MAX_BLANK = 1_000  # blank rows of a file; some spreadsheets write them to their last row
 
 
@@ -40,3 +41,12 @@ def rows_of(content: bytes) -> Iterator[tuple[int, list[str]]]:
             yield number, [cell.strip().removeprefix("'") for cell in cells]
         elif (blank := blank + 1) > MAX_BLANK:
             raise csv.Error(f"more than {MAX_BLANK} blank rows")
+
+
+def csv_of(rows: Iterable[Sequence[str]]) -> bytes:
+    """Return a CSV file that a spreadsheet opens as UTF-8 and computes nothing of; `rows_of` reads the same cells."""
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(
+        [f"'{cell}" if cell.startswith((*FORMULA, "'")) else cell for cell in row] for row in rows
+    )
+    return text.getvalue().encode("utf-8-sig")

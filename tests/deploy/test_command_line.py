@@ -49,7 +49,19 @@ def test_wrong_usage_exits_with_2(run: Run, verb: list[str]) -> None:
 def test_help_names_every_verb(run: Run) -> None:
     code, out, _ = run("--help")
     assert code == 0
-    for verb in ("run", "up", "simulate", "apply", "clean", "status", "quota", "import", "events", "ranking", "token"):
+    for verb in (
+        "run",
+        "up",
+        "simulate",
+        "apply",
+        "clean",
+        "status",
+        "quota",
+        "applications",
+        "events",
+        "ranking",
+        "token",
+    ):
         assert f" {verb} " in out
 
 
@@ -167,48 +179,42 @@ def _file(folder: Path, *changes: dict[str, str], columns: tuple[str, ...] = app
     return path
 
 
-def test_a_dry_run_finds_every_fault_and_sends_nothing(run: Run, server: StubServer, tmp_path: Path) -> None:
-    file = _file(
-        tmp_path,
-        {},
-        {"national_id": "9990000019"},
-        {"national_id": "۹۹۹-۰۰۰۰۰۱-۸"},
-        {"national_id": "9990000026", "mobile": "12", "county": "0001", "field": "JF999", "sex": "x", "consent": ""},
-        {"national_id": "9991234561", "birth_date": "1403-01-01", "province": "IR-31"},
-    )
-    code, out, _ = run("import", "applications", str(file), "--round", "1404", "--dry-run", "--json")
-    checked = json.loads(out)
-    assert code == 1 and checked["rows"] == 5 and not server.requests
-    assert [(each["row"], each["field"]) for each in checked["faults"]] == [
-        (3, "national_id"),
-        (4, "national_id"),
-        *[(5, name) for name in ("sex", "mobile", "county", "field", "consent")],
-        *[(6, name) for name in ("birth_date", "province", "county")],
-    ]
-    assert checked["faults"][1]["code"] == "named_twice"
-    assert "9990000019" not in out
-    code, out, _ = run("import", "applications", str(file), "--round", "1404", "--dry-run")
-    assert code == 1 and "row 3, national_id:" in out and "5 rows, 4 with a fault; nothing was sent" in out
-
-
-def test_a_valid_file_passes_with_either_name_of_the_consent_column(run: Run, tmp_path: Path) -> None:
+def test_a_dry_run_is_that_of_the_platform_and_stores_nothing(run: Run, server: StubServer, tmp_path: Path) -> None:
+    refused = [{"row": 3, "field": "national_id", "code": "named_twice", "detail": "also row 2"}]
+    reply = {
+        "rows": 9,
+        "registered": 7,
+        "refused": refused,
+        "refused_rows": 1,
+        "already_registered": 1,
+        "dry_run": True,
+    }
+    server.replies[IMPORT] = [(200, reply)]
     file = _file(tmp_path, {})
-    for _ in range(2):
-        code, out, _ = run("import", "applications", str(file), "--round", "1404", "--dry-run")
-        assert code == 0 and "1 rows, none with a fault" in out
-        file.write_text(file.read_text("utf-8").replace("consent", "consent_version"), "utf-8")
+    options = ("--round", "1404", "--dry-run", "--mode", "rows", "--url", server.url)
+    code, out, _ = run("applications", "import", str(file), *options)
+    assert code == 1 and "row 3, national_id: also row 2" in out
+    assert "9 rows, 1 refused, 1 already registered, 7 would be registered; nothing was stored" in out
+    [sent] = [each for each in server.requests if each[1].startswith(IMPORT)]
+    assert parse_qs(sent[1].partition("?")[2]) == {"mode": ["rows"], "dry_run": ["true"]}
+    assert sent[2]["Content-Type"] == "text/csv" and sent[3] == file.read_bytes()
 
 
-def test_a_wrong_table_is_refused_with_the_expected_header(run: Run, tmp_path: Path) -> None:
-    file = _file(tmp_path, {}, columns=("national_id", "mobile"))
-    code, _, err = run("import", "applications", str(file), "--round", "1404", "--dry-run")
-    assert code == 1 and "birth_date" in err and "the header is national_id,birth_date" in err
-    file.write_text(",".join([*applications.COLUMNS, "note"]) + "\n", "utf-8")
-    code, _, err = run("import", "applications", str(file), "--round", "1404", "--dry-run")
-    assert code == 1 and "note" in err
-    file.write_bytes(b"\xff\xfe\x00n")
-    code, _, err = run("import", "applications", str(file), "--round", "1404", "--dry-run")
-    assert code == 1 and "UTF-8" in err
+def test_an_unknown_mode_sends_nothing(run: Run, server: StubServer, tmp_path: Path) -> None:
+    code, _, err = run("applications", "import", str(_file(tmp_path, {})), "--round", "1404", "--mode", "all")
+    assert code == 1 and "whole, rows" in err and not server.requests
+
+
+def test_refused_rows_of_a_workbook_are_written_as_they_came(run: Run, server: StubServer, tmp_path: Path) -> None:
+    file, rows = tmp_path / "people.xlsx", tmp_path / "rows.xlsx"
+    file.write_bytes(b"PK\x03\x04 a workbook")
+    server.replies[f"{IMPORT}/refused"] = [(200, {"rows": "to correct"})]
+    server.replies[IMPORT] = [(200, {"rows": 1, "registered": 1, "refused": []})]
+    options = ("--round", "1404", "--refused", str(rows), "--url", server.url)
+    code, _, _ = run("applications", "import", str(file), *options)
+    assert code == 0 and json.loads(rows.read_bytes()) == {"rows": "to correct"}
+    sent = [each for each in server.requests if each[1].startswith(IMPORT)]
+    assert len(sent) == 2 and all("spreadsheetml" in each[2]["Content-Type"] for each in sent)
 
 
 def test_a_lost_response_is_requested_again_with_the_same_key(
@@ -221,7 +227,7 @@ def test_a_lost_response_is_requested_again_with_the_same_key(
         (200, {"rows": 1, "registered": 1, "refused": []}),
     ]
     file = str(_file(tmp_path, {}))
-    code, out, _ = run("import", "applications", file, "--round", "1404", "--province", "IR-20", "--url", server.url)
+    code, out, _ = run("applications", "import", file, "--round", "1404", "--province", "IR-20", "--url", server.url)
     assert code == 0 and "1 registered" in out
     assert len({each[2]["Idempotency-Key"] for each in server.to(IMPORT)}) == 1 and len(server.to(IMPORT)) == 3
     form = parse_qs(server.requests[0][3].decode())
@@ -232,7 +238,7 @@ def test_retries_end_with_a_hint(run: Run, server: StubServer, tmp_path: Path, m
     monkeypatch.setattr(applications, "sleep", lambda _: None)
     server.replies[IMPORT] = [(502, {"detail": "The answer broke off"})]
     file = str(_file(tmp_path, {}))
-    code, _, err = run("import", "applications", file, "--round", "1404", "--url", server.url)
+    code, _, err = run("applications", "import", file, "--round", "1404", "--url", server.url)
     assert code == 1 and "it is not done twice" in err and len(server.to(IMPORT)) == applications.ATTEMPTS
 
 
@@ -241,7 +247,7 @@ def test_refused_rows_exit_with_1(run: Run, server: StubServer, tmp_path: Path) 
     reply = {"rows": 4, "registered": 0, "refused": refused, "already_registered": 3}
     server.replies[IMPORT] = [(200, reply)]
     file = str(_file(tmp_path, {}))
-    code, out, _ = run("import", "applications", file, "--round", "1404", "--url", server.url)
+    code, out, _ = run("applications", "import", file, "--round", "1404", "--url", server.url)
     assert code == 1 and "row 2, field: not open" in out and "1 refused, 3 already registered" in out
 
 

@@ -49,11 +49,11 @@ def test_imported_quotas_and_applications_become_events(peyvand: Peyvand, a_roun
 
     national_ids = [national_id(FIRST_SERIAL + n) for n in range(20)]
     file = str(application_file(tmp_path / "applications.csv", national_ids))
-    code, checked = peyvand("import", "applications", file, "--round", a_round, "--dry-run")
-    assert (code, checked) == (0, {"rows": 20, "faults": []})
-    code, done = peyvand("import", "applications", file, "--round", a_round, "--province", "IR-20")
+    code, checked = peyvand("applications", "import", file, "--round", a_round, "--dry-run")
+    assert (code, checked["registered"], checked["applications"]) == (0, 20, []), "nothing is stored"
+    code, done = peyvand("applications", "import", file, "--round", a_round, "--province", "IR-20")
     assert code == 0 and (done["rows"], done["registered"], done["refused"]) == (20, 20, [])
-    code, again = peyvand("import", "applications", file, "--round", a_round, "--province", "IR-20")
+    code, again = peyvand("applications", "import", file, "--round", a_round, "--province", "IR-20")
     assert code == 0 and again == done
 
     applicant = done["applications"][0]["id"]

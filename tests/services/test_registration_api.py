@@ -12,7 +12,7 @@ from contracts.events import CaseDecided
 from kernel.batch import process
 from kernel.errors import Transient
 from kernel.record import Message
-from registration.api import applications
+from registration.api import imports
 from registration.api.enumeration_guard import AT_ONCE
 from security.audit import first_broken
 from tests.support.registration_api import (
@@ -286,7 +286,7 @@ async def test_an_interrupted_import_continues_and_registers_no_one_twice(
 ) -> None:
     await api.open_round()
     await api.register(national_id=a_national_id(7))
-    monkeypatch.setattr(applications, "CHUNK", 50)
+    monkeypatch.setattr(imports, "CHUNK", 50)
     path, file = "/v1/rounds/1404/applications/import", csv_file(range(1, 121))
     register_many, chunks = api.registrations.register_many, 0
 

@@ -11,7 +11,7 @@ from contracts.events import CaseDecided
 from kernel.batch import process
 from kernel.errors import Transient
 from kernel.record import Message
-from registration.api import applications
+from registration.api import imports
 from tests.support.registration_api import RegistrationApi, a_national_id, csv_file, registration_api
 
 PATH = "/v1/rounds/1404/applications/import"
@@ -74,7 +74,7 @@ async def test_the_order_survives_a_restart_in_the_middle_of_the_file(
     api: RegistrationApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await withdraw_before(api, RETURNING)
-    monkeypatch.setattr(applications, "CHUNK", 20)
+    monkeypatch.setattr(imports, "CHUNK", 20)
     register_many, chunks = api.registrations.register_many, 0
 
     async def crash(*arguments: Any) -> Any:

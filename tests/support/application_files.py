@@ -1,4 +1,4 @@
-"""CSV files of synthetic applications, for `peyvand import applications`."""
+"""CSV files of synthetic applications, for `peyvand applications import`."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -55,6 +55,9 @@ async def registration(folder: Path) -> World:
         ("POST", f"{prefix}/rounds/{{round_id}}/applications/import"): Operation(
             "place", lambda area: {"content": csv[area], "headers": text}
         ),
+        ("POST", f"{prefix}/rounds/{{round_id}}/applications/import/refused"): Operation(
+            "directory", lambda area: {"content": csv[area], "headers": {"Content-Type": "text/csv"}}
+        ),
         ("POST", f"{prefix}/rounds/{{round_id}}/tracking-codes"): Operation(
             "thing", lambda area: {"json": {"national_id": national_ids[area]}, "headers": once}, national_ids
         ),

@@ -130,16 +130,8 @@ class RegistrationService:
         withdrawal among them: they have an older id, so that the row before ends its transaction. Usually there is one.
         Raise KeyReused, NewerRules, UnreadableRecord, Transient.
         """
-        rows: dict[str, int] = {}
+        by_subject, known = await self._subjects(accepted)
         slices = TimeSlices()
-        for row, each in accepted.items():
-            rows |= dict.fromkeys(self.persons.indexes(each), row)
-            await slices()
-        registered = await self.store.find_by_unique("person", rows.keys()) if rows else {}
-        subjects = {rows[index]: subject for index, subject in registered.items()}
-        new = iter(uuid7s(len(accepted)))
-        by_subject = {subjects.get(row) or next(new): row for row in accepted}
-        known = (await read_snapshot(self.store, subjects.values())).records if subjects else {}
         before = {subject: record.private for subject, record in known.items()}
         own: dict[str, CommandMetadata] = {}
         for subject, row in by_subject.items():
@@ -167,9 +159,42 @@ class RegistrationService:
             outcomes[row] = outcome
         return outcomes
 
+    async def rehearse_many(
+        self, accepted: Mapping[int, Accepted], channel: str, metadata: Mapping[int, CommandMetadata]
+    ) -> dict[int, Result | Refused]:
+        """Return what `register_many` would return, by the same rules, and store nothing; ids and codes are not theirs.
+
+        Raise KeyReused, NewerRules, UnreadableRecord, Transient.
+        """
+        by_subject, known = await self._subjects(accepted)
+        slices, moment = TimeSlices(), self.clock()
+        outcomes: dict[int, Result | Refused] = {}
+        for subject, row in by_subject.items():
+            record = known.get(subject) or Record(subject=subject, state=applicant.State())
+            try:
+                outcomes[row] = decide_one(self.store, record, _command(accepted[row], channel), metadata[row], moment)
+            except Refused as refused:
+                outcomes[row] = await stored_response(self.store, metadata[row]) or refused
+            await slices()
+        return outcomes
+
+    async def _subjects(self, accepted: Mapping[int, Accepted]) -> tuple[dict[str, int], Mapping[str, Record]]:
+        """Return the row of each subject, new or known, in the order of the rows, and the records of the known."""
+        rows: dict[str, int] = {}
+        slices = TimeSlices()
+        for row, each in accepted.items():
+            rows |= dict.fromkeys(self.persons.indexes(each), row)
+            await slices()
+        registered = await self.store.find_by_unique("person", rows.keys()) if rows else {}
+        subjects = {rows[index]: subject for index, subject in registered.items()}
+        new = iter(uuid7s(len(accepted)))
+        by_subject = {subjects.get(row) or next(new): row for row in accepted}
+        known = (await read_snapshot(self.store, subjects.values())).records if subjects else {}
+        return by_subject, known
+
     async def answered(self, metadata: Mapping[int, CommandMetadata]) -> set[int]:
         """Return the rows that were registered under their keys."""
-        rows = {each.idempotency_key: row for row, each in metadata.items()}
+        rows = {each.idempotency_key: row for row, each in metadata.items() if each.idempotency_key}
         return {rows[key] for key in await self.store.find_by_unique("idempotency_key", rows)} if rows else set()
 
     async def set_quotas(self, commands: Mapping[str, SetQuota], metadata: Mapping[str, CommandMetadata]) -> None:

@@ -234,34 +234,6 @@ class Erased(BaseModel):
     dry_run: bool
 
 
-class ImportedRow(BaseModel):
-    """A registered row."""
-
-    row: int
-    id: str
-    tracking_code: str
-
-
-class RefusedRow(BaseModel):
-    """A refused row, with the reason."""
-
-    row: int
-    field: str
-    code: str
-    detail: str
-    detail_fa: str
-
-
-class Imported(BaseModel):
-    """The result of an import, by row; row 1 is the header."""
-
-    rows: int
-    registered: int = Field(description="Under this key, also by an earlier request that was interrupted.")
-    already_registered: int = Field(description="People of the file who are registered in the round, by whomever.")
-    applications: list[ImportedRow]
-    refused: list[RefusedRow]
-
-
 def round_of(record: Record) -> Round:
     """Return the response for a round."""
     state: rounds.State = record.state

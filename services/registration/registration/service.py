@@ -49,6 +49,7 @@ service = Service(
     routers=(
         "registration.api.rounds:router",
         "registration.api.applications:router",
+        "registration.api.imports:router",
         "registration.api.tracking:router",
         "registration.api.search:router",
         "registration.api.erasure:router",

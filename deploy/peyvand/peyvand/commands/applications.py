@@ -1,4 +1,4 @@
-"""`peyvand import applications`: check a file row by row (--dry-run), or register all its rows or none.
+"""`peyvand applications import`: register the rows of a file, or check them with all rules of the platform (--dry-run).
 
 `peyvand tracking-code`: replace a tracking code that an applicant has lost.
 `peyvand applications erase`: show whom it concerns (--dry-run), or erase an applicant after a confirmation.
@@ -9,7 +9,6 @@ import csv
 import hashlib
 import json
 from collections.abc import Callable, Collection
-from datetime import date
 from pathlib import Path
 from time import sleep
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,7 +20,18 @@ import typer
 
 from base.backoff import backoff
 from contracts.codes import ERASURE_REASONS, WITHDRAWAL_REASONS
-from peyvand.commands.output import GROUP, Csv, DryRun, Json, Round, Url, print_result, signed_in_client, spinner
+from peyvand.commands.output import (
+    GROUP,
+    Csv,
+    DryRun,
+    Json,
+    Round,
+    Spreadsheet,
+    Url,
+    print_result,
+    signed_in_client,
+    spinner,
+)
 from peyvand.commands.quotas import read_file, with_refused_rows
 from peyvand.endpoints import CommandError
 
@@ -41,36 +51,19 @@ COLUMNS = (
     "work_mode",
     "consent",
 )
+MODES = ("whole", "rows")
+XLSX, ZIPPED = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", b"PK\x03\x04"
 ALIASES = {"consent_version": "consent"}
 TIMEOUT = 600.0  # seconds for a whole province's file
 ATTEMPTS = 6  # the same file under the same key is never registered twice
 BACKOFF, BACKOFF_LIMIT = 1.0, 30.0  # seconds between attempts
 
 
-class RowFault(msgspec.Struct, frozen=True):
-    """A fault of one row. The value is left out: it may be personal data."""
-
-    row: int  # as in a spreadsheet: the header is row 1
-    field: str
-    code: str
-    detail: str
-    detail_fa: str
-
-
-class FileCheck(msgspec.Struct, frozen=True):
-    """The result of checking a file alone; only the platform knows who is registered already."""
-
-    rows: int
-    faults: tuple[RowFault, ...]
-
-
 def register(app: typer.Typer) -> None:
     """Add the verbs to the command."""
-    group = typer.Typer(help="Import files, all rows or none.", **GROUP)
-    group.command("applications")(import_command)
-    app.add_typer(group, name="import")
     app.command("tracking-code")(reissue_command)
-    group = typer.Typer(help="Applicants, one by one.", **GROUP)
+    group = typer.Typer(help="Applicants, one by one or from a file.", **GROUP)
+    group.command("import")(import_command)
     group.command("withdraw")(withdraw_command)
     group.command("erase")(erase_command)
     group.command("unidentified")(unidentified_command)
@@ -79,23 +72,31 @@ def register(app: typer.Typer) -> None:
 
 
 def import_command(
-    file: Csv,
+    file: Spreadsheet,
     round_id: Round,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the rows here and send nothing.")] = False,
+    mode: Annotated[str, typer.Option(help="whole: any refused row refuses the file. rows: only itself.")] = "whole",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and store nothing.")] = False,
+    refused: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Write the refused rows here, each with what to correct.")
+    ] = None,
     province: Annotated[str, typer.Option(help="Import as the manager of this province.")] = "",
     as_json: Json = False,
     url: Url = "",
 ) -> int:
-    """Register the applicants of a file: every row valid, else none. Giving the file again registers no one twice."""
-    from peyvand.terminal.rendering import file_check_lines, import_lines
+    """Register the applicants of a file, CSV or XLSX, in the order of its rows.
 
-    if dry_run:
-        checked = check_file(read_file(file), _today())
-        print_result(checked, as_json, file_check_lines)
-        return 1 if checked.faults else 0
+    Giving the file again registers no one twice.
+    """
+    from peyvand.terminal.rendering import import_lines
+
+    if mode not in MODES:
+        raise CommandError(f"there is no mode {mode}", f"one of {', '.join(MODES)}")
     client = signed_in_client(url, "manager" if province else "ministry_admin", province=province)
-    with spinner(f"registering the rows of {file.name}", as_json) as show:
-        result = register_file(client, file, round_id, show)
+    with spinner(f"{'checking' if dry_run else 'registering'} the rows of {file.name}", as_json) as show:
+        if refused:
+            refused.write_bytes(refused_rows(client, file, round_id))
+            show(f"the refused rows are in {refused}")
+        result = send_file(client, file, round_id, show, mode=mode, dry_run=dry_run)
     print_result(result, as_json, import_lines)
     return 1 if result.get("refused") or result.get("already_registered") else 0
 
@@ -184,13 +185,14 @@ def identify_command(
     """Identify an applicant at the desk again; the file is one for an import, with the one row of their application."""
     from base.spreadsheet import rows_of
 
-    content = read_file(file)
-    checked, (header, *rows) = check_file(content, _today()), [cells for _, cells in rows_of(content)]
-    if checked.faults or len(rows) != 1:
-        raise CommandError(
-            f"{file} is not one valid row", "`peyvand import applications --dry-run` shows what is wrong"
-        )
-    answers: dict[str, Any] = dict(zip([ALIASES.get(name, name) for name in header], rows[0], strict=False))
+    try:
+        header, *rows = [cells for _, cells in rows_of(read_file(file))]
+    except (UnicodeDecodeError, csv.Error, ValueError) as e:
+        raise CommandError(f"{file} is no table: {e}", "save it as CSV UTF-8, fields separated by commas") from e
+    names = [ALIASES.get(name, name) for name in header]
+    if sorted(names) != sorted(COLUMNS) or len(rows) != 1:
+        raise CommandError(f"{file} is not one row", f"the header is {','.join(COLUMNS)}; give one row below it")
+    answers: dict[str, Any] = dict(zip(names, [*rows[0], *[""] * len(names)], strict=False))
     answers["consent"] = {"version": answers["consent"], "given": True}
     client = signed_in_client(url, "registrar", province=province)
     path = f"/registration/v1/applications/{quote(applicant, safe='')}/identity"
@@ -225,31 +227,16 @@ def _erasure_line(found: dict[str, Any]) -> str:
     return f"{where}: erased at {found['erased_at']}; the key is destroyed within seconds, else an alert fires"
 
 
-def check_file(content: bytes, today: date) -> FileCheck:
-    """Check every row as of this day; send nothing. Raise CommandError if the file is no such table."""
-    from base.spreadsheet import rows_of
-
-    try:
-        lines = rows_of(content)
-        header = [ALIASES.get(name, name) for name in next(lines, (1, list[str]()))[1]]
-        if sorted(header) != sorted(COLUMNS):
-            wrong = sorted(set(COLUMNS).symmetric_difference(header)) or ["a column that occurs twice"]
-            raise CommandError(
-                f"missing or unexpected columns: {', '.join(wrong)}", f"the header is {','.join(COLUMNS)}"
-            )
-        rows, faults, seen = 0, list[RowFault](), dict[str, int]()
-        for number, cells in lines:
-            rows += 1
-            faults += _faults(number, dict(zip(header, cells, strict=False)), seen, today)
-    except UnicodeDecodeError as e:
-        raise CommandError("the file is not UTF-8", "save it as CSV UTF-8") from e
-    except csv.Error as e:
-        raise CommandError(f"the file is no CSV: {e}", "save it as CSV UTF-8, fields separated by commas") from e
-    return FileCheck(rows, tuple(faults))
-
-
-def register_file(client: "ApiClient", file: Path, round_id: str, show: Callable[[str], None] = lambda _: None) -> Any:
-    """Register the file's rows, repeating the request if its response is lost; return the response.
+def send_file(
+    client: "ApiClient",
+    file: Path,
+    round_id: str,
+    show: Callable[[str], None] = lambda _: None,
+    *,
+    mode: str = "whole",
+    dry_run: bool = False,
+) -> Any:
+    """Register or check the file's rows, repeating the request if its response is lost; return the response.
 
     Raise CommandError with the refused rows.
     """
@@ -258,9 +245,10 @@ def register_file(client: "ApiClient", file: Path, round_id: str, show: Callable
     content = read_file(file)
     key = hashlib.sha256(f"{round_id}\0".encode() + content).hexdigest()  # the same file is the same request
     path = f"/registration/v1/rounds/{round_id}/applications/import"
+    query = {"mode": mode, "dry_run": str(dry_run).lower()}
     for attempt in range(ATTEMPTS):
         try:
-            return client.post(path, content, "text/csv", key=key, timeout=TIMEOUT).json()
+            return client.post(path, content, _media_type(content), key=key, timeout=TIMEOUT, **query).json()
         except ApiError as e:
             if e.status not in {*OUTCOME_UNKNOWN, 503} or attempt == ATTEMPTS - 1:
                 raise with_refused_rows(e) from e
@@ -269,57 +257,12 @@ def register_file(client: "ApiClient", file: Path, round_id: str, show: Callable
     raise AssertionError("the last attempt returns or raises")
 
 
-def _faults(number: int, row: dict[str, str], seen: dict[str, int], today: date) -> list[RowFault]:
-    from contracts.commands import Refused
-    from programme import messages
-
-    faults = []
-    for name in COLUMNS:
-        try:
-            text = row.get(name, "").strip()
-            if not text:
-                raise Refused("consent_missing" if name == "consent" else "missing_field", field=name)
-            value = _parse(name, text, row, today)
-            if name == "national_id" and seen.setdefault(str(value), number) != number:
-                raise Refused("named_twice", field=name, row=seen[str(value)])
-        except Refused as e:
-            detail_fa, detail = (messages.message_text(e.code, lang, **e.details) for lang in ("fa", "en"))
-            faults.append(RowFault(number, e.field or name, e.code, detail, detail_fa))
-    return faults
+def refused_rows(client: "ApiClient", file: Path, round_id: str) -> bytes:
+    """Return the refused rows of a file, in its format, each with what to correct. Raise CommandError."""
+    content = read_file(file)
+    path = f"/registration/v1/rounds/{round_id}/applications/import/refused"
+    return client.post(path, content, _media_type(content), timeout=TIMEOUT).body
 
 
-def _parse(name: str, text: str, row: dict[str, Any], today: date) -> object:
-    from contracts import codes
-    from contracts.commands import Refused
-    from programme import calendar, numbers, policies, reference
-
-    match name:
-        case "national_id":
-            return numbers.national_id(text)
-        case "mobile":
-            return numbers.mobile(text)
-        case "birth_date":
-            if (born := calendar.parse_date(text, name)) > today:
-                raise Refused("birth_date_future", field=name)
-            if calendar.age_on(born, today) < (least := policies.policy(policies.CURRENT).minimum_age):
-                raise Refused("underage", field=name, minimum=least)
-            return born
-        case "province":
-            return reference.province(text)
-        case "county":
-            return reference.county_in(text, str(row.get("province") or "").strip())
-        case "field":
-            return reference.job_field(text)
-        case "sex" if text not in codes.SEXES:
-            raise Refused("code_unknown", field=name)
-        case "work_mode" if text not in codes.WORK_MODES:
-            raise Refused("code_unknown", field=name)
-    return text
-
-
-def _today() -> date:
-    from base.clock import file_clock
-    from peyvand.local_cluster.workspace import current_workspace
-    from programme.calendar import tehran_day
-
-    return tehran_day(file_clock(current_workspace().clock)().at)
+def _media_type(content: bytes) -> str:
+    return XLSX if content.startswith(ZIPPED) else "text/csv"

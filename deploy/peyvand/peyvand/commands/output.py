@@ -18,6 +18,9 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document (of a tail
 Url = Annotated[str, typer.Option("--url", help="The platform's public address, if not the one of this clone.")]
 Round = Annotated[str, typer.Option("--round", help="The round, such as 1404.")]
 Csv = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="A CSV file, UTF-8.")]
+Spreadsheet = Annotated[
+    Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="A CSV file, UTF-8, or an XLSX workbook.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would happen.")]
 
 GROUP: dict[str, Any] = {"no_args_is_help": True, "pretty_exceptions_enable": False}

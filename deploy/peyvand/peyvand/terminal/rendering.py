@@ -10,7 +10,6 @@ from rich.text import Text
 from programme.reference import provinces
 
 if TYPE_CHECKING:
-    from peyvand.commands.applications import FileCheck
     from peyvand.commands.dead_letters import ActionResult, ServiceLetters
     from peyvand.commands.status import Status
 
@@ -149,26 +148,16 @@ def ranking_table(found: Mapping[str, Any]) -> list[Any]:
     return [table, f"as of {found.get('as_of', '-')}, {found.get('events', 0):,} events"]
 
 
-def file_check_lines(checked: "FileCheck") -> list[Any]:
-    """Return the faults row by row, then their number; the values themselves are not repeated."""
-    faults = checked.faults
-    lines = [f"row {each.row}, {each.field}: {each.detail} · {each.detail_fa}" for each in faults[:FAULTS_SHOWN]]
-    if len(faults) > FAULTS_SHOWN:
-        lines.append(f"... and {len(faults) - FAULTS_SHOWN:,} more; --json shows all")
-    rows = len({each.row for each in faults})
-    summary = f"{checked.rows:,} rows, {rows:,} with a fault; nothing was sent"
-    return [*lines, summary if faults else f"{checked.rows:,} rows, none with a fault; nothing was sent"]
-
-
 def import_lines(result: Mapping[str, Any]) -> list[Any]:
     """Return the refused rows, then the totals; no tracking code is shown."""
     refused = result.get("refused", [])
     lines = [f"row {each['row']}, {each['field']}: {each['detail']}" for each in refused[:FAULTS_SHOWN]]
     if len(refused) > FAULTS_SHOWN:
-        lines.append(f"... and {len(refused) - FAULTS_SHOWN:,} more; --json shows all")
-    counts = ", ".join(f"{result.get(name, 0):,} {name}" for name in ("rows", "registered"))
+        lines.append(f"... and {len(refused) - FAULTS_SHOWN:,} more; --json shows all, --refused writes them to a file")
+    done = "would be registered; nothing was stored" if result.get("dry_run") else "registered"
     known = f", {n:,} already registered" if (n := result.get("already_registered", 0)) else ""
-    return [*lines, f"{counts}, {len(refused):,} refused{known}"]
+    number = result.get("refused_rows", len(refused))
+    return [*lines, f"{result['rows']:,} rows, {number:,} refused{known}, {result['registered']:,} {done}"]
 
 
 def _cause(each: Mapping[str, Any]) -> str:

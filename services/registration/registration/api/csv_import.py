@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -9,10 +10,12 @@ from starlette.responses import Response
 from base import spreadsheet
 from contracts.commands import Refused
 from registration.api import xlsx
+from registration.domain.application import REASON
 from web.problems import error, problem, request_id, respond
 
 MAX_ERRORS = 1_000  # in one response, which counts all of them
 MAX_CELL = 200  # characters
+REASONS = (REASON.fa, REASON.en)  # headers of the column that a file of refused rows has
 
 Row = Mapping[str, str]
 
@@ -45,25 +48,58 @@ def lines_of(content: bytes) -> Lines:
     return xlsx.rows_of(content) if xlsx.is_workbook(content) else spreadsheet.rows_of(content)
 
 
-def read_rows(lines: Lines, columns: Mapping[str, str], limit: int) -> Iterator[tuple[int, Row]]:
-    """Yield the rows of a file, each with its number; the header is row 1, and blank rows are left out.
+class Table:
+    """The rows of a file that has a header with each column once, in any order; iterating yields number and cells.
 
-    `columns` maps the columns to the names of their fields. The header has each column once, in any order, under either
-    name. Raise Refused: malformed, columns_unknown, batch_too_long, and those of a workbook; RowsInvalid if cells are
-    too many or too long.
+    `columns` maps the columns to the names of their fields, and either may stand in the header. A column of reasons,
+    which a file of refused rows has, is left out. Row 1 is the header; blank rows are left out.
     """
-    try:
-        header = [columns.get(name, name) for name in next(lines, (1, list[str]()))[1]]
-        if sorted(header) != sorted(columns.values()):
+
+    def __init__(self, lines: Lines, columns: Mapping[str, str], limit: int) -> None:
+        """Read the header; `limit` is the most rows. Raise Refused: malformed, columns_unknown, and of a workbook."""
+        self.lines, self.limit = lines, limit
+        with _text_errors():
+            header = next(lines, (1, list[str]()))[1]
+        self.kept = [n for n, name in enumerate(header) if name not in REASONS]
+        self.header = [header[n] for n in self.kept]
+        self.names = [columns.get(name, name) for name in self.header]
+        self.width = len(header)
+        if sorted(self.names) != sorted(columns.values()):
             raise Refused("columns_unknown", field="header", columns=", ".join(columns))
-        for n, (row, cells) in enumerate(lines, 1):
-            if n > limit:
-                raise Refused("batch_too_long", limit=limit)
-            if len(cells) > len(header):
-                raise RowsInvalid([(row, Refused("row_invalid", field="row", row=row))])
-            long = [name for name, cell in zip(header, cells, strict=False) if len(cell) > MAX_CELL]
-            if long:
-                raise RowsInvalid([(row, Refused("too_long", field=name, limit=MAX_CELL)) for name in long])
-            yield row, dict(zip(header, cells, strict=False))
+
+    def __iter__(self) -> Iterator[tuple[int, list[str]]]:
+        """Yield number and cells of each row. Raise Refused: malformed, batch_too_long, and of a workbook."""
+        with _text_errors():
+            for n, (row, cells) in enumerate(self.lines, 1):
+                if n > self.limit:
+                    raise Refused("batch_too_long", limit=self.limit)
+                kept = [cells[n] for n in self.kept if n < len(cells)]
+                yield row, [*kept, *cells[self.width :]]
+
+    def answers(self, row: int, cells: Sequence[str]) -> Row:
+        """Return the cells of a row by field. Raise Refused if they are too many or too long."""
+        if len(cells) > len(self.names):
+            raise Refused("row_invalid", field="row", row=row)
+        for name, cell in zip(self.names, cells, strict=False):
+            if len(cell) > MAX_CELL:
+                raise Refused("too_long", field=name, limit=MAX_CELL)
+        return dict(zip(self.names, cells, strict=False))
+
+
+def read_rows(lines: Lines, columns: Mapping[str, str], limit: int) -> Iterator[tuple[int, Row]]:
+    """Yield the rows of a file by field, each with its number. Raise what Table raises, and RowsInvalid."""
+    table = Table(lines, columns, limit)
+    for row, cells in table:
+        try:
+            answers = table.answers(row, cells)
+        except Refused as refused:
+            raise RowsInvalid([(row, refused)]) from refused
+        yield row, answers
+
+
+@contextmanager
+def _text_errors() -> Iterator[None]:
+    try:
+        yield
     except (UnicodeDecodeError, csv.Error) as e:
         raise Refused("malformed") from e

@@ -6,13 +6,17 @@ import msgspec
 from fastapi import Depends
 from starlette.requests import Request
 
+from contracts.commands import Refused
 from kernel.service import Runtime
 from registration.api.enumeration_guard import EnumerationGuard
+from registration.domain.application import Accepted
 from registration.erasures import Erasures
 from registration.registrations import RegistrationService, Resources
 from registration.settings import RegistrationSettings
 from security.audit import Audit as AuditPort
 from security.audit_heads import public_key, signing_key
+from security.auth import Principal
+from security.scopes import is_visible
 from web.authorization import authorized_principal
 from web.dependencies import runtime
 from web.load_shedding import AdmissionControl, admission_control_of
@@ -51,6 +55,13 @@ def bounded_intake() -> Any:
         await api_resources(await runtime(request)).admission_control.check()
 
     return Depends(check)
+
+
+def check_scope(principal: Principal, accepted: Accepted) -> None:
+    """Check that officers register people of their own province or county. Raise Refused: scope_other."""
+    place = accepted.context
+    if not is_visible(f"{place.province}/{place.county}", principal):
+        raise Refused("scope_other", field="province" if place.province != principal.province else "county")
 
 
 async def _resources(request: Request) -> Resources:

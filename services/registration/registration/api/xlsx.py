@@ -7,7 +7,7 @@ sheet is read row by row.
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime, time
 from io import BytesIO
 from typing import Any
@@ -56,6 +56,27 @@ def rows_of(content: bytes) -> Iterator[tuple[int, list[str]]]:
     except Exception as e:  # the library raises whatever its parts meet in a damaged file
         raise Refused("workbook_unreadable") from e
     return _rows(sheet)
+
+
+def workbook_of(rows: Iterable[Sequence[str]]) -> bytes:
+    """Return a workbook with these rows as text, from right to left: nothing is computed, and no zero is lost."""
+    from openpyxl import Workbook
+    from openpyxl.cell import WriteOnlyCell
+    from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
+
+    book = Workbook(write_only=True)
+    sheet = book.create_sheet()
+    sheet.sheet_view.rightToLeft = True
+    for row in rows:
+        written = []
+        for text in row:
+            cell = WriteOnlyCell(sheet, ILLEGAL_CHARACTERS_RE.sub("", text))
+            cell.data_type, cell.number_format = "s", "@"
+            written.append(cell)
+        sheet.append(written)
+    content = BytesIO()
+    book.save(content)
+    return content.getvalue()
 
 
 def _rows(sheet: Any) -> Iterator[tuple[int, list[str]]]:

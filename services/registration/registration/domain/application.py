@@ -309,6 +309,7 @@ FIELDS = (
         missing="consent_missing",
     ),
 )
+REASON = Label("چه باید درست شود", "what to correct")  # last column of a file of refused rows
 FIELD = {each.name: each for each in FIELDS}
 COLUMNS = {each.column or each.name: each.name for each in FIELDS}  # of a CSV file, to the name of the field
 PROFILE = tuple(each.event_field for each in FIELDS if each.event_field)

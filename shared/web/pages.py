@@ -16,6 +16,7 @@ from markupsafe import Markup
 from contracts.codes import ROLES
 from programme import calendar, reference, text
 from security.permissions import PROGRAMS, permits
+from web.assets import versioned
 
 Number = int | float | Decimal | Fraction
 
@@ -266,6 +267,13 @@ def _environment(package: str) -> Environment:
         role_names=role_names,
     )
     environment.globals.update(
-        bar=bar, share_bar=share_bar, spark=spark, strip=strip, knots=knots, knots_scale=knots_scale, permits=permits
+        bar=bar,
+        share_bar=share_bar,
+        spark=spark,
+        strip=strip,
+        knots=knots,
+        knots_scale=knots_scale,
+        permits=permits,
+        versioned=versioned,
     )
     return environment

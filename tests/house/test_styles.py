@@ -6,20 +6,12 @@ from collections.abc import Iterable
 import pytest
 
 from tests.house.sources import assert_none, committed, read
+from tests.house.stylesheets import ATTRIBUTE, defined
 
 SET_BY_LIBRARIES = {"htmx-request"}  # htmx sets it while a request is on its way
 
-COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
-SELECTORS = re.compile(r"[^{};]+(?=\{)")
-CLASS = re.compile(r"\.(-?[A-Za-z_][\w-]*)")
-ATTRIBUTE = re.compile(r"""class="(.*?)"(?=[\s/>{]|$)""", re.DOTALL)
 ARGUMENT = re.compile(r"""["'](-?[A-Za-z_][\w-]*)["']""")  # `st("late", ...)`, `classList.add("moved")`
 COMPOSED = re.compile(r"([\w-]+)\{")  # `st-{{ kind }}`, `bar-{tone}`, `c{{ column }}`
-
-
-def defined(css: str) -> set[str]:
-    """Return the classes for which a stylesheet has rules."""
-    return set(CLASS.findall(" ".join(SELECTORS.findall(COMMENT.sub("", css)))))
 
 
 def unused(css: str, texts: Iterable[str]) -> list[str]:

@@ -7,7 +7,7 @@ import pytest
 from starlette.applications import Starlette
 
 from base.settings import Settings
-from web.assets import Mount, own, vendor
+from web.assets import A_DAY, FOREVER, STATIC, Mount, own, vendor, versioned
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def client_of(mount: Mount, settings: Settings) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1")
 
 
-@pytest.mark.parametrize(("pinned", "caching"), [(True, "public, max-age=86400"), (False, "public, no-cache")])
+@pytest.mark.parametrize(("pinned", "caching"), [(True, A_DAY), (False, "public, no-cache")])
 async def test_files_of_pinned_packages_are_cached(
     folder: Path, settings: Settings, pinned: bool, caching: str
 ) -> None:
@@ -51,6 +51,48 @@ async def test_shared_files_are_served(settings: Settings) -> None:
         response = await client.get("/assets/peyvand/peyvand.css")
 
     assert response.status_code == 200 and response.headers["content-type"].startswith("text/css")
+
+
+async def test_a_file_named_by_its_digest_is_kept_for_a_year(settings: Settings) -> None:
+    address = versioned("/assets/peyvand/peyvand.css")
+    async with client_of(own, settings) as client:
+        assert (await client.get(address)).headers["cache-control"] == FOREVER
+        for other in ("/assets/peyvand/peyvand.css", f"{address[:-1]}x", "/assets/peyvand/peyvand.css?v="):
+            assert (await client.get(other)).headers["cache-control"] == "public, no-cache", other
+
+
+def test_the_address_follows_the_content(tmp_path: Path) -> None:
+    file = tmp_path / "a.css"
+    file.write_text("a { }")
+    first = versioned("/assets/x/a.css", tmp_path)
+    file.write_text("a { gap: 0; }")
+    assert versioned("/assets/x/a.css", tmp_path) != first
+
+
+async def test_text_is_compressed_for_those_who_take_it(settings: Settings) -> None:
+    path, whole = "/assets/peyvand/peyvand.css", (STATIC / "peyvand.css").read_text()
+    async with client_of(own, settings) as client:
+        small = await client.get(path, headers={"Accept-Encoding": "br, gzip;q=0.8"})
+        assert small.headers["content-encoding"] == "gzip" and small.text == whole
+        assert int(small.headers["content-length"]) < len(whole) / 3
+        plain = await client.get(path, headers={"Accept-Encoding": "identity"})
+        assert "content-encoding" not in plain.headers and plain.text == whole
+        assert small.headers["vary"] == plain.headers["vary"] == "Accept-Encoding"
+        assert small.headers["etag"] != plain.headers["etag"]
+        again = {"Accept-Encoding": "gzip", "If-None-Match": small.headers["etag"]}
+        assert (await client.get(path, headers=again)).status_code == 304
+        part = await client.get(path, headers={"Accept-Encoding": "gzip", "Range": "bytes=0-9"})
+        assert part.status_code == 206 and part.text == whole[:10]
+        head = await client.head(path, headers={"Accept-Encoding": "gzip"})
+        assert head.status_code == 200 and head.content == b""
+
+
+async def test_a_font_and_a_small_file_are_sent_as_they_are(folder: Path, settings: Settings) -> None:
+    (folder / "font.woff2").write_bytes(b"wOF2" * 1_000)
+    async with client_of(Mount("/assets/x", lambda _: folder), settings) as client:
+        for path in ("font.woff2", "package/style.css"):
+            response = await client.get(f"/assets/x/{path}", headers={"Accept-Encoding": "gzip"})
+            assert response.status_code == 200 and "content-encoding" not in response.headers
 
 
 def test_mount_without_folder_is_left_out(settings: Settings, folder: Path) -> None:

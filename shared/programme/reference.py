@@ -1,14 +1,15 @@
 """Reference data: provinces, counties and job fields, from the published tables in `data/`."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import msgspec
 
 from contracts.commands import Refused
-from programme.text import loose_key
+from programme.text import loose_key, sort_key
 
 _OLD_ONLY = frozenset({"IR-31", "IR-32"})  # codes withdrawn by the renumbering of 2020-11-24
 
@@ -34,10 +35,11 @@ class County(msgspec.Struct, frozen=True):
     code: str
     province: str
     name_fa: str
+    name_en: str
 
     def name(self, lang: str) -> str:
-        """Return the Persian name in every language: the published table has no English ones."""
-        return self.name_fa
+        """Return the name in `fa` or `en`."""
+        return self.name_fa if lang == "fa" else self.name_en
 
 
 class JobField(msgspec.Struct, frozen=True):
@@ -58,7 +60,7 @@ class JobField(msgspec.Struct, frozen=True):
 
 @cache
 def provinces() -> dict[str, Province]:
-    """Return the 31 provinces by code, sorted by code, which is the order of every list of provinces."""
+    """Return the 31 provinces by code, sorted by code; `by_name` for lists that people read."""
     rows = (
         Province(r["code"], r["name_fa"], r["name_en"], r["capital_fa"], r["capital_en"], r["iso_before_2020_11"])
         for r in _table("provinces")
@@ -69,7 +71,7 @@ def provinces() -> dict[str, Province]:
 @cache
 def counties() -> dict[str, County]:
     """Return the 448 counties of 1399 by code, sorted by code."""
-    rows = (County(r["code"], r["province_code"], r["name_fa"]) for r in _table("counties"))
+    rows = (County(r["code"], r["province_code"], r["name_fa"], r["name_en"]) for r in _table("counties"))
     return {each.code: each for each in sorted(rows, key=lambda each: each.code)}
 
 
@@ -94,6 +96,22 @@ def job_fields() -> dict[str, JobField]:
         )
         for r in _table("job_fields")
     }
+
+
+class Named(Protocol):
+    """What has a name in both languages."""
+
+    def name(self, lang: str) -> str:
+        """Return the name in `fa` or `en`."""
+        ...
+
+
+N = TypeVar("N", bound=Named)
+
+
+def by_name(items: Iterable[N], lang: str) -> list[N]:
+    """Return provinces, counties or job fields in the alphabetical order of a language, for lists to choose from."""
+    return sorted(items, key=lambda each: sort_key(each.name(lang)))
 
 
 def province(code: str, field: str = "province") -> Province:

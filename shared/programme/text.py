@@ -20,6 +20,9 @@ _LETTERS = str.maketrans({"ي": "ی", "ى": "ی", "ك": "ک", "\u0640": None})  
 _KEY_LETTERS = str.maketrans({"ۀ": "ه", "ة": "ه", "أ": "ا", "إ": "ا", "ٱ": "ا", "\u200c": " ", "\u200d": None})
 _MARKS = re.compile("[\u064b-\u0655\u0670]")  # harakat, and combining hamza
 _FINAL_HAMZA = re.compile(r"ئ(?!\w)")  # typed instead of the adjacent key: «بختيارئ»
+_ALEF_MADDA = "\ue000"  # a private letter: the normal form of «آ» must not become that of «ا»
+_ALPHABET = f"{_ALEF_MADDA}اءئبپتثجچحخدذرزژسشصضطظعغفقکگلمنوؤهی"
+_ORDER = {letter: 0x1_0000 + place for place, letter in enumerate(_ALPHABET)}  # after the Latin letters
 _SPACES = re.compile(r"\s+")
 _READABLE = frozenset({"Lu", "Ll", "Lt", "Lo"})  # modifier letters (Lm) are marks beside a letter
 MAX_LENGTH = 1_000  # characters of a text that is normalised: normalising takes time quadratic in runs of marks
@@ -61,6 +64,14 @@ def has_letter(s: str) -> bool:
 def loose_key(s: str) -> str:
     """Normalise for matching names: `key` without spaces, and with آ as ا."""
     return key(s).replace(" ", "").replace("آ", "ا")
+
+
+def sort_key(s: str) -> tuple[int, ...]:
+    """Return what sorts names by the alphabet: Persian letters in the order of Persian, not of code points.
+
+    Spaces, joiners and marks do not count, and neither does the case of Latin letters.
+    """
+    return tuple(_ORDER.get(c, ord(c)) for c in key(s.replace("آ", _ALEF_MADDA)).casefold() if c != " ")
 
 
 def number(value: int | float | Decimal | Fraction, lang: str, decimals: int = 0) -> str:

@@ -132,9 +132,9 @@ def province_name(code: str, lang: str) -> str:
 
 
 def county_name(code: str, lang: str) -> str:
-    """Return `شاهرود` for `2003` in both languages: the open list has Persian names only."""
+    """Return `شاهرود` or `Shahrud` for `2003`; an unknown code unchanged."""
     county = reference.counties().get(code)
-    return code if county is None else county.name_fa
+    return code if county is None else county.name(lang)
 
 
 def field_name(code: str, lang: str) -> str:

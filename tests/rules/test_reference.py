@@ -1,5 +1,6 @@
 """The reference tables are complete, and withdrawn province codes are refused."""
 
+import re
 from collections import Counter
 
 import pytest
@@ -27,7 +28,7 @@ def test_448_counties_each_in_its_province() -> None:
     assert Counter(each.province for each in reference.counties().values()) == COUNTIES
     assert all(each.code[:2] == each.province[3:] for each in reference.counties().values())
     assert [each.name_fa for each in reference.counties_of("IR-20")] == [
-        *("دامغان", "سمنان", "شاهرود", "گرمسار", "مهدی شهر", "آرادان", "میامی", "سرخه")
+        *("دامغان", "سمنان", "شاهرود", "گرمسار", "مهدی\u200cشهر", "آرادان", "میامی", "سرخه")
     ]
 
 
@@ -103,8 +104,43 @@ def test_names_in_both_languages() -> None:
     for each in (reference.province("IR-20"), reference.job_field("JF001")):
         assert (each.name("fa"), each.name("en")) == (each.name_fa, each.name_en)
     county = reference.county_in("2002", "IR-20")
-    assert county.name("fa") == county.name("en") == "سمنان"
+    assert (county.name("fa"), county.name("en")) == ("سمنان", "Semnan")
 
 
 def test_an_empty_code_stands_for_all_provinces() -> None:
     assert (reference.province_or_all(""), reference.province_or_all("IR-20")) == ("", "IR-20")
+
+
+def test_names_of_counties_are_written_as_people_write_them() -> None:
+    names = {each.code: each.name_fa for each in reference.counties().values()}
+    corrected = {
+        "0210": "قائم\u200cشهر",
+        "1016": "شاهین\u200cشهر و میمه",
+        "1024": "بوئین و میاندشت",
+        "1102": "چابهار",
+        "2208": "حاجی\u200cآباد",
+        "0720": "قیر و کارزین",
+    }
+    assert {code: names[code] for code in corrected} == corrected
+    for code, name in names.items():
+        assert re.fullmatch("[آابپتثجچحخدذرزژسشصضطظعغفقکگلمنوهیئ \u200c]+", name), f"{code} {name}"
+        assert not re.search(r"و(میمه|بیدگل|کرون|سملقان|کارزین)|^. | .$|  |\u200c | \u200c", name), f"{code} {name}"
+        assert not re.search(r"[ادذرزژوآء]\u200c", name), f"{code} {name}: no joiner after a letter that never joins"
+
+
+def test_names_of_counties_are_given_in_latin() -> None:
+    english = {each.code: each.name_en for each in reference.counties().values()}
+    assert all(re.fullmatch(r"[A-Z][a-z]+(['\- ][A-Za-z]+)*", name) for name in english.values())
+    for province in reference.provinces():
+        names = [each.name_en for each in reference.counties_of(province)]
+        assert len(names) == len(set(names)), province
+
+
+def test_lists_are_in_the_order_of_the_alphabet() -> None:
+    persian = [each.name_fa for each in reference.by_name(reference.provinces().values(), "fa")]
+    assert persian[:4] == ["آذربایجان شرقی", "آذربایجان غربی", "اردبیل", "اصفهان"]
+    assert persian.index("چهارمحال و بختیاری") < persian.index("خراسان رضوی") < persian.index("زنجان")
+    assert persian.index("کردستان") < persian.index("گلستان") < persian.index("لرستان") < persian.index("هرمزگان")
+    assert persian[-1] == "یزد"
+    english = [each.name_en for each in reference.by_name(reference.provinces().values(), "en")]
+    assert english == sorted(english, key=str.casefold)

@@ -9,7 +9,7 @@ from contracts.commands import Refused
 from peyvand.dev_issuer.identity import CHOSEN
 from peyvand.gateway.pages import language, page
 from programme.messages import message_text
-from programme.reference import counties, provinces
+from programme.reference import by_name, counties, provinces
 
 CARRIED = (
     "response_type",
@@ -37,8 +37,8 @@ def sign_in_page(
         query=carried,
         carried=carried,
         roles=CHOSEN,
-        provinces=provinces().values(),
-        counties=_counties_by_province(),
+        provinces=by_name(provinces().values(), language(request)),
+        counties=_counties_by_province(language(request)),
         chosen={"province": PRESELECTED, "role": role, "county": "", "lead": "", "name": "", **given},
         error=error,
         message=message_text(error.code, language(request), **error.details) if error else "",
@@ -49,8 +49,8 @@ def _likely_role(path: str) -> str:
     return {"screening": "screener", "market": "manager"}.get(path.strip("/").partition("/")[0], "registrar")
 
 
-def _counties_by_province() -> dict[str, list[tuple[str, str]]]:
+def _counties_by_province(lang: str) -> dict[str, list[tuple[str, str]]]:
     by_province: dict[str, list[tuple[str, str]]] = {}
-    for county in counties().values():
-        by_province.setdefault(county.province, []).append((county.code, county.name_fa))
+    for county in by_name(counties().values(), lang):
+        by_province.setdefault(county.province, []).append((county.code, county.name(lang)))
     return by_province

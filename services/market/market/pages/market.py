@@ -8,11 +8,11 @@ from starlette.responses import Response
 
 from contracts.codes import CHANNELS
 from market import queries
-from programme.reference import provinces
+from programme.reference import by_name, provinces
 from security.auth import Principal
 from web.authorization import public
 from web.dependencies import Store
-from web.pages import Pages
+from web.pages import Pages, lang_of
 
 templates = Pages("market.pages")
 router = APIRouter(include_in_schema=False)
@@ -25,7 +25,7 @@ async def market_page(request: Request, principal: Annotated[Principal, public()
     return templates.render(
         request,
         "market.html",
-        leads=[(code, leads.get(code, 0)) for code in provinces()],
+        leads=[(each.code, leads.get(each.code, 0)) for each in by_name(provinces().values(), lang_of(request))],
         total=sum(leads.values()),
         channels=CHANNELS,
     )

@@ -276,15 +276,17 @@ Choices = Sequence[tuple[str, Any]]  # code and label, or name of a group and it
 
 
 def _provinces(snapshot: RoundSnapshot, answers: Answers, lang: str) -> Choices:
-    return [(each.code, each.name(lang)) for each in reference.provinces().values()]
+    return [(each.code, each.name(lang)) for each in reference.by_name(reference.provinces().values(), lang)]
 
 
 def _counties(snapshot: RoundSnapshot, answers: Answers, lang: str) -> Choices:
-    return [(each.code, each.name(lang)) for each in reference.counties_of(answers.get("province", ""))]
+    counties = reference.counties_of(answers.get("province", ""))
+    return [(each.code, each.name(lang)) for each in reference.by_name(counties, lang)]
 
 
 def _job_fields(snapshot: RoundSnapshot, answers: Answers, lang: str) -> Choices:
-    fields = sorted((reference.job_fields()[code] for code in snapshot.round.fields), key=lambda field: field.group)
+    named = reference.by_name((reference.job_fields()[code] for code in snapshot.round.fields), lang)
+    fields = sorted(named, key=lambda field: field.group)  # stable: by name within a group
     groups = groupby(fields, key=lambda field: field.group)
     return [(PRODUCT_GROUPS[group].text(lang), [(f.code, f.name(lang)) for f in members]) for group, members in groups]
 

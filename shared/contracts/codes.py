@@ -16,6 +16,7 @@ class Label(msgspec.Struct, frozen=True):
 
 ROLES = {  # from the widest to the narrowest; the first role of a principal names the actor in events
     "ministry_admin": Label("مدیر سهمیهٔ وزارت", "Ministry quota administrator"),
+    "jahad_national": Label("دفتر ملی جهاد دانشگاهی", "National office of Jahad Daneshgahi"),
     "council": Label("عضو شورای راهبری", "Council member"),
     "manager": Label("مدیر اجرایی طرح", "Executive manager"),
     "labour_expert": Label("کارشناس ادارهٔ کار", "Labour expert"),

@@ -176,6 +176,40 @@ _SCREENING = (
         _SCREENER,
         needs=("capacity.requested",),
     ),
+    Step(
+        "case.opened.second",
+        at(180, 2),
+        e.CaseOpened(application=2, due=date(2026, 4, 9), calendar=POLICY),
+        cause="reactivated",
+    ),
+    Step(
+        "case.decided.second",
+        at(181, 60),
+        e.CaseDecided(application=2, outcome="rejected", reasons=("insured",), rule_version=POLICY, working_hours=9),
+        _SCREENER,
+        needs=("case.opened.second",),
+    ),
+    Step(
+        "case.appealed",
+        at(182, 30),
+        e.CaseAppealed(application=2, due=date(2026, 4, 11), form="20-1404-173", calendar=POLICY),
+        _REGISTRAR,
+        needs=("case.decided.second",),
+    ),
+    Step(
+        "case.appeal_breached",
+        at(197, 0),
+        e.CaseAppealBreached(application=2, due=date(2026, 4, 11)),
+        _CLOCK,
+        needs=("case.appealed",),
+    ),
+    Step(
+        "case.appeal_decided",
+        at(198, 120),
+        e.CaseAppealDecided(application=2, outcome="approved", reasons=("meets_conditions",), rule_version=POLICY),
+        _MANAGER,
+        needs=("case.appealed",),
+    ),
 )
 
 _MARKET = (

@@ -43,6 +43,10 @@ class MessageTemplate(msgspec.Struct, frozen=True):
 
 # Refusals of the rules. Three lines each: code and kind, Persian sentence, English sentence. Sorted by code.
 _TABLE = """
+already_appealed conflict
+برای این درخواست پیش‌تر اعتراض ثبت شده است؛ اعتراض یک بار است.
+An appeal has already been filed for this application; it can be filed once.
+
 already_decided conflict
 دربارهٔ این پرونده پیش‌تر تصمیم گرفته شده است.
 This case has already been decided.
@@ -54,6 +58,10 @@ An application with this ID is already registered in this round. You can follow 
 already_withdrawn conflict
 این درخواست پیش‌تر پس گرفته شده است.
 This application has already been withdrawn.
+
+appeal_too_late conflict
+مهلت اعتراض {until} تمام شده است.
+The last day to appeal was {until}.
 
 birth_date_future invalid
 تاریخ تولد در آینده است. لطفاً آن را از روی کارت دوباره بخوانید.
@@ -131,6 +139,14 @@ field_unknown invalid
 رشته را از فهرست انتخاب کنید.
 Choose the job field from the list.
 
+first_decider_may_not forbidden
+تصمیم نخست را خود شما گرفته‌اید؛ به اعتراض آن همکار دیگری رسیدگی می‌کند.
+You took the first decision; a colleague decides the appeal against it.
+
+form_number_invalid invalid
+شمارهٔ فرم را همان‌گونه که روی برگه است بنویسید: کد استان، سال و شماره؛ مثلاً {province}-1404-173.
+Write the number of the form as printed on it: code of the province, year and number, for example {province}-1404-173.
+
 identity_differs conflict
 این درخواست با آنچه از متقاضی ثبت شده است یکی نیست. استان، شهرستان، رشته و ویژگی‌ها را دوباره نگاه کنید.
 This application differs from the one on record. Check province, county, job field and the other answers.
@@ -179,6 +195,10 @@ no_case_waits missing
 اکنون هیچ پروندهٔ بازی در حوزهٔ شما نیست که کسی برنداشته باشد. چند دقیقهٔ دیگر دوباره نگاه کنید.
 No open case in your area is unassigned now. Look again in a few minutes.
 
+no_open_appeal conflict
+برای این متقاضی اعتراضی در دست رسیدگی نیست.
+No appeal of this applicant waits for a decision.
+
 no_open_case conflict
 برای این متقاضی پروندهٔ بازی نیست.
 This applicant has no open case.
@@ -198,6 +218,10 @@ This producer is not ready for a market yet; the capacity has to be identified f
 not_registered missing
 چنین درخواستی پیدا نشد. شناسه را دوباره نگاه کنید.
 There is no such application. Check the identifier.
+
+not_rejected conflict
+اعتراض فقط به ردِ درخواست ممکن است و این درخواست رد نشده است.
+An appeal is possible against a rejection only, and this application has not been rejected.
 
 offer_closed conflict
 به این پیشنهاد پیش‌تر پاسخ داده شده است.

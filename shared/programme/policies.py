@@ -42,6 +42,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     screening_days: int  # working days
     capacity_days: int  # working days
+    appeal_window_days: int = (
+        10  # working days after a rejection in which an appeal may be filed; of older versions too
+    )
+    appeal_days: int = 10  # working days in which an appeal is decided; of older versions too
     sustained_days: int  # days
     minimum_age: int  # full years on the day of registration
     evidence_counted: str  # a connection counts if its evidence is at least this

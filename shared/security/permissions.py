@@ -15,6 +15,7 @@ _CLAIMS = {"N": (), "P": ("province",), "C": ("province", "county"), "O": ("lead
 ROLE_SCOPES: Mapping[str, str] = MappingProxyType(
     {
         "ministry_admin": "N",
+        "jahad_national": "N",
         "council": "P",
         "manager": "P",
         "labour_expert": "P",
@@ -36,14 +37,13 @@ PROGRAMS = frozenset({"service", "consumer"})  # roles that no person has
 STANDS_FOR: Mapping[str, str] = MappingProxyType(
     {
         "call centre": "registrar",
-        "national office of the programme": "ministry_admin",
     }
 )
 
 TABLE: Mapping[str, Mapping[str, str]] = {
     # registration
     "register": {"registrar": "W P", "county_operator": "W C", "manager": "W P", "service": "W N"},
-    "bulk_import": {"registrar": "W P", "manager": "W P", "ministry_admin": "W N"},
+    "bulk_import": {"registrar": "W P", "manager": "W P", "ministry_admin": "W N", "jahad_national": "W N"},
     "see_identity": {
         "registrar": "R P",
         "county_operator": "R C",
@@ -51,6 +51,7 @@ TABLE: Mapping[str, Mapping[str, str]] = {
         "screener": "R P",
         "labour_expert": "M P",
         "ministry_admin": "M N",
+        "jahad_national": "M N",
     },
     "find_person": {"registrar": "W P", "county_operator": "W C", "manager": "W P"},
     "withdraw": {"registrar": "W P", "county_operator": "W C", "manager": "W P"},
@@ -59,7 +60,22 @@ TABLE: Mapping[str, Mapping[str, str]] = {
     "open_round": {"ministry_admin": "W N"},
     "set_quota": {"ministry_admin": "W N"},
     # screening
-    "decide_screening": {"screener": "W P", "manager": "W P", "labour_expert": "R P", "auditor": "R N"},
+    "decide_screening": {
+        "screener": "W P",
+        "manager": "W P",
+        "labour_expert": "R P",
+        "jahad_national": "R N",
+        "auditor": "R N",
+    },
+    "file_appeal": {"registrar": "W P", "manager": "W P"},  # for the applicant, by a signed form
+    "decide_appeal": {
+        "manager": "W P",
+        "labour_expert": "W P",
+        "jahad_national": "W N",
+        "screener": "R P",
+        "registrar": "R P",
+        "auditor": "R N",
+    },
     "identify_capacity": {"screener": "W P", "manager": "W P", "auditor": "R N"},
     # market
     "enlist_lead": {"ministry_admin": "W N", "manager": "W P"},
@@ -79,6 +95,7 @@ TABLE: Mapping[str, Mapping[str, str]] = {
         "labour_expert": "A P",
         "council": "A P",
         "ministry_admin": "A N",
+        "jahad_national": "A N",
         "analyst": "A N",
         "auditor": "A N",
     },

@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
+from msgspec.structs import replace
+
 from base.clock import Moment
 from contracts.commands import Refused
 from contracts.envelope import Context, decode, digest
@@ -35,6 +37,7 @@ from registration.service import service as registration
 from reporting.ranking_cache import RankingCache
 from reporting.service import service as reporting
 from reporting.tallies import MemoryTallies
+from screening.domain.appeal import DecideAppeal, FileAppeal
 from screening.domain.capacity import IdentifyCapacity
 from screening.domain.case import Decide
 from screening.service import service as screening
@@ -125,6 +128,7 @@ class InProcessPlatform:
             result = self.random.choice(["match", "match", "mismatch", "unavailable"])
             await self.request("registration", subject, RecordIdentityCheck(applicant.application, result))
         await self.request("screening", subject, self._decision())
+        await self._appeal(subject, state["screening"])
         if state["screening"].seat:
             capacity = IdentifyCapacity("processing", "kilogram", "10-49", "skilled")
             await self.request("screening", subject, capacity)
@@ -145,6 +149,14 @@ class InProcessPlatform:
         if self.random.random() < 0.85:
             return Decide("approved", by="screener:s")
         return Decide("rejected", ("incomplete",), by="screener:s")
+
+    async def _appeal(self, subject: str, screening: Any) -> None:
+        """File an appeal, or decide one: as another officer than the one who decided first, or as the same."""
+        if screening.case.outcome == "rejected" and self.random.random() < 0.7:
+            await self.request("screening", subject, FileAppeal(f"{screening.province[3:]}-1404-{self.requests}"))
+        if screening.appeal.filed:
+            by = self.random.choice(["manager:m", "screener:s"])
+            await self.request("screening", subject, DecideAppeal(replace(self._decision(), by=by)))
 
     async def _sell(self, subject: str, producer: Any) -> None:
         step = self.random.choice(["offer", "connect", "raise", "raise", "end"])

@@ -20,6 +20,9 @@ FIELDS = {
     "R": "registered",
     "verified": "verified",
     "S": "screened",
+    "A": "approved",
+    "appealed": "appealed",
+    "overturned": "overturned",
     "in_time": "screened_in_time",
     "due": "screening_due",
     "Ad": "admitted",
@@ -94,6 +97,7 @@ def _every_day_is_possible(platform: InProcessPlatform) -> None:
             assert min(one.values()) >= 0
             assert one["sustained"] <= one["connected"] <= one["identified"] <= one["admitted"]
             assert one["screened"] <= one["registered"] and one["approved"] <= one["screened"]
+            assert one["overturned"] <= one["appealed"] <= one["screened"] and one["overturned"] <= one["approved"]
             assert one["screened_in_time"] <= one["screening_due"] and one["identified_in_time"] <= one["capacity_due"]
             assert one["claims_sustained"] <= one["claims_confirmed"] <= one["claims"]
 

@@ -22,6 +22,8 @@ from contracts.events import (
     ApplicantSeatReleased,
     ApplicantWithdrawn,
     CapacityIdentified,
+    CaseAppealDecided,
+    CaseAppealed,
     CaseDecided,
     CaseOpened,
     ConnectionEnded,
@@ -57,6 +59,8 @@ PERSON = {"sex": "female", "age_band": "25-34", "work_mode": "independent"}
 REGISTER = Register(context=WHERE, profile=PERSON, intake_channel="web")
 APPROVED = CaseDecided(outcome="approved", reasons=("meets_conditions",))
 REJECTED = CaseDecided(outcome="rejected", reasons=("incomplete",))
+APPEALED = CaseAppealed(due=AT.date(), form="20-1404-173")
+OVERTURNED = CaseAppealDecided(outcome="approved", reasons=("meets_conditions",))
 OPENED = CaseOpened(due=AT.date())
 IDENTIFIED = CapacityIdentified(product_group="art", unit="piece", monthly_band="1-9", skill_level="skilled")
 
@@ -66,6 +70,7 @@ PATHS: dict[str, tuple[Sequence[Command | Event], Sequence[type[Event]]]] = {
     "screening": ([OPENED], [ApplicantWithdrawn, ApplicantErased]),
     "approved": ([OPENED, APPROVED], [ApplicantWithdrawn, ApplicantErased]),
     "rejected": ([OPENED, REJECTED], [ApplicantErased]),
+    "appealed": ([OPENED, REJECTED, APPEALED], [ApplicantErased]),
     "waitlisted": ([APPROVED, Waitlist()], [ApplicantWithdrawn, ApplicantErased]),
     "admitted": ([APPROVED, Admit()], [ApplicantWithdrawn, ApplicantErased]),
     "capacity_identified": ([APPROVED, Admit(), IDENTIFIED], [ApplicantWithdrawn, ApplicantErased]),
@@ -74,7 +79,7 @@ PATHS: dict[str, tuple[Sequence[Command | Event], Sequence[type[Event]]]] = {
     "erased": ([Erase("court")], []),
 }
 LATER: Sequence[Command | Event] = (
-    OPENED, APPROVED, REJECTED, IDENTIFIED, Admit(), Waitlist(), RecordIdentityCheck(1, "match"),
+    OPENED, APPROVED, REJECTED, APPEALED, OVERTURNED, IDENTIFIED, Admit(), Waitlist(), RecordIdentityCheck(1, "match"),
 )  # fmt: skip
 
 

@@ -23,6 +23,8 @@ from contracts.events import (
     CapacityBreached,
     CapacityIdentified,
     CapacityRequested,
+    CaseAppealDecided,
+    CaseAppealed,
     CaseBreached,
     CaseDecided,
     CaseOpened,
@@ -111,6 +113,8 @@ def _apply(h: History, application: int) -> bool:
         return True
     outcome = h.draw(st.sampled_from(["approved", "approved", "rejected"]))
     h.emit("screening", CaseDecided(outcome=outcome, **n))  # possibly at the instant of the withdrawal
+    if outcome == "rejected" and h.happens():
+        outcome = _appealed(h, n)
     if withdrawn or outcome == "rejected":
         return withdrawn
     h.advance(5)
@@ -122,6 +126,18 @@ def _apply(h: History, application: int) -> bool:
         h.emit("registration", ApplicantSeatReleased(reason="withdrawn", **n))
         return True
     return False
+
+
+def _appealed(h: History, n: dict[str, Any]) -> str:
+    """Appeal against a rejection, and decide the appeal or not yet; return the outcome of the screening."""
+    h.advance(10)
+    h.emit("screening", CaseAppealed(due=work_calendar().add_working_days(tehran_day(h.at), 10), form="20-1404-1", **n))
+    if not h.happens():
+        return "rejected"
+    h.advance(20)
+    outcome: str = h.draw(st.sampled_from(["approved", "rejected"]))
+    h.emit("screening", CaseAppealDecided(outcome=outcome, **n))
+    return outcome
 
 
 def _seated(h: History, n: dict[str, Any]) -> None:
@@ -190,7 +206,10 @@ def recount(events: list[Envelope], day: int) -> Counter[tuple[str, str]]:
         if decided:
             on = first(CaseDecided)[1]
             names += ["screened", "screening_due", f"to_decision:{_between(registered, on)}"]
-            names += ["approved"] if decided.event.outcome == "approved" else []
+            again = first(CaseAppealDecided)[0]
+            names += ["approved"] if (again or decided).event.outcome == "approved" else []
+            names += ["appealed"] if first(CaseAppealed)[0] else []
+            names += ["overturned"] if again and again.event.outcome == "approved" else []
             names += ["screened_in_time"] if due is not None and on <= due else []
         elif due is not None and day > due:
             names.append("screening_due")

@@ -17,6 +17,8 @@ from contracts.events import (
     ApplicantRegistered,
     ApplicantSeatReleased,
     CapacityIdentified,
+    CaseAppealDecided,
+    CaseAppealed,
     CaseDecided,
     CaseOpened,
     Event,
@@ -222,6 +224,49 @@ def test_refused_withdrawals(before: list[Any], command: Withdraw, code: str) ->
         one.execute(command)
 
 
+def test_an_overturned_rejection_stands_in_the_line_for_a_seat_from_then_on() -> None:
+    """At its place in the published order, which is that of the registration."""
+    one = Applicant()
+    one.execute(register())
+    registered_at = one.indexed["registered_at"]
+    one.consume(CaseDecided(outcome="rejected", reasons=("insured",)))
+    assert one.indexed["status"] == "rejected" and "seating" not in one.indexed
+    one.consume(CaseAppealed(due=date(2025, 10, 25), form="20-1404-173"))
+    assert one.indexed["status"] == "appealed" and one.state.current.appeal_due == date(2025, 10, 25)
+    with pytest.raises(Refused, match="already_decided"):  # it would undo the rejection
+        one.execute(Withdraw("moved"))
+    assert one.execute(Admit()) == [] and one.execute(Waitlist()) == []
+    first = one.state.current.decided_at
+    one.consume(CaseAppealDecided(outcome="approved", reasons=("meets_conditions",)))
+    assert (one.indexed["status"], one.indexed["seating"]) == ("approved", "awaiting")
+    assert one.indexed["registered_at"] == registered_at and one.state.current.decided_at == first
+    assert isinstance(one.execute(Admit())[0], ApplicantAdmitted)
+
+
+def test_an_appeal_that_is_rejected_changes_nothing() -> None:
+    one = Applicant()
+    one.execute(register())
+    for event in (
+        CaseDecided(outcome="rejected", reasons=("insured",)),
+        CaseAppealed(due=date(2025, 10, 25), form="20-1404-173"),
+        CaseAppealDecided(outcome="rejected", reasons=("not_resident",)),
+    ):
+        one.consume(event)
+    assert one.indexed["status"] == "rejected" and "seating" not in one.indexed
+    assert one.state.current.reasons == ("not_resident",), "those of the last decision"
+    with pytest.raises(Refused, match="already_decided"):
+        one.execute(Withdraw("moved"))
+
+
+def test_an_appeal_of_an_earlier_application_gives_no_seat() -> None:
+    one = Applicant()
+    one.execute(register())
+    one.execute(Withdraw("moved"))
+    one.execute(register())
+    one.consume(CaseAppealDecided(application=1, outcome="approved"))
+    assert one.indexed["status"] == "registered" and "seating" not in one.indexed
+
+
 def test_identity_checks_are_repeated_with_growing_pauses_up_to_a_limit() -> None:
     one = Applicant()
     one.execute(register())
@@ -240,8 +285,9 @@ def test_a_final_answer_ends_the_checks() -> None:
 
 
 MOVES = st.sampled_from(
-    ["register", "withdraw", "approve", "reject", "admit", "waitlist", "release", "match", "earlier", "open"]
-)
+    ["register", "withdraw", "approve", "reject", "appeal", "overturn", "admit", "waitlist", "release", "match",
+     "earlier", "open"]
+)  # fmt: skip
 
 
 def move(one: Applicant, name: str) -> list[Event]:
@@ -254,6 +300,10 @@ def move(one: Applicant, name: str) -> list[Event]:
             one.consume(approved(max(1, n - 1)))
         case "reject":
             one.consume(CaseDecided(application=n, outcome="rejected"))
+        case "appeal":
+            one.consume(CaseAppealed(application=n, due=date(2025, 10, 25), form="20-1404-173"))
+        case "overturn":
+            one.consume(CaseAppealDecided(application=n, outcome="approved", reasons=("meets_conditions",)))
         case "open":
             one.consume(CaseOpened(application=n, due=date(2025, 10, 11)))
         case _:

@@ -2,17 +2,15 @@
 
 import contextlib
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from datetime import date, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from base.clock import Moment
 from contracts.commands import Refused, Tick
-from contracts.envelope import Context, Envelope, decode, encode
+from contracts.envelope import Context, Envelope, encode
 from contracts.events import (
     ApplicantAdmitted,
     ApplicantReactivated,
@@ -22,87 +20,44 @@ from contracts.events import (
     CapacityBreached,
     CapacityIdentified,
     CapacityRequested,
+    CaseAppealDecided,
+    CaseAppealed,
     CaseBreached,
     CaseDecided,
     CaseOpened,
-    Event,
     ProducerReadied,
 )
-from kernel.record import Message, Record, consume, emit
+from kernel.record import Message, Record, consume
 from programme.calendar import day_end
 from programme.work_calendar import CURRENT as CALENDAR
 from programme.work_calendar import DayOff, work_calendar
 from screening.domain import applicant
 from screening.domain import capacity as capacities
 from screening.domain import case as cases
+from screening.domain.appeal import DecideAppeal, FileAppeal
 from screening.domain.applicant import State, holder_of, status_of
 from screening.domain.capacity import IdentifyCapacity
 from screening.domain.case import Decide
-
-SUBJECT = "0199a000-0000-7000-8000-000000000001"
-CONTEXT = Context(round="1404", province="IR-20", county="2001", field="JF001", policy="1404-1")
-SATURDAY = datetime(2025, 9, 27, 6, tzinfo=UTC)  # 5 Mehr 1404, half past nine in Tehran
-PERSON: dict[str, Any] = {"sex": "female", "age_band": "25-34", "work_mode": "independent", "intake_channel": "desk"}
-APPROVE = Decide("approved", by="screener:of-1")
-REJECT = Decide("rejected", ("unreachable",), by="screener:of-1")
-KILIMS = IdentifyCapacity("handicrafts", "piece", "10-49", "skilled", ("training",))
-
-
-class Scenario:
-    """One applicant in screening: consume events of registration, execute commands of officers."""
-
-    def __init__(self) -> None:
-        self.record = Record(subject=SUBJECT, state=State())
-        self.sequence, self.now, self.emitted = 0, SATURDAY, list[Envelope]()
-
-    @property
-    def state(self) -> State:
-        state: State = self.record.state
-        return state
-
-    def consume(self, event: Event, actor: str = "registrar:of-9", context: Context = CONTEXT) -> list[Event]:
-        self.sequence += 1
-        envelope = Envelope(
-            source="registration", subject=SUBJECT, sequence=self.sequence, time=self.now, event=event,
-            context=context, actor=actor,
-        )  # fmt: skip
-        message = Message(envelope, encode(envelope))
-        after, parked = consume(self.record, applicant, "screening", [message], self.moment)
-        assert not parked
-        return self._keep(after)
-
-    def execute(self, command: Any, actor: str = "screener:of-1") -> list[Event]:
-        events = applicant.decide(self.state, command, self.now)
-        return self._keep(emit(self.record, applicant, "screening", events, self.moment, actor=actor))
-
-    @property
-    def moment(self) -> Moment:
-        return Moment(self.now, self.now)
-
-    def _keep(self, after: Record) -> list[Event]:
-        new = [decode(raw) for raw in after.new_events[len(self.record.new_events) :]]
-        self.record = after
-        self.emitted += new
-        return [each.event for each in new]
-
-
-def registered(application: int = 1) -> ApplicantRegistered:
-    return ApplicantRegistered(application=application, **PERSON)
+from tests.support.screening_scenario import (
+    APPROVE,
+    CONTEXT,
+    KILIMS,
+    PERSON,
+    REJECT,
+    SATURDAY,
+    SUBJECT,
+    ScreeningScenario,
+    refusal,
+    registered,
+)
 
 
 @pytest.fixture
-def scenario() -> Scenario:
-    return Scenario()
+def scenario() -> ScreeningScenario:
+    return ScreeningScenario()
 
 
-def refusal(scenario: Scenario, command: Any) -> Refused:
-    """Return the refusal of a command."""
-    with pytest.raises(Refused) as error:
-        scenario.execute(command)
-    return error.value
-
-
-def test_registration_opens_a_case_due_in_ten_working_days(scenario: Scenario) -> None:
+def test_registration_opens_a_case_due_in_ten_working_days(scenario: ScreeningScenario) -> None:
     assert scenario.consume(registered()) == [CaseOpened(due=date(2025, 10, 8), calendar=CALENDAR)]  # over two Fridays
     assert status_of(scenario.state) == "open" and holder_of(scenario.state) == "screening"
     assert scenario.record.indexed["due"] == scenario.record.indexed["deadline"] == day_end(date(2025, 10, 8))
@@ -111,7 +66,7 @@ def test_registration_opens_a_case_due_in_ten_working_days(scenario: Scenario) -
 
 
 def test_a_deadline_keeps_the_calendar_with_which_it_was_made(
-    scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+    scenario: ScreeningScenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A closure by decree in one province: an open case keeps its deadline, a new one gets a later one there."""
     scenario.consume(registered())
@@ -121,15 +76,17 @@ def test_a_deadline_keeps_the_calendar_with_which_it_was_made(
     for module in (cases, capacities):
         monkeypatch.setattr(module, "work_calendar", lambda: later)
     assert scenario.state.case.due == date(2025, 10, 8)
-    other = Scenario()
+    other = ScreeningScenario()
     assert other.consume(registered()) == [CaseOpened(due=date(2025, 10, 9), calendar="1404-2")]
     elsewhere = replace(CONTEXT, province="IR-23", county="2301")
-    assert Scenario().consume(registered(), context=elsewhere) == [CaseOpened(due=date(2025, 10, 8), calendar="1404-2")]
+    assert ScreeningScenario().consume(registered(), context=elsewhere) == [
+        CaseOpened(due=date(2025, 10, 8), calendar="1404-2")
+    ]
     scenario.execute(APPROVE)
     assert scenario.consume(ApplicantAdmitted()) == [CapacityRequested(due=date(2025, 10, 21), calendar="1404-2")]
 
 
-def test_no_deadline_lies_beyond_the_calendar(scenario: Scenario) -> None:
+def test_no_deadline_lies_beyond_the_calendar(scenario: ScreeningScenario) -> None:
     """What needs one is parked until a version with a longer calendar is deployed."""
     scenario.now = day_end(work_calendar().ends - timedelta(5))
     envelope = Envelope(
@@ -140,14 +97,14 @@ def test_no_deadline_lies_beyond_the_calendar(scenario: Scenario) -> None:
     assert not after.version and [each.reason for each in parked] == ["unknown_type"]
 
 
-def test_a_decision_beyond_the_calendar_is_refused(scenario: Scenario) -> None:
+def test_a_decision_beyond_the_calendar_is_refused(scenario: ScreeningScenario) -> None:
     scenario.now = day_end(work_calendar().ends - timedelta(60))
     scenario.consume(registered())
     scenario.now += timedelta(61)
     assert refusal(scenario, APPROVE).code == "calendar_ended"
 
 
-def test_decision_contains_reasons_rule_version_and_hours(scenario: Scenario) -> None:
+def test_decision_contains_reasons_rule_version_and_hours(scenario: ScreeningScenario) -> None:
     scenario.consume(registered())
     scenario.now += timedelta(days=2)
     decided = CaseDecided(
@@ -171,13 +128,13 @@ def test_decision_contains_reasons_rule_version_and_hours(scenario: Scenario) ->
         (Decide("approved", checklist={"not_insured": True}), "not_eligible"),
     ],
 )
-def test_invalid_decision_on_an_open_case_is_refused(scenario: Scenario, command: Decide, code: str) -> None:
+def test_invalid_decision_on_an_open_case_is_refused(scenario: ScreeningScenario, command: Decide, code: str) -> None:
     scenario.consume(registered())
     assert refusal(scenario, command).code == code
     assert status_of(scenario.state) == "open"
 
 
-def test_no_decision_before_the_case_opens_or_after_a_withdrawal(scenario: Scenario) -> None:
+def test_no_decision_before_the_case_opens_or_after_a_withdrawal(scenario: ScreeningScenario) -> None:
     assert refusal(scenario, APPROVE).code == "no_open_case"
     scenario.consume(registered())
     assert scenario.consume(ApplicantWithdrawn(reason="moved")) == []
@@ -185,19 +142,19 @@ def test_no_decision_before_the_case_opens_or_after_a_withdrawal(scenario: Scena
     assert status_of(scenario.state) == "closed" and "due" not in scenario.record.indexed
 
 
-def test_registration_on_the_web_excludes_no_officer(scenario: Scenario) -> None:
+def test_registration_on_the_web_excludes_no_officer(scenario: ScreeningScenario) -> None:
     scenario.consume(registered(), actor="web:")
     assert scenario.execute(Decide("approved", by="screener:"))
 
 
-def test_applicant_of_unknown_age_is_not_approved(scenario: Scenario) -> None:
+def test_applicant_of_unknown_age_is_not_approved(scenario: ScreeningScenario) -> None:
     scenario.consume(ApplicantRegistered(**{**PERSON, "age_band": ""}))
     error = refusal(scenario, APPROVE)
     assert (error.code, error.details["rules"]) == ("not_eligible", ("minimum_age",))
     assert scenario.execute(Decide("rejected", ("underage",)))
 
 
-def test_breach_is_emitted_once_and_the_case_may_still_be_decided(scenario: Scenario) -> None:
+def test_breach_is_emitted_once_and_the_case_may_still_be_decided(scenario: ScreeningScenario) -> None:
     scenario.consume(registered())
     end = scenario.record.indexed["due"]
     scenario.now = end - timedelta(milliseconds=1)
@@ -208,7 +165,7 @@ def test_breach_is_emitted_once_and_the_case_may_still_be_decided(scenario: Scen
     assert next(each for each in scenario.execute(APPROVE) if isinstance(each, CaseDecided)).within_sla is False
 
 
-def test_seat_requests_the_capacity_once(scenario: Scenario) -> None:
+def test_seat_requests_the_capacity_once(scenario: ScreeningScenario) -> None:
     scenario.consume(registered())
     scenario.execute(APPROVE)
     assert refusal(scenario, KILIMS).code == "not_admitted"
@@ -221,7 +178,7 @@ def test_seat_requests_the_capacity_once(scenario: Scenario) -> None:
     assert status_of(scenario.state) == "identified" and holder_of(scenario.state) == "market"
 
 
-def test_capacity_is_breached_after_its_due_day_and_closed_with_the_seat(scenario: Scenario) -> None:
+def test_capacity_is_breached_after_its_due_day_and_closed_with_the_seat(scenario: ScreeningScenario) -> None:
     scenario.consume(registered())
     scenario.execute(APPROVE)
     scenario.consume(ApplicantAdmitted())
@@ -232,7 +189,7 @@ def test_capacity_is_breached_after_its_due_day_and_closed_with_the_seat(scenari
     assert refusal(scenario, KILIMS).code == "not_admitted"
 
 
-def test_reactivation_opens_a_new_case(scenario: Scenario) -> None:
+def test_reactivation_opens_a_new_case(scenario: ScreeningScenario) -> None:
     scenario.consume(registered(), actor="registrar:of-1")
     scenario.consume(ApplicantWithdrawn(reason="moved"))
     scenario.now += timedelta(days=30)
@@ -253,7 +210,7 @@ def test_events_of_other_services_change_nothing() -> None:
     assert applicant.indexed(State()) == {}
 
 
-def step(scenario: Scenario, name: str, application: int) -> int:
+def step(scenario: ScreeningScenario, name: str, application: int) -> int:
     """Carry out one step; return the application that is current afterwards. Raise Refused."""
     consumed = {
         "withdraw": ApplicantWithdrawn(application=application, reason="other"),
@@ -261,7 +218,15 @@ def step(scenario: Scenario, name: str, application: int) -> int:
         "admit": ApplicantAdmitted(application=application),
         "release": ApplicantSeatReleased(application=application, reason="withdrawn"),
     }
-    commands = {"approve": APPROVE, "reject": REJECT, "identify": KILIMS, "tick": Tick(scenario.now)}
+    commands = {
+        "approve": APPROVE,
+        "reject": REJECT,
+        "appeal": FileAppeal("20-1404-173"),
+        "overturn": DecideAppeal(replace(APPROVE, by="manager:of-2")),
+        "uphold": DecideAppeal(replace(REJECT, by="manager:of-2")),
+        "identify": KILIMS,
+        "tick": Tick(scenario.now),
+    }
     if name in consumed:
         scenario.consume(consumed[name])
     elif name in commands:
@@ -272,12 +237,15 @@ def step(scenario: Scenario, name: str, application: int) -> int:
     return application + (name == "reactivate")
 
 
-STEPS = ("withdraw", "reactivate", "admit", "release", "approve", "reject", "identify", "tick", "wait")
+STEPS = (
+    "withdraw", "reactivate", "admit", "release", "approve", "reject", "appeal", "overturn", "uphold", "identify",
+    "tick", "wait",
+)  # fmt: skip
 
 
 @given(st.lists(st.sampled_from(STEPS), max_size=30))
 def test_tick_at_due_emits_and_no_tick_before_does(steps: Sequence[str]) -> None:
-    scenario, application = Scenario(), 1
+    scenario, application = ScreeningScenario(), 1
     scenario.consume(registered())
     for name in steps:
         scenario.now += timedelta(hours=5)
@@ -293,3 +261,5 @@ def test_tick_at_due_emits_and_no_tick_before_does(steps: Sequence[str]) -> None
         assert sum(isinstance(each, CaseOpened) for each in of_n) <= 1
         assert sum(isinstance(each, CaseDecided) for each in of_n) <= 1
         assert sum(isinstance(each, CapacityIdentified) for each in of_n) <= 1
+        assert sum(isinstance(each, CaseAppealed) for each in of_n) <= 1
+        assert sum(isinstance(each, CaseAppealDecided) for each in of_n) <= 1

@@ -24,7 +24,9 @@ def test_every_cell_is_an_access_and_the_scope_of_its_role() -> None:
     ("action", "access", "roles"),
     [
         ("decide_screening", "W", {"screener", "manager"}),
-        ("decide_screening", "R", {"screener", "manager", "labour_expert", "auditor"}),
+        ("decide_screening", "R", {"screener", "manager", "labour_expert", "jahad_national", "auditor"}),
+        ("decide_appeal", "W", {"manager", "labour_expert", "jahad_national"}),
+        ("file_appeal", "W", {"registrar", "manager"}),
         ("see_identity", "R", {"registrar", "county_operator", "manager", "screener"}),
         ("set_quota", "W", {"ministry_admin"}),
         ("dead_letters", "W", {"operator"}),

@@ -2,16 +2,17 @@
 
 import re
 from collections.abc import AsyncIterator
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 
 from contracts.envelope import Envelope, encode
-from contracts.events import CaseDecided, CaseOpened, Event
+from contracts.events import CaseAppealDecided, CaseAppealed, CaseDecided, CaseOpened, Event
 from kernel.batch import process
 from kernel.record import Message
+from programme.calendar import tehran_day
 from registration.pages.steps import STEPS
 from tests.support.registration_api import RegistrationApi, a_national_id, registration_api
 
@@ -252,9 +253,43 @@ async def test_the_tracking_page_in_every_status(api: RegistrationApi) -> None:
     assert "پذیرفته شدید" in (await page(api, f"/tracking/{first['tracking_code']}")).text
     assert "شما نفر ۲ در فهرست انتظارید" in (await page(api, f"/tracking/{third['tracking_code']}")).text
     assert "بیمهٔ اجباری دارد" in (await page(api, f"/tracking/{fourth['tracking_code']}")).text
+    appeal = CaseAppealed(due=date(2025, 10, 11), form="20-1404-173")
+    overturned = CaseAppealDecided(outcome="approved", reasons=("meets_conditions",))
+    assert "می‌توانید یک بار اعتراض کنید" in (await page(api, f"/tracking/{fourth['tracking_code']}")).text
+    await consume(fourth["id"], appeal)
+    under_review = (await page(api, f"/tracking/{fourth['tracking_code']}")).text
+    assert "اعتراض شما در رسیدگی است" in under_review and "پاسخ تا" in under_review
+    await consume(fourth["id"], overturned)
+    assert "شما نفر ۳ در فهرست انتظارید" in (await page(api, f"/tracking/{fourth['tracking_code']}")).text
     await api.request("POST", f"/v1/applications/{first['id']}/withdrawal", json={"reason": "moved"})
     await api.run_jobs()
     assert "انصراف شما ثبت شده است" in (await page(api, f"/tracking/{first['tracking_code']}")).text
     assert "پذیرفته شدید" in (await page(api, f"/tracking/{second['tracking_code']}")).text
     english = await page(api, f"/tracking/{third['tracking_code']}?lang=en")
     assert "You are number 1 on the waiting list" in english.text
+
+
+async def test_the_tracking_page_names_the_last_day_to_appeal_and_the_outcome(api: RegistrationApi) -> None:
+    await api.open_round(quota=1)
+    one = (await api.register()).json()
+    path, sequence = f"/tracking/{one['tracking_code']}", 0
+
+    async def after(event: Event) -> str:
+        nonlocal sequence
+        sequence += 1
+        envelope = Envelope(source="screening", subject=one["id"], sequence=sequence, time=api.now, event=event)
+        await process(api.store, [Message(envelope, encode(envelope))], {}, api.clock)
+        return (await page(api, f"{path}?lang=en")).text
+
+    rejected = await after(CaseDecided(outcome="rejected", reasons=("insured",)))
+    assert "You may appeal once, until" in rejected and "someone else will decide" in rejected
+    api.advance(days=20)
+    assert "The last day to appeal was" in (await page(api, f"{path}?lang=en")).text
+    due = tehran_day(api.now) - timedelta(days=1)
+    late = await after(CaseAppealed(due=due, form="20-1404-173"))
+    assert "Your appeal is under review" in late and "at the top of the queue" in late
+    upheld = await after(CaseAppealDecided(outcome="rejected", reasons=("not_resident",)))
+    assert "The first decision stands" in upheld and "final in this round" in upheld and "You may appeal" not in upheld
+    assert "Does not live at the place of business" in upheld
+    api_answer = (await api.request("GET", f"/v1/applications/{one['id']}")).json()
+    assert api_answer["progress"]["appeal_due"] == due.isoformat() and api_answer["progress"]["appeal_decided_at"]

@@ -35,6 +35,7 @@ from tests.support.service_api import subject_of
 
 KEY = "key-of-this-request"
 APPROVE = {"outcome": "approved", "checklist": {"not_insured": True, "resident": True, "complete": True}}
+FORM = {"form": "20-1404-173"}
 KILIMS = {"product_group": "handicrafts", "unit": "piece", "monthly_band": "10-49", "skill_level": "skilled"}
 SALE = {"channel": "cooperative", "counterparty_kind": "cooperative", "evidence": "E1"}
 QUOTAS = "province,name_fa,quota\nIR-20,سمنان,{}\nIR-07,فارس,{}\n"
@@ -183,6 +184,17 @@ async def decide_cases(api: ScreeningApi) -> Call:
     return Call("POST", "/v1/cases/decisions", {"json": {"decisions": decisions}}, lambda: cases_go_on(api))
 
 
+async def file_appeal(api: ScreeningApi) -> Call:
+    path = f"/v1/cases/{await api.rejected(1)}/appeal"
+    return Call("POST", path, {"json": FORM}, lambda: cases_go_on(api), "manager")
+
+
+async def decide_appeal(api: ScreeningApi) -> Call:
+    path = f"/v1/cases/{await api.rejected(1)}/appeal"
+    assert (await api.request("POST", path, "manager", json=FORM)).is_success
+    return Call("POST", f"{path}/decision", {"json": APPROVE}, lambda: cases_go_on(api), "labour_expert")
+
+
 async def awaiting_capacity(api: ScreeningApi, n: int) -> str:
     """Return an applicant who is admitted."""
     case = await api.register(n)
@@ -280,7 +292,7 @@ OPERATIONS: dict[str, tuple[Callable[[Any], Awaitable[Call]], ...]] = {
         erase,
         reissue_code,
     ),
-    "screening": (decide_case, decide_cases, identify_capacity, identify_capacities),
+    "screening": (decide_case, decide_cases, file_appeal, decide_appeal, identify_capacity, identify_capacities),
     "market": (
         enlist_lead,
         make_offer,

@@ -9,6 +9,11 @@ from tests.support.screening_api import ScreeningApi
 CAPACITY = {"product_group": "handicrafts", "unit": "piece", "monthly_band": "10-49", "skill_level": "skilled"}
 
 
+def form(area: str) -> dict[str, str]:
+    """Return an appeal by a form of the province of an area."""
+    return {"form": f"{area[3:5] if area != MISSING else '20'}-1404-173"}
+
+
 async def screening(folder: Path) -> World:
     """Make screening with an open case in each area."""
     api = ScreeningApi(folder)
@@ -31,6 +36,12 @@ async def screening(folder: Path) -> World:
         ("GET", "/screening/cases/{id}"): Operation("thing", ids=ids),
         ("POST", f"{prefix}/cases/{{id}}/decision"): Operation("thing", lambda area: {"json": approve}, ids),
         ("POST", "/screening/cases/{id}/decision"): Operation("thing", lambda area: {"data": decision}, ids),
+        ("GET", f"{prefix}/cases/{{id}}/appeal"): Operation("thing", ids=ids),
+        ("GET", "/screening/cases/{id}/appeal"): Operation("thing", ids=ids),
+        ("POST", f"{prefix}/cases/{{id}}/appeal"): Operation("thing", lambda area: {"json": form(area)}, ids),
+        ("POST", "/screening/cases/{id}/appeal"): Operation("thing", lambda area: {"data": form(area)}, ids),
+        ("POST", f"{prefix}/cases/{{id}}/appeal/decision"): Operation("thing", lambda area: {"json": approve}, ids),
+        ("POST", "/screening/cases/{id}/appeal/decision"): Operation("thing", lambda area: {"data": decision}, ids),
         ("POST", f"{prefix}/applicants/{{id}}/capacity"): Operation("thing", lambda area: {"json": CAPACITY}, ids),
         ("POST", "/screening/cases/{id}/capacity"): Operation("thing", lambda area: {"data": CAPACITY}, ids),
         ("POST", f"{prefix}/cases/next"): Operation("claim"),

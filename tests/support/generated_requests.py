@@ -43,6 +43,8 @@ FORMS = {  # not in OpenAPI; each with the names of its fields
     "/registration/sign-in/end": (),
     "/screening/next": (),
     "/screening/cases/{id}/decision": ("outcome", "reasons", "rule.age", "key"),
+    "/screening/cases/{id}/appeal": ("form", "key"),
+    "/screening/cases/{id}/appeal/decision": ("outcome", "reasons", "rule.age", "key"),
     "/screening/cases/{id}/capacity": ("product_group", "unit", "monthly_band", "skill_level", "needs", "key"),
     "/screening/sign-in": ("outcome", "rule.age"),  # carries the form that met an expired token
     "/screening/sign-in/end": (),

@@ -27,3 +27,11 @@ class ScreeningApi(ServiceApi):
             "intake_channel": "desk",
         }
         return await self.consume(n, ApplicantRegistered(**person), province, **options)
+
+    async def rejected(self, n: int) -> str:
+        """Register applicant `n` and reject their application as of-7; return the case."""
+        case = await self.register(n)
+        body = {"outcome": "rejected", "reasons": ["insured"]}
+        answer = await self.request("POST", f"/v1/cases/{case}/decision", id="of-7", json=body)
+        answer.raise_for_status()
+        return case

@@ -166,7 +166,10 @@ class Progress(BaseModel):
 
     registered_at: datetime | None
     case_due: date | None
-    decided_at: datetime | None
+    decided_at: datetime | None = Field(description="The first decision.")
+    appealed_at: datetime | None
+    appeal_due: date | None
+    appeal_decided_at: datetime | None
     waitlisted_at: datetime | None
     admitted_at: datetime | None
     capacity_due: date | None
@@ -351,17 +354,7 @@ def tracked(record: Record, code: str) -> Tracked:
 
 def progress(state: applicant.State) -> Progress:
     """Return the dates of the current application."""
-    current = state.current
-    return Progress(
-        registered_at=current.registered_at,
-        case_due=current.case_due,
-        decided_at=current.decided_at,
-        waitlisted_at=current.waitlisted_at,
-        admitted_at=current.admitted_at,
-        capacity_due=current.capacity_due,
-        identified_at=current.identified_at,
-        withdrawn_at=current.withdrawn_at,
-    )
+    return Progress(**{name: getattr(state.current, name) for name in Progress.model_fields})
 
 
 def _registered_at(state: applicant.State) -> datetime:

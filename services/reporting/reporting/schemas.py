@@ -57,6 +57,8 @@ class CountsResponse(Response):
     verified: int
     screened: int
     approved: int
+    appealed: int = Field(description="Of the screened: rejections against which an appeal was filed.")
+    overturned: int = Field(description="Of the appealed: approved by the decision on the appeal.")
     screened_in_time: int
     screening_due: int
     admitted: int

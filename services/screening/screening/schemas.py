@@ -11,18 +11,31 @@ from contracts.envelope import Envelope, type_of
 from kernel.commands import Outcome as CommandOutcome
 from kernel.commands import Result
 from kernel.record import Record
+from programme.deadlines import appeal_until
 from programme.policies import policy
+from programme.work_calendar import UnknownDay
 from screening.domain import applicant
-from screening.domain.applicant import AWAITING_CAPACITY, DECIDED, IDENTIFIED, State, facts_of, holder_of, status_of
+from screening.domain.appeal import DecideAppeal, FileAppeal
+from screening.domain.applicant import (
+    APPEALED,
+    AWAITING_CAPACITY,
+    DECIDED,
+    IDENTIFIED,
+    State,
+    facts_of,
+    holder_of,
+    outcome_of,
+    status_of,
+)
 from screening.domain.capacity import IdentifyCapacity
-from screening.domain.case import APPROVED, Decide
+from screening.domain.case import APPROVED, REJECTED, Decide
 from screening.domain.eligibility import Finding, trace, trace_of_decision
 from web.app import Body
 from web.idempotency import ItemOutcome, Outcomes
 from web.problems import refusal_fields
 
 LIST = 500  # items that may come at once
-Stage = Literal["open", "decided", "awaiting_capacity", "identified", "closed"]
+Stage = Literal["open", "decided", "appealed", "awaiting_capacity", "identified", "closed"]
 
 
 class Decision(Body):
@@ -49,6 +62,28 @@ class Decisions(Body):
     """Decisions on many cases, each independent of the others."""
 
     decisions: list[ListedDecision] = Field(max_length=LIST)
+
+
+class AppealForm(Body):
+    """An appeal, filed for the applicant."""
+
+    form: str = Field(
+        max_length=20,
+        examples=["20-1404-173"],
+        description="Number of the form that the applicant signed: the province's two digits, year, number.",
+    )
+
+    def command(self) -> FileAppeal:
+        """Return the command."""
+        return FileAppeal(self.form)
+
+
+class AppealDecision(Decision):
+    """A decision on an appeal, by the same conditions as a first decision."""
+
+    def appeal_command(self, by: str) -> DecideAppeal:
+        """Return the command."""
+        return DecideAppeal(self.command(by))
 
 
 class Capacity(Body):
@@ -102,6 +137,30 @@ class Decided(BaseModel):
     within_sla: bool
 
 
+class Appealed(BaseModel):
+    """The appeal against a rejection; `outcome` is empty and `at` null until it is decided."""
+
+    filed: datetime
+    form: str
+    due: date
+    breached: bool
+    outcome: str
+    reasons: list[str]
+    at: datetime | None
+
+
+class AppealFile(BaseModel):
+    """What concerns an appeal, without the answers and the rest of the case."""
+
+    id: str
+    state: Stage
+    province: str
+    decision: Decided | None = Field(description="The first decision.")
+    until: date | None = Field(description="The last day to appeal; null unless the first decision rejects.")
+    appeal: Appealed | None
+    version: int
+
+
 class Identified(BaseModel):
     """The capacity as it was identified."""
 
@@ -142,7 +201,8 @@ class Case(Row):
     age_band: str
     identity: str
     policy: str
-    decision: Decided | None
+    decision: Decided | None = Field(description="The first decision.")
+    appeal: Appealed | None
     capacity: Identified | None
     rules: list[Rule]
 
@@ -209,28 +269,83 @@ def outcomes(items: Sequence[tuple[str, CommandOutcome]]) -> Outcomes[Outcome]:
     return Outcomes.of([outcome(subject, each) for subject, each in items])
 
 
+def appeal_file(record: Record) -> AppealFile:
+    """Return what concerns the appeal of a case."""
+    state: State = record.state
+    return AppealFile.model_construct(
+        id=record.subject,
+        state=status_of(state),
+        province=state.province,
+        decision=_decision(state),
+        until=_appeal_until(state),
+        appeal=_appeal(state),
+        version=record.version,
+    )
+
+
+def _appeal_until(state: State) -> date | None:
+    """Return the last day to appeal against the first decision; None where the calendar ends before it."""
+    if state.case.outcome != REJECTED or state.case.decided is None:
+        return None
+    try:
+        return appeal_until(state.case.decided, state.policy, state.province)
+    except UnknownDay:
+        return None
+
+
+def _decision(state: State) -> Decided | None:
+    decided = state.case
+    if not decided.outcome:
+        return None
+    return Decided(
+        outcome=decided.outcome,
+        reasons=list(decided.reasons),
+        rule_version=decided.rule_version,
+        at=decided.decided,
+        within_sla=decided.within_sla,
+    )
+
+
+def _appeal(state: State) -> Appealed | None:
+    appeal = state.appeal
+    if not appeal.filed or not appeal.due:
+        return None
+    return Appealed(
+        filed=appeal.filed,
+        form=appeal.form,
+        due=appeal.due,
+        breached=appeal.breached,
+        outcome=appeal.outcome,
+        reasons=list(appeal.reasons),
+        at=appeal.decided,
+    )
+
+
 def findings(state: State) -> tuple[Finding, ...]:
     """Return the conditions of eligibility: as they are, or as they were when the case was decided."""
-    rules, facts, decided = policy(state.policy), facts_of(state), state.case
-    if decided.outcome:
-        return trace_of_decision(rules, facts, decided.outcome == APPROVED, decided.reasons)
+    rules, facts = policy(state.policy), facts_of(state)
+    if outcome := outcome_of(state):
+        reasons = state.appeal.reasons if state.appeal.outcome else state.case.reasons
+        return trace_of_decision(rules, facts, outcome == APPROVED, reasons)
     return trace(rules, facts)
 
 
 def due_of(state: State) -> date | None:
     """Return the day by which the present state has to end."""
-    status = status_of(state)
-    return state.case.due if status == applicant.OPEN else state.capacity.due if status == AWAITING_CAPACITY else None
+    due = {applicant.OPEN: state.case.due, APPEALED: state.appeal.due, AWAITING_CAPACITY: state.capacity.due}
+    return due.get(status_of(state))
 
 
 def _row(record: Record) -> dict[str, Any]:
     state: State = record.state
     status = status_of(state)
     began = {
-        DECIDED: state.case.decided,
+        DECIDED: state.appeal.decided or state.case.decided,
+        APPEALED: state.appeal.filed,
         AWAITING_CAPACITY: state.capacity.requested,
         IDENTIFIED: state.capacity.identified,
     }
+    breached = {APPEALED: state.appeal.breached, AWAITING_CAPACITY: state.capacity.breached}
     return {
         "id": record.subject,
         "state": status,
@@ -240,28 +355,21 @@ def _row(record: Record) -> dict[str, Any]:
         "field": state.field,
         "since": began.get(status, state.case.opened),
         "due": due_of(state),
-        "breached": state.capacity.breached if status == AWAITING_CAPACITY else state.case.breached,
+        "breached": breached.get(status, state.case.breached),
         "version": record.version,
     }
 
 
 def _rest(state: State) -> dict[str, Any]:
-    decided, known = state.case, state.capacity
+    known = state.capacity
     return {
         "application": state.application,
         "work_mode": state.work_mode,
         "age_band": state.age_band,
         "identity": state.identity,
         "policy": state.policy,
-        "decision": Decided(
-            outcome=decided.outcome,
-            reasons=list(decided.reasons),
-            rule_version=decided.rule_version,
-            at=decided.decided,
-            within_sla=decided.within_sla,
-        )
-        if decided.outcome
-        else None,
+        "decision": _decision(state),
+        "appeal": _appeal(state),
         "capacity": Identified(
             product_group=known.product_group,
             unit=known.unit,

@@ -14,9 +14,11 @@ service = Service(
     prefix="/screening",
     routers=(
         "screening.api.cases:router",
+        "screening.api.appeals:router",
         "screening.api.capacities:router",
         "screening.pages.queue:router",
         "screening.pages.case:router",
+        "screening.pages.appeal:router",
     ),
     sign_in=True,
     longest_linger=1.0,

@@ -69,6 +69,13 @@ PolicyVersion = Annotated[
 CalendarVersion = Annotated[
     str, _matching(r"^([0-9]{4}-[0-9]{1,3})?$", "Version of the calendar of working days by which `due` was computed.")
 ]
+FormNumber = Annotated[
+    str,
+    _matching(
+        r"^[0-3][0-9]-14[0-9]{2}-[0-9]{1,5}$",
+        "Number of a signed paper form: the province's two digits, the Jalali year, and a number within the year.",
+    ),
+]
 OfferNumber = Annotated[str, _matching(r"^o[1-9][0-9]{0,3}$", "Number of the offer among this producer's offers.")]
 OfferReference = Annotated[
     str, _matching(r"^(o[1-9][0-9]{0,3})?$", "Accepted offer that led to the connection; empty if there was none.")

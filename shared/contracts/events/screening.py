@@ -7,6 +7,7 @@ from contracts.events.fields import (
     FEW,
     CalendarVersion,
     DecisionReason,
+    FormNumber,
     MonthlyBand,
     Need,
     Outcome,
@@ -42,6 +43,31 @@ class CaseBreached(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True
     """The date `due` passed and the screening case is not decided."""
 
     TYPE = "ir.peyvand.screening.case.breached.v1"
+    due: ProgrammeDay
+
+
+class CaseAppealed(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """The applicant appealed against a rejection by a signed form; to be decided on or before the date `due`."""
+
+    TYPE = "ir.peyvand.screening.case.appealed.v1"
+    due: ProgrammeDay
+    form: FormNumber
+    calendar: CalendarVersion = ""
+
+
+class CaseAppealDecided(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """The appeal was decided by another person; `outcome` is the final one of the screening from now on."""
+
+    TYPE = "ir.peyvand.screening.case.appeal_decided.v1"
+    outcome: Outcome
+    reasons: Annotated[tuple[DecisionReason, ...], FEW] = ()
+    rule_version: PolicyVersion = ""
+
+
+class CaseAppealBreached(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """The date `due` passed and the appeal is not decided."""
+
+    TYPE = "ir.peyvand.screening.case.appeal_breached.v1"
     due: ProgrammeDay
 
 

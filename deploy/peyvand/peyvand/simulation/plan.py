@@ -1,7 +1,7 @@
 """The plan of a round, drawn from a seed before it begins, independent of how provinces are ranked."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cache
@@ -18,6 +18,7 @@ INTAKE = (0.30, 0.22, 0.16, 0.12, 0.10, 0.10)  # shares of the registrations in 
 CONNECTING = range(4, 14)  # steps in which producers are connected; at least 90 days follow the last one
 QUOTA = (1_200, 2_700)  # seats of a province with an unknown quota (known ones: 1,000 to 2,500)
 OVERSUBSCRIPTION = (2.0, 2.3)  # registrations a seat, where both are known
+APPEALED, OVERTURNED = 0.3, 0.4  # shares: of the rejections those appealed, of these those overturned
 LEADER = "IR-20"  # published as the leader in all three stages, and drawn so; the ranking does not use it
 
 
@@ -112,6 +113,12 @@ def _split(total: int, shares: tuple[float, ...]) -> list[int]:
         assigned += parts[-1]
     parts[-1] += total - assigned
     return parts
+
+
+def appeals(rejected: Mapping[int, Sequence[str]], step: int) -> Sequence[str]:
+    """Return the cases rejected in a step that are appealed."""
+    cases = rejected.get(step, ())
+    return cases[: round(len(cases) * APPEALED)]
 
 
 def day_of(step: int) -> date:

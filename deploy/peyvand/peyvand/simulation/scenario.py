@@ -30,6 +30,11 @@ SCREENING = range(1, len(INTAKE) + LATE_AFTER + 1)  # steps in which cases are d
 IDENTIFYING = range(2, 17)  # steps in which capacities are identified
 BATCH = 500  # decisions, identifications and connections in one request
 CONSENT = "1404-1"
+FORMS_A_STEP = 1_000  # numbers of signed forms, in each province
+VERDICTS: Mapping[bool, Mapping[str, Any]] = {  # of appeals, by whether they are successful
+    True: {"outcome": "approved", "reasons": ["meets_conditions"]},
+    False: {"outcome": "rejected", "reasons": ["insured"]},
+}
 
 
 def instant(step: int) -> datetime:
@@ -50,6 +55,7 @@ class Memory(msgspec.Struct):
 
     acknowledged: set[str] = set()  # the ids of all applications that were accepted
     connections: dict[str, list[tuple[int, str]]] = {}  # province -> (step of its end, connection)
+    rejected: dict[str, dict[int, list[str]]] = {}  # province -> step -> cases rejected in it
     listed: dict[str, Listing] = {}  # by province, of the step that is under way; empty before it
 
 
@@ -110,6 +116,7 @@ class Round:
     async def _province(self, step: int, course: Course, people: Sequence[dict[str, str]]) -> None:
         listed = self.memory.listed[course.province]
         await self._screen(step, course, listed.open)
+        await self._appeal(step, course)
         identified = await self._identify(step, course, listed.awaiting_capacity)
         await self._connect(step, course, listed.ready)
         await self._end(step, course)
@@ -212,6 +219,30 @@ class Round:
                 for n, case in enumerate(cases[:take])
             ]
         await self._send_batches("/screening/v1/cases/decisions", "decisions", decisions, "screener", course, step)
+        rejected = [str(each["id"]) for each in decisions if each["outcome"] == "rejected"]
+        self.memory.rejected.setdefault(course.province, {})[step] = rejected
+
+    async def _appeal(self, step: int, course: Course) -> None:
+        """File appeals against rejections of the step before, and decide those that were filed then."""
+        rejected = self.memory.rejected[course.province]
+        filing, pending = plan.appeals(rejected, step - 1), plan.appeals(rejected, step - 2)
+        overturned = round(len(pending) * plan.OVERTURNED)
+        numbers = f"{course.province[3:]}-{ROUND}"
+        await asyncio.gather(
+            *(
+                self._request_appeal(course, case, "", "registrar", {"form": f"{numbers}-{n}"})
+                for n, case in enumerate(filing, step * FORMS_A_STEP + 1)
+            ),
+            *(
+                self._request_appeal(course, case, "/decision", "manager", VERDICTS[n < overturned])
+                for n, case in enumerate(pending)
+            ),
+        )
+
+    async def _request_appeal(self, course: Course, case: str, path: str, role: str, body: Mapping[str, Any]) -> None:
+        key = f"sim-appeal{path.replace('/', '-')}-{case}"
+        whole = f"/screening/v1/cases/{case}/appeal{path}"
+        await self.platform.request("POST", whole, role, course.province, json=body, key=key)
 
     async def _identify(self, step: int, course: Course, cohorts: Mapping[int, Sequence[str]]) -> Collection[str]:
         """Identify shares of the cohorts, and return whose capacity that is."""

@@ -26,12 +26,18 @@ Event = Mapping[str, Any]
 
 @dataclass
 class Count:
-    """One province: quota Q, registered R, screened S, admitted Ad, identified C, connected M, sustained U."""
+    """One province: quota Q, registered R, screened S, approved A, admitted Ad, identified C, connected M, sustained U.
+
+    A follows the appeals.
+    """
 
     Q: int = 0
     R: int = 0
     verified: int = 0
     S: int = 0
+    A: int = 0
+    appealed: int = 0
+    overturned: int = 0
     in_time: int = 0
     due: int = 0
     Ad: int = 0
@@ -114,6 +120,7 @@ def _count_applicant(counts: dict[str, Count], events: Sequence[Event], calendar
         figures.R += 1
         figures.verified += bool(results) and results[-1] == "match"
         figures.S += bool(decided)
+        _count_outcome(figures, by_type)
         figures.in_time += bool(decided) and calendar.day(decided[0]["time"]) <= due[0]
         figures.due += bool(decided) or (bool(due) and due[0] < today)
 
@@ -126,6 +133,14 @@ def _count_applicant(counts: dict[str, Count], events: Sequence[Event], calendar
     figures.identified_in_time += bool(identified) and calendar.day(identified[0]["time"]) <= capacity_due[0]
     figures.identified_due += bool(identified) or (bool(capacity_due) and capacity_due[0] < today)
     _count_sales(figures, by_type, calendar, today, bool(identified), calendar.day(registered["time"]), province)
+
+
+def _count_outcome(figures: Count, by_type: Mapping[str, Sequence[Event]]) -> None:
+    """Count the last word on an application: of the first decision, or of the appeal against a rejection."""
+    verdicts = [e["data"]["outcome"] for e in (*by_type["case.decided"], *by_type["case.appeal_decided"])]
+    figures.A += verdicts[-1:] == ["approved"]
+    figures.appealed += bool(by_type["case.appealed"])
+    figures.overturned += verdicts == ["rejected", "approved"]
 
 
 def _count_sales(

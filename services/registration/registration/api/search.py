@@ -181,14 +181,19 @@ def history(state: State, events: Sequence[Envelope]) -> list[Happened]:
     consumed = {
         "case.opened": current.case_opened_at,
         "case.decided": current.decided_at,
+        "case.appealed": current.appealed_at,
+        "case.appeal_decided": current.appeal_decided_at,
         "capacity.identified": current.identified_at,
     }
     happened += [
-        Happened(what=what, at=at, by="screener" if what != "case.opened" else "", application=state.application)
+        Happened(what=what, at=at, by="screener" if what in _OF_SCREENERS else "", application=state.application)
         for what, at in consumed.items()
         if at
     ]
     return sorted(happened, key=lambda each: each.at)
+
+
+_OF_SCREENERS = frozenset({"case.decided", "capacity.identified"})
 
 
 def masked(person: Values | None) -> MaskedIdentity | None:

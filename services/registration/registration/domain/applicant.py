@@ -24,6 +24,8 @@ from contracts.events import (
     ApplicantWithdrawn,
     CapacityIdentified,
     CapacityRequested,
+    CaseAppealDecided,
+    CaseAppealed,
     CaseDecided,
     CaseOpened,
     Event,
@@ -31,7 +33,7 @@ from contracts.events import (
 from contracts.subjects import ledger_subject
 from registration.domain.application import PROFILE
 
-VERSION = 1
+VERSION = 2  # 2: appeals
 COUNTED = 1  # raised when `counted` changes
 MAX_APPLICATIONS = 1_000  # of one applicant in a round, as in the contract
 CODES_A_DAY = 3  # tracking codes of one applicant, with those of applications: a limit that never ends would close out
@@ -43,6 +45,7 @@ Status = Literal[
     "screening",
     "approved",
     "rejected",
+    "appealed",
     "waitlisted",
     "admitted",
     "capacity_identified",
@@ -67,9 +70,12 @@ class Application(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     registered_at: datetime | None = None
     case_due: date | None = None
     case_opened_at: datetime | None = None
-    outcome: str = ""  # approved | rejected
+    outcome: str = ""  # approved | rejected; after an appeal, its outcome
     reasons: tuple[str, ...] = ()
-    decided_at: datetime | None = None
+    decided_at: datetime | None = None  # the first decision
+    appealed_at: datetime | None = None
+    appeal_due: date | None = None
+    appeal_decided_at: datetime | None = None
     waitlisted_at: datetime | None = None
     admitted_at: datetime | None = None
     capacity_due: date | None = None
@@ -277,7 +283,14 @@ def status(state: State) -> str:
         return "admitted"
     if current.waitlisted_at:
         return "waitlisted"
+    if under_appeal(current):
+        return "appealed"
     return current.outcome or ("screening" if current.case_opened_at else "registered")
+
+
+def under_appeal(current: Application) -> bool:
+    """Return whether an appeal against the rejection waits for a decision."""
+    return current.appealed_at is not None and current.appeal_decided_at is None
 
 
 _FINAL = frozenset({"match", "mismatch"})
@@ -363,6 +376,10 @@ def _evolve_current(state: State, event: ApplicantEvent, at: datetime) -> State:
             current = replace(current, case_due=due, case_opened_at=at)
         case CaseDecided(outcome=outcome, reasons=reasons) if not current.outcome:
             current = replace(current, outcome=outcome, reasons=reasons, decided_at=at)
+        case CaseAppealed(due=due):
+            current = replace(current, appealed_at=at, appeal_due=due)
+        case CaseAppealDecided(outcome=outcome, reasons=reasons):
+            current = replace(current, outcome=outcome, reasons=reasons, appeal_decided_at=at)
         case CapacityRequested(due=due):
             current = replace(current, capacity_due=due)
         case CapacityIdentified():

@@ -7,6 +7,7 @@ from registration.domain.applicant import State, has_left, status
 NextStep = Literal[
     "correct_identity",  # the applicant: the identity registry does not know the person
     "screening_call",  # an officer of screening calls
+    "appeal_review",  # someone who did not take the first decision reviews it
     "seat",  # the allocator gives a seat or puts the applicant on the waiting list
     "waiting_list",
     "capacity_call",  # an officer of screening finds out what the applicant can make
@@ -17,6 +18,7 @@ NextStep = Literal[
 _BY_STATUS: dict[str, NextStep] = {
     "registered": "screening_call",
     "screening": "screening_call",
+    "appealed": "appeal_review",
     "approved": "seat",
     "waitlisted": "waiting_list",
     "admitted": "capacity_call",

@@ -31,6 +31,7 @@ from web.pages import Pages, lang_of
 ACTS: dict[NextStep, str] = {  # who acts next
     "correct_identity": "applicant",
     "screening_call": "screening",
+    "appeal_review": "screening",
     "capacity_call": "screening",
     "seat": "registration",
     "market_offer": "market",
@@ -124,7 +125,12 @@ async def person_values(
     """Return what the page shows of a person."""
     state: State = found.record.state
     step, today, lang = next_step(state), tehran_day(clock().at), lang_of(request)
-    due = {"screening_call": state.current.case_due, "capacity_call": state.current.capacity_due}.get(step)
+    current = state.current
+    due = {
+        "screening_call": current.case_due,
+        "appeal_review": current.appeal_due,
+        "capacity_call": current.capacity_due,
+    }.get(step)
     waiting = found.record.indexed.get("seating") == "waiting"
     return {
         "found": found,

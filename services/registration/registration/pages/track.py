@@ -12,8 +12,9 @@ from base.ids import shown_code, typed_code
 from contracts import codes
 from contracts.commands import Refused
 from programme.calendar import tehran_day
+from programme.deadlines import appeal_until
 from programme.messages import message_text
-from programme.work_calendar import work_calendar
+from programme.work_calendar import UnknownDay, work_calendar
 from registration import queries
 from registration.api.dependencies import Registrations
 from registration.api.tracking import find_by_code
@@ -35,7 +36,7 @@ router = APIRouter(prefix="/tracking", include_in_schema=False)
 class Stage(msgspec.Struct, frozen=True):
     """One stage of an application: done on a day, in progress, or ahead."""
 
-    name: str  # registered | screened | seated | identified | connected
+    name: str  # registered | screened | appeal | seated | identified | connected
     state: str  # done | now | ""
     day: date | None = None
 
@@ -74,6 +75,9 @@ async def tracking_page(
         stages=stages(current),
         position=await queries.count_ahead(store, record) + 1 if waiting else None,
         reasons=[codes.DECISION_REASONS[each].text(lang) for each in current.reasons if each in codes.DECISION_REASONS],
+        appeal_until=(appeal_ends := _appeal_ends(state)),
+        appeal_days_left=working_days_left(today, appeal_ends, state.context.province),
+        under_review_days_left=working_days_left(today, current.appeal_due, state.context.province),
         days_left=working_days_left(today, current.case_due, state.context.province),
         capacity_days_left=working_days_left(today, current.capacity_due, state.context.province),
     )
@@ -81,10 +85,12 @@ async def tracking_page(
 
 def stages(current: applicant.Application) -> list[Stage]:
     """Return all stages, with the state of the application in each."""
-    ended = bool(current.withdrawn_at) or current.outcome == "rejected"
+    pending = applicant.under_appeal(current)
+    ended = bool(current.withdrawn_at) or (current.outcome == "rejected" and not pending)
     moments = {
         "registered": current.registered_at,
         "screened": current.decided_at,
+        **({"appeal": current.appeal_decided_at} if current.appealed_at else {}),
         "seated": current.admitted_at,
         "identified": current.identified_at,
         "connected": None,
@@ -101,6 +107,17 @@ def _render_form(request: Request, typed: str) -> Response:
     message = message_text("tracking_code_unknown", lang_of(request))
     errors = [{"field": "code", "message": message}] if typed else []
     return templates.render(request, "track.html", status=404 if typed else 200, typed=typed, errors=errors)
+
+
+def _appeal_ends(state: applicant.State) -> date | None:
+    """Return the last day to appeal against a rejection; None without one, after an appeal, or beyond the calendar."""
+    current = state.current
+    if current.outcome != "rejected" or current.appealed_at or not current.decided_at:
+        return None
+    try:
+        return appeal_until(current.decided_at, state.context.policy, state.context.province)
+    except UnknownDay:
+        return None
 
 
 def working_days_left(today: date, due: date | None, province: str) -> int | None:

@@ -24,6 +24,8 @@ from contracts.events import (
     CapacityBreached,
     CapacityIdentified,
     CapacityRequested,
+    CaseAppealDecided,
+    CaseAppealed,
     CaseBreached,
     CaseDecided,
     CaseOpened,
@@ -75,6 +77,9 @@ class Application(msgspec.Struct, omit_defaults=True, gc=False):
     decided: int = 0
     decided_at: datetime | None = None
     approved: bool = False
+    appealed: int = 0
+    appeal_decided: int = 0
+    overturned: bool = False
     capacity_due: int = 0
     identified: int = 0
     # market
@@ -179,6 +184,14 @@ def _decided(a: Application, e: CaseDecided, at: datetime) -> None:
     a.decided, a.decided_at, a.approved = day_of(at), at, e.outcome == "approved"
 
 
+def _appealed(a: Application, e: Event, at: datetime) -> None:
+    a.appealed = day_of(at)
+
+
+def _appeal_decided(a: Application, e: CaseAppealDecided, at: datetime) -> None:
+    a.appeal_decided, a.overturned = day_of(at), e.outcome == "approved"
+
+
 def _capacity_due(a: Application, e: CapacityRequested | CapacityBreached, at: datetime) -> None:
     a.capacity_due = e.due.toordinal()
 
@@ -248,6 +261,8 @@ _CHANGES: Mapping[type[Event], Callable[[Application, Any, datetime], None]] = {
     CaseOpened: _case_due,
     CaseBreached: _case_due,
     CaseDecided: _decided,
+    CaseAppealed: _appealed,
+    CaseAppealDecided: _appeal_decided,
     CapacityRequested: _capacity_due,
     CapacityBreached: _capacity_due,
     CapacityIdentified: _identified,

@@ -18,6 +18,8 @@ REGISTERED = "registered"  # R
 VERIFIED = "verified"  # of R
 SCREENED = "screened"  # S
 APPROVED = "approved"  # A
+APPEALED = "appealed"  # of S
+OVERTURNED = "overturned"  # of the appealed: approved by the decision on the appeal
 SCREENED_IN_TIME = "screened_in_time"
 SCREENING_DUE = "screening_due"  # decided, or open after the due day
 ADMITTED = "admitted"  # Ad
@@ -134,8 +136,19 @@ def _decision(spans: list[IndicatorSpan], a: Application, until: int) -> None:
     spans.append((SCREENING_DUE, max(min(a.decided, late), a.registered), until))
     if a.approved:
         spans.append((APPROVED, decided, until))
+    elif a.appealed:
+        _appeal(spans, a, decided, until)
     if a.decided < late:
         spans.append((SCREENED_IN_TIME, decided, until))
+
+
+def _appeal(spans: list[IndicatorSpan], a: Application, decided: int, until: int) -> None:
+    """Add when a rejection is under appeal or was, and from when it is an approval: the case is screened once."""
+    spans.append((APPEALED, max(a.appealed, decided), until))
+    if a.overturned:
+        overturned = max(a.appeal_decided, a.appealed, decided)
+        spans.append((OVERTURNED, overturned, until))
+        spans.append((APPROVED, overturned, until))
 
 
 def _capacity(spans: list[IndicatorSpan], a: Application, seated: int, left: int) -> None:

@@ -20,6 +20,8 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     verified: int = 0
     screened: int = 0
     approved: int = 0
+    appealed: int = 0
+    overturned: int = 0
     screened_in_time: int = 0
     screening_due: int = 0
     admitted: int = 0

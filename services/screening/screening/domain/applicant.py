@@ -5,7 +5,7 @@ applicant the state keeps what reactions to late events need, so that every orde
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -26,26 +26,34 @@ from contracts.events import (
     CapacityBreached,
     CapacityIdentified,
     CapacityRequested,
+    CaseAppealBreached,
+    CaseAppealDecided,
+    CaseAppealed,
     CaseBreached,
     CaseDecided,
     CaseOpened,
     Event,
 )
 from programme.calendar import day_end
+from screening.domain import appeal as appeals
 from screening.domain import capacity as capacities
 from screening.domain import case as cases
+from screening.domain.appeal import Appeal, DecideAppeal, FileAppeal
 from screening.domain.capacity import Capacity, IdentifyCapacity
 from screening.domain.case import Case, Decide
 from screening.domain.eligibility import Facts
 
-VERSION = 1
+VERSION = 2  # 2: appeals
 COUNTED = 1  # raised when `counted` changes
-OPEN, DECIDED, AWAITING_CAPACITY, IDENTIFIED, CLOSED = "open", "decided", "awaiting_capacity", "identified", "closed"
-STATES = (OPEN, DECIDED, AWAITING_CAPACITY, IDENTIFIED, CLOSED)
+OPEN, DECIDED, APPEALED, CLOSED = "open", "decided", "appealed", "closed"
+AWAITING_CAPACITY, IDENTIFIED = "awaiting_capacity", "identified"
+STATES = (OPEN, DECIDED, APPEALED, AWAITING_CAPACITY, IDENTIFIED, CLOSED)
+
+Command = Decide | FileAppeal | DecideAppeal | IdentifyCapacity | Tick
 
 
 class State(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One applicant in one round: the data from registration, the case and the capacity."""
+    """One applicant in one round: the data from registration, the case, the appeal and the capacity."""
 
     round: str = ""
     province: str = ""
@@ -61,15 +69,17 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
     seat: bool = False
     erased: bool = False
     case: Case = Case()
+    appeal: Appeal = Appeal()
     capacity: Capacity = Capacity()
 
 
-def decide(state: State, command: Decide | IdentifyCapacity | Tick, at: datetime) -> Sequence[Event]:
+def decide(state: State, command: Command, at: datetime) -> Sequence[Event]:
     """Return the events that a command or a tick causes. Raise Refused."""
     match command:
         case Tick(now=now) if not state.withdrawn:
             return [
                 *cases.breach(state.application, state.case, now),
+                *appeals.breach(state.application, state.appeal, now),
                 *(capacities.breach(state.application, state.capacity, now) if state.seat else ()),
             ]
         case Decide() if state.withdrawn:
@@ -78,6 +88,22 @@ def decide(state: State, command: Decide | IdentifyCapacity | Tick, at: datetime
             return cases.decide(
                 state.case, command, state.application, context(state), facts_of(state), state.registrar, at
             )
+        case FileAppeal() | DecideAppeal() if state.withdrawn or state.erased:
+            raise Refused("no_open_case")
+        case FileAppeal():
+            return [appeals.file(state.appeal, state.case, command, state.application, context(state), at)]
+        case DecideAppeal():
+            return [
+                appeals.decide(
+                    state.appeal,
+                    state.case,
+                    command,
+                    state.application,
+                    context(state),
+                    facts_of(state),
+                    state.registrar,
+                )
+            ]
         case IdentifyCapacity():
             seated = state.seat and not (state.withdrawn or state.erased)
             return capacities.identify(state.capacity, command, state.application, seated)
@@ -146,6 +172,8 @@ def _evolve(state: State, envelope: Envelope) -> State:
             return _with_context(replace(state, withdrawn=True), envelope.context)
         case CaseOpened() | CaseBreached() | CaseDecided():
             return replace(state, case=cases.evolve(state.case, envelope))
+        case CaseAppealed() | CaseAppealBreached() | CaseAppealDecided():
+            return replace(state, appeal=appeals.evolve(state.appeal, envelope))
         case CapacityRequested() | CapacityBreached() | CapacityIdentified():
             return replace(state, capacity=capacities.evolve(state.capacity, envelope))
     return state
@@ -163,12 +191,22 @@ def indexed(state: State) -> Mapping[str, Any]:
         "province": state.province,
         "state": status_of(state),
     }
-    if limit := state.capacity.due if found["state"] in (AWAITING_CAPACITY, IDENTIFIED) else state.case.due:
+    if limit := _deadline(state, found["state"]):
         found["deadline"] = day_end(limit)
-    breaches = [cases.breaches_at(state.case), capacities.breaches_at(state.capacity) if state.seat else None]
+    breaches = [
+        cases.breaches_at(state.case),
+        appeals.breaches_at(state.appeal),
+        capacities.breaches_at(state.capacity) if state.seat else None,
+    ]
     if not state.withdrawn and (due := min((each for each in breaches if each), default=None)):
         found["due"] = due
     return found
+
+
+def _deadline(state: State, status: str) -> date | None:
+    if status == APPEALED:
+        return state.appeal.due
+    return state.capacity.due if status in (AWAITING_CAPACITY, IDENTIFIED) else state.case.due
 
 
 def counted(indexed: Mapping[str, Any]) -> Collection[tuple[str, str]]:
@@ -199,6 +237,8 @@ def status_of(state: State) -> str:
         return CLOSED
     if not state.case.outcome:
         return OPEN
+    if appeals.is_pending(state.appeal):
+        return APPEALED
     if state.capacity.identified:
         return IDENTIFIED
     return AWAITING_CAPACITY if state.seat else DECIDED
@@ -208,8 +248,15 @@ def holder_of(state: State) -> str:
     """Return which service acts next: screening, registration (for a seat) or market; empty for none."""
     status = status_of(state)
     if status == DECIDED:
-        return "registration" if state.case.outcome == cases.APPROVED else ""
-    return {OPEN: "screening", AWAITING_CAPACITY: "screening", IDENTIFIED: "market"}.get(status, "")
+        return "registration" if outcome_of(state) == cases.APPROVED else ""
+    if status in (OPEN, APPEALED, AWAITING_CAPACITY):
+        return "screening"
+    return "market" if status == IDENTIFIED else ""
+
+
+def outcome_of(state: State) -> str:
+    """Return the outcome of the screening, that of the appeal if there is one; empty without a decision."""
+    return state.appeal.outcome or state.case.outcome
 
 
 def facts_of(state: State) -> Facts:

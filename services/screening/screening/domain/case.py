@@ -11,7 +11,7 @@ from contracts.commands import Refused
 from contracts.envelope import Context, Envelope
 from contracts.events import CaseBreached, CaseDecided, CaseOpened, Event
 from programme.calendar import day_end, tehran_day
-from programme.policies import policy
+from programme.policies import Policy, policy
 from programme.work_calendar import UnknownDay, work_calendar
 from screening.domain.eligibility import Facts, violated
 
@@ -75,14 +75,10 @@ def decide(
         raise Refused("already_decided")
     if case.opened is None or case.due is None:
         raise Refused("no_open_case")
-    if command.outcome not in OUTCOMES:
-        raise Refused("outcome_unknown", "outcome")
-    reasons = _reasons(command)
     if registrar and person_of(command.by) == registrar:
         raise Refused("registrar_may_not_screen")
     rules = policy(context.policy)
-    if command.outcome == APPROVED and (failed := violated(rules, facts, command.checklist)):
-        raise Refused("not_eligible", "outcome", rules=failed)
+    reasons = reasons_of(command, rules, facts)
     return [
         CaseDecided(
             application=application,
@@ -127,11 +123,19 @@ def _working_hours(opened: datetime, at: datetime, province: str) -> int:
         raise Refused("calendar_ended") from e
 
 
-def _reasons(command: Decide) -> tuple[str, ...]:
+def reasons_of(command: Decide, rules: Policy, facts: Facts) -> tuple[str, ...]:
+    """Return the reasons of a decision that the rules permit. Raise Refused.
+
+    outcome_unknown, reasons_missing, reason_unknown, not_eligible.
+    """
+    if command.outcome not in OUTCOMES:
+        raise Refused("outcome_unknown", "outcome")
     known = APPROVAL_REASONS if command.outcome == APPROVED else REJECTION_REASONS
     reasons = tuple(dict.fromkeys(command.reasons)) or (tuple(APPROVAL_REASONS) if command.outcome == APPROVED else ())
     if not reasons:
         raise Refused("reasons_missing", "reasons")
     if any(reason not in known for reason in reasons):
         raise Refused("reason_unknown", "reasons")
+    if command.outcome == APPROVED and (failed := violated(rules, facts, command.checklist)):
+        raise Refused("not_eligible", "outcome", rules=failed)
     return reasons

@@ -21,6 +21,7 @@ from programme.policies import policy
 from screening import queries
 from screening.api.capacities import Identifier
 from screening.api.cases import Decider, Reader
+from screening.domain.applicant import Command
 from screening.domain.capacity import IdentifyCapacity
 from screening.domain.case import REJECTED, Decide
 from screening.pages.queue import HOME, case_number, templates
@@ -48,15 +49,7 @@ async def case_page(
 async def decide_case(request: Request, id: str, officer: Decider, store: Store, clock: Clock) -> Response:
     """Decide; if the decision is refused, show the form as it was filled in."""
     form = await form_of(request)
-    answers = {
-        name.removeprefix("rule."): ANSWERS[value]
-        for name, value in form.multi_items()
-        if name.startswith("rule.") and isinstance(value, str) and value in ANSWERS
-    }
-    outcome = str(form.get("outcome", ""))
-    reasons = tuple(map(str, form.getlist("reasons"))) if outcome == REJECTED else ()
-    command = Decide(outcome, reasons, answers, officer.actor)
-    return await _execute(request, store, clock, id, officer, form, command)
+    return await _execute(request, store, clock, id, officer, form, decision_of(form, officer))
 
 
 @router.post("/{id}/capacity")
@@ -80,18 +73,51 @@ async def _execute(
     empty: Sequence[Refused] = (),
 ) -> Response:
     """Execute the command, unless fields are empty: then show all of them at once."""
+    refused, typed = await submit(request, store, clock, id, officer, form, command, empty)
+    if refused:
+        return await _render(request, store, clock, id, officer, refused=refused, typed=typed)
+    return RedirectResponse(f"{HOME}cases/{id}?done=true", 303)
+
+
+def decision_of(form: FormData, officer: Principal) -> Decide:
+    """Return the decision in a form, with the answers to the conditions that an officer asks about."""
+    answers = {
+        name.removeprefix("rule."): ANSWERS[value]
+        for name, value in form.multi_items()
+        if name.startswith("rule.") and isinstance(value, str) and value in ANSWERS
+    }
+    outcome = str(form.get("outcome", ""))
+    reasons = tuple(map(str, form.getlist("reasons"))) if outcome == REJECTED else ()
+    return Decide(outcome, reasons, answers, officer.actor)
+
+
+async def submit(
+    request: Request,
+    store: KernelStore,
+    clock: KernelClock,
+    id: str,
+    officer: Principal,
+    form: FormData,
+    command: Command,
+    empty: Sequence[Refused] = (),
+) -> tuple[Sequence[Refused], dict[str, list[str]]]:
+    """Execute the command of a form under the form's key, unless fields are empty.
+
+    Return the refusals, and the fields as they were filled in. Raise Refused: not_found, if the case is outside the
+    officer's scope.
+    """
     await queries.find_case(store, id, officer.scope)
     typed: dict[str, list[str]] = {}
     for name, value in form.multi_items():
         typed.setdefault(name, []).append(value if isinstance(value, str) else "")
     key = (typed.pop("key", None) or [""])[0]
     if empty:
-        return await _render(request, store, clock, id, officer, refused=empty, typed=typed)
+        return empty, typed
     try:
         await execute(store, id, command, clock, metadata_of(request, officer, key, typed))
     except Refused as refused:
-        return await _render(request, store, clock, id, officer, refused=[refused], typed=typed)
-    return RedirectResponse(f"{HOME}cases/{id}?done=true", 303)
+        return [refused], typed
+    return (), typed
 
 
 async def _render(
@@ -121,14 +147,15 @@ async def _render(
         done=done,
         key=uuid7(),
         typed=typed or {},
-        errors=[_error(record, each, lang_of(request)) for each in refused],
+        errors=[error_of(record, each, lang_of(request)) for each in refused],
         codes=codes,
     )
 
 
-def _error(record: Record, refused: Refused, lang: str) -> dict[str, str]:
+def error_of(record: Record, refused: Refused, lang: str, field: str = "outcome") -> dict[str, str]:
+    """Return a refusal for the error summary; one that is about no field is shown at the given one."""
     details = dict(refused.details)
     if refused.code == "not_eligible":
         violated = [each for each in findings(record.state) if each.rule in details["rules"]]
         details["rules"] = [localized(each.fa, each.en, lang).removesuffix(".") for each in violated]
-    return {"field": refused.field or "outcome", "message": message_text(refused.code, lang, **details)}
+    return {"field": refused.field or field, "message": message_text(refused.code, lang, **details)}

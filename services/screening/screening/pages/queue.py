@@ -18,7 +18,7 @@ from programme.policies import policy
 from programme.work_calendar import UnknownDay, work_calendar
 from screening import queries
 from screening.api.cases import Decider, Reader, claimed_case
-from screening.domain.applicant import AWAITING_CAPACITY, OPEN, status_of
+from screening.domain.applicant import APPEALED, AWAITING_CAPACITY, OPEN, status_of
 from screening.schemas import due_of
 from security.permissions import permits
 from web.dependencies import Clock, Leases, Store
@@ -69,7 +69,7 @@ async def queue_page(
     full: bool = False,
 ) -> Response:
     """Show the queue, the earliest deadline first."""
-    state = AWAITING_CAPACITY if state == AWAITING_CAPACITY else OPEN
+    state = state if state in (AWAITING_CAPACITY, APPEALED) else OPEN
     f = f if f in FILTERS and state == OPEN else "all"
     today = tehran_day(clock().at)
     ends = {"late": day_start(today), "today": day_end(today), "week": day_end(week_end(today))}
@@ -124,10 +124,12 @@ def week_end(day: date) -> date:
 
 def _line(record: Record, today: date, claimed: bool) -> Line:
     state = record.state
-    awaiting_capacity = status_of(state) == AWAITING_CAPACITY
-    started = state.capacity.requested if awaiting_capacity else state.case.opened
     due = due_of(state) or today  # every case in the queue has a deadline
     rules = policy(state.policy)
+    started, allowed = {
+        AWAITING_CAPACITY: (state.capacity.requested, rules.capacity_days),
+        APPEALED: (state.appeal.filed, rules.appeal_days),
+    }.get(status_of(state), (state.case.opened, rules.screening_days))
     return Line(
         id=record.subject,
         number=case_number(record),
@@ -136,7 +138,7 @@ def _line(record: Record, today: date, claimed: bool) -> Line:
         due=due,
         days_left=(due - today).days,
         days_used=_days_used(tehran_day(started), today, state.province),
-        days_allowed=rules.capacity_days if awaiting_capacity else rules.screening_days,
+        days_allowed=allowed,
         claimed=claimed,
     )
 

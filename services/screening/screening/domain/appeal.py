@@ -1,0 +1,134 @@
+"""The appeal against a rejection: filed once by a signed form, decided by another person, breached after a day."""
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from re import fullmatch
+
+import msgspec
+from msgspec.structs import replace
+
+from contracts.commands import Refused
+from contracts.envelope import Context, Envelope
+from contracts.events import CaseAppealBreached, CaseAppealDecided, CaseAppealed, Event
+from programme.calendar import day_end, tehran_day
+from programme.deadlines import appeal_until
+from programme.policies import policy
+from programme.text import digits
+from programme.work_calendar import UnknownDay, work_calendar
+from screening.domain.case import REJECTED, Case, Decide, person_of, reasons_of
+from screening.domain.eligibility import Facts
+
+FORM = r"([0-9]{2})-(14[0-9]{2})-0*([0-9]{1,5})"  # province, Jalali year, number within the year
+
+
+class Appeal(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The appeal of the present application: its deadline and its decision."""
+
+    filed: datetime | None = None
+    form: str = ""
+    due: date | None = None
+    breached: bool = False
+    outcome: str = ""
+    reasons: tuple[str, ...] = ()
+    decided: datetime | None = None
+
+
+class FileAppeal(msgspec.Struct, frozen=True):
+    """File the applicant's appeal; `form` is the number of the form that the applicant signed."""
+
+    form: str
+
+
+class DecideAppeal(msgspec.Struct, frozen=True):
+    """Decide on an appeal, by the conditions of a first decision."""
+
+    decision: Decide
+
+
+def is_pending(appeal: Appeal) -> bool:
+    """Return whether the appeal waits for a decision."""
+    return appeal.filed is not None and not appeal.outcome
+
+
+def file(appeal: Appeal, case: Case, command: FileAppeal, application: int, context: Context, at: datetime) -> Event:
+    """Record the appeal, once and within the window after a rejection. Raise Refused."""
+    if appeal.filed:
+        raise Refused("already_appealed")
+    if case.outcome != REJECTED or case.decided is None:
+        raise Refused("not_rejected")
+    form = _form_number(command.form, context.province)
+    calendar, today = work_calendar(), tehran_day(at)
+    try:
+        if today > (until := appeal_until(case.decided, context.policy, context.province)):
+            raise Refused("appeal_too_late", until=until)
+        due = calendar.add_working_days(today, policy(context.policy).appeal_days, context.province)
+    except UnknownDay as e:
+        raise Refused("calendar_ended") from e
+    return CaseAppealed(application=application, due=due, form=form, calendar=calendar.version)
+
+
+def decide(
+    appeal: Appeal,
+    case: Case,
+    command: DecideAppeal,
+    application: int,
+    context: Context,
+    facts: Facts,
+    registrar: str,
+) -> Event:
+    """Decide on a pending appeal, before or after its breach. Raise Refused."""
+    if appeal.outcome:
+        raise Refused("already_decided")
+    if not appeal.filed:
+        raise Refused("no_open_appeal")
+    if excluded := excluded_as(case, registrar, command.decision.by):
+        raise Refused(excluded)
+    rules = policy(context.policy)
+    return CaseAppealDecided(
+        application=application,
+        outcome=command.decision.outcome,
+        reasons=reasons_of(command.decision, rules, facts),
+        rule_version=rules.version,
+    )
+
+
+def excluded_as(case: Case, registrar: str, by: str) -> str:
+    """Return the refusal of a person who may not decide this appeal, or an empty text: whatever their role.
+
+    Who took the first decision, and who registered the application, may not.
+    """
+    person = person_of(by)
+    if person and person == person_of(case.decider):
+        return "first_decider_may_not"
+    return "registrar_may_not_screen" if person and person == registrar else ""
+
+
+def breaches_at(appeal: Appeal) -> datetime | None:
+    """Return the end of the due day while the appeal is pending and no breach is recorded."""
+    return day_end(appeal.due) if is_pending(appeal) and appeal.due and not appeal.breached else None
+
+
+def breach(application: int, appeal: Appeal, now: datetime) -> Sequence[Event]:
+    """Return the breach once the due day is over."""
+    end = breaches_at(appeal)
+    return [CaseAppealBreached(application=application, due=appeal.due)] if end and appeal.due and end <= now else []
+
+
+def evolve(appeal: Appeal, envelope: Envelope) -> Appeal:
+    """Return the appeal after one event about it."""
+    match envelope.event:
+        case CaseAppealed(due=due, form=form):
+            return Appeal(filed=envelope.time, due=due, form=form)
+        case CaseAppealBreached():
+            return replace(appeal, breached=True)
+        case CaseAppealDecided(outcome=outcome, reasons=reasons):
+            return replace(appeal, outcome=outcome, reasons=reasons, decided=envelope.time)
+    return appeal
+
+
+def _form_number(typed: str, province: str) -> str:
+    """Return a form number of this province as events have it: `20-1404-173`. Raise Refused: form_number_invalid."""
+    found = fullmatch(FORM, digits(typed).strip())
+    if not found or found[1] != province[3:]:
+        raise Refused("form_number_invalid", "form", province=province[3:])
+    return "-".join(found.groups())

@@ -42,10 +42,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     screening_days: int  # working days
     capacity_days: int  # working days
-    appeal_window_days: int = (
-        10  # working days after a rejection in which an appeal may be filed; of older versions too
-    )
-    appeal_days: int = 10  # working days in which an appeal is decided; of older versions too
+    appeal_window_days: int = 10  # working days after a rejection, in which an appeal may be filed
+    appeal_days: int = 10  # working days in which it is decided; both hold for versions that name none
     sustained_days: int  # days
     minimum_age: int  # full years on the day of registration
     evidence_counted: str  # a connection counts if its evidence is at least this

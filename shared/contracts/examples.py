@@ -107,6 +107,13 @@ _REGISTRATION = (
         needs=("round.opened",),
     ),
     Step("identity_checked", at(1, 70), e.ApplicantIdentityChecked(result="match"), needs=("registered",)),
+    Step(
+        "updated",
+        at(2, 0),
+        e.ApplicantUpdated(sex="female", age_band="25-34", work_mode="workshop", identity_changed=True),
+        _REGISTRAR,
+        needs=("identity_checked",),
+    ),
     Step("waitlisted", at(17, 5), e.ApplicantWaitlisted(), needs=("identity_checked", "case.decided")),
     Step("admitted", at(20, 0), e.ApplicantAdmitted(promoted=True), needs=("waitlisted",)),
     Step("code_reissued", at(165, 0), e.ApplicantCodeReissued(), _REGISTRAR, needs=("registered",)),

@@ -83,6 +83,10 @@ cases_in_hand conflict
 {limit} پروندهٔ باز در دست شماست. لطفاً نخست دربارهٔ یکی از آن‌ها تصمیم بگیرید.
 You have {limit} open cases in hand. Please decide one of them first.
 
+changed_meanwhile conflict
+داده‌های این متقاضی در این میان عوض شده است. صفحه را دوباره باز کنید و سپس اصلاح کنید.
+The data of this applicant changed meanwhile. Open the page again, then correct it.
+
 closes_before_opens invalid
 پایان مهلت را بعد از آغاز آن بگذارید.
 Set the end of the window after its beginning.
@@ -102,6 +106,10 @@ There is no such connection. Check the identifier.
 consent_missing invalid
 برای ادامه، متن رضایت را بخوانید و بپذیرید.
 To go on, read the consent text and accept it.
+
+corrections_used_up conflict
+داده‌های یک درخواست بیش از {limit} بار اصلاح نمی‌شود. موضوع را با مدیر اجرایی طرح در میان بگذارید.
+An application is corrected at most {limit} times. Please ask the executive manager.
 
 county_not_in_province invalid
 این شهرستان در استانی که انتخاب کرده‌اید نیست. شهرستان را دوباره انتخاب کنید.
@@ -154,6 +162,10 @@ This application differs from the one on record. Check province, county, job fie
 identity_known conflict
 هویت این متقاضی ثبت شده است و کاری لازم نیست.
 The identity of this applicant is on record. Nothing needs to be done.
+
+identity_lost conflict
+هویت این متقاضی پس از بازگرداندن پشتیبان در دست نیست. نخست هویت او را از روی کارت ملی دوباره ثبت کنید.
+The identity of this applicant was lost with a restored backup. Enter it again from the national card first.
 
 intake_closed conflict
 ثبت‌نام در این استان اکنون باز نیست. تاریخ‌ها را در صفحهٔ دوره ببینید.
@@ -222,6 +234,10 @@ There is no such application. Check the identifier.
 not_rejected conflict
 اعتراض فقط به ردِ درخواست ممکن است و این درخواست رد نشده است.
 An appeal is possible against a rejection only, and this application has not been rejected.
+
+nothing_changed conflict
+چیزی عوض نشده است. آنچه را نادرست است تغییر دهید.
+Nothing was changed. Change what is wrong.
 
 offer_closed conflict
 به این پیشنهاد پیش‌تر پاسخ داده شده است.

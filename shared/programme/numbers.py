@@ -1,4 +1,4 @@
-"""Identifying numbers as people type them: national ID (کد ملی) and mobile number."""
+"""Numbers as people type them: national ID (کد ملی), mobile number, number of a signed form."""
 
 import re
 
@@ -6,6 +6,7 @@ from contracts.commands import Refused
 from programme.text import digits
 
 _SEPARATORS = re.compile("[\\s\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff./_()\\[\\]\u2010-\u2015\u2212-]")
+_FORM = re.compile(r"([0-9]{2})-(14[0-9]{2})-0*([0-9]{1,5})")  # province, Jalali year, number within the year
 _MOBILE = re.compile(r"(?:\+98|0098|98|0)?(9\d{9})")
 
 
@@ -57,3 +58,11 @@ def mobile(typed: str, field: str = "mobile") -> str:
     if match is None:
         raise Refused("mobile_invalid", field=field)
     return f"+98{match[1]}"
+
+
+def form_number(typed: str, province: str, field: str = "form") -> str:
+    """Return the number of a signed form as events have it, `20-1404-173`. Raise Refused: form_number_invalid."""
+    found = _FORM.fullmatch(digits(typed).strip())
+    if not found or found[1] != province[3:]:
+        raise Refused("form_number_invalid", field, province=province[3:])
+    return "-".join(found.groups())

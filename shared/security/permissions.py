@@ -54,6 +54,7 @@ TABLE: Mapping[str, Mapping[str, str]] = {
         "jahad_national": "M N",
     },
     "find_person": {"registrar": "W P", "county_operator": "W C", "manager": "W P"},
+    "correct": {"registrar": "W P", "county_operator": "W C", "manager": "W P"},
     "withdraw": {"registrar": "W P", "county_operator": "W C", "manager": "W P"},
     "reissue_tracking_code": {"registrar": "W P", "county_operator": "W C", "manager": "W P"},
     "erase": {"manager": "W P", "ministry_admin": "W N"},

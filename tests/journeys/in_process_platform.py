@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from base.clock import Moment
@@ -28,6 +29,7 @@ from market.domain.offer import Answer, MakeOffer
 from market.service import service as market
 from programme.policies import CURRENT
 from registration.domain.applicant import RecordIdentityCheck, Register, Withdraw, has_left
+from registration.domain.identity import Correct
 from registration.domain.ledger import SetQuota
 from registration.domain.round import OpenRound, Window
 from registration.erasures import Erasures
@@ -126,7 +128,8 @@ class InProcessPlatform:
             return
         if not applicant.current.identity and self.random.random() < 0.5:
             result = self.random.choice(["match", "match", "mismatch", "unavailable"])
-            await self.request("registration", subject, RecordIdentityCheck(applicant.application, result))
+            check = RecordIdentityCheck(applicant.application, result, applicant.current.corrections)
+            await self.request("registration", subject, check)
         await self.request("screening", subject, self._decision())
         await self._appeal(subject, state["screening"])
         if state["screening"].seat:
@@ -175,6 +178,19 @@ class InProcessPlatform:
         """Withdraw the application of a person."""
         if subject := await self.subject_of(person):
             await self.request("registration", subject, Withdraw("other"))
+
+    async def correct(self, person: int) -> None:
+        """Move a person to another county, and correct their identity half of the time."""
+        if subject := await self.subject_of(person):
+            state = (await self.stores["registration"].read([subject]))[subject].state
+            county = f"{state.context.province[3:]}0{self.random.randint(1, 2)}"
+            command = Correct(
+                context=msgspec.structs.replace(state.context, county=county),
+                profile=PROFILE,
+                identity=self.random.random() < 0.5,
+                corrections=state.current.corrections,
+            )
+            await self.request("registration", subject, command)
 
     async def erase(self, person: int) -> None:
         """Erase a person who is registered, perhaps once more."""

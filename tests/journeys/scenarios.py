@@ -14,12 +14,13 @@ CHOICES: dict[str, Any] = {
     "advance": range(6),  # a person
     "withdraw": range(6),
     "erase": range(6),
+    "correct": range(6),
     "flow": range(1, 4),  # rounds of work of every service
     "work": range(4),  # of one service
     "days": (1, 5, 12, 40, 95),
     "quota": range(5),
 }
-VERBS = ["advance"] * 8 + ["flow"] * 7 + ["days"] * 2 + ["work", "quota", "withdraw", "erase"]
+VERBS = ["advance"] * 8 + ["flow"] * 7 + ["days"] * 2 + ["work", "quota", "withdraw", "erase", "correct"]
 
 
 def drawn(seed: int) -> tuple[list[Step], tuple[int, int, int]]:
@@ -49,6 +50,8 @@ async def run(steps: Sequence[Step], quotas: tuple[int, ...], seed: int) -> InPr
                 platform.now += timedelta(days=n)
             case "withdraw":
                 await platform.withdraw(n)
+            case "correct":
+                await platform.correct(n)
             case "erase":
                 await platform.erase(n)
             case "quota":

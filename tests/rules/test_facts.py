@@ -19,6 +19,7 @@ from contracts.events import (
     ApplicantReactivated,
     ApplicantRegistered,
     ApplicantSeatReleased,
+    ApplicantUpdated,
     ApplicantWithdrawn,
     CapacityBreached,
     CapacityIdentified,
@@ -99,6 +100,11 @@ def _apply(h: History, application: int) -> bool:
         for result in h.draw(st.lists(st.sampled_from(["match", "mismatch", "unavailable"]), max_size=3)):
             h.emit("registration", ApplicantIdentityChecked(result=result, **n))
             h.advance(3)
+            if h.happens():
+                changed = h.draw(st.booleans())
+                profile = {name: PERSON[name] for name in ("sex", "age_band", "work_mode")}
+                h.emit("registration", ApplicantUpdated(identity_changed=changed, **profile, **n))
+                h.advance(3)
     due = work_calendar().add_working_days(tehran_day(h.at), 10)
     h.emit("screening", CaseOpened(due=due, **n))
     h.advance()
@@ -198,7 +204,12 @@ def recount(events: list[Envelope], day: int) -> Counter[tuple[str, str]]:
     dropped = withdrawn is not None and (decided is None or withdrawn.time < decided.time)
     if not dropped:
         names.append("registered")
-        answers = [e.event.result for e, _ in own if isinstance(e.event, ApplicantIdentityChecked)]
+        answers = [
+            e.event.result if isinstance(e.event, ApplicantIdentityChecked) else "changed"
+            for e, _ in own
+            if isinstance(e.event, ApplicantIdentityChecked)
+            or (isinstance(e.event, ApplicantUpdated) and e.event.identity_changed)
+        ]
         answers = [answer for answer in answers if answer != "unavailable"]
         if answers and answers[-1] == "match":
             names.append("verified")

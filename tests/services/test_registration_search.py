@@ -16,8 +16,9 @@ from kernel.record import Message
 from kernel.stores.memory import MemoryStore
 from registration.api.dependencies import api_resources
 from registration.api.enumeration_guard import PER_MINUTE
-from registration.domain.applicant import Application, State
+from registration.domain.applicant import State
 from registration.domain.next_step import next_step
+from registration.domain.progress import Application
 from tests.support.registration_api import RegistrationApi, a_national_id, registration_api
 
 SEARCH = "/v1/rounds/1404/searches"

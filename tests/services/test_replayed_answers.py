@@ -136,6 +136,22 @@ async def withdraw(api: RegistrationApi) -> Call:
     return Call("POST", f"/v1/applications/{made['id']}/withdrawal", {"json": {"reason": "moved"}}, later)
 
 
+async def correct(api: RegistrationApi) -> Call:
+    await api.open_round(quota=5)
+    made = (await api.register(national_id=a_national_id(1))).json()
+    path = f"/v1/applications/{made['id']}/correction"
+
+    async def later() -> None:
+        await api.run_jobs()
+        body = {"last_name": "نمونه", "form_number": "20-1404-205"}
+        assert (await api.request("POST", path, json=body)).status_code == 200
+        await applicants_go_on(api)
+
+    return Call(
+        "POST", path, {"json": {"birth_date": "1370-02-03", "county": "2001", "form_number": "20-1404-204"}}, later
+    )
+
+
 async def erase(api: RegistrationApi) -> Call:
     await api.open_round(quota=5)
     made = (await api.register(national_id=a_national_id(1))).json()
@@ -289,6 +305,7 @@ OPERATIONS: dict[str, tuple[Callable[[Any], Awaitable[Call]], ...]] = {
         register,
         import_applications,
         withdraw,
+        correct,
         erase,
         reissue_code,
     ),

@@ -9,6 +9,11 @@ from tests.support.authorization_parts import NOTHING, operators, place
 from tests.support.registration_api import PERSON, ROUND, RegistrationApi, a_national_id, csv_file
 
 
+def correction(area: str) -> dict[str, str]:
+    """Return a correction by a form of the area's province."""
+    return {"last_name": "آزمونی", "form_number": f"{area[3:5]}-1404-204"}
+
+
 async def registration(folder: Path) -> World:
     """Make registration with an applicant in each area, whose identity is known."""
     api = RegistrationApi(folder)
@@ -43,6 +48,14 @@ async def registration(folder: Path) -> World:
         ("GET", f"{prefix}/applications/{{applicant}}"): Operation("thing", ids=ids),
         ("POST", f"{prefix}/applications/{{applicant}}/withdrawal"): Operation(
             "thing", lambda area: {"json": {"reason": "own_request"}}, ids
+        ),
+        ("POST", f"{prefix}/applications/{{applicant}}/correction"): Operation(
+            "thing", lambda area: {"json": correction(area)}, ids
+        ),
+        ("POST", "/registration/desk/{applicant}/correction"): Operation(
+            "thing",
+            lambda area: {"data": {"last_name": "آزمونی", "form_number": f"{area[3:5]}-1404-204", "reason": "visitor"}},
+            ids,
         ),
         ("POST", f"{prefix}/applications/{{applicant}}/erasure"): Operation(
             "thing", lambda area: {"json": {"reason": "request", "dry_run": True}}, ids

@@ -1,10 +1,11 @@
 """Sealed identities: each is encrypted with a key of its own and found by a blind index."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from kernel.record import Private, Record
 from kernel.stores.mongodb import translate_errors
@@ -14,6 +15,7 @@ from security.encryption import KeyBlocks, Keyring
 _Identity = msgspec.defstruct(
     "_Identity", [(each.name, each.value_type) for each in FIELDS if each.identity], frozen=True
 )
+ACTS_KEPT = 20  # of one person: what was done for them on a signed form
 NOTHING = Private()  # of an applicant who is new
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(_Identity).decode
@@ -42,6 +44,23 @@ class Persons:
                 "consent": {"version": accepted.consent, "at": at},
             },
         )
+
+    async def correction(self, record: Record, identity: Values, act: Mapping[str, Any]) -> Callable[[Record], Record]:
+        """Return what replaces the identity of a record by a corrected one and adds the act for which it was done.
+
+        It is sealed with the key that the person has; the former one is not kept.
+        """
+        key_id = record.private.content["key_id"]
+        async with translate_errors():
+            key = (await self.keys.keys_of([key_id]))[key_id]
+        sealed = self.keyring.seal(key, _encode(identity), record.subject)
+
+        def correct(before: Record) -> Record:
+            content = before.private.content
+            acts = [*content.get("acts", ()), act][-ACTS_KEPT:]
+            return replace(before, private=replace(before.private, content={**content, "sealed": sealed, "acts": acts}))
+
+        return correct
 
     def indexes(self, accepted: Accepted) -> list[str]:
         """Return the blind indexes of a person in a round, one for each key in use; they are unique nationwide."""

@@ -30,7 +30,8 @@ from registration import metrics, queries
 from registration.domain import applicant
 from registration.domain import round as rounds
 from registration.domain.applicant import Register, ReissueCode
-from registration.domain.application import Accepted, Answers, accept
+from registration.domain.application import Accepted, Answers, accept, correct_answers, profile_of
+from registration.domain.identity import Correct
 from registration.domain.ledger import SetQuota
 from registration.erasures import Erasures
 from registration.persons import NOTHING, Persons
@@ -274,6 +275,31 @@ class RegistrationService:
                     return stored
             except UniqueViolation as violation:
                 raise Refused("already_registered", field="national_id") from violation
+
+    async def correct(self, record: Record, changes: Answers, form: str, metadata: CommandMetadata) -> Result:
+        """Correct answers of an application, by the name of the field; the number of the signed form is kept with it.
+
+        Raise InvalidApplication, Refused (identity_lost, and what the rules refuse), KeyReused, Transient.
+        """
+        if response := await stored_response(self.store, metadata):
+            return response
+        person = (await self.persons.open([record])).get(record.subject)
+        if person is None:
+            raise Refused("erased" if record.state.erased_at else "identity_lost")
+        at, state = self.clock(), record.state
+        values = correct_answers(changes, state.context, tehran_day(at.at), policy(state.context.policy))
+        identity = {name: values.get(name, value) for name, value in person.items()}
+        changed = {name for name, value in identity.items() if value != person[name]}
+        command = Correct(
+            context=replace(state.context, **{n: values[n] for n in ("county", "field") if n in values}),
+            profile={**state.current.profile, **profile_of(values, tehran_day(at.at))},
+            identity=bool(changed - {"mobile"}),
+            contact="mobile" in changed,
+            corrections=state.current.corrections,
+        )
+        act = {"act": "correction", "form": form, "actor": metadata.actor, "at": at.recorded}
+        prepare = await self.persons.correction(record, identity, act)
+        return await execute(self.store, record.subject, command, self.clock, replace(metadata, prepare=prepare))
 
     async def reissue_code(self, subject: str, metadata: CommandMetadata) -> Record:
         """Issue the next tracking code to an applicant and return the record. Raise Refused, KeyReused, Transient."""

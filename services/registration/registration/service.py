@@ -52,6 +52,7 @@ service = Service(
         "registration.api.imports:router",
         "registration.api.tracking:router",
         "registration.api.search:router",
+        "registration.api.correction:router",
         "registration.api.erasure:router",
         "registration.api.identification:router",
         "registration.api.audit:router",

@@ -68,6 +68,19 @@ class ApplicantReactivated(ApplicationEvent, frozen=True, kw_only=True, omit_def
     TYPE = "ir.peyvand.registration.applicant.reactivated.v1"
 
 
+class ApplicantUpdated(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """The data of an application was corrected; county and job field are those of the context from now on.
+
+    With `identity_changed` an earlier answer of the identity registry no longer counts: it is queried again.
+    """
+
+    TYPE = "ir.peyvand.registration.applicant.updated.v1"
+    sex: Sex
+    age_band: AgeBand
+    work_mode: WorkMode
+    identity_changed: bool = False
+
+
 class ApplicantCodeReissued(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
     """An officer issued another tracking code to the applicant, who had lost theirs; the former one is void."""
 

@@ -100,6 +100,13 @@ def count(by_subject: Mapping[str, Sequence[Event]], calendar: Calendar, today: 
     return counts
 
 
+def _answer(event: Event) -> str:
+    """Return the answer of the identity registry in an event; `changed` if a correction has voided it."""
+    if event["type"].endswith(".applicant.updated.v1") and event["data"].get("identity_changed"):
+        return "changed"
+    return str(event["data"]["result"]) if event["type"].endswith(".applicant.identity_checked.v1") else ""
+
+
 def _count_applicant(counts: dict[str, Count], events: Sequence[Event], calendar: Calendar, today: date) -> None:
     number = max(e["data"].get("application", 1) for e in events if e["source"] == "registration")
     current = [e for e in events if e["data"].get("application", 1) == number]
@@ -112,9 +119,8 @@ def _count_applicant(counts: dict[str, Count], events: Sequence[Event], calendar
     registered = (by_type["applicant.registered"] or by_type["applicant.reactivated"])[0]
     decided, withdrawn = by_type["case.decided"], by_type["applicant.withdrawn"]
     counts_as_registered = not withdrawn or (bool(decided) and _when(decided[0]) <= _when(withdrawn[0]))
-    results = [
-        e["data"]["result"] for e in by_type["applicant.identity_checked"] if e["data"]["result"] != "unavailable"
-    ]
+    results = [_answer(e) for e in current]
+    results = [each for each in results if each not in ("", "unavailable")]
     due = [date.fromisoformat(e["data"]["due"]) for e in by_type["case.opened"]]
     if counts_as_registered:
         figures.R += 1

@@ -1,7 +1,7 @@
 """An applicant: one person in one round, who registers, may withdraw and return, and holds or awaits a seat."""
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from math import ceil
 from typing import Any, Literal, get_args
 
@@ -20,26 +20,21 @@ from contracts.events import (
     ApplicantReactivated,
     ApplicantRegistered,
     ApplicantSeatReleased,
+    ApplicantUpdated,
     ApplicantWaitlisted,
     ApplicantWithdrawn,
-    CapacityIdentified,
-    CapacityRequested,
-    CaseAppealDecided,
-    CaseAppealed,
-    CaseDecided,
-    CaseOpened,
     Event,
 )
 from contracts.subjects import ledger_subject
 from registration.domain.application import PROFILE
+from registration.domain.identity import FINAL, Correct, check_due, corrected
+from registration.domain.progress import Application, evolve_screening, under_appeal
 
 VERSION = 2  # 2: appeals
 COUNTED = 1  # raised when `counted` changes
 MAX_APPLICATIONS = 1_000  # of one applicant in a round, as in the contract
 CODES_A_DAY = 3  # tracking codes of one applicant, with those of applications: a limit that never ends would close out
-DAY = timedelta(days=1)
 PRIORITY = 0  # the only priority class in this release; the published order is class, registered_at, applicant id
-RECHECK_AFTER = (timedelta(hours=1), timedelta(hours=6), timedelta(days=1), timedelta(days=3), timedelta(days=7))
 Status = Literal[
     "registered",
     "screening",
@@ -60,30 +55,6 @@ class Seat(msgspec.Struct, frozen=True):
 
     ledger: str
     application: int
-
-
-class Application(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The current application and when it changed."""
-
-    profile: dict[str, str] = {}  # by event field, see `application.PROFILE`
-    intake_channel: str = ""
-    registered_at: datetime | None = None
-    case_due: date | None = None
-    case_opened_at: datetime | None = None
-    outcome: str = ""  # approved | rejected; after an appeal, its outcome
-    reasons: tuple[str, ...] = ()
-    decided_at: datetime | None = None  # the first decision
-    appealed_at: datetime | None = None
-    appeal_due: date | None = None
-    appeal_decided_at: datetime | None = None
-    waitlisted_at: datetime | None = None
-    admitted_at: datetime | None = None
-    capacity_due: date | None = None
-    identified_at: datetime | None = None
-    withdrawn_at: datetime | None = None
-    identity: str = ""  # match | mismatch | unavailable
-    checks: int = 0  # answers of the identity registry
-    checked_at: datetime | None = None
 
 
 class State(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -128,6 +99,7 @@ class RecordIdentityCheck(msgspec.Struct, frozen=True):
 
     application: int
     result: str
+    corrections: int = 0  # of the application when the registry was queried: what was corrected since is not answered
 
 
 class Admit(msgspec.Struct, frozen=True):
@@ -142,12 +114,12 @@ class ReleaseSeat(msgspec.Struct, frozen=True):
     """Release a seat that is no longer wanted. Sent by the allocator."""
 
 
-Command = Register | ReissueCode | Withdraw | Erase | RecordIdentityCheck | Admit | Waitlist | ReleaseSeat
+Command = Register | ReissueCode | Withdraw | Correct | Erase | RecordIdentityCheck | Admit | Waitlist | ReleaseSeat
 
 
 def decide(state: State, command: Command, at: datetime) -> Sequence[Event | EventWithContext]:
     """Raise Refused: already_registered, not_registered, already_withdrawn, already_decided, erased, reason_unknown,
-    record_full, codes_of_the_day.
+    record_full, codes_of_the_day; and of `corrected`.
 
     A command of the allocator or an identity check that no longer applies emits nothing.
     """
@@ -158,14 +130,14 @@ def decide(state: State, command: Command, at: datetime) -> Sequence[Event | Eve
             return [_reissue_code(state, at)]
         case Withdraw(reason=reason):
             return [_withdraw(state, reason)]
+        case Correct():
+            return [_correct(state, command)]
         case Erase(reason=reason):
             return _erase(state, reason)
         case _ if not state.application:
             return ()
-        case RecordIdentityCheck(application=application, result=result):
-            if application != state.application or has_left(state) or state.current.identity in _FINAL:
-                return ()
-            return [ApplicantIdentityChecked(application=application, result=result)]
+        case RecordIdentityCheck() if _awaits(state, command):
+            return [ApplicantIdentityChecked(application=state.application, result=command.result)]
         case Admit() if seating(state) in ("awaiting", "waiting"):
             return [ApplicantAdmitted(application=state.application, promoted=state.current.waitlisted_at is not None)]
         case Waitlist() if seating(state) == "awaiting":
@@ -202,7 +174,7 @@ def evolve(state: State, envelope: Envelope) -> State:
             released = replace(state, seat=None)
             return _emptied(released) if state.erased_at else released
         case ApplicantEvent() if event.application == state.application:
-            return _evolve_current(state, event, at)
+            return _evolve_current(state, event, envelope)
     return state
 
 
@@ -288,12 +260,10 @@ def status(state: State) -> str:
     return current.outcome or ("screening" if current.case_opened_at else "registered")
 
 
-def under_appeal(current: Application) -> bool:
-    """Return whether an appeal against the rejection waits for a decision."""
-    return current.appealed_at is not None and current.appeal_decided_at is None
-
-
-_FINAL = frozenset({"match", "mismatch"})
+def _awaits(state: State, check: RecordIdentityCheck) -> bool:
+    """Return whether the answer is about the identity as it is now, and none has been final."""
+    same = (check.application, check.corrections) == (state.application, state.current.corrections)
+    return same and not has_left(state) and state.current.identity not in FINAL
 
 
 def _with_code(state: State, at: datetime) -> State:
@@ -302,7 +272,7 @@ def _with_code(state: State, at: datetime) -> State:
 
 def _check_codes_of_the_day(state: State, at: datetime) -> None:
     """Raise Refused: codes_of_the_day, with the seconds until the next one may be issued."""
-    if len(state.issued) == CODES_A_DAY and (rest := state.issued[0] + DAY - at) > timedelta():
+    if len(state.issued) == CODES_A_DAY and (rest := state.issued[0] + timedelta(days=1) - at) > timedelta():
         raise Refused("codes_of_the_day", limit=CODES_A_DAY, seconds=ceil(rest.total_seconds()))
 
 
@@ -318,26 +288,38 @@ def _register(state: State, command: Register, at: datetime) -> EventWithContext
 
 
 def _reissue_code(state: State, at: datetime) -> Event:
-    if not state.application:
-        raise Refused("not_registered")
-    if state.erased_at:
-        raise Refused("erased")
+    _check_is_known(state)
     _check_codes_of_the_day(state, at)
     return ApplicantCodeReissued(application=state.application)
 
 
-def _withdraw(state: State, reason: str) -> Event:
+def _check_is_known(state: State) -> None:
     if not state.application:
         raise Refused("not_registered")
-    if reason not in WITHDRAWAL_REASONS:
-        raise Refused("reason_unknown", field="reason")
     if state.erased_at:
         raise Refused("erased")
+
+
+def _check_takes_part(state: State) -> None:
+    _check_is_known(state)
     if state.current.withdrawn_at:
         raise Refused("already_withdrawn")
+
+
+def _withdraw(state: State, reason: str) -> Event:
+    if reason not in WITHDRAWAL_REASONS:
+        raise Refused("reason_unknown", field="reason")
+    _check_takes_part(state)
     if state.current.outcome == "rejected":  # else withdrawing and registering again would undo the rejection
         raise Refused("already_decided")
     return ApplicantWithdrawn(application=state.application, reason=reason)
+
+
+def _correct(state: State, command: Correct) -> EventWithContext:
+    _check_takes_part(state)
+    now, application = state.current, state.application
+    event = corrected(command, application, state.context, now.profile, now.corrections, now.outcome)
+    return EventWithContext(event, command.context)
 
 
 def _erase(state: State, reason: str) -> Sequence[Event]:
@@ -360,11 +342,17 @@ def _emptied(state: State) -> State:
     return State(context=where, application=state.application, seat=state.seat, erased_at=state.erased_at)
 
 
-def _evolve_current(state: State, event: ApplicantEvent, at: datetime) -> State:
-    current = state.current
+def _evolve_current(state: State, event: ApplicantEvent, envelope: Envelope) -> State:
+    current, at = state.current, envelope.time
     match event:
         case ApplicantIdentityChecked(result=result):
             current = replace(current, identity=result, checks=current.checks + 1, checked_at=at)
+        case ApplicantUpdated():
+            state = replace(state, context=envelope.context)
+            profile = {name: getattr(event, name) for name in PROFILE}
+            current = replace(current, profile=profile, corrections=current.corrections + 1)
+            if event.identity_changed:
+                current = replace(current, identity="", checks=0, checked_at=None)
         case ApplicantWithdrawn():
             current = replace(current, withdrawn_at=at)
         case ApplicantWaitlisted():
@@ -372,26 +360,13 @@ def _evolve_current(state: State, event: ApplicantEvent, at: datetime) -> State:
         case ApplicantAdmitted():
             seat = Seat(ledger_subject(state.context.round, state.context.province), event.application)
             return replace(state, seat=seat, current=replace(current, admitted_at=at))
-        case CaseOpened(due=due):
-            current = replace(current, case_due=due, case_opened_at=at)
-        case CaseDecided(outcome=outcome, reasons=reasons) if not current.outcome:
-            current = replace(current, outcome=outcome, reasons=reasons, decided_at=at)
-        case CaseAppealed(due=due):
-            current = replace(current, appealed_at=at, appeal_due=due)
-        case CaseAppealDecided(outcome=outcome, reasons=reasons):
-            current = replace(current, outcome=outcome, reasons=reasons, appeal_decided_at=at)
-        case CapacityRequested(due=due):
-            current = replace(current, capacity_due=due)
-        case CapacityIdentified():
-            current = replace(current, identified_at=at)
+        case _:
+            current = evolve_screening(current, event, at)
     return replace(state, current=current)
 
 
 def _check_due(state: State) -> datetime | None:
-    """Return when the next check is due: at once, then with growing pauses; after the last one an officer decides."""
     current = state.current
-    if current.withdrawn_at or state.unidentified or current.identity in _FINAL or current.checks > len(RECHECK_AFTER):
+    if current.withdrawn_at or state.unidentified or current.identity in FINAL:
         return None
-    if current.checked_at is None:
-        return current.registered_at
-    return current.checked_at + RECHECK_AFTER[current.checks - 1]
+    return check_due(current.registered_at, current.checks, current.checked_at)

@@ -91,13 +91,27 @@ def accept(answers: Answers, today: date, policy: Policy, context: Context) -> A
     return Accepted(
         identity={each.name: values[each.name] for each in FIELDS if each.identity},
         context=replace(context, **{each.name: values[each.name] for each in FIELDS if each.context}),
-        profile={
-            each.event_field: each.event_value(values[each.name], today) if each.event_value else values[each.name]
-            for each in FIELDS
-            if each.event_field
-        },
+        profile=profile_of(values, today),
         consent=values["consent"],
     )
+
+
+def correct_answers(changes: Answers, context: Context, today: date, policy: Policy) -> dict[str, Any]:
+    """Return the values of corrected answers of an application of a province. Raise InvalidApplication, all errors."""
+    fields = [each for each in FIELDS if each.name in changes and each.name in CORRECTABLE]
+    values, errors = check(fields, {**changes, "province": context.province}, today, policy)
+    if errors:
+        raise InvalidApplication(errors)
+    return values
+
+
+def profile_of(values: Values, today: date) -> dict[str, str]:
+    """Return what events publish of these values, by event field."""
+    return {
+        each.event_field: each.event_value(values[each.name], today) if each.event_value else values[each.name]
+        for each in FIELDS
+        if each.event_field and each.name in values
+    }
 
 
 def check(
@@ -311,6 +325,9 @@ FIELDS = (
 )
 REASON = Label("چه باید درست شود", "what to correct")  # last column of a file of refused rows
 FIELD = {each.name: each for each in FIELDS}
+CORRECTABLE = tuple(  # another national ID is another person, another province a transfer
+    each.name for each in FIELDS if each.step and each.name not in ("national_id", "province")
+)
 COLUMNS = {each.column or each.name: each.name for each in FIELDS}  # of a CSV file, to the name of the field
 PROFILE = tuple(each.event_field for each in FIELDS if each.event_field)
 

@@ -1,6 +1,6 @@
 """The page of who answers calls and sits at the desk: who is it, where does the application stand, what comes next?"""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Any
 
@@ -9,24 +9,28 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from contracts.codes import DECISION_REASONS, DESK_REASONS, IDENTITY_RESULTS, INTAKE_CHANNELS, ROLES
+from base.ids import uuid7
+from contracts.codes import DECISION_REASONS, DESK_REASONS, IDENTITY_RESULTS, INTAKE_CHANNELS, ROLES, SEXES, WORK_MODES
 from contracts.commands import Refused
-from programme import calendar, numbers
+from programme import numbers, reference
 from programme.calendar import tehran_day
 from programme.messages import MESSAGES, STATUSES, message_text
 from registration import queries
 from registration.api.applications import ApplicantId, find_applicant
+from registration.api.correction import Corrector, corrected
 from registration.api.dependencies import Audit, Guard, Registrations
 from registration.api.search import Finder, Found, read_person, search_limit, searched
 from registration.domain import round as rounds
-from registration.domain.applicant import State, status
-from registration.domain.application import full_name, telephone
+from registration.domain.applicant import State, has_left, status
+from registration.domain.application import CORRECTABLE, FIELD, full_name, telephone
 from registration.domain.next_step import NextStep, next_step
 from registration.pages.track import working_days_left
 from registration.registrations import RegistrationService
 from security.auth import Principal
 from web.dependencies import Clock, Store, form_of
+from web.idempotency import metadata_of
 from web.pages import Pages, lang_of
+from web.problems import Invalid
 
 ACTS: dict[NextStep, str] = {  # who acts next
     "correct_identity": "applicant",
@@ -114,6 +118,51 @@ async def identity(
     return await _render(request, officer, store, reason=reason, round_id=record.state.context.round, **person)
 
 
+@router.post("/{applicant}/correction", dependencies=[search_limit])
+async def correction(
+    applicant: ApplicantId,
+    request: Request,
+    officer: Corrector,
+    store: Store,
+    clock: Clock,
+    registrations: Registrations,
+    audit: Audit,
+) -> Response:
+    """Correct the data on the signed form; if it is refused, show the form as it was filled in."""
+    form = await form_of(request)
+    typed = {name: str(form.get(name, "")) for name in (*CORRECTABLE, "form_number", "reason", "key")}
+    changes = {name: typed[name] for name in CORRECTABLE if typed[name].strip()}
+    key = typed.pop("key")
+    errors: list[Refused] = []
+    try:
+        metadata = metadata_of(request, officer, key, typed)
+        record = await corrected(
+            officer, store, clock, registrations, audit, applicant, changes, typed["form_number"], metadata
+        )
+    except Invalid as invalid:
+        errors = list(invalid.refusals)
+    except Refused as refused:
+        if refused.code == "not_found":
+            raise
+        errors = [refused if refused.field else Refused(refused.code, "form_number", **refused.details)]
+    record = await find_applicant(store, applicant, officer)
+    found = await read_person(officer, store, clock, registrations, audit, record, "search/correction")
+    person = await person_values(request, store, clock, registrations, found, masked_numbers(found))
+    reason = typed["reason"] if typed["reason"] in DESK_REASONS else "visitor"
+    filled = typed if errors else {}
+    return await _render(
+        request,
+        officer,
+        store,
+        errors,
+        reason=reason,
+        round_id=record.state.context.round,
+        filled=filled,
+        done="" if errors else "correction",
+        **person,
+    )
+
+
 async def person_values(
     request: Request,
     store: Store,
@@ -141,6 +190,10 @@ async def person_values(
         "deadline": Deadline(due, working_days_left(today, due, state.context.province)) if due else None,
         "position": await queries.count_ahead(store, found.record) + 1 if waiting else None,
         "shown": shown,
+        "may_correct": not has_left(state) and not state.unidentified,
+        "counties": reference.counties_of(state.context.province),
+        "job_fields": [] if state.current.outcome else sorted(reference.job_fields().values(), key=_name(lang)),
+        "key": uuid7(),
         "reasons": [DECISION_REASONS[each].text(lang) for each in state.current.reasons if each in DECISION_REASONS],
     }
 
@@ -173,6 +226,10 @@ def clear_numbers(found: Found) -> Numbers | None:
     )
 
 
+def _name(lang: str) -> Callable[[reference.JobField], str]:
+    return lambda field: field.name(lang)
+
+
 async def _rounds(store: Store) -> list[str]:
     """Return the rounds, the one that opened last first."""
     states: list[rounds.State] = [record.state for record in await store.find(queries.rounds())]
@@ -184,7 +241,16 @@ async def _render(
     request: Request, officer: Principal, store: Store, errors: Sequence[Refused] = (), /, **values: Any
 ) -> Response:
     known, lang = await _rounds(store), lang_of(request)
-    shown = {"typed": "", "reason": "", "found": None, "shown": None, "round_id": "", **values}
+    shown = {
+        "typed": "",
+        "reason": "",
+        "found": None,
+        "shown": None,
+        "round_id": "",
+        "filled": {},
+        "done": "",
+        **values,
+    }
     if shown["round_id"] not in known:
         shown["round_id"] = known[0] if known else ""
     return templates.render(
@@ -193,13 +259,15 @@ async def _render(
         status=STATUSES[MESSAGES[errors[0].code].kind] if errors else 200,
         officer=officer,
         rounds=known,
+        fields=FIELD,
         errors=[{"field": e.field, "message": message_text(e.code, lang, **e.details)} for e in errors],
         labels={
             "reasons": DESK_REASONS,
             "identity": IDENTITY_RESULTS,
             "channels": INTAKE_CHANNELS,
             "roles": ROLES,
+            "work_modes": WORK_MODES,
+            "sexes": SEXES,
         },
-        jalali=calendar.jalali_text,
         **shown,
     )

@@ -19,6 +19,7 @@ from registration import queries
 from registration.api.dependencies import Registrations
 from registration.api.tracking import find_by_code
 from registration.domain import applicant
+from registration.domain.progress import Application, under_appeal
 from security.auth import Principal
 from web.authorization import public
 from web.dependencies import Clock, Store
@@ -83,9 +84,9 @@ async def tracking_page(
     )
 
 
-def stages(current: applicant.Application) -> list[Stage]:
+def stages(current: Application) -> list[Stage]:
     """Return all stages, with the state of the application in each."""
-    pending = applicant.under_appeal(current)
+    pending = under_appeal(current)
     ended = bool(current.withdrawn_at) or (current.outcome == "rejected" and not pending)
     moments = {
         "registered": current.registered_at,

@@ -20,6 +20,7 @@ from contracts.events import (
     ApplicantReactivated,
     ApplicantRegistered,
     ApplicantSeatReleased,
+    ApplicantUpdated,
     ApplicantWithdrawn,
     CapacityBreached,
     CapacityIdentified,
@@ -164,6 +165,12 @@ def _checked(a: Application, e: ApplicantIdentityChecked, at: datetime) -> None:
         a.answers = (*a.answers, (day_of(at), verified))
 
 
+def _updated(a: Application, e: ApplicantUpdated, at: datetime) -> None:
+    """End a verification by the day on which the identity was corrected; `fold` takes the place from the context."""
+    if e.identity_changed and a.answers and a.answers[-1][1]:
+        a.answers = (*a.answers, (day_of(at), False))
+
+
 def _admitted(a: Application, e: Event, at: datetime) -> None:
     a.admitted = a.admitted or day_of(at)
 
@@ -255,6 +262,7 @@ _CHANGES: Mapping[type[Event], Callable[[Application, Any, datetime], None]] = {
     ApplicantRegistered: _registered,
     ApplicantReactivated: _registered,
     ApplicantIdentityChecked: _checked,
+    ApplicantUpdated: _updated,
     ApplicantAdmitted: _admitted,
     ApplicantSeatReleased: _released,
     ApplicantWithdrawn: _withdrawn,

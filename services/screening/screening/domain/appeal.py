@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import date, datetime
-from re import fullmatch
 
 import msgspec
 from msgspec.structs import replace
@@ -12,13 +11,11 @@ from contracts.envelope import Context, Envelope
 from contracts.events import CaseAppealBreached, CaseAppealDecided, CaseAppealed, Event
 from programme.calendar import day_end, tehran_day
 from programme.deadlines import appeal_until
+from programme.numbers import form_number
 from programme.policies import policy
-from programme.text import digits
 from programme.work_calendar import UnknownDay, work_calendar
 from screening.domain.case import REJECTED, Case, Decide, person_of, reasons_of
 from screening.domain.eligibility import Facts
-
-FORM = r"([0-9]{2})-(14[0-9]{2})-0*([0-9]{1,5})"  # province, Jalali year, number within the year
 
 
 class Appeal(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -56,7 +53,7 @@ def file(appeal: Appeal, case: Case, command: FileAppeal, application: int, cont
         raise Refused("already_appealed")
     if case.outcome != REJECTED or case.decided is None:
         raise Refused("not_rejected")
-    form = _form_number(command.form, context.province)
+    form = form_number(command.form, context.province)
     calendar, today = work_calendar(), tehran_day(at)
     try:
         if today > (until := appeal_until(case.decided, context.policy, context.province)):
@@ -124,11 +121,3 @@ def evolve(appeal: Appeal, envelope: Envelope) -> Appeal:
         case CaseAppealDecided(outcome=outcome, reasons=reasons):
             return replace(appeal, outcome=outcome, reasons=reasons, decided=envelope.time)
     return appeal
-
-
-def _form_number(typed: str, province: str) -> str:
-    """Return a form number of this province as events have it: `20-1404-173`. Raise Refused: form_number_invalid."""
-    found = fullmatch(FORM, digits(typed).strip())
-    if not found or found[1] != province[3:]:
-        raise Refused("form_number_invalid", "form", province=province[3:])
-    return "-".join(found.groups())

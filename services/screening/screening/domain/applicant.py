@@ -22,6 +22,7 @@ from contracts.events import (
     ApplicantReactivated,
     ApplicantRegistered,
     ApplicantSeatReleased,
+    ApplicantUpdated,
     ApplicantWithdrawn,
     CapacityBreached,
     CapacityIdentified,
@@ -163,6 +164,10 @@ def _evolve(state: State, envelope: Envelope) -> State:
             )
         case ApplicantIdentityChecked(result=result):
             return _with_context(replace(state, identity=result), envelope.context)
+        case ApplicantUpdated(age_band=age_band, work_mode=work_mode, identity_changed=changed):
+            identity = "" if changed else state.identity
+            known = replace(state, age_band=age_band, work_mode=work_mode, identity=identity)
+            return _with_context(known, envelope.context)
         case ApplicantAdmitted():
             return _with_context(replace(state, seat=True), envelope.context)
         case ApplicantSeatReleased():  # an unanswered request for the capacity is closed with the seat

@@ -1,0 +1,50 @@
+"""The identity of an application: when the registry is queried, and how its data is corrected."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+import msgspec
+
+from contracts.commands import Refused
+from contracts.envelope import Context
+from contracts.events import ApplicantUpdated
+
+FINAL = frozenset({"match", "mismatch"})  # answers of the registry after which it is not queried again
+RECHECK_AFTER = (timedelta(hours=1), timedelta(hours=6), timedelta(days=1), timedelta(days=3), timedelta(days=7))
+MAX_CORRECTIONS = 5  # of one application: each queries the registry, which must not become a way to try identities
+
+
+class Correct(msgspec.Struct, frozen=True, kw_only=True):
+    """Correct the data of an application: what is published as it will be, and what changes of the identity."""
+
+    context: Context
+    profile: Mapping[str, str]  # by event field
+    identity: bool  # something that the identity registry compares changes
+    contact: bool = False  # something else that no event contains changes
+    corrections: int  # of the application so far: those made meanwhile are not overwritten
+
+
+def corrected(
+    command: Correct, application: int, before: Context, profile: Mapping[str, str], made: int, outcome: str
+) -> ApplicantUpdated:
+    """Return the event of a correction of the application that is given by its place, profile and corrections so far.
+
+    Raise Refused: changed_meanwhile, nothing_changed, corrections_used_up, already_decided.
+    """
+    if command.corrections != made:
+        raise Refused("changed_meanwhile")
+    after = command.context
+    if not (command.identity or command.contact) and (after, command.profile) == (before, profile):
+        raise Refused("nothing_changed")
+    if made >= MAX_CORRECTIONS:
+        raise Refused("corrections_used_up", limit=MAX_CORRECTIONS)
+    if outcome and after.field != before.field:  # the decision was about the job field
+        raise Refused("already_decided", field="field")
+    return ApplicantUpdated(application=application, identity_changed=command.identity, **command.profile)
+
+
+def check_due(registered_at: datetime | None, checks: int, checked_at: datetime | None) -> datetime | None:
+    """Return when the next check is due: at once, then with growing pauses; after the last one an officer decides."""
+    if checks > len(RECHECK_AFTER):
+        return None
+    return registered_at if checked_at is None else checked_at + RECHECK_AFTER[checks - 1]

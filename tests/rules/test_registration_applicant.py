@@ -1,24 +1,18 @@
 """An applicant registers, withdraws, registers again, and competes for a seat."""
 
-from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import replace
 
-from base.clock import Moment
-from contracts.commands import EventWithContext, Refused
-from contracts.envelope import Context, Envelope, encode
+from contracts.commands import Refused
 from contracts.events import (
     ApplicantAdmitted,
-    ApplicantIdentityChecked,
     ApplicantReactivated,
     ApplicantRegistered,
     ApplicantSeatReleased,
-    ApplicantUpdated,
     CapacityIdentified,
     CaseAppealDecided,
     CaseAppealed,
@@ -26,73 +20,20 @@ from contracts.events import (
     CaseOpened,
     Event,
 )
-from kernel.record import Message, Record, consume, emit
-from programme.policies import CURRENT, policy
-from registration.domain import applicant as rules
 from registration.domain.applicant import (
     Admit,
     Command,
     Erase,
     RecordIdentityCheck,
-    Register,
     ReissueCode,
     ReleaseSeat,
-    State,
     Waitlist,
     Withdraw,
     seating,
     status,
 )
-from registration.domain.application import FIELDS, accept
-from registration.domain.identity import MAX_CORRECTIONS, RECHECK_AFTER, Correct
-from registration.domain.progress import Application
-
-AT = datetime(2025, 9, 27, 8, tzinfo=UTC)
-SUBJECT = "0199a000-0000-7000-8000-000000000001"
-SEMNAN = Context(round="1404", province="IR-20", county="2001", field="JF001", policy="1404-1")
-PROFILE = accept({each.name: each.example for each in FIELDS}, AT.date(), policy(CURRENT), SEMNAN).profile
-FARS = Context(round="1404", province="IR-07", county="0701", field="JF002", policy="1404-1")
-
-
-class Applicant:
-    """One record that executes commands and consumes events of screening."""
-
-    def __init__(self) -> None:
-        self.record = Record(subject=SUBJECT, state=State())
-        self.at = AT
-        self.sequence = 0
-
-    def execute(self, command: Command) -> list[Event]:
-        self.at += timedelta(minutes=1)
-        events = rules.decide(self.record.state, command, self.at)
-        self.record = emit(self.record, rules, "registration", events, Moment(self.at, self.at))
-        return [e.event if isinstance(e, EventWithContext) else e for e in events]
-
-    def consume(self, event: Event) -> "Applicant":
-        self.sequence += 1
-        self.at += timedelta(minutes=1)
-        envelope = Envelope(source="screening", subject=SUBJECT, sequence=self.sequence, time=self.at, event=event)
-        message = Message(envelope, encode(envelope))
-        self.record, parked = consume(self.record, rules, "registration", [message], Moment(self.at, self.at))
-        assert not parked
-        return self
-
-    @property
-    def state(self) -> State:
-        state: State = self.record.state
-        return state
-
-    @property
-    def indexed(self) -> Mapping[str, Any]:
-        return self.record.indexed
-
-
-def register(context: Context = SEMNAN) -> Register:
-    return Register(context=context, profile=PROFILE, intake_channel="web")
-
-
-def approved(application: int = 1) -> CaseDecided:
-    return CaseDecided(application=application, outcome="approved", reasons=("meets_conditions",))
+from registration.domain.identity import RECHECK_AFTER
+from tests.support.registration_rules import FARS, PROFILE, SEMNAN, Applicant, approved, register
 
 
 def test_a_first_registration_emits_profile_and_context() -> None:
@@ -337,80 +278,3 @@ def test_a_seat_is_given_once_and_released_once_in_every_story(moves: list[str])
         assert held in (0, 1) and held == (state.seat is not None)
         unwanted = state.seat and (state.current.withdrawn_at or state.seat.application != state.application)
         assert (one.indexed.get("seating") == "releasing") == bool(unwanted)
-
-
-# Corrections
-
-
-def correct(one: Applicant, **changes: Any) -> Correct:
-    """Return a correction of the date of birth, or of something else, of an applicant as they are."""
-    now = {"context": one.state.context, "profile": one.state.current.profile, "identity": True}
-    return Correct(**{**now, "corrections": one.state.current.corrections, **changes})
-
-
-def refused_by_the_registry() -> Applicant:
-    one = Applicant()
-    one.execute(register())
-    one.execute(RecordIdentityCheck(1, "mismatch"))
-    assert "check_due" not in one.indexed
-    return one
-
-
-def test_a_refused_identity_is_corrected_and_checked_again() -> None:
-    one = refused_by_the_registry()
-    older: dict[str, Any] = {**PROFILE, "age_band": "35-44"}
-    [event] = one.execute(correct(one, profile=older))
-    assert event == ApplicantUpdated(identity_changed=True, **older)
-    assert one.indexed["check_due"] <= one.at and one.state.current.identity == ""
-    assert one.execute(RecordIdentityCheck(1, "match", 1)) == [ApplicantIdentityChecked(result="match")]
-    assert one.state.current.profile["age_band"] == "35-44" and "check_due" not in one.indexed
-
-
-def test_an_answer_about_the_data_before_the_correction_does_not_count() -> None:
-    one = Applicant()
-    one.execute(register())
-    one.execute(correct(one))
-    assert one.execute(RecordIdentityCheck(1, "mismatch", 0)) == [], "it was asked before the correction"
-    assert one.execute(RecordIdentityCheck(1, "match", 1))
-
-
-def test_a_correction_of_the_place_moves_the_scope_and_leaves_the_identity_as_it_is() -> None:
-    one = refused_by_the_registry()
-    moved = replace(SEMNAN, county="2003", field="JF002")
-    one.execute(correct(one, context=moved, identity=False))
-    assert one.indexed["scope"] == "IR-20/2003" and one.state.context == moved
-    assert one.state.current.identity == "mismatch" and "check_due" not in one.indexed
-    one.execute(correct(one, identity=False, contact=True))
-    assert one.state.current.corrections == 2
-
-
-def test_what_is_not_a_correction_is_refused() -> None:
-    one = refused_by_the_registry()
-    with pytest.raises(Refused, match="nothing_changed"):
-        one.execute(correct(one, identity=False))
-    before = correct(one)
-    one.execute(before)
-    with pytest.raises(Refused, match="changed_meanwhile"):
-        one.execute(before)
-    one.consume(approved())
-    with pytest.raises(Refused, match="already_decided"):
-        one.execute(correct(one, context=replace(SEMNAN, field="JF002")))
-    one.execute(correct(one, context=replace(SEMNAN, county="2003")))
-    for _ in range(MAX_CORRECTIONS - 2):
-        one.execute(correct(one))
-    with pytest.raises(Refused, match="corrections_used_up"):
-        one.execute(correct(one))
-    one.execute(Withdraw("moved"))
-    with pytest.raises(Refused, match="already_withdrawn"):
-        one.execute(correct(one))
-    one.execute(register())
-    one.execute(correct(one))
-    one.execute(Erase("request"))
-    with pytest.raises(Refused, match="erased"):
-        one.execute(correct(one))
-    assert one.state.current == Application() and one.state.context.county == ""
-
-
-def test_no_one_is_corrected_who_never_applied() -> None:
-    with pytest.raises(Refused, match="not_registered"):
-        Applicant().execute(Correct(context=SEMNAN, profile=PROFILE, identity=True, corrections=0))

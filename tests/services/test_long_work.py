@@ -51,8 +51,10 @@ async def ratio(folder: Path) -> float:
     return whole / sorted(single)[2]
 
 
-async def test_an_import_takes_turns_with_other_requests(tmp_path: Path) -> None:
-    assert await ratio(tmp_path) < TIMES
+async def test_an_import_takes_turns_with_other_requests(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The best of three: work that does not take turns is long each time, what a busy machine adds is not."""
+    folders = [tmp_path_factory.mktemp("import") for _ in range(3)]
+    assert min([await ratio(each) for each in folders]) < TIMES
 
 
 async def test_work_without_turns_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,30 +5,35 @@ The operations come from OpenAPI: a new one that takes a key fails here until it
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import httpx
-import msgspec
 import pytest
 
-from contracts.envelope import Envelope, encode
 from contracts.events import (
     ApplicantAdmitted,
     ApplicantIdentityChecked,
     ApplicantWithdrawn,
-    CaseDecided,
-    CaseOpened,
     Event,
 )
-from kernel.batch import process
-from kernel.record import Message
 from kernel.stores.mongodb import connect
 from registration.service import service as registration
 from screening.service import service as screening
 from tests.support.market_api import MarketApi
-from tests.support.registration_api import PERSON, ROUND, RegistrationApi, a_national_id, csv_file
+from tests.support.registration_api import RegistrationApi
+from tests.support.replayed_registration import (
+    Call,
+    correct,
+    erase,
+    import_applications,
+    import_quotas,
+    open_round,
+    register,
+    reissue_code,
+    set_quota,
+    withdraw,
+)
 from tests.support.screening_api import ScreeningApi
 from tests.support.servers import Servers
 from tests.support.service_api import subject_of
@@ -38,142 +43,11 @@ APPROVE = {"outcome": "approved", "checklist": {"not_insured": True, "resident":
 FORM = {"form": "20-1404-173"}
 KILIMS = {"product_group": "handicrafts", "unit": "piece", "monthly_band": "10-49", "skill_level": "skilled"}
 SALE = {"channel": "cooperative", "counterparty_kind": "cooperative", "evidence": "E1"}
-QUOTAS = "province,name_fa,quota\nIR-20,سمنان,{}\nIR-07,فارس,{}\n"
 APIS: dict[str, Callable[[Path], Any]] = {
     "registration": RegistrationApi,
     "screening": ScreeningApi,
     "market": MarketApi,
 }
-
-
-class Call(msgspec.Struct, frozen=True):
-    """A request, and what happens after its answer."""
-
-    method: str
-    path: str
-    options: dict[str, Any]
-    later: Callable[[], Awaitable[None]]
-    role: str = ""
-
-
-async def open_round(api: RegistrationApi) -> Call:
-    async def later() -> None:
-        changed = ROUND | {"fields": ["JF001"], "closes": "2026-04-01T00:00:00Z", "windows": []}
-        assert (await api.request("PUT", "/v1/rounds/1404", "ministry_admin", json=changed)).status_code == 200
-
-    return Call("PUT", "/v1/rounds/1404", {"json": ROUND}, later, "ministry_admin")
-
-
-async def quotas_change(api: RegistrationApi) -> None:
-    """Import other quotas and fill a seat."""
-    path = "/v1/rounds/1404/quotas/import"
-    changed = await api.request("POST", path, "ministry_admin", csv=QUOTAS.format(7, 8))
-    assert changed.status_code == 200
-    made = (await api.register(key="key-of-the-person")).json()
-    await decided(api, made["id"])
-    assert (await api.store.read(["ledger:1404/IR-20"]))["ledger:1404/IR-20"].state.admitted == 1
-
-
-async def import_quotas(api: RegistrationApi) -> Call:
-    await api.open_round(quota=5)
-    options = {"csv": QUOTAS.format(5, 6)}  # one of them does not change
-    return Call("POST", "/v1/rounds/1404/quotas/import", options, lambda: quotas_change(api), "ministry_admin")
-
-
-async def set_quota(api: RegistrationApi) -> Call:
-    await api.open_round(quota=5)
-    options = {"json": {"quota": 5}}  # nothing changes
-    return Call("PUT", "/v1/rounds/1404/quotas/IR-20", options, lambda: quotas_change(api), "ministry_admin")
-
-
-async def decided(api: RegistrationApi, *subjects: str) -> None:
-    """Consume the decisions of screening about applicants, and give them their seats."""
-    for n, event in enumerate((CaseOpened(due=date(2025, 10, 11)), CaseDecided(outcome="approved")), 1):
-        envelopes = [Envelope(source="screening", subject=s, sequence=n, time=api.now, event=event) for s in subjects]
-        await process(api.store, [Message(each, encode(each)) for each in envelopes], {}, api.clock)
-    await api.run_jobs()
-
-
-async def applicants_go_on(api: RegistrationApi) -> None:
-    """Decide on each applicant, let them withdraw and register again, and close the round."""
-    subjects = [each.subject for each in await api.applicants()]
-    await decided(api, *subjects)
-    for subject in subjects:
-        path = f"/v1/applications/{subject}/withdrawal"
-        assert (await api.request("POST", path, json={"reason": "moved"})).status_code == 200
-    api.advance(days=1)
-    again = csv_file(range(1, 4), field="JF002", county="2001")
-    assert (await api.request("POST", IMPORT, csv=again, key="key-of-another-file")).json()["registered"] == 3
-    await api.run_jobs()
-    api.advance(days=400)
-
-
-async def register(api: RegistrationApi) -> Call:
-    await api.open_round(quota=5)
-    options = {"json": PERSON | {"national_id": a_national_id(1)}}
-    return Call("POST", "/v1/rounds/1404/applications", options, lambda: applicants_go_on(api))
-
-
-IMPORT = "/v1/rounds/1404/applications/import"
-
-
-async def import_applications(api: RegistrationApi) -> Call:
-    await api.open_round(quota=5)
-    return Call("POST", IMPORT, {"csv": csv_file(range(1, 4))}, lambda: applicants_go_on(api))
-
-
-async def withdraw(api: RegistrationApi) -> Call:
-    await api.open_round(quota=5)
-    made = (await api.register(national_id=a_national_id(1))).json()
-    await decided(api, made["id"])
-
-    async def later() -> None:
-        api.advance(days=1)
-        again = await api.register(national_id=a_national_id(1), field="JF002", county="2001")
-        assert again.json()["application"] == 2
-        await api.run_jobs()
-
-    return Call("POST", f"/v1/applications/{made['id']}/withdrawal", {"json": {"reason": "moved"}}, later)
-
-
-async def correct(api: RegistrationApi) -> Call:
-    await api.open_round(quota=5)
-    made = (await api.register(national_id=a_national_id(1))).json()
-    path = f"/v1/applications/{made['id']}/correction"
-
-    async def later() -> None:
-        await api.run_jobs()
-        body = {"last_name": "نمونه", "form_number": "20-1404-205"}
-        assert (await api.request("POST", path, json=body)).status_code == 200
-        await applicants_go_on(api)
-
-    return Call(
-        "POST", path, {"json": {"birth_date": "1370-02-03", "county": "2001", "form_number": "20-1404-204"}}, later
-    )
-
-
-async def erase(api: RegistrationApi) -> Call:
-    await api.open_round(quota=5)
-    made = (await api.register(national_id=a_national_id(1))).json()
-    await decided(api, made["id"])
-
-    async def later() -> None:
-        await api.run_jobs()  # the seat is released, the key is destroyed
-        assert not (await api.store.read([made["id"]]))[made["id"]].state.seat
-
-    return Call("POST", f"/v1/applications/{made['id']}/erasure", {"json": {"reason": "request"}}, later, "manager")
-
-
-async def reissue_code(api: RegistrationApi) -> Call:
-    await api.open_round(quota=5)
-    await api.register(national_id=a_national_id(1))
-    path, body = "/v1/rounds/1404/tracking-codes", {"national_id": a_national_id(1)}
-
-    async def later() -> None:
-        assert (await api.request("POST", path, key="key-of-another", json=body)).status_code == 200
-        await applicants_go_on(api)
-
-    return Call("POST", path, {"json": body}, later)
 
 
 async def cases_go_on(api: ScreeningApi) -> None:

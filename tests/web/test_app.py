@@ -190,7 +190,7 @@ async def test_authentication_precedes_validation_of_the_body(client: httpx.Asyn
 def test_policies_lists_the_policy_of_every_route(app: App) -> None:
     found = policies(app)
 
-    assert found["POST", "/t/v1/things"].roles == {"registrar", "manager", "ministry_admin"}
+    assert found["POST", "/t/v1/things"].roles == {"registrar", "manager", "jahad_national", "ministry_admin"}
     assert found["GET", "/t/v1/things"].roles == found["GET", "/healthz"].roles == {"public"}
     assert (found["GET", "/t/page"].action, found["GET", "/t/page"].access) == ("import_connections", "R")
 

@@ -29,6 +29,7 @@ ELSEWHERE = {  # actions that neither a page of their own nor the command line s
     "reports": "the ranking and the page of the province",
     "see_identity": "a part of the pages that find a person",
     "own_work": "the page itself",
+    "correct": "a part of the page that finds a person",
 }
 
 

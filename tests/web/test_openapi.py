@@ -16,6 +16,7 @@ async def test_document_has_security_roles_problems_and_raw_bodies(client: httpx
     create, things = schema["paths"][THINGS]["post"], schema["paths"][THINGS]["get"]
 
     assert create["security"] == [{"bearer": []}, {"cookie": []}] and create["x-peyvand-roles"] == [
+        "jahad_national",
         "manager",
         "ministry_admin",
         "registrar",

@@ -30,7 +30,7 @@ from registration import metrics, queries
 from registration.domain import applicant
 from registration.domain import round as rounds
 from registration.domain.applicant import Register, ReissueCode
-from registration.domain.application import Accepted, Answers, accept, correct_answers, profile_of
+from registration.domain.application import UNCOMPARED, Accepted, Answers, accept, correct_answers, profile_of
 from registration.domain.identity import Correct
 from registration.domain.ledger import SetQuota
 from registration.erasures import Erasures
@@ -293,8 +293,8 @@ class RegistrationService:
         command = Correct(
             context=replace(state.context, **{n: values[n] for n in ("county", "field") if n in values}),
             profile={**state.current.profile, **profile_of(values, tehran_day(at.at))},
-            identity=bool(changed - {"mobile"}),
-            contact="mobile" in changed,
+            identity=bool(changed - UNCOMPARED),
+            contact=bool(changed & UNCOMPARED),
             corrections=state.current.corrections,
         )
         act = {"act": "correction", "form": form, "actor": metadata.actor, "at": at.recorded}

@@ -47,12 +47,17 @@ class QuotaSet(Event, frozen=True, kw_only=True, omit_defaults=True):
     previous: Seats = 0
 
 
-class ApplicationEvent(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """An application; events contain these of its answers."""
+class ProfileEvent(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """What an applicant answered; events contain these of the answers."""
 
     sex: Sex
     age_band: AgeBand
     work_mode: WorkMode
+
+
+class ApplicationEvent(ProfileEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """An application."""
+
     intake_channel: IntakeChannel
 
 
@@ -68,16 +73,13 @@ class ApplicantReactivated(ApplicationEvent, frozen=True, kw_only=True, omit_def
     TYPE = "ir.peyvand.registration.applicant.reactivated.v1"
 
 
-class ApplicantUpdated(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
+class ApplicantUpdated(ProfileEvent, frozen=True, kw_only=True, omit_defaults=True):
     """The data of an application was corrected; county and job field are those of the context from now on.
 
     With `identity_changed` an earlier answer of the identity registry no longer counts: it is queried again.
     """
 
     TYPE = "ir.peyvand.registration.applicant.updated.v1"
-    sex: Sex
-    age_band: AgeBand
-    work_mode: WorkMode
     identity_changed: bool = False
 
 

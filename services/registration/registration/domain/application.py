@@ -328,6 +328,7 @@ FIELD = {each.name: each for each in FIELDS}
 CORRECTABLE = tuple(  # another national ID is another person, another province a transfer
     each.name for each in FIELDS if each.step and each.name not in ("national_id", "province")
 )
+UNCOMPARED = frozenset({"mobile"})  # the identity registry does not know it
 COLUMNS = {each.column or each.name: each.name for each in FIELDS}  # of a CSV file, to the name of the field
 PROFILE = tuple(each.event_field for each in FIELDS if each.event_field)
 

@@ -1,6 +1,6 @@
 """The page of who answers calls and sits at the desk: who is it, where does the application stand, what comes next?"""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from base.ids import uuid7
-from contracts.codes import DECISION_REASONS, DESK_REASONS, IDENTITY_RESULTS, INTAKE_CHANNELS, ROLES, SEXES, WORK_MODES
+from contracts.codes import DECISION_REASONS, DESK_REASONS, IDENTITY_RESULTS, INTAKE_CHANNELS, ROLES
 from contracts.commands import Refused
 from programme import numbers, reference
 from programme.calendar import tehran_day
@@ -54,6 +54,15 @@ class Numbers(msgspec.Struct, frozen=True):
     mobile: str
     call: str = ""  # the number to dial; empty while masked
     born: date | None = None
+
+
+class CorrectionInput(msgspec.Struct, frozen=True):
+    """An input of the form that corrects an application."""
+
+    name: str
+    label: str
+    options: Sequence[tuple[str, str]]  # code and label; none where it is typed
+    is_date: bool
 
 
 class Deadline(msgspec.Struct, frozen=True):
@@ -191,8 +200,7 @@ async def person_values(
         "position": await queries.count_ahead(store, found.record) + 1 if waiting else None,
         "shown": shown,
         "may_correct": not has_left(state) and not state.unidentified,
-        "counties": reference.counties_of(state.context.province),
-        "job_fields": [] if state.current.outcome else sorted(reference.job_fields().values(), key=_name(lang)),
+        "inputs": _inputs(state, lang),
         "key": uuid7(),
         "reasons": [DECISION_REASONS[each].text(lang) for each in state.current.reasons if each in DECISION_REASONS],
     }
@@ -226,8 +234,25 @@ def clear_numbers(found: Found) -> Numbers | None:
     )
 
 
-def _name(lang: str) -> Callable[[reference.JobField], str]:
-    return lambda field: field.name(lang)
+def _inputs(state: State, lang: str) -> list[CorrectionInput]:
+    """Return what can be corrected; the job field until the decision."""
+    options: dict[str, list[tuple[str, str]]] = {
+        "county": [
+            (each.code, each.name(lang))
+            for each in reference.by_name(reference.counties_of(state.context.province), lang)
+        ],
+        "field": [(each.code, each.name(lang)) for each in reference.by_name(reference.job_fields().values(), lang)],
+    }
+    fields = [FIELD[name] for name in CORRECTABLE if name != "field" or not state.current.outcome]
+    return [
+        CorrectionInput(
+            name=each.name,
+            label=each.label.text(lang),
+            options=options.get(each.name) or [(code, label.text(lang)) for code, label in each.labels.items()],
+            is_date=each.value_type is date,
+        )
+        for each in fields
+    ]
 
 
 async def _rounds(store: Store) -> list[str]:
@@ -259,15 +284,12 @@ async def _render(
         status=STATUSES[MESSAGES[errors[0].code].kind] if errors else 200,
         officer=officer,
         rounds=known,
-        fields=FIELD,
         errors=[{"field": e.field, "message": message_text(e.code, lang, **e.details)} for e in errors],
         labels={
             "reasons": DESK_REASONS,
             "identity": IDENTITY_RESULTS,
             "channels": INTAKE_CHANNELS,
             "roles": ROLES,
-            "work_modes": WORK_MODES,
-            "sexes": SEXES,
         },
         **shown,
     )

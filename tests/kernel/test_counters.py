@@ -13,10 +13,11 @@ from contracts.commands import Refused
 from contracts.subjects import PARTITIONS, partition_of
 from kernel.batch import process
 from kernel.commands import execute, execute_many
+from kernel.errors import Transient
 from kernel.record import Message
 from kernel.store import Change
 from kernel.stores.mongodb import MongoStore
-from kernel.stores.mongodb.counters import DAY, INTERVAL
+from kernel.stores.mongodb.counters import DAY, INTERVAL, MongoCounters
 from tests.support.crash_injection import CrashingProcess, CrashPoint
 from tests.support.fixtures import StoreOf
 from tests.support.messages import message
@@ -207,6 +208,33 @@ async def test_what_counters_lack_is_found_and_added_once(small_system: SmallSys
     workers = [small_system.store("screening").counters.check(correct=True) for _ in range(3)]
     await asyncio.gather(*workers, execute(store, "p1", Decide(), noon))
     await counted_exactly(small_system)
+
+
+@pytest.mark.server
+async def test_a_count_that_outlives_its_snapshot_is_done_in_parts(
+    small_system: SmallSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MongoDB keeps a snapshot for a minute, in which ten million records cannot be counted."""
+    store, whole, parts = small_system.store("screening"), MongoCounters._check, list[int]()
+    await consume(store, [f"p{n}" for n in range(40)])
+    await store.counters.counters.update_many({"group": "cases"}, {"$inc": {"n.wrong": 3}})
+    lacking = await store.counters.check()
+
+    async def too_old(self: MongoCounters, partitions: range, correct: bool) -> Any:
+        parts.append(len(partitions))
+        if len(partitions) > most:
+            raise Transient("SnapshotTooOld")
+        return await whole(self, partitions, correct)
+
+    monkeypatch.setattr(MongoCounters, "_check", too_old)
+    most = 4
+    assert await store.counters.check(correct=True) == lacking
+    assert (parts.count(32), parts.count(4), min(parts)) == (1, 8, 4)
+    most = 32
+    await counted_exactly(small_system)
+    most = 0
+    with pytest.raises(Transient):
+        await store.counters.check()
 
 
 @pytest.mark.server

@@ -19,6 +19,7 @@ from pymongo.read_concern import ReadConcern
 
 from contracts.subjects import PARTITIONS, kind_of, partition_of
 from kernel.counters import Counts, Name, Names, counted, counting, difference, sum_of
+from kernel.errors import Transient
 from kernel.record import Record
 from kernel.rules import Rules
 from kernel.stores.mongodb.client import translate_errors
@@ -126,34 +127,53 @@ class MongoCounters:
     async def check(self, *, correct: bool = False) -> dict[Name, int]:
         """Compare the counters with a full count, return what they lack, and add it if asked to. Raise Transient.
 
-        Whatever is written meanwhile moves both alike.
+        Whatever is written meanwhile moves both alike. A count that outlives its snapshot is done in halves.
         """
+        total, left = Counter[Name](), [range(PARTITIONS)]
+        while left:
+            some = left.pop()
+            try:
+                total.update(await self._check(some, correct))
+            except Transient:
+                if len(some) == 1:
+                    raise
+                left += [some[::2], some[1::2]]
+        if correct:
+            async with translate_errors():
+                await self.counters.update_one({"_id": VERSION}, {"$set": {"version": self.version}}, upsert=True)
+        if (lacking := sum_of([total])) and correct:
+            metrics.COUNTERS_CORRECTED.labels(self.service).inc(len(lacking))
+            log.warning("counters corrected", service=self.service, records=len(lacking))
+        return lacking
+
+    async def _check(self, partitions: range, correct: bool) -> Counter[Name]:
+        """Return what the counters of some partitions lack."""
+        where = {"partition": {"$in": list(partitions)}}
         while True:
             lacking = defaultdict[int, Counter[Name]](Counter)
             async with translate_errors(), self.client.start_session(snapshot=True) as session:
                 number = await self._number(session)
-                async for d in self.records.find(self.every, SHOWN, session=session):
+                async for d in self.records.find({**self.every, **where}, SHOWN, session=session):
                     if sides := self._sides(d):
                         lacking[d["partition"]].update(sides[0])
-                async for d in self.counters.find(GROUPS, session=session):
+                async for d in self.counters.find({**GROUPS, **where}, session=session):
                     lacking[d["partition"]].subtract({(d["group"], name): n for name, n in d["n"].items()})
-            if not correct or await self._correct(lacking, number):
-                total = sum_of(lacking.values())
-                if total and correct:
-                    metrics.COUNTERS_CORRECTED.labels(self.service).inc(len(total))
-                    log.warning("counters corrected", service=self.service, records=len(total))
+            total = sum_of(lacking.values())
+            moves = {partition: moved for partition, each in lacking.items() if (moved := sum_of([each]))}
+            if not correct or not moves or await self._correct(moves, number):
                 return total
 
-    async def _correct(self, lacking: Moves, number: int) -> bool:
-        """Add what the counters lack, unless another process has corrected them since; return whether that is done."""
+    async def _correct(self, moves: Moves, number: int) -> bool:
+        """Add what the counters lack, unless another process has corrected some since; return whether that is done."""
         corrected = False
 
         async def body(session: AsyncClientSession) -> None:
             nonlocal corrected
             if corrected := await self._number(session) == number:
-                version = {"$set": {"version": self.version}, "$inc": {"corrections": 1}}
-                await self.counters.update_one({"_id": VERSION}, version, upsert=True, session=session)
-                await self._add({partition: sum_of([each]) for partition, each in lacking.items()}, session)
+                await self.counters.update_one(
+                    {"_id": VERSION}, {"$inc": {"corrections": 1}}, upsert=True, session=session
+                )
+                await self._add(moves, session)
 
         async with translate_errors(), self.client.start_session() as session:
             await session.with_transaction(body, read_concern=ReadConcern("snapshot"))
@@ -161,11 +181,11 @@ class MongoCounters:
 
     async def _version(self) -> str:
         found = await self.counters.find_one({"_id": VERSION})
-        return str(found["version"]) if found else ""
+        return str(found.get("version", "")) if found else ""
 
     async def _number(self, session: AsyncClientSession) -> int:
         found = await self.counters.find_one({"_id": VERSION}, session=session)
-        return int(found["corrections"]) if found else 0
+        return int(found.get("corrections", 0)) if found else 0
 
     def _counted(self, record: Record) -> Names:
         """Return what a record that was read is counted as."""

@@ -20,6 +20,7 @@ from peyvand.simulation.plan import DAYS, INTAKE, OPEN_DAYS, ROUND, Course
 from programme.calendar import TEHRAN
 from programme.policies import CURRENT
 from programme.reference import counties, job_fields, provinces
+from registration.jobs.identity_checks import BORN, DevelopmentRegistry
 
 WORKDAY_BEGINS = time(9, 0)
 LATE_AFTER = 4  # steps after which a late cohort is decided: past ten working days
@@ -30,7 +31,7 @@ SCREENING = range(1, len(INTAKE) + LATE_AFTER + 1)  # steps in which cases are d
 IDENTIFYING = range(2, 17)  # steps in which capacities are identified
 BATCH = 500  # decisions, identifications and connections in one request
 CONSENT = "1404-1"
-FORMS_A_STEP = 1_000  # numbers of signed forms, in each province
+FORMS_A_STEP = 1_000  # numbers of signed forms, in each province; the second half for corrections
 VERDICTS: Mapping[bool, Mapping[str, Any]] = {  # of appeals, by whether they are successful
     True: {"outcome": "approved", "reasons": ["meets_conditions"]},
     False: {"outcome": "rejected", "reasons": ["insured"]},
@@ -56,6 +57,7 @@ class Memory(msgspec.Struct):
     acknowledged: set[str] = set()  # the ids of all applications that were accepted
     connections: dict[str, list[tuple[int, str]]] = {}  # province -> (step of its end, connection)
     rejected: dict[str, dict[int, list[str]]] = {}  # province -> step -> cases rejected in it
+    mismatched: dict[str, dict[int, list[str]]] = {}  # province -> step -> applications whose identity was refused
     listed: dict[str, Listing] = {}  # by province, of the step that is under way; empty before it
 
 
@@ -117,6 +119,7 @@ class Round:
         listed = self.memory.listed[course.province]
         await self._screen(step, course, listed.open)
         await self._appeal(step, course)
+        await self._correct(step, course)
         identified = await self._identify(step, course, listed.awaiting_capacity)
         await self._connect(step, course, listed.ready)
         await self._end(step, course)
@@ -130,6 +133,11 @@ class Round:
         else:
             leaving = []
         await asyncio.gather(*(self._withdraw(course.province, application) for application in leaving))
+        self.memory.mismatched.setdefault(course.province, {})[step] = [
+            application
+            for national_id, application in registered
+            if DevelopmentRegistry().answer(national_id) == "mismatch" and application not in leaving
+        ]
 
     async def _register_lead(self, province: str) -> None:
         chance = Random(f"{self.seed}/lead/{province}")
@@ -243,6 +251,24 @@ class Round:
         key = f"sim-appeal{path.replace('/', '-')}-{case}"
         whole = f"/screening/v1/cases/{case}/appeal{path}"
         await self.platform.request("POST", whole, role, course.province, json=body, key=key)
+
+    async def _correct(self, step: int, course: Course) -> None:
+        """Correct the date of birth of those who registered in the step before and whose identity was refused."""
+        refused = self.memory.mismatched.get(course.province, {}).get(step - 1, [])
+        first = step * FORMS_A_STEP + FORMS_A_STEP // 2
+        await asyncio.gather(
+            *(
+                self.platform.request(
+                    "POST",
+                    f"/registration/v1/applications/{application}/correction",
+                    "registrar",
+                    course.province,
+                    json={"birth_date": BORN.isoformat(), "form_number": f"{course.province[3:]}-{ROUND}-{n}"},
+                    key=f"sim-correction-{application}",
+                )
+                for n, application in enumerate(refused, first)
+            )
+        )
 
     async def _identify(self, step: int, course: Course, cohorts: Mapping[int, Sequence[str]]) -> Collection[str]:
         """Identify shares of the cohorts, and return whose capacity that is."""

@@ -147,6 +147,10 @@ field_unknown invalid
 رشته را از فهرست انتخاب کنید.
 Choose the job field from the list.
 
+filer_may_not forbidden
+این اعتراض را خود شما ثبت کرده‌اید؛ همکار دیگری به آن رسیدگی می‌کند.
+You filed this appeal; a colleague decides it.
+
 first_decider_may_not forbidden
 تصمیم نخست را خود شما گرفته‌اید؛ به اعتراض آن همکار دیگری رسیدگی می‌کند.
 You took the first decision; a colleague decides the appeal against it.

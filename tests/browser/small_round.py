@@ -128,7 +128,9 @@ class SmallRound:
         cases = await self._cases(province, "open")
         withdrawn, *decided = cases[: people + 1]
         path = f"/registration/v1/applications/{withdrawn}/withdrawal"
-        await self.client.request("POST", path, "registrar", province, json={"reason": "own_request"})
+        await self.client.request(
+            "POST", path, "registrar", province, json={"reason": "own_request", "form_number": f"{province[3:]}-1404-1"}
+        )
         decisions = [{"id": case, **(REJECT if n < 2 else APPROVE)} for n, case in enumerate(decided)]
         await self._list("/screening/v1/cases/decisions", "decisions", decisions, "screener", province)
         return [f"{province}/{each}" for each in cases[: people + 1]]

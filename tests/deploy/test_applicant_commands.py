@@ -55,11 +55,12 @@ def test_an_applicant_is_withdrawn_at_the_desk_for_a_known_reason(run: Run, serv
     path = "/registration/v1/applications/x/withdrawal"
     server.replies[path] = [(200, {"id": "x"})]
     withdraw = ("applications", "withdraw", "x", "--province", "IR-20", "--url", server.url)
-    code, out, _ = run(*withdraw, "--reason", "moved")
+    code, out, _ = run(*withdraw, "--reason", "moved", "--form", "20-1404-173")
     assert code == 0 and "applicant x has withdrawn" in out
     [(_, _, headers, body)] = server.to(path)
-    assert json.loads(body) == {"reason": "moved"} and headers["Idempotency-Key"]
+    assert json.loads(body) == {"reason": "moved", "form_number": "20-1404-173"} and headers["Idempotency-Key"]
     for verb in ("withdraw", "erase"):
-        code, _, err = run("applications", verb, *withdraw[2:], "--reason", "mood")
+        form = ("--form", "20-1404-173") if verb == "withdraw" else ()
+        code, _, err = run("applications", verb, *withdraw[2:], "--reason", "mood", *form)
         assert code == 1 and "there is no reason mood" in err and "one of" in err
     assert len(server.to(path)) == 1

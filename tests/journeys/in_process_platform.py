@@ -185,6 +185,7 @@ class InProcessPlatform:
             state = (await self.stores["registration"].read([subject]))[subject].state
             county = f"{state.context.province[3:]}0{self.random.randint(1, 2)}"
             command = Correct(
+                application=state.application,
                 context=msgspec.structs.replace(state.context, county=county),
                 profile=PROFILE,
                 identity=self.random.random() < 0.5,

@@ -47,7 +47,7 @@ def test_a_rotation_survives_its_worker_and_its_command(
     now = datetime.now(UTC)
     open_round(system.url, ROUND, now - timedelta(days=3_650), now + timedelta(days=3_650))
     first = str(application_file(tmp_path / "first.csv", [national_id(SERIAL + n) for n in range(PEOPLE)]))
-    add = ("import", "applications", first, "--round", ROUND, "--province", "IR-20")
+    add = ("applications", "import", first, "--round", ROUND, "--province", "IR-20")
     code, done = peyvand(*add)
     assert code == 0 and done["registered"] == PEOPLE
     codes = [each["tracking_code"] for each in done["applications"]]

@@ -46,7 +46,7 @@ def peyvand(own: RunningSystem, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 def _apply(peyvand: Peyvand, folder: Path, serials: range) -> None:
     """Register an applicant per serial number."""
     file = application_file(folder / f"{serials.start}.csv", map(national_id, serials))
-    code, result = peyvand("import", "applications", str(file), "--round", ROUND, "--province", "IR-20")
+    code, result = peyvand("applications", "import", str(file), "--round", ROUND, "--province", "IR-20")
     assert code == 0 and result["registered"] == len(serials), result
 
 
@@ -164,7 +164,7 @@ def test_who_registered_before_everything_was_killed_cannot_register_again(
         archived = client.registration.records.count_documents(with_identity)
     assert archived >= 10
     file = application_file(tmp_path / "again.csv", map(national_id, range(1, 61)))
-    _, again = peyvand("import", "applications", str(file), "--round", ROUND, "--province", "IR-20")
+    _, again = peyvand("applications", "import", str(file), "--round", ROUND, "--province", "IR-20")
     assert again["already_registered"] == archived
     with MongoClient[dict[str, Any]](own.state.mongo) as client:
         applicants = list(client.registration.records.find({"kind": "applicant"}, {"indexed.person": 1}))

@@ -17,12 +17,13 @@ from registration.domain.applicant import (
 )
 from registration.domain.identity import MAX_CORRECTIONS, Correct
 from registration.domain.progress import Application
-from tests.support.registration_rules import PROFILE, SEMNAN, Applicant, approved, register
+from tests.support.registration_rules import FARS, PROFILE, SEMNAN, Applicant, approved, register
 
 
 def correct(one: Applicant, **changes: Any) -> Correct:
     """Return a correction of the date of birth, or of something else, of an applicant as they are."""
     now = {"context": one.state.context, "profile": one.state.current.profile, "identity": True}
+    now["application"] = one.state.application
     return Correct(**{**now, "corrections": one.state.current.corrections, **changes})
 
 
@@ -89,6 +90,19 @@ def test_what_is_not_a_correction_is_refused() -> None:
     assert one.state.current == Application() and one.state.context.county == ""
 
 
+def test_a_correction_of_an_earlier_application_changes_no_other() -> None:
+    """Read before a withdrawal, written after the person has registered again in another province."""
+    one = Applicant()
+    one.execute(register())
+    before = correct(one, context=replace(SEMNAN, county="2003"))
+    one.execute(Withdraw("moved"))
+    one.execute(register(FARS))
+    for stale in (before, replace(before, application=2)):
+        with pytest.raises(Refused, match="changed_meanwhile"):
+            one.execute(stale)
+    assert one.state.context == FARS
+
+
 def test_no_one_is_corrected_who_never_applied() -> None:
     with pytest.raises(Refused, match="not_registered"):
-        Applicant().execute(Correct(context=SEMNAN, profile=PROFILE, identity=True, corrections=0))
+        Applicant().execute(Correct(application=0, context=SEMNAN, profile=PROFILE, identity=True, corrections=0))

@@ -23,7 +23,16 @@ from screening.domain import applicant
 from screening.domain.appeal import DecideAppeal, FileAppeal
 from screening.domain.applicant import holder_of, outcome_of, status_of
 from screening.domain.case import Decide
-from tests.support.screening_scenario import APPROVE, CONTEXT, PERSON, REJECT, ScreeningScenario, refusal, registered
+from tests.support.screening_scenario import (
+    APPROVE,
+    CONTEXT,
+    PERSON,
+    REJECT,
+    ScreeningScenario,
+    refusal,
+    registered,
+    updated,
+)
 
 FILE = FileAppeal("20-1404-173")
 OVERTURN = DecideAppeal(Decide("approved", by="manager:of-2"))
@@ -33,9 +42,10 @@ LAST_DAY = date(2025, 10, 8)  # the tenth working day after the rejection on 27 
 
 @pytest.fixture
 def rejected() -> ScreeningScenario:
-    """An application of the registrar of-9 that the screener of-1 rejected on the day of its registration."""
+    """An application of the registrar of-8, corrected by of-7, that the screener of-1 rejected on the same day."""
     scenario = ScreeningScenario()
-    scenario.consume(registered())
+    scenario.consume(registered(), "registrar:of-8")
+    scenario.consume(updated(), "manager:of-7")
     scenario.execute(REJECT)
     return scenario
 
@@ -78,10 +88,12 @@ def test_an_appeal_that_is_rejected_changes_nothing_and_is_final(appealed: Scree
     [
         ("screener:of-1", "first_decider_may_not"),
         ("manager:of-1", "first_decider_may_not"),  # in whatever role
-        ("manager:of-9", "registrar_may_not_screen"),
+        ("manager:of-9", "filer_may_not"),
+        ("manager:of-8", "registrar_may_not_screen"),
+        ("manager:of-7", "registrar_may_not_screen"),  # who corrected it
     ],
 )
-def test_who_decided_first_or_registered_does_not_decide_the_appeal(
+def test_who_decided_first_filed_it_or_wrote_the_application_does_not_decide_the_appeal(
     appealed: ScreeningScenario, by: str, code: str
 ) -> None:
     for command in (OVERTURN, UPHOLD):

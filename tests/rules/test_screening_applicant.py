@@ -49,6 +49,7 @@ from tests.support.screening_scenario import (
     ScreeningScenario,
     refusal,
     registered,
+    updated,
 )
 
 
@@ -132,6 +133,17 @@ def test_invalid_decision_on_an_open_case_is_refused(scenario: ScreeningScenario
     scenario.consume(registered())
     assert refusal(scenario, command).code == code
     assert status_of(scenario.state) == "open"
+
+
+def test_who_corrected_an_application_does_not_screen_it(scenario: ScreeningScenario) -> None:
+    scenario.consume(registered())
+    for actor in ("manager:of-7", "registrar:of-6", "web:"):
+        scenario.consume(updated(), actor)
+    for person in ("of-6", "of-7", "of-9"):
+        assert refusal(scenario, replace(APPROVE, by=f"screener:{person}")).code == "registrar_may_not_screen"
+    scenario.consume(ApplicantWithdrawn(reason="moved"))
+    scenario.consume(ApplicantReactivated(application=2, **PERSON), "web:")
+    assert scenario.execute(replace(APPROVE, by="screener:of-7"), "screener:of-7"), "another application"
 
 
 def test_no_decision_before_the_case_opens_or_after_a_withdrawal(scenario: ScreeningScenario) -> None:

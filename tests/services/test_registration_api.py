@@ -100,7 +100,9 @@ async def test_enumeration_is_slowed_down_for_requests_that_come_together(api: R
 async def test_after_a_withdrawal_the_same_person_is_the_same_applicant(api: RegistrationApi) -> None:
     await api.open_round()
     first = (await api.register()).json()
-    left = await api.request("POST", f"/v1/applications/{first['id']}/withdrawal", json={"reason": "moved"})
+    left = await api.request(
+        "POST", f"/v1/applications/{first['id']}/withdrawal", json={"reason": "moved", "form_number": "20-1404-9"}
+    )
     assert left.status_code == 200 and left.json()["status"] == "withdrawn"
     api.advance(days=1)
     again = (await api.register(key="key-0002", first_name="مریم‌سادات", field="JF002")).json()
@@ -160,7 +162,7 @@ async def test_an_applicant_outside_the_scope_is_answered_like_a_missing_one(api
     made = (await api.register()).json()
     missing = "0199a000-0000-7000-8000-000000000001"
     for method, path in (("GET", "/v1/applications/{}"), ("POST", "/v1/applications/{}/withdrawal")):
-        body = {"reason": "moved"} if method == "POST" else None
+        body = {"reason": "moved", "form_number": "07-1404-9"} if method == "POST" else None
         foreign = await api.request(method, path.format(made["id"]), scope="IR-07", json=body)
         absent = await api.request(method, path.format(missing), scope="IR-07", json=body)
         assert foreign.status_code == absent.status_code == 404
@@ -308,13 +310,13 @@ async def test_an_interrupted_import_continues_and_registers_no_one_twice(
     assert all(len(raws) == 1 for s, raws in api.store.events.items() if not s.startswith("round"))
     other = await api.request("POST", path, csv=csv_file(range(1, 5)), key="key-file")
     assert other.status_code == 422 and other.json()["code"] == "idempotency_key_reused"
-    later = await api.request("POST", path, csv=file, key="key-late")
+    later = await api.request("POST", path, csv=file, key="key-late", id="of-2")
     assert later.status_code == 429, "after the first 50 rows, all of them registered already"
     answers = []
     for _ in range(3):
         api.app.state.runtime.resources.api.enumeration_guard.blocked_until.clear()  # they have waited
         api.app.state.buckets.buckets.clear()
-        answers.append(await api.request("POST", path, csv=file, key="key-late"))
+        answers.append(await api.request("POST", path, csv=file, key="key-late", id="of-2"))
     assert [each.status_code for each in answers] == [429, 200, 200], "it continues where it stopped"
     assert answers[-1].json()["already_registered"] == 120
 
@@ -325,13 +327,13 @@ async def test_an_import_returns_only_how_many_are_registered_already_and_counts
     """Otherwise a file would be the way around the limit of those who try national IDs one after another."""
     await api.open_round()
     path = "/v1/rounds/1404/applications/import"
-    await api.request("POST", path, csv=csv_file(range(1, 21)), key="key-file")
+    await api.request("POST", path, csv=csv_file(range(1, 21)), key="key-file", id="of-2")
     known = await api.request("POST", path, csv=csv_file(range(1, 23)), key="key-again")
     assert known.status_code == 200 and 'already_registered"' in known.text
     assert (known.json()["already_registered"], known.json()["registered"], known.json()["refused"]) == (20, 2, [])
     same = await api.request("POST", path, csv=csv_file(range(1, 21)), key="key-third")
     assert same.json()["already_registered"] == 20, "they are counted once"
-    await api.request("POST", path, csv=csv_file(range(100, 120)), key="key-others")
+    await api.request("POST", path, csv=csv_file(range(100, 120)), key="key-others", id="of-2")
     assert (await api.request("POST", path, csv=csv_file(range(100, 120)), key="key-fourth")).status_code == 200
     for refused in (
         await api.request("POST", path, csv=csv_file(range(30, 31)), key="key-more"),
@@ -346,7 +348,9 @@ async def test_an_import_returns_only_how_many_are_registered_already_and_counts
 async def test_an_import_reactivates_applicants_who_had_withdrawn(api: RegistrationApi) -> None:
     await api.open_round()
     made = (await api.register(national_id=a_national_id(3))).json()
-    await api.request("POST", f"/v1/applications/{made['id']}/withdrawal", json={"reason": "other"})
+    await api.request(
+        "POST", f"/v1/applications/{made['id']}/withdrawal", json={"reason": "other", "form_number": "20-1404-9"}
+    )
     path = "/v1/rounds/1404/applications/import"
     done = (await api.request("POST", path, csv=csv_file(range(3, 4)), key="key-file")).json()
     assert done["applications"][0]["id"] == made["id"]

@@ -7,8 +7,11 @@ from typing import Any
 import httpx
 import pytest
 
+from contracts.commands import Refused
 from contracts.envelope import decode, encode
 from contracts.events import ApplicantIdentityChecked, ApplicantUpdated
+from kernel.commands import CommandMetadata
+from registration import acts
 from registration.jobs.identity_checks import BORN
 from tests.support.registration_api import RegistrationApi, a_national_id, registration_api
 
@@ -88,6 +91,7 @@ async def test_a_mobile_alone_is_not_checked_again(api: RegistrationApi) -> None
         ({"birth_date": "1404-01-01"}, 422, "underage", "birth_date"),
         ({"national_id": "9990000026"}, 422, "unknown_field", "national_id"),
         ({"province": "IR-07"}, 422, "unknown_field", "province"),
+        ({"field": "JF009"}, 422, "field_not_open", "field"),
     ],
 )
 async def test_what_is_no_correction_is_refused(
@@ -117,11 +121,10 @@ async def test_two_corrections_of_the_same_state_are_not_merged_unnoticed(api: R
     subject = await applied(api)
     record = (await api.store.read([subject]))[subject]
     await correct(api, subject, {"mobile": "09350000077"})
-    from contracts.commands import Refused
-    from kernel.commands import CommandMetadata
-
     with pytest.raises(Refused, match="changed_meanwhile"):
-        await api.registrations.correct(record, {"last_name": "کریمی"}, "20482", CommandMetadata("registrar:x"))
+        await acts.correct(
+            api.registrations, record, {"last_name": "کریمی"}, "20-1404-2", CommandMetadata("registrar:x")
+        )
 
 
 async def test_erasure_removes_what_a_correction_left(api: RegistrationApi) -> None:
@@ -152,3 +155,35 @@ async def test_the_page_corrects_and_returns_what_was_refused_as_it_was_typed(ap
     assert "کریمی" in done.text and "داده‌ها اصلاح شد" in done.text and "1348" not in done.text
     english = await api.request("POST", f"{path}?lang=en", headers=PAGE, data={"reason": "visitor", **FORM})
     assert english.status_code == 409 and "Nothing was changed" in english.text
+
+
+async def test_the_age_is_that_of_the_day_of_registration(api: RegistrationApi) -> None:
+    """A correction makes no one of age, and moves no one to the next band, however late it comes."""
+    subject = await applied(api)
+    api.advance(days=100)
+    refused = await correct(api, subject, {"birth_date": "2007-10-20"})  # 18 by now, 17 on 27 September 2025
+    assert [each["code"] for each in refused.json()["errors"]] == ["underage"]
+    assert (await correct(api, subject, {"birth_date": "2000-10-20"})).status_code == 200
+    event = decode(api.store.events[subject][-1]).event
+    assert isinstance(event, ApplicantUpdated) and event.age_band == "18-24"
+
+
+async def test_what_was_done_on_a_form_stays_on_record_until_an_erasure(api: RegistrationApi) -> None:
+    subject = await applied(api)
+    await correct(api, subject, {"last_name": "کریمیان"})
+    path = f"/v1/applications/{subject}/withdrawal"
+    for wrong in ("", "12", "07-1404-9"):
+        refused = await api.request("POST", path, json={"reason": "moved", "form_number": wrong})
+        assert (refused.status_code, refused.json()["code"]) == (422, "form_number_invalid")
+    left = await api.request("POST", path, json={"reason": "moved", "form_number": "۲۰-۱۴۰۴-۹"})
+    assert left.status_code == 200, left.text
+    assert (await api.register(national_id=a_national_id(REFUSED))).json()["application"] == 2
+    kept = (await api.store.read([subject]))[subject].private.content["acts"]
+    assert [(each["act"], each["form"]) for each in kept] == [
+        ("correction", "20-1404-204"),
+        ("withdrawal", "20-1404-9"),
+    ]
+    erasure = await api.request("POST", f"/v1/applications/{subject}/erasure", "manager", json={"reason": "request"})
+    assert erasure.status_code == 200, erasure.text
+    await api.run_jobs()
+    assert "acts" not in (await api.store.read([subject]))[subject].private.content

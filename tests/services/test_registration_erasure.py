@@ -157,7 +157,9 @@ async def test_all_applications_of_a_person_have_one_key(either: RegistrationApi
     api = either
     made = await registered(api)
     first = await record_of(api, made["id"])
-    await api.request("POST", f"/v1/applications/{made['id']}/withdrawal", json={"reason": "moved"})
+    await api.request(
+        "POST", f"/v1/applications/{made['id']}/withdrawal", json={"reason": "moved", "form_number": "20-1404-9"}
+    )
     again = await registered(api, first_name="زهرا")
     second = await record_of(api, made["id"])
     assert again["application"] == 2 and first.private.content["key_id"] == second.private.content["key_id"]
@@ -276,7 +278,12 @@ async def test_refused_erasures(api: RegistrationApi) -> None:
     assert (refused.status_code, refused.json()["code"]) == (422, "reason_unknown")
     assert (await erase(api, "0199a000-0000-7000-8000-000000000001")).json()["code"] == "not_found"
     await erase(api, made["id"])
-    left = await api.request("POST", f"/v1/applications/{made['id']}/withdrawal", "manager", json={"reason": "moved"})
+    left = await api.request(
+        "POST",
+        f"/v1/applications/{made['id']}/withdrawal",
+        "manager",
+        json={"reason": "moved", "form_number": "20-1404-9"},
+    )
     assert (left.status_code, left.json()["code"]) == (409, "erased")
 
 
@@ -300,7 +307,7 @@ async def test_after_a_withdrawal_the_identity_is_shown_for_a_recorded_purpose_o
     made = await registered(api)
     path = f"/v1/applications/{made['id']}"
     assert (await api.request("GET", path)).json()["identity"]["first_name"] == "مریم"
-    await api.request("POST", f"{path}/withdrawal", json={"reason": "moved"})
+    await api.request("POST", f"{path}/withdrawal", json={"reason": "moved", "form_number": "20-1404-9"})
     shown = (await api.request("GET", path)).json()
     assert (shown["identity"], shown["identity_withheld"]) == (None, "purpose_needed")
     assert shown["progress"]["withdrawn_at"] and len(await api.audit.all()) == 1

@@ -41,7 +41,9 @@ async def withdraw_before(api: RegistrationApi, serials: tuple[int, ...]) -> Non
     """Register these people, from the last to the first, and let them withdraw."""
     for serial in reversed(serials):
         made = (await api.register(national_id=a_national_id(serial))).json()
-        left = await api.request("POST", f"/v1/applications/{made['id']}/withdrawal", json={"reason": "other"})
+        left = await api.request(
+            "POST", f"/v1/applications/{made['id']}/withdrawal", json={"reason": "other", "form_number": "20-1404-9"}
+        )
         assert left.status_code == 200, left.text
 
 

@@ -99,7 +99,9 @@ async def test_an_unidentified_applicant_keeps_a_seat_and_may_give_it_back(api: 
     record = (await api.store.read([subject]))[subject]
     lost = await api.store.swap(record, api.registrations.unidentified(replace(record, private=Private())))
     assert lost and lost.state.seat and seating(lost.state) == ""
-    withdrawn = await api.request("POST", f"/v1/applications/{subject}/withdrawal", json={"reason": "own_request"})
+    withdrawn = await api.request(
+        "POST", f"/v1/applications/{subject}/withdrawal", json={"reason": "own_request", "form_number": "20-1404-9"}
+    )
     assert withdrawn.status_code == 200
     await api.run_jobs()
     assert (await api.store.read([subject]))[subject].state.seat is None

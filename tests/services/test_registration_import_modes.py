@@ -49,7 +49,9 @@ async def withdrawn_too_often(api: RegistrationApi, serial: int) -> None:
     """Let a person use up the tracking codes of a day and withdraw: registering again is refused by their record."""
     for _ in range(3):
         made = (await api.register(national_id=a_national_id(serial))).json()
-        left = await api.request("POST", f"/v1/applications/{made['id']}/withdrawal", json={"reason": "other"})
+        left = await api.request(
+            "POST", f"/v1/applications/{made['id']}/withdrawal", json={"reason": "other", "form_number": "20-1404-9"}
+        )
         assert left.status_code == 200, left.text
 
 
@@ -98,7 +100,7 @@ async def test_a_dry_run_returns_what_the_import_then_does_and_stores_nothing(ap
 async def test_a_dry_run_counts_those_who_are_registered_like_an_import(api: RegistrationApi) -> None:
     """Otherwise it would be the way around the limit of those who try national IDs one after another."""
     for start in (1, 31):
-        await send(api, csv_file(range(start, start + 30)), key=f"key-of-{start}")
+        await send(api, csv_file(range(start, start + 30)), key=f"key-of-{start}", id="of-2")
     assert (await send(api, csv_file(range(1, 31)), "?dry_run=true", key="key-of-dry")).status_code == 200
     more = await send(api, csv_file(range(31, 61)), "?dry_run=true", key="key-more")
     assert more.status_code == 200, "the chunk that reaches the limit is still answered"
@@ -165,3 +167,22 @@ async def test_many_errors_are_counted_whole_and_listed_in_part(
 async def test_an_unknown_mode_is_refused(api: RegistrationApi) -> None:
     assert (await send(api, csv_file(range(1, 2)), "?mode=some")).status_code == 422
     assert not await api.applicants()
+
+
+@pytest.mark.parametrize("mode", ["whole", "rows"])
+async def test_a_key_of_another_file_registers_no_one(api: RegistrationApi, mode: str) -> None:
+    """Neither the file with a row corrected under the same key, nor one of other people: the rehearsal agrees."""
+    assert (await send(api, csv_file(range(1, 3)), f"?mode={mode}")).json()["registered"] == 2
+    for other in (csv_file(range(1, 9)), csv_file(range(50, 59))):
+        for query in (f"?mode={mode}&dry_run=true", f"?mode={mode}"):
+            refused = await send(api, other, query)
+            assert (refused.status_code, refused.json()["code"]) == (422, "idempotency_key_reused"), refused.text
+    assert len(await api.applicants()) == 2
+
+
+async def test_the_people_of_an_own_file_do_not_lock_out_who_corrects_it(api: RegistrationApi) -> None:
+    people = csv_file(range(1, 302)).replace("female", "x", 1)
+    done = (await send(api, people, "?mode=rows", key="key-of-the-first")).json()
+    assert (done["registered"], done["refused_rows"]) == (300, 1)
+    again = await send(api, csv_file(range(1, 302)), "?mode=rows", key="key-of-the-second")
+    assert (again.json()["registered"], again.json()["already_registered"]) == (1, 300)

@@ -122,7 +122,9 @@ async def test_two_concurrent_allocators_admit_the_first_hundred_of_five_hundred
     in_order = sorted(subjects, key=lambda s: (records[s].indexed["registered_at"], s))
     assert held == sorted(in_order[:100])
     assert all(r.last_sequence == 2 for r in records.values()), "each changed once"
-    await api.request("POST", f"/v1/applications/{held[0]}/withdrawal", json={"reason": "moved"})
+    await api.request(
+        "POST", f"/v1/applications/{held[0]}/withdrawal", json={"reason": "moved", "form_number": "20-1404-9"}
+    )
     await asyncio.gather(passes(api.allocator), passes(other))
     await api.run_jobs()
     assert (await seats(api)).admitted == 100

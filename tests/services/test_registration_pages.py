@@ -261,7 +261,9 @@ async def test_the_tracking_page_in_every_status(api: RegistrationApi) -> None:
     assert "اعتراض شما در رسیدگی است" in under_review and "پاسخ تا" in under_review
     await consume(fourth["id"], overturned)
     assert "شما نفر ۳ در فهرست انتظارید" in (await page(api, f"/tracking/{fourth['tracking_code']}")).text
-    await api.request("POST", f"/v1/applications/{first['id']}/withdrawal", json={"reason": "moved"})
+    await api.request(
+        "POST", f"/v1/applications/{first['id']}/withdrawal", json={"reason": "moved", "form_number": "20-1404-9"}
+    )
     await api.run_jobs()
     assert "انصراف شما ثبت شده است" in (await page(api, f"/tracking/{first['tracking_code']}")).text
     assert "پذیرفته شدید" in (await page(api, f"/tracking/{second['tracking_code']}")).text

@@ -95,6 +95,13 @@ def test_of_a_formula_the_stored_result_counts() -> None:
     assert list(rows_of(changed)) == [(1, ["2", "", "3"])]
 
 
+def test_rows_may_have_a_prefix() -> None:
+    rows = "".join(f'<x:row r="{n}"><x:c r="A{n}"><x:v>{n}</x:v></x:c></x:row>' for n in range(1, 3_001))
+    start = '<x:worksheet xmlns:x="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><x:sheetData>'
+    changed = with_part(workbook([["a"]]), SHEET, f"{start}{rows}</x:sheetData></x:worksheet>".encode())
+    assert len(list(rows_of(changed))) == 3_000
+
+
 PLAIN = workbook([["a"], ["b"]])
 ENTITIES = '<!DOCTYPE x [<!ENTITY a "0123456789"><!ENTITY b "&a;&a;&a;&a;">]>'
 STRING = '<row r="1"><c r="A1" t="{}"><v>{}</v></c></row>'
@@ -108,6 +115,13 @@ def sheet(body: str, before: str = "") -> bytes:
 HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {  # each with the code of its refusal
     "unpacks to 65 MB": (lambda: with_part(PLAIN, "xl/other.xml", bytes(65 << 20)), "workbook_too_large"),
     "many tags": (lambda: sheet("<x/>" * (xlsx.MAX_TAGS + 1)), "workbook_too_large"),
+    "a row of many cells": (lambda: sheet(f"<row>{'<c/>' * 5_000}</row>"), "workbook_too_large"),
+    "a row of many cells, hidden": (lambda: sheet(f"<row>{'<c/><!--<row-->' * 5_000}</row>"), "workbook_unreadable"),
+    "many styles": (lambda: with_part(PLAIN, "xl/styles.xml", b"<xf/>" * 60_000), "workbook_too_large"),
+    "many strings": (
+        lambda: with_part(PLAIN, "xl/sharedStrings.xml", b"<si/>" * (xlsx.MAX_SHARED_TAGS + 1)),
+        "workbook_too_large",
+    ),
     "a large theme": (lambda: with_part(PLAIN, "xl/theme/theme1.xml", b" " * (5 << 20)), "workbook_too_large"),
     "many parts": (lambda: many_parts(PLAIN), "workbook_too_large"),
     "entities": (lambda: sheet(STRING.format("str", "&b;"), ENTITIES), "workbook_unreadable"),

@@ -81,7 +81,7 @@ async def file_appeal(api: ScreeningApi) -> Call:
 
 async def decide_appeal(api: ScreeningApi) -> Call:
     path = f"/v1/cases/{await api.rejected(1)}/appeal"
-    assert (await api.request("POST", path, "manager", json=FORM)).is_success
+    assert (await api.request("POST", path, "manager", id="of-3", json=FORM)).is_success
     return Call("POST", f"{path}/decision", {"json": APPROVE}, lambda: cases_go_on(api), "labour_expert")
 
 

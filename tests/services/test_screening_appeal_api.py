@@ -141,7 +141,7 @@ async def test_an_appeal_is_filed_and_decided_on_its_page(api: ScreeningApi) -> 
     wrong = await page(api, path, "registrar", {"key": key[1], "form": "1234"})
     assert wrong.status_code == 422 and 'role="alert"' in wrong.text and 'value="1234"' in wrong.text
     for _ in range(2):  # a double click is one appeal
-        filed = await page(api, path, "registrar", {"key": key[1], "form": "۲۰-۱۴۰۴-۱۷۳"})
+        filed = await page(api, path, "registrar", {"key": key[1], "form": "۲۰-۱۴۰۴-۱۷۳"}, id="of-3")
         assert (filed.status_code, filed.headers["location"]) == (303, f"/screening{path}?done=true")
     assert "اعتراض ثبت شد" in (await page(api, f"{path}?done=true", "registrar")).text
     assert 'name="outcome"' not in (await page(api, path, "registrar")).text

@@ -47,7 +47,7 @@ async def registration(folder: Path) -> World:
     world.operations = {
         ("GET", f"{prefix}/applications/{{applicant}}"): Operation("thing", ids=ids),
         ("POST", f"{prefix}/applications/{{applicant}}/withdrawal"): Operation(
-            "thing", lambda area: {"json": {"reason": "own_request"}}, ids
+            "thing", lambda area: {"json": {"reason": "own_request", "form_number": f"{area[3:5]}-1404-205"}}, ids
         ),
         ("POST", f"{prefix}/applications/{{applicant}}/correction"): Operation(
             "thing", lambda area: {"json": correction(area)}, ids

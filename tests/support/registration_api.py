@@ -132,6 +132,7 @@ class RegistrationApi:
                 if scope and role not in ("ministry_admin", "service")
                 else {}
             )
+            claims |= {"id": options.pop("id")} if "id" in options else {}
             headers |= self.issuer.bearer(role, **claims)
         if key:
             headers["Idempotency-Key"] = key

@@ -72,7 +72,9 @@ async def applicants_go_on(api: RegistrationApi) -> None:
     await decided(api, *subjects)
     for subject in subjects:
         path = f"/v1/applications/{subject}/withdrawal"
-        assert (await api.request("POST", path, json={"reason": "moved"})).status_code == 200
+        assert (
+            await api.request("POST", path, json={"reason": "moved", "form_number": "20-1404-9"})
+        ).status_code == 200
     api.advance(days=1)
     again = csv_file(range(1, 4), field="JF002", county="2001")
     assert (await api.request("POST", IMPORT, csv=again, key="key-of-another-file")).json()["registered"] == 3
@@ -105,7 +107,12 @@ async def withdraw(api: RegistrationApi) -> Call:
         assert again.json()["application"] == 2
         await api.run_jobs()
 
-    return Call("POST", f"/v1/applications/{made['id']}/withdrawal", {"json": {"reason": "moved"}}, later)
+    return Call(
+        "POST",
+        f"/v1/applications/{made['id']}/withdrawal",
+        {"json": {"reason": "moved", "form_number": "20-1404-9"}},
+        later,
+    )
 
 
 async def correct(api: RegistrationApi) -> Call:

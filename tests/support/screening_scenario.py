@@ -8,7 +8,7 @@ import pytest
 from base.clock import Moment
 from contracts.commands import Refused
 from contracts.envelope import Context, Envelope, decode, encode
-from contracts.events import ApplicantRegistered, Event
+from contracts.events import ApplicantRegistered, ApplicantUpdated, Event
 from kernel.record import Message, Record, consume, emit
 from screening.domain import applicant
 from screening.domain.applicant import State
@@ -69,6 +69,12 @@ class ScreeningScenario:
 def registered(application: int = 1) -> ApplicantRegistered:
     """Return the registration of the applicant."""
     return ApplicantRegistered(application=application, **PERSON)
+
+
+def updated(application: int = 1) -> ApplicantUpdated:
+    """Return a correction of the application."""
+    profile = {name: value for name, value in PERSON.items() if name != "intake_channel"}
+    return ApplicantUpdated(application=application, **profile)
 
 
 def refusal(scenario: ScreeningScenario, command: Any) -> Refused:

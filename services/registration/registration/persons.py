@@ -42,6 +42,7 @@ class Persons:
                 "key_id": key_id,
                 "sealed": self.keyring.seal(key, _encode(accepted.identity), subject),
                 "consent": {"version": accepted.consent, "at": at},
+                **({"acts": acts} if (acts := before.content.get("acts")) else {}),
             },
         )
 
@@ -56,9 +57,8 @@ class Persons:
         sealed = self.keyring.seal(key, _encode(identity), record.subject)
 
         def correct(before: Record) -> Record:
-            content = before.private.content
-            acts = [*content.get("acts", ()), act][-ACTS_KEPT:]
-            return replace(before, private=replace(before.private, content={**content, "sealed": sealed, "acts": acts}))
+            after = with_act(act, before)
+            return replace(after, private=replace(after.private, content={**after.private.content, "sealed": sealed}))
 
         return correct
 
@@ -89,3 +89,10 @@ class Persons:
             for subject, content in sealed.items()
             if content["key_id"] in keys
         }
+
+
+def with_act(act: Mapping[str, Any], record: Record) -> Record:
+    """Return the record with an act of an officer for the person, and the form that allowed it; the last are kept."""
+    content = record.private.content
+    acts = [*content.get("acts", ()), act][-ACTS_KEPT:]
+    return replace(record, private=replace(record.private, content={**content, "acts": acts}))

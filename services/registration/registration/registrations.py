@@ -30,8 +30,12 @@ from registration import metrics, queries
 from registration.domain import applicant
 from registration.domain import round as rounds
 from registration.domain.applicant import Register, ReissueCode
-from registration.domain.application import UNCOMPARED, Accepted, Answers, accept, correct_answers, profile_of
-from registration.domain.identity import Correct
+from registration.domain.application import (
+    Accepted,
+    Answers,
+    accept,
+    profile_of,
+)
 from registration.domain.ledger import SetQuota
 from registration.erasures import Erasures
 from registration.persons import NOTHING, Persons
@@ -223,9 +227,10 @@ class RegistrationService:
         response = await stored_response(self.store, CommandMetadata(idempotency_key=key))
         return response.record if response else None
 
-    async def find_person(self, round_id: str, number: str) -> Record | None:
-        """Return the applicant with a national ID in a round."""
-        return await self._registered(self.persons.indexes_of(round_id, number))
+    async def find_person(self, round_id: str, scope: str, number: str) -> Record | None:
+        """Return the applicant with a national ID in a round and a scope; by the same queries if there is none."""
+        people = self.persons.indexes_of(round_id, number)
+        return await self._selected(round_id, scope, (await self.store.find_by_unique("person", people)).values())
 
     async def search(self, round_id: str, scope: str, typed: str) -> Record:
         """Return the applicant of a round and a scope with this national ID or tracking code, in any spelling.
@@ -242,10 +247,13 @@ class RegistrationService:
             people = []
         subjects = [*(await self.store.find_by_unique("person", people)).values()] if people else []
         subjects += (await self.store.find_by_unique("tracking", codes)).values() if codes else []
-        found = await self.store.find(queries.selected(round_id, scope, subjects[0] if subjects else ""))
-        if not found:
+        if not (found := await self._selected(round_id, scope, subjects)):
             raise Refused("person_not_found", field="query")
-        return found[0]
+        return found
+
+    async def _selected(self, round_id: str, scope: str, subjects: Iterable[str]) -> Record | None:
+        found = await self.store.find(queries.selected(round_id, scope, next(iter(subjects), "")))
+        return found[0] if found else None
 
     def unidentified(self, record: Record) -> Record:
         """Return a record that only the log has after a restore: of an applicant, without identity and blind index."""
@@ -265,7 +273,9 @@ class RegistrationService:
             if not before.state.unidentified:
                 raise Refused("identity_known")
             known = before.state
-            if _place(accepted.context) != _place(known.context) or accepted.profile != known.current.profile:
+            day = tehran_day(known.current.registered_at)
+            profile = {**accepted.profile, **profile_of(accepted.identity, day)}  # the age is that of the registration
+            if _place(accepted.context) != _place(known.context) or profile != known.current.profile:
                 raise Refused("identity_differs")
             own = await self.persons.private(subject, accepted, self.clock().recorded, before.private)
             private = Private({**before.private.indexed, **own.indexed}, {**before.private.content, **own.content})
@@ -275,31 +285,6 @@ class RegistrationService:
                     return stored
             except UniqueViolation as violation:
                 raise Refused("already_registered", field="national_id") from violation
-
-    async def correct(self, record: Record, changes: Answers, form: str, metadata: CommandMetadata) -> Result:
-        """Correct answers of an application, by the name of the field; the number of the signed form is kept with it.
-
-        Raise InvalidApplication, Refused (identity_lost, and what the rules refuse), KeyReused, Transient.
-        """
-        if response := await stored_response(self.store, metadata):
-            return response
-        person = (await self.persons.open([record])).get(record.subject)
-        if person is None:
-            raise Refused("erased" if record.state.erased_at else "identity_lost")
-        at, state = self.clock(), record.state
-        values = correct_answers(changes, state.context, tehran_day(at.at), policy(state.context.policy))
-        identity = {name: values.get(name, value) for name, value in person.items()}
-        changed = {name for name, value in identity.items() if value != person[name]}
-        command = Correct(
-            context=replace(state.context, **{n: values[n] for n in ("county", "field") if n in values}),
-            profile={**state.current.profile, **profile_of(values, tehran_day(at.at))},
-            identity=bool(changed - UNCOMPARED),
-            contact=bool(changed & UNCOMPARED),
-            corrections=state.current.corrections,
-        )
-        act = {"act": "correction", "form": form, "actor": metadata.actor, "at": at.recorded}
-        prepare = await self.persons.correction(record, identity, act)
-        return await execute(self.store, record.subject, command, self.clock, replace(metadata, prepare=prepare))
 
     async def reissue_code(self, subject: str, metadata: CommandMetadata) -> Record:
         """Issue the next tracking code to an applicant and return the record. Raise Refused, KeyReused, Transient."""

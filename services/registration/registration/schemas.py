@@ -213,9 +213,10 @@ class Reissued(BaseModel):
 
 
 class Withdrawal(Body):
-    """A withdrawal."""
+    """A withdrawal, by the form that the applicant signed."""
 
     reason: str = Field(max_length=40, examples=["own_request"])
+    form_number: str = Field(max_length=20, examples=["20-1404-173"])
 
 
 class Erasure(Body):

@@ -14,7 +14,7 @@ from kernel.query import Index, Query, at_most, one_of
 from kernel.record import Record
 from kernel.store import Store, find_one
 from programme.reference import provinces
-from screening.domain.applicant import OPEN, STATES, instant
+from screening.domain.applicant import OPEN, STATES, authors_of, instant
 from screening.domain.case import person_of
 
 LEASE = timedelta(minutes=15)  # for which a claimed case is offered to no other officer
@@ -77,7 +77,7 @@ async def claim_next(store: Store, leases: Leases, scope: str, officer: str) -> 
     """
     found = await store.find(queue(scope, OPEN, limit=CANDIDATES))
     person = person_of(officer)
-    by_id = {each.subject: each for each in found if not each.state.registrar or each.state.registrar != person}
+    by_id = {each.subject: each for each in found if person not in authors_of(each.state)}
     await _check_in_hand(store, leases, person, IN_HAND - 1)
     claimed = await leases.acquire(list(by_id), person, LEASE)
     if claimed is None:

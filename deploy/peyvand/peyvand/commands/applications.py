@@ -124,6 +124,7 @@ def withdraw_command(
     applicant: Annotated[str, typer.Argument(help="The id of the applicant, as `peyvand tracking-code` prints it.")],
     reason: Annotated[str, typer.Option(help=f"{', '.join(WITHDRAWAL_REASONS)}.")],
     province: Annotated[str, typer.Option(help="The province of the desk, such as IR-20.")],
+    form: Annotated[str, typer.Option(help="The number of the form that the applicant signed, such as 20-1404-173.")],
     as_json: Json = False,
     url: Url = "",
 ) -> None:
@@ -131,7 +132,9 @@ def withdraw_command(
     _check_reason(reason, WITHDRAWAL_REASONS)
     client = signed_in_client(url, "registrar", province=province)
     path = f"/registration/v1/applications/{quote(applicant, safe='')}/withdrawal"
-    result = client.post(path, json.dumps({"reason": reason}).encode(), "application/json", key=uuid4().hex).json()
+    result = client.post(
+        path, json.dumps({"reason": reason, "form_number": form}).encode(), "application/json", key=uuid4().hex
+    ).json()
     print_result(result, as_json, lambda _: f"applicant {applicant} has withdrawn")
 
 

@@ -31,7 +31,7 @@ SCREENING = range(1, len(INTAKE) + LATE_AFTER + 1)  # steps in which cases are d
 IDENTIFYING = range(2, 17)  # steps in which capacities are identified
 BATCH = 500  # decisions, identifications and connections in one request
 CONSENT = "1404-1"
-FORMS_A_STEP = 1_000  # numbers of signed forms, in each province; the second half for corrections
+FORMS_A_STEP = 1_500  # numbers of signed forms, in each province: a third each for appeals, corrections, withdrawals
 VERDICTS: Mapping[bool, Mapping[str, Any]] = {  # of appeals, by whether they are successful
     True: {"outcome": "approved", "reasons": ["meets_conditions"]},
     False: {"outcome": "rejected", "reasons": ["insured"]},
@@ -132,7 +132,8 @@ class Round:
             leaving = waiting[: round(course.quota * course.withdrawn / 2)]
         else:
             leaving = []
-        await asyncio.gather(*(self._withdraw(course.province, application) for application in leaving))
+        first = step * FORMS_A_STEP + 2 * FORMS_A_STEP // 3
+        await asyncio.gather(*(self._withdraw(course.province, each, n) for n, each in enumerate(leaving, first)))
         self.memory.mismatched.setdefault(course.province, {})[step] = [
             application
             for national_id, application in registered
@@ -200,11 +201,10 @@ class Round:
         self.memory.acknowledged.add(created["id"])
         return row["national_id"], created["id"]
 
-    async def _withdraw(self, province: str, application: str) -> None:
+    async def _withdraw(self, province: str, application: str, form: int) -> None:
         path = f"/registration/v1/applications/{application}/withdrawal"
-        await self.platform.request(
-            "POST", path, "registrar", province, json={"reason": "own_request"}, key=f"sim-withdraw-{application}"
-        )
+        body = {"reason": "own_request", "form_number": f"{province[3:]}-{ROUND}-{form}"}
+        await self.platform.request("POST", path, "registrar", province, json=body, key=f"sim-withdraw-{application}")
 
     async def _screen(self, step: int, course: Course, cohorts: Mapping[int, Sequence[str]]) -> None:
         """Decide the larger part of a cohort a step after it registered, a part after its due day, the rest never."""
@@ -255,7 +255,7 @@ class Round:
     async def _correct(self, step: int, course: Course) -> None:
         """Correct the date of birth of those who registered in the step before and whose identity was refused."""
         refused = self.memory.mismatched.get(course.province, {}).get(step - 1, [])
-        first = step * FORMS_A_STEP + FORMS_A_STEP // 2
+        first = step * FORMS_A_STEP + FORMS_A_STEP // 3
         await asyncio.gather(
             *(
                 self.platform.request(

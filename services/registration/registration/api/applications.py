@@ -8,14 +8,15 @@ from starlette.responses import Response
 
 from contracts.codes import IDENTITY_PURPOSES
 from contracts.commands import Refused
-from kernel.commands import CommandMetadata, execute
+from kernel.commands import CommandMetadata
 from kernel.record import Record
 from kernel.store import Store as StorePort
+from programme.numbers import form_number
 from programme.reference import province_or_all
-from registration import queries, schemas
+from registration import acts, queries, schemas
 from registration.api.dependencies import Audit, Guard, Registrations, bounded_intake, check_scope
 from registration.api.rounds import RoundId
-from registration.domain.applicant import Status, Withdraw, status
+from registration.domain.applicant import Status, status
 from registration.domain.application import InvalidApplication
 from security.auth import Principal
 from security.scopes import is_visible, restricted
@@ -119,12 +120,16 @@ async def withdraw(
     body: schemas.Withdrawal,
     principal: Annotated[Principal, allow("withdraw")],
     store: Store,
-    clock: Clock,
+    registrations: Registrations,
     metadata: Metadata,
 ) -> schemas.Listed:
-    """Withdraw an applicant from the round; their seat goes to the first on the waiting list."""
+    """Withdraw an applicant on their signed form; their seat goes to the first on the waiting list.
+
+    No officer withdraws a person without the person's act.
+    """
     record = await find_applicant(store, applicant, principal)
-    return schemas.listed((await execute(store, record.subject, Withdraw(body.reason), clock, metadata)).record)
+    form = form_number(body.form_number, record.state.context.province, "form_number")
+    return schemas.listed((await acts.withdraw(registrations, record, body.reason, form, metadata)).record)
 
 
 async def find_applicant(store: StorePort, applicant: str, principal: Principal) -> Record:

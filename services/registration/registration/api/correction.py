@@ -12,7 +12,7 @@ from kernel.record import Record
 from kernel.store import Store as StorePort
 from programme.numbers import form_number
 from programme.text import digits
-from registration import schemas
+from registration import acts, schemas
 from registration.api.applications import ApplicantId, Metadata, find_applicant
 from registration.api.dependencies import Audit, Registrations
 from registration.domain.application import CORRECTABLE, FIELD, Answers, InvalidApplication
@@ -102,6 +102,6 @@ async def corrected(
         raise Refused("scope_other", field="county")
     await audit.append(principal.actor, record.subject, "correction", clock().recorded)
     try:
-        return (await registrations.correct(record, changes, number, metadata)).record
+        return (await acts.correct(registrations, record, changes, number, metadata)).record
     except InvalidApplication as invalid:
         raise Invalid(invalid.errors) from invalid

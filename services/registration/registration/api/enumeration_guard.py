@@ -65,13 +65,17 @@ class EnumerationGuard:
 
     def record_file(self, request: Request, principal: Principal, people: Collection[str]) -> None:
         """Count the people of a file, by blind index, each once: the same file again reveals nothing new."""
+        if new := self.remember(request, principal, people):
+            self._record(request, principal, len(new))
+
+    def remember(self, request: Request, principal: Principal, people: Collection[str]) -> Collection[str]:
+        """Note people of whom the caller knows that they are registered, such as by their own file; return new ones."""
         caller = caller_of(request, principal)
         new = [each for each in people if (caller, each) not in self.seen]
         self.seen |= dict.fromkeys((caller, each) for each in new)
         while len(self.seen) > MAX_SEEN:
             self.seen.popitem(last=False)
-        if new:
-            self._record(request, principal, len(new))
+        return new
 
     def _record(self, request: Request, principal: Principal, answers: int = 1) -> None:
         """Count answers "already registered"; more than the limit are owed, and the caller waits for longer."""

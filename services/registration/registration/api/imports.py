@@ -15,7 +15,7 @@ from base.ids import shown_code
 from base.spreadsheet import csv_of
 from base.tasks import TimeSlices
 from contracts.commands import Refused
-from kernel.commands import CommandMetadata, Result
+from kernel.commands import CommandMetadata, Result, stored_response
 from programme.messages import message_text
 from registration import schemas_import as schemas
 from registration.api.csv_import import MAX_ERRORS, RowsInvalid, Table, lines_of
@@ -162,15 +162,18 @@ class _Attempt(msgspec.Struct, frozen=True):
             async with self.guard.attempt(self.request, self.principal, file=True):
                 done = await self.registrations.register_many(snapshot, chunk, CHANNEL, own, last)
                 self._count(chunk, done)
+                new = (chunk[row] for row, each in done.items() if isinstance(each, Result))
+                self.guard.remember(self.request, self.principal, self._indexes(new))
             outcomes |= done
             last = last_registered(done.values(), last)
         return outcomes
 
     def _count(self, chunk: Mapping[int, Accepted], done: Mapping[int, Result | Refused]) -> None:
         known = (chunk[row] for row, each in done.items() if _is_known(each))
-        self.guard.record_file(
-            self.request, self.principal, [self.registrations.persons.indexes(each)[0] for each in known]
-        )
+        self.guard.record_file(self.request, self.principal, self._indexes(known))
+
+    def _indexes(self, people: Iterable[Accepted]) -> list[str]:
+        return [self.registrations.persons.indexes(each)[0] for each in people]
 
 
 async def _checked(
@@ -203,7 +206,9 @@ async def _checked(
                 late[row] = refused
             else:
                 checked.errors.append((row, refused))
-    answered = await registrations.answered({row: metadata_for(str(row), metadata) for row in late})
+    answered = await registrations.answered({row: metadata_for(str(row), metadata) for row in checked.accepted})
+    if answered:  # all rows of a file have its fingerprint: another file under this key is refused before its first row
+        await stored_response(registrations.store, metadata_for(str(min(answered)), metadata))
     for row, closed in late.items():
         if row not in answered:
             checked.errors.append((row, closed))

@@ -17,7 +17,6 @@ from registration.api.dependencies import Guard, Registrations
 from registration.api.rounds import RoundId
 from registration.registrations import RegistrationService
 from security.auth import Principal
-from security.scopes import is_visible
 from web.authorization import allow, public
 from web.idempotency import idempotent
 from web.pagination import Etag, etagged
@@ -60,8 +59,8 @@ async def reissue_code(
     registered in the officer's scope is not found; these answers count like "already registered".
     """
     async with guard.attempt(request, principal):
-        known = await registrations.find_person(round_id, national_id(body.national_id))
-        if known is None or not is_visible(known.indexed.get("scope", ""), principal):
+        known = await registrations.find_person(round_id, principal.scope, national_id(body.national_id))
+        if known is None:
             raise Refused("not_registered", field="national_id")
     record = await registrations.reissue_code(known.subject, metadata)
     return schemas.reissued(record, registrations.codes.code_of(record))

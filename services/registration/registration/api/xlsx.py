@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime, time
 from io import BytesIO
-from typing import Any
+from typing import IO, Any
 from zipfile import BadZipFile, ZipFile
 
 from base.spreadsheet import MAX_BLANK
@@ -22,10 +22,15 @@ MAX_UNPACKED = 64 << 20  # bytes of all parts; 50,000 rows have about 30 MB
 MAX_OTHER_PARTS = 4 << 20  # bytes of the parts that are read as a whole: styles, themes, properties
 MAX_PARTS = 1_000
 MAX_TAGS = 4_000_000  # of all parts; 50,000 rows have 2.6 million
+MAX_ROW_TAGS = 4_000  # of one row: the reader builds it whole
+MAX_SHARED_TAGS = 1_500_000  # of the shared strings, which the reader builds whole as well
+MAX_OTHER_TAGS = 50_000  # of the parts that are read as a whole
 MAX_COLUMNS = 200
 
 _ENCODING = re.compile(rb"""^[^>]*encoding\s*=\s*["'](?!utf-?8["'])""", re.IGNORECASE)
 _STREAMED = re.compile(r"/(?:worksheets/[^/]*|sharedStrings)\.xml$", re.IGNORECASE)
+_SHEET = re.compile(r"/worksheets/[^/]*\.xml$", re.IGNORECASE)
+_ROW = re.compile(rb"<(?:[\w.-]+:)?row\b")  # some programs write a prefix
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff", b"<\0", b"\0<")
 _PIECE = 1 << 16
 _DOCTYPE = b"<!DOCTYPE"
@@ -121,22 +126,37 @@ def _check_parts(content: bytes) -> None:
     """
     if not content.startswith(ZIPPED):
         raise BadZipFile
-    tags, sizes = 0, {True: 0, False: 0}
+    too_large = Refused("workbook_too_large", limit=MAX_UNPACKED >> 20)
+    tags, size, others, other_tags = 0, 0, 0, 0
     with ZipFile(BytesIO(content)) as archive:
         parts = archive.infolist()
         too_many = len(parts) > MAX_PARTS or sum(each.file_size for each in parts) > MAX_UNPACKED
         if too_many or len({each.filename for each in parts}) < len(parts):
-            raise Refused("workbook_too_large", limit=MAX_UNPACKED >> 20)
+            raise too_large
         for part in parts:
             with archive.open(part) as unpacked:
-                before = b""
-                while piece := unpacked.read(_PIECE):
-                    other_encoding = not before and (piece.startswith(_UTF_16) or _ENCODING.match(piece))
-                    if other_encoding or _DOCTYPE in before[-len(_DOCTYPE) :] + piece:
-                        raise Refused("workbook_unreadable")
-                    before, tags = piece, tags + piece.count(b"<")
-                    if tags > MAX_TAGS:
-                        raise Refused("workbook_too_large", limit=MAX_UNPACKED >> 20)
-            sizes[bool(_STREAMED.search(part.filename))] += part.file_size
-    if sizes[False] > MAX_OTHER_PARTS:
-        raise Refused("workbook_too_large", limit=MAX_UNPACKED >> 20)
+                size = _tags(unpacked, MAX_TAGS - tags, part.filename, too_large)
+            tags += size
+            if not _STREAMED.search(part.filename):
+                others, other_tags = others + part.file_size, other_tags + size
+            if others > MAX_OTHER_PARTS or other_tags > MAX_OTHER_TAGS:
+                raise too_large
+
+
+def _tags(part: IO[bytes], most: int, name: str, too_large: Refused) -> int:
+    """Return how many tags a part has. Raise Refused: more, or more between two rows of a sheet, or a document type."""
+    tags, of_row, before = 0, 0, b""
+    most = min(most, MAX_SHARED_TAGS) if name.endswith("haredStrings.xml") else most
+    is_sheet = bool(_SHEET.search(name))
+    while piece := part.read(_PIECE):
+        other_encoding = not before and (piece.startswith(_UTF_16) or _ENCODING.match(piece))
+        hiding = _DOCTYPE[:2] if _STREAMED.search(name) else _DOCTYPE  # a comment could hide where rows begin
+        if other_encoding or hiding in before[-len(_DOCTYPE) :] + piece:
+            raise Refused("workbook_unreadable")
+        first, *rows = _ROW.split(piece) if is_sheet else (piece,)
+        longest = max([of_row + first.count(b"<"), *(each.count(b"<") for each in rows)])
+        of_row = rows[-1].count(b"<") if rows else of_row + first.count(b"<")
+        before, tags = piece, tags + piece.count(b"<")
+        if tags > most or (is_sheet and longest > MAX_ROW_TAGS):
+            raise too_large
+    return tags

@@ -17,6 +17,7 @@ MAX_CORRECTIONS = 5  # of one application: each queries the registry, which must
 class Correct(msgspec.Struct, frozen=True, kw_only=True):
     """Correct the data of an application: what is published as it will be, and what changes of the identity."""
 
+    application: int
     context: Context
     profile: Mapping[str, str]  # by event field
     identity: bool  # something that the identity registry compares changes
@@ -31,9 +32,10 @@ def corrected(
 
     Raise Refused: changed_meanwhile, nothing_changed, corrections_used_up, already_decided.
     """
-    if command.corrections != made:
-        raise Refused("changed_meanwhile")
     after = command.context
+    same = (after.round, after.province) == (before.round, before.province)
+    if (command.application, command.corrections) != (application, made) or not same:
+        raise Refused("changed_meanwhile")
     if not (command.identity or command.contact) and (after, command.profile) == (before, profile):
         raise Refused("nothing_changed")
     if made >= MAX_CORRECTIONS:

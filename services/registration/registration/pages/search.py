@@ -1,6 +1,6 @@
 """The page of who answers calls and sits at the desk: who is it, where does the application stand, what comes next?"""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date
 from typing import Any
 
@@ -200,7 +200,7 @@ async def person_values(
         "position": await queries.count_ahead(store, found.record) + 1 if waiting else None,
         "shown": shown,
         "may_correct": not has_left(state) and not state.unidentified,
-        "inputs": _inputs(state, lang),
+        "inputs": _inputs(state, (await registrations.round_snapshot(state.context.round)).round.fields, lang),
         "key": uuid7(),
         "reasons": [DECISION_REASONS[each].text(lang) for each in state.current.reasons if each in DECISION_REASONS],
     }
@@ -234,14 +234,18 @@ def clear_numbers(found: Found) -> Numbers | None:
     )
 
 
-def _inputs(state: State, lang: str) -> list[CorrectionInput]:
+def _inputs(state: State, offered: Collection[str], lang: str) -> list[CorrectionInput]:
     """Return what can be corrected; the job field until the decision."""
     options: dict[str, list[tuple[str, str]]] = {
         "county": [
             (each.code, each.name(lang))
             for each in reference.by_name(reference.counties_of(state.context.province), lang)
         ],
-        "field": [(each.code, each.name(lang)) for each in reference.by_name(reference.job_fields().values(), lang)],
+        "field": [
+            (each.code, each.name(lang))
+            for each in reference.by_name(reference.job_fields().values(), lang)
+            if each.code in offered
+        ],
     }
     fields = [FIELD[name] for name in CORRECTABLE if name != "field" or not state.current.outcome]
     return [

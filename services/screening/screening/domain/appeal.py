@@ -1,6 +1,6 @@
 """The appeal against a rejection: filed once by a signed form, decided by another person, breached after a day."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date, datetime
 
 import msgspec
@@ -22,6 +22,7 @@ class Appeal(msgspec.Struct, frozen=True, omit_defaults=True):
     """The appeal of the present application: its deadline and its decision."""
 
     filed: datetime | None = None
+    filer: str = ""  # pseudonymous id of the officer who filed it for the applicant
     form: str = ""
     due: date | None = None
     breached: bool = False
@@ -71,14 +72,14 @@ def decide(
     application: int,
     context: Context,
     facts: Facts,
-    registrar: str,
+    authors: Collection[str],
 ) -> Event:
     """Decide on a pending appeal, before or after its breach. Raise Refused."""
     if appeal.outcome:
         raise Refused("already_decided")
     if not appeal.filed:
         raise Refused("no_open_appeal")
-    if excluded := excluded_as(case, registrar, command.decision.by):
+    if excluded := excluded_as(appeal, case, authors, command.decision.by):
         raise Refused(excluded)
     rules = policy(context.policy)
     return CaseAppealDecided(
@@ -89,15 +90,17 @@ def decide(
     )
 
 
-def excluded_as(case: Case, registrar: str, by: str) -> str:
+def excluded_as(appeal: Appeal, case: Case, authors: Collection[str], by: str) -> str:
     """Return the refusal of a person who may not decide this appeal, or an empty text: whatever their role.
 
-    Who took the first decision, and who registered the application, may not.
+    Who took the first decision, who filed the appeal and who wrote the application may not.
     """
     person = person_of(by)
     if person and person == person_of(case.decider):
         return "first_decider_may_not"
-    return "registrar_may_not_screen" if person and person == registrar else ""
+    if person and person == appeal.filer:
+        return "filer_may_not"
+    return "registrar_may_not_screen" if person in authors else ""
 
 
 def breaches_at(appeal: Appeal) -> datetime | None:
@@ -115,7 +118,7 @@ def evolve(appeal: Appeal, envelope: Envelope) -> Appeal:
     """Return the appeal after one event about it."""
     match envelope.event:
         case CaseAppealed(due=due, form=form):
-            return Appeal(filed=envelope.time, due=due, form=form)
+            return Appeal(filed=envelope.time, filer=person_of(envelope.actor), due=due, form=form)
         case CaseAppealBreached():
             return replace(appeal, breached=True)
         case CaseAppealDecided(outcome=outcome, reasons=reasons):

@@ -63,6 +63,7 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
     policy: str = ""
     application: int = 0
     registrar: str = ""  # pseudonymous id of the person who registered this application; empty for the web
+    correctors: tuple[str, ...] = ()  # of those who corrected it
     age_band: str = ""
     work_mode: str = ""
     identity: str = ""  # result of the check against the identity registry
@@ -87,7 +88,7 @@ def decide(state: State, command: Command, at: datetime) -> Sequence[Event]:
             raise Refused("no_open_case")
         case Decide():
             return cases.decide(
-                state.case, command, state.application, context(state), facts_of(state), state.registrar, at
+                state.case, command, state.application, context(state), facts_of(state), authors_of(state), at
             )
         case FileAppeal() | DecideAppeal() if state.withdrawn or state.erased:
             raise Refused("no_open_case")
@@ -102,7 +103,7 @@ def decide(state: State, command: Command, at: datetime) -> Sequence[Event]:
                     state.application,
                     context(state),
                     facts_of(state),
-                    state.registrar,
+                    authors_of(state),
                 )
             ]
         case IdentifyCapacity():
@@ -166,7 +167,10 @@ def _evolve(state: State, envelope: Envelope) -> State:
             return _with_context(replace(state, identity=result), envelope.context)
         case ApplicantUpdated(age_band=age_band, work_mode=work_mode, identity_changed=changed):
             identity = "" if changed else state.identity
-            known = replace(state, age_band=age_band, work_mode=work_mode, identity=identity)
+            by = {*state.correctors, cases.person_of(envelope.actor)} - {""}
+            known = replace(
+                state, correctors=tuple(sorted(by)), age_band=age_band, work_mode=work_mode, identity=identity
+            )
             return _with_context(known, envelope.context)
         case ApplicantAdmitted():
             return _with_context(replace(state, seat=True), envelope.context)
@@ -262,6 +266,11 @@ def holder_of(state: State) -> str:
 def outcome_of(state: State) -> str:
     """Return the outcome of the screening, that of the appeal if there is one; empty without a decision."""
     return state.appeal.outcome or state.case.outcome
+
+
+def authors_of(state: State) -> Collection[str]:
+    """Return who wrote this application: they never decide about it, whatever their role."""
+    return {state.registrar, *state.correctors} - {""}
 
 
 def facts_of(state: State) -> Facts:

@@ -1,6 +1,6 @@
 """The screening case of one application: opened with a due day, decided by an officer, breached after the day."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
 
 import msgspec
@@ -68,14 +68,20 @@ def breach(application: int, case: Case, now: datetime) -> Sequence[Event]:
 
 
 def decide(
-    case: Case, command: Decide, application: int, context: Context, facts: Facts, registrar: str, at: datetime
+    case: Case,
+    command: Decide,
+    application: int,
+    context: Context,
+    facts: Facts,
+    authors: Collection[str],
+    at: datetime,
 ) -> Sequence[Event]:
     """Decide on an open case, before or after its breach. Raise Refused."""
     if case.outcome:
         raise Refused("already_decided")
     if case.opened is None or case.due is None:
         raise Refused("no_open_case")
-    if registrar and person_of(command.by) == registrar:
+    if person_of(command.by) in authors:
         raise Refused("registrar_may_not_screen")
     rules = policy(context.policy)
     reasons = reasons_of(command, rules, facts)

@@ -17,7 +17,7 @@ from programme.policies import policy
 from screening import queries
 from screening.api.appeals import AppealDecider, AppealFiler, AppealReader
 from screening.domain.appeal import DecideAppeal, FileAppeal, excluded_as
-from screening.domain.applicant import APPEALED, DECIDED, State
+from screening.domain.applicant import APPEALED, DECIDED, State, authors_of
 from screening.pages.case import decision_of, error_of, submit
 from screening.pages.queue import HOME, case_number, templates
 from screening.schemas import appeal_file
@@ -74,7 +74,7 @@ async def _render(
     state: State = record.state
     case, today, lang = appeal_file(record), tehran_day(clock().at), lang_of(request)
     pending = case.state == APPEALED
-    excluded = excluded_as(state.case, state.registrar, officer.actor) if pending else ""
+    excluded = excluded_as(state.appeal, state.case, authors_of(state), officer.actor) if pending else ""
     may_decide = pending and permits(officer.roles, "decide_appeal")
     open_until = case.until if case.state == DECIDED and not case.appeal else None
     may_file = permits(officer.roles, "file_appeal") and open_until is not None and today <= open_until

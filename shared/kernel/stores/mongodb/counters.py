@@ -47,7 +47,7 @@ class MongoCounters:
         self.every: dict[str, Any] = {"kind": {"$in": list(self.kinds)}}
         self.marks = {"partition": {"$gte": 0}, "counted_as": {"$exists": True}, **self.every}
         self.looked_at, self.cleaned_at = -INTERVAL, -DAY
-        self.checked = False
+        self.unchecked: list[range] | None = None  # partitions whose counters another version counted; None: not known
 
     def marked(self, before: Record, after: Record) -> Record:
         """Return the record with what it was counted as, if it does not count as that any more."""
@@ -110,10 +110,12 @@ class MongoCounters:
             await self._add(self._lacking(marked), session)
 
         async with translate_errors():
-            if not self.checked:
-                self.checked = True  # once a process: what cannot be checked must not stop the counting
-                if await self._version() != self.version:
-                    await self.check(correct=True)
+            if self.unchecked is None:
+                self.unchecked = [] if await self._version() == self.version else [range(PARTITIONS)]
+            if self.unchecked:  # one part a call: between two of them the worker handles events
+                await self._check_part(self.unchecked, True)
+                if not self.unchecked:
+                    await self._checked()
             if monotonic() - self.cleaned_at > DAY:
                 self.cleaned_at = monotonic()
                 await self.counters.update_many({**GROUPS, "partition": query["partition"]}, [WITHOUT_ZEROS])
@@ -131,20 +133,29 @@ class MongoCounters:
         """
         total, left = Counter[Name](), [range(PARTITIONS)]
         while left:
-            some = left.pop()
-            try:
-                total.update(await self._check(some, correct))
-            except Transient:
-                if len(some) == 1:
-                    raise
-                left += [some[::2], some[1::2]]
+            total.update(await self._check_part(left, correct))
         if correct:
-            async with translate_errors():
-                await self.counters.update_one({"_id": VERSION}, {"$set": {"version": self.version}}, upsert=True)
-        if (lacking := sum_of([total])) and correct:
+            await self._checked()
+        return sum_of([total])
+
+    async def _check_part(self, left: list[range], correct: bool) -> Counter[Name]:
+        """Check the last of these partitions and remove them, or leave their halves. Raise Transient."""
+        some = left.pop()
+        try:
+            lacking = await self._check(some, correct)
+        except Transient:
+            left += [some[::2], some[1::2]] if len(some) > 1 else [some]
+            if len(some) == 1:
+                raise
+            return Counter()
+        if lacking and correct:
             metrics.COUNTERS_CORRECTED.labels(self.service).inc(len(lacking))
             log.warning("counters corrected", service=self.service, records=len(lacking))
         return lacking
+
+    async def _checked(self) -> None:
+        async with translate_errors():
+            await self.counters.update_one({"_id": VERSION}, {"$set": {"version": self.version}}, upsert=True)
 
     async def _check(self, partitions: range, correct: bool) -> Counter[Name]:
         """Return what the counters of some partitions lack."""

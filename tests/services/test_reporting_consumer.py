@@ -81,12 +81,12 @@ async def test_the_examples_together_contribute_to_the_figures() -> None:
     assert any(contributions(state) for state in states.values())
 
 
-async def test_the_tallies_follow_a_subject_to_another_round() -> None:
-    """An erasure applies at once, under whatever round it names, until registration's next event names the round."""
+async def test_a_forged_erasure_moves_no_one_to_another_round() -> None:
+    """It applies at once, under whatever round it names: of no one known yet, until registration's next event."""
     envelopes = [each for each in story() if each.subject == APPLICANT]
     erased = next(each for each in envelopes if isinstance(each.event, ApplicantErased))
     forged = replace(erased, sequence=1_000, context=replace(erased.context, round="1403"))
-    for position in range(len(envelopes)):
+    for position in range(len(envelopes) + 1):
         store, tallies = MemoryStore("reporting", RULES), MemoryTallies()
         for each in [*envelopes[:position], forged, *envelopes[position:]]:
             await process(store, [Message(each, encode(each))], {}, fixed_clock(NOW), tallies.move)
@@ -100,6 +100,7 @@ async def test_the_tallies_follow_a_subject_to_another_round() -> None:
                     for indicator, n in sums.items():
                         found["/".join(tally.split("/")[:2]), moved, indicator] += n
             assert found == expected, f"after {position} events, at {each.event!r}"
+        assert store.records[APPLICANT].state.round == "1404", f"the forgery came after {position} events"
 
 
 async def test_shuffled_sources_and_duplicates_give_the_same_figures() -> None:

@@ -118,11 +118,12 @@ def fold(state: State, envelopes: Iterable[Envelope]) -> State:
     round, erased, latest = state.round, state.erased, None
     for envelope in envelopes:
         event, recorded = envelope.event, envelope.recorded
-        if envelope.source == "registration" or not round:  # other sources carry copies
+        kind = event.__class__
+        # Other sources carry copies; an erasure applies at once, out of its turn, and may be a forgery with any round.
+        if not round or (envelope.source == "registration" and kind is not ApplicantErased):
             round = envelope.context.round
         if recorded is not None and (latest is None or recorded > latest):
             latest = recorded
-        kind = event.__class__
         if (change := _CHANGES.get(kind)) is None:
             erased = erased or kind is ApplicantErased
             continue

@@ -72,6 +72,10 @@ forbidden forbidden
 این کار در اختیار شما نیست. اگر باید باشد، به مدیر اجرایی طرح در استان بگویید.
 You are not allowed to do this. If you should be, contact the plan's manager in your province.
 
+generation_missing busy
+رقم‌ها هنوز آماده نیست. {seconds} ثانیهٔ دیگر دوباره نگاه کنید.
+The figures are not ready yet. Look again in {seconds} seconds.
+
 history_full busy
 پروندهٔ این مورد پر شده است. لطفاً به پشتیبانی سامانه خبر دهید.
 The history of this record is full. Please contact the operators of the system.
@@ -147,6 +151,10 @@ The system completes its records after a restore. Nothing was recorded; send it 
 role_unknown invalid
 نقش را از فهرست انتخاب کنید؛ نقش‌ها: {roles}.
 Choose the role from the list; the roles are {roles}.
+
+rounds_unreadable busy
+رقم‌ها اکنون خوانده نمی‌شود. {seconds} ثانیهٔ دیگر دوباره نگاه کنید.
+The figures cannot be read now. Look again in {seconds} seconds.
 
 row_invalid invalid
 ردیف {row} را درست کنید.

@@ -10,12 +10,14 @@ from tests.house.sources import Source, assert_none, code
 
 TABLES = {"shared/programme/messages.py", "shared/programme/http_messages.py"}
 RAISES = {"Refused", "error_response", "problem"}
+CLOSING = ("shared/run/gate.py", "shared/run/served.py", "services/")  # their reasons close an API, with their code
 
 
 def raised(source: Source) -> Iterator[tuple[int, str]]:
     """Yield line and code of refusals whose code is a constant, each branch of a choice included."""
     for node in source.nodes:
-        if isinstance(node, ast.Call) and node.args and _name(node.func) in RAISES:
+        closing = {"ReadinessReason"} if source.path.startswith(CLOSING) else set[str]()
+        if isinstance(node, ast.Call) and node.args and _name(node.func) in RAISES | closing:
             for code in _constants(node.args[_name(node.func) == "error_response"]):  # after the request
                 yield node.lineno, code
 
@@ -57,6 +59,7 @@ def test_every_message_is_used() -> None:
         "raise commands.Refused('no_such_code', field='x')",
         "raise Refused('underage' if young else 'no_such_code')",
         "return problem('no_such_code')",
+        "return [ReadinessReason('no_such_code', 'why')]",
     ],
 )
 def test_a_code_without_messages_is_noticed(text: str) -> None:

@@ -47,6 +47,11 @@ async def test_a_first_visit_is_light_and_still(browser: Browser, address: str, 
 
 async def test_a_second_page_loads_nothing_twice(guest: Visitor) -> None:
     await guest.go("/method")
+    # The browser fetches the icon when it is idle, which may be after the page has loaded.
+    while not await guest.page.evaluate(
+        "performance.getEntriesByType('resource').some((each) => each.name.includes('/mark.svg'))"
+    ):
+        await guest.page.wait_for_timeout(50)
     await guest.go("/market/")
     again = await guest.page.evaluate(
         "performance.getEntriesByType('resource').filter((each) => each.transferSize > 0).map((each) => each.name)"

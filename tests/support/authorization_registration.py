@@ -78,6 +78,8 @@ async def registration(folder: Path) -> World:
             "thing", lambda area: {"json": {"query": national_ids[area], "reason": "caller"}}, national_ids
         ),
         ("GET", "/registration/desk"): Operation("nation"),
+        ("GET", "/registration/desk/register"): Operation("nation"),
+        ("POST", "/registration/desk/register"): Operation("nation"),
         ("POST", "/registration/desk"): Operation(
             "thing",
             lambda area: {"data": {"query": national_ids[area], "reason": "caller", "round": "1404"}},

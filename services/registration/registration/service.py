@@ -59,6 +59,7 @@ service = Service(
         "registration.pages.apply:router",
         "registration.pages.track:router",
         "registration.pages.search:router",
+        "registration.pages.register:router",
     ),
     sign_in=True,
     longest_linger=1.0,

@@ -307,6 +307,10 @@ round_exists conflict
 این دوره پیش‌تر با شرایط دیگری باز شده است.
 This round was already opened with other terms.
 
+round_invalid invalid
+دوره را با چهار رقم سال بنویسید، مثلاً ۱۴۰۵؛ اگر سالی چند دوره دارد، ۱۴۰۵-۲.
+Write the round as the four digits of its year, such as 1405; 1405-2 where a year has several.
+
 round_unknown missing
 چنین دوره‌ای پیدا نشد. شمارهٔ دوره را دوباره نگاه کنید.
 There is no such round. Check its number.

@@ -79,6 +79,8 @@ async def registration(folder: Path) -> World:
         ),
         ("GET", "/registration/desk"): Operation("nation"),
         ("GET", "/registration/desk/register"): Operation("nation"),
+        ("GET", "/registration/rounds"): Operation("nation"),
+        ("POST", "/registration/rounds"): Operation("nation"),
         ("POST", "/registration/desk/register"): Operation("nation"),
         ("POST", "/registration/desk"): Operation(
             "thing",

@@ -1,4 +1,4 @@
-"""Texts of the application form, in Persian and English: one entry for each step."""
+"""Texts of the forms, in Persian and English: by step of an application, and by input of a round."""
 
 from typing import Literal
 
@@ -99,4 +99,12 @@ TEXTS = {
         question=Label("تنها کار می‌کنید یا با کسی؟", "Do you work alone or with others?"),
         why=Label("راه رسیدن به بازار برای هر کدام فرق دارد.", "The way to a market differs."),
     ),
+}
+
+ROUND_LABELS = {
+    "round": Label("دوره", "Round"),
+    "opens": Label("نخستین روز", "First day"),
+    "closes": Label("آخرین روز", "Last day"),
+    "policy": Label("نسخهٔ سیاست‌نامه", "Policy version"),
+    "fields": Label("رشته‌ها", "Job fields"),
 }

@@ -16,6 +16,7 @@ def test_an_erasure_is_shown_confirmed_and_sent_once(
     planned = found | {"erased_at": None, "dry_run": True}
     done = found | {"status": "erased", "erased_at": "2025-10-01T08:00:00Z", "dry_run": False}
     erase = ("applications", "erase", applicant, "--reason", "request", "--province", "IR-20", "--url", server.url)
+    signed = (*erase, "--form", "20-1404-9")
 
     def sent() -> list[bool]:
         return [json.loads(each[3])["dry_run"] for each in server.to(path)]
@@ -23,6 +24,8 @@ def test_an_erasure_is_shown_confirmed_and_sent_once(
     server.replies[path] = [(200, planned)]
     code, out, _ = run(*erase, "--dry-run")
     assert code == 0 and "would be erased; now admitted" in out and sent() == [True]
+    code, _, err = run(*erase)
+    assert code == 1 and "signed form" in err and sent() == [True]
     answers, asked = ["0b8a66", "", "0b8a67"], list[str]()
 
     def prompt(text: str, **_: object) -> str:
@@ -32,12 +35,13 @@ def test_an_erasure_is_shown_confirmed_and_sent_once(
     monkeypatch.setattr("typer.prompt", prompt)
     for expected in (1, 1, 0):
         server.replies[path] = [(200, planned), (200, done)]
-        code, out, err = run(*erase)
+        code, out, err = run(*signed)
         assert code == expected and "cannot be undone" in asked[-1] and "admitted" in asked[-1]
         assert "nothing was erased" in err if code else "erased at 2025-10-01" in out
     assert sent() == [True, True, True, True, False]
+    assert json.loads(server.to(path)[-1][3])["form_number"] == "20-1404-9"
     server.replies[path] = [(200, planned), (200, done)]
-    code, out, _ = run(*erase, "--yes", "--json")
+    code, out, _ = run(*signed, "--yes", "--json")
     assert code == 0 and json.loads(out) == done and sent()[-2:] == [True, False]
 
 

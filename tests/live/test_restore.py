@@ -98,7 +98,7 @@ def test_lost_stores_are_restored_from_an_older_archive(own: RunningSystem, peyv
         known = client.registration.records.find_one({"kind": "applicant"}, sort=[("_id", 1)])
         assert known and known["private"]["content"]["sealed"]
     erased, key_id = known["_id"], known["private"]["content"]["key_id"]
-    erase = ("applications", "erase", erased, "--reason", "request", "--province", "IR-20")
+    erase = ("applications", "erase", erased, "--reason", "request", "--form", "20-1404-9", "--province", "IR-20")
     assert peyvand(*erase, "--dry-run")[1]["status"] != "erased"
     code, done = peyvand(*erase, "--yes")
     assert code == 0 and done["status"] == "erased"

@@ -13,7 +13,7 @@ from contracts.events import ApplicantIdentityChecked, ApplicantUpdated
 from kernel.commands import CommandMetadata
 from registration import acts
 from registration.jobs.identity_checks import BORN
-from tests.support.registration_api import RegistrationApi, a_national_id, registration_api
+from tests.support.registration_api import ERASURE, RegistrationApi, a_national_id, registration_api
 
 REFUSED = 1  # serial number of a person whom the registry does not match
 FORM = {"form_number": "۲۰-۱۴۰۴-۰۲۰۴"}
@@ -130,7 +130,7 @@ async def test_two_corrections_of_the_same_state_are_not_merged_unnoticed(api: R
 async def test_erasure_removes_what_a_correction_left(api: RegistrationApi) -> None:
     subject = await applied(api)
     await correct(api, subject, {"last_name": "کریمی"})
-    await api.request("POST", f"/v1/applications/{subject}/erasure", "manager", json={"reason": "request"})
+    await api.request("POST", f"/v1/applications/{subject}/erasure", "manager", json=ERASURE)
     await api.run_jobs()
     record = (await api.store.read([subject]))[subject]
     assert not record.private.content.keys() & {"acts", "sealed", "consent"}
@@ -183,7 +183,7 @@ async def test_what_was_done_on_a_form_stays_on_record_until_an_erasure(api: Reg
         ("correction", "20-1404-204"),
         ("withdrawal", "20-1404-9"),
     ]
-    erasure = await api.request("POST", f"/v1/applications/{subject}/erasure", "manager", json={"reason": "request"})
+    erasure = await api.request("POST", f"/v1/applications/{subject}/erasure", "manager", json=ERASURE)
     assert erasure.status_code == 200, erasure.text
     await api.run_jobs()
     assert "acts" not in (await api.store.read([subject]))[subject].private.content

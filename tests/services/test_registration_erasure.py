@@ -20,7 +20,7 @@ from registration.domain import applicant
 from registration.service import service
 from security.audit import first_broken
 from security.encryption import MemoryKeyBlocks
-from tests.support.registration_api import ALL_PARTITIONS, RegistrationApi, a_national_id, registration_api
+from tests.support.registration_api import ALL_PARTITIONS, ERASURE, RegistrationApi, a_national_id, registration_api
 from tests.support.servers import Servers
 
 PERSONAL = ("9990000018", "مریم", "آزمون", "9120000018", "female", "25-34", "35-44", "2003", "JF001", "independent")
@@ -56,7 +56,7 @@ async def either(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 
 
 async def erase(api: RegistrationApi, subject: str, role: str = "manager", **more: Any) -> httpx.Response:
-    options = {"json": {"reason": "request"}} | more
+    options = {"json": ERASURE} | more
     return await api.request("POST", f"/v1/applications/{subject}/erasure", role, **options)
 
 
@@ -119,7 +119,7 @@ async def test_a_repeated_erasure_changes_nothing(api: RegistrationApi) -> None:
         again = await erase(api, made["id"], **more)
         assert (again.status_code, again.json()) == (200, first.json())
     assert (await record_of(api, made["id"])).version == version
-    assert [each.purpose for each in await api.audit.all()] == ["erasure/request"]
+    assert [each.purpose for each in await api.audit.all()] == ["erasure/request/20-1404-9"]
 
 
 async def test_a_refused_erasure_is_not_recorded(api: RegistrationApi) -> None:
@@ -300,7 +300,7 @@ async def test_of_an_erased_applicant_lists_and_pages_show_that_alone(api: Regis
     assert tracked["status"] == "erased" and set(tracked["progress"].values()) == {None}
     page = await api.request("GET", f"/tracking/{made['tracking_code']}", "")
     assert page.status_code == 200 and "داده‌های شما پاک شده است" in page.text and 'class="line"' not in page.text
-    assert [each.purpose for each in await api.audit.all()] == ["erasure/request"], "no identity was read"
+    assert [each.purpose for each in await api.audit.all()] == ["erasure/request/20-1404-9"], "no identity was read"
 
 
 async def test_after_a_withdrawal_the_identity_is_shown_for_a_recorded_purpose_only(api: RegistrationApi) -> None:
@@ -317,3 +317,30 @@ async def test_after_a_withdrawal_the_identity_is_shown_for_a_recorded_purpose_o
     assert (shown["identity"]["first_name"], shown["identity_withheld"]) == ("مریم", "")
     rows = await api.audit.all()
     assert [each.purpose for each in rows] == ["application", "application/complaint"] and not first_broken(rows)
+
+
+async def test_an_erasure_on_request_needs_the_number_of_the_signed_form(api: RegistrationApi) -> None:
+    made = await registered(api)
+    for number in ("", "23-1404-9", "نمی‌دانم"):
+        refused = await erase(api, made["id"], json={"reason": "request", "form_number": number})
+        assert refused.status_code == 422 and refused.json()["code"] == "form_number_invalid", refused.text
+    assert not await api.audit.all() and not (await record_of(api, made["id"])).state.erased_at
+    assert (await erase(api, made["id"], json={"reason": "court"})).status_code == 200
+    assert [each.purpose for each in await api.audit.all()] == ["erasure/court"]
+
+
+async def test_a_person_is_erased_on_a_page(api: RegistrationApi) -> None:
+    made = await registered(api)
+    path, browser = f"/desk/{made['id']}/erasure", {"Accept": "text/html", "Sec-Fetch-Site": "same-origin"}
+    asked = await api.request("GET", path, "manager", headers=browser)
+    assert asked.status_code == 200 and "برگشت ندارد" in asked.text
+    form = ERASURE | {"key": "0199a000-0000-7000-8000-000000000001"}
+    for missing, field in ((form, "confirmed"), (form | {"confirmed": "yes", "form_number": "12"}, "form_number")):
+        refused = await api.request("POST", path, "manager", data=missing, headers=browser)
+        assert refused.status_code == 422 and f'href="#{field}"' in refused.text, refused.text
+    assert not (await record_of(api, made["id"])).state.erased_at and not await api.audit.all()
+    for _ in range(2):  # also when it is sent again
+        done = await api.request("POST", path, "manager", data=form | {"confirmed": "yes"}, headers=browser)
+        assert done.status_code == 200 and "داده‌ها پاک شد" in done.text, done.text
+    assert (await record_of(api, made["id"])).state.erased_at
+    assert [each.purpose for each in await api.audit.all()] == ["erasure/request/20-1404-9"]

@@ -16,7 +16,7 @@ from recovery.missing_events import take_back
 from registration.domain import applicant
 from registration.domain.applicant import seating
 from registration.service import after_restore
-from tests.support.registration_api import PERSON, RegistrationApi, a_national_id
+from tests.support.registration_api import ERASURE, PERSON, RegistrationApi, a_national_id
 from tests.support.small_api import problem_of
 
 LIST = "/v1/rounds/1404/applications?unidentified=true"
@@ -87,7 +87,7 @@ async def test_who_registered_again_is_noticed_when_the_former_application_is_id
     path = f"/v1/applications/{subject}"
     problem_of(await api.request("POST", f"{path}/identity", json=PERSON), 409, "already_registered")
     assert [each["id"] for each in (await api.request("GET", LIST)).json()["items"]] == [subject]
-    erased = await api.request("POST", f"{path}/erasure", "manager", json={"reason": "request"})
+    erased = await api.request("POST", f"{path}/erasure", "manager", json=ERASURE)
     assert erased.status_code == 200
     assert (await api.request("GET", LIST)).json()["items"] == []
     problem_of(await api.register(), 409, "already_registered")
@@ -111,7 +111,7 @@ async def test_whose_key_no_archive_has_is_listed_and_can_be_identified_again(ap
     """The same person cannot register again meanwhile, and who was erased is not listed."""
     registered = [await api.register(national_id=a_national_id(n), key=f"key-000{n}") for n in (1, 2, 3)]
     lost, erased, whole = (each.json()["id"] for each in registered)
-    response = await api.request("POST", f"/v1/applications/{erased}/erasure", "manager", json={"reason": "request"})
+    response = await api.request("POST", f"/v1/applications/{erased}/erasure", "manager", json=ERASURE)
     assert response.status_code == 200
     records = await api.store.read([lost, erased, whole])
     for each in (lost, erased):

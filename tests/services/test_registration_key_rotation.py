@@ -16,7 +16,14 @@ from registration.jobs.key_rotation import KeyRotation
 from registration.persons import Persons
 from registration.service import after_restore
 from security.encryption import Keyring, MemoryKeyBlocks
-from tests.support.registration_api import ALL_PARTITIONS, RegistrationApi, a_national_id, csv_file, registration_api
+from tests.support.registration_api import (
+    ALL_PARTITIONS,
+    ERASURE,
+    RegistrationApi,
+    a_national_id,
+    csv_file,
+    registration_api,
+)
 
 IMPORT = "/v1/rounds/1404/applications/import"
 COUNT = 12
@@ -143,7 +150,7 @@ async def test_an_identity_or_a_key_that_cannot_be_opened_stops_no_other(
 async def test_a_person_who_was_erased_stays_known_under_the_former_key(api: RegistrationApi) -> None:
     subject = (await api.applicants())[0].subject
     path = f"/v1/applications/{subject}/erasure"
-    erased = await api.request("POST", path, "manager", json={"reason": "request"}, key="key-erasure")
+    erased = await api.request("POST", path, "manager", json=ERASURE, key="key-erasure")
     assert erased.status_code == 200, erased.text
     await api.run_jobs()
     before = api.store.records[subject].indexed["person"]

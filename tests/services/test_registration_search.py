@@ -19,7 +19,7 @@ from registration.api.enumeration_guard import PER_MINUTE
 from registration.domain.applicant import State
 from registration.domain.next_step import next_step
 from registration.domain.progress import Application
-from tests.support.registration_api import RegistrationApi, a_national_id, registration_api
+from tests.support.registration_api import ERASURE, RegistrationApi, a_national_id, registration_api
 
 SEARCH = "/v1/rounds/1404/searches"
 PAGE = {"Accept": "text/html", "Sec-Fetch-Site": "same-origin"}
@@ -177,7 +177,7 @@ async def test_history_and_next_step_follow_the_application(api: RegistrationApi
 async def test_of_an_erased_person_only_the_erasure_is_shown(api: RegistrationApi) -> None:
     made = (await api.register()).json()
     path = f"/v1/applications/{made['id']}/erasure"
-    assert (await api.request("POST", path, "manager", json={"reason": "request"})).status_code == 200
+    assert (await api.request("POST", path, "manager", json=ERASURE)).status_code == 200
     found = (await search(api, "9990000018")).json()
     assert (found["identity"], found["identity_withheld"], found["next_step"]) == (None, "erased", "none")
     assert [each["what"] for each in found["history"]] == ["applicant.erased"]

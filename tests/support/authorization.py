@@ -314,7 +314,9 @@ class Matrix:
         query = operation.query if query is None else query
         options = dict(operation.options(area))
         sent = {**who.headers, **options.pop("headers", {}), **(headers or {})}
-        return await self.client.request(method, f"{url}?{query}" if query else url, headers=sent, **options)
+        response = await self.client.request(method, f"{url}?{query}" if query else url, headers=sent, **options)
+        self.check(response.status_code < 500, f"{method} {path} as {who.name}: {response.text[:300]}")
+        return response
 
 
 def _comparable(response: httpx.Response) -> tuple[Any, ...]:

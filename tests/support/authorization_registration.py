@@ -79,6 +79,10 @@ async def registration(folder: Path) -> World:
         ),
         ("GET", "/registration/desk"): Operation("nation"),
         ("GET", "/registration/desk/register"): Operation("nation"),
+        ("GET", "/registration/desk/{applicant}/erasure"): Operation("thing", ids=ids),
+        ("POST", "/registration/desk/{applicant}/erasure"): Operation(
+            "thing", lambda area: {"data": {"reason": "court"}}, ids
+        ),
         ("GET", "/registration/rounds"): Operation("nation"),
         ("POST", "/registration/rounds"): Operation("nation"),
         ("POST", "/registration/desk/register"): Operation("nation"),

@@ -37,6 +37,7 @@ from tests.support.tokens import Issuer
 
 START = datetime(2025, 9, 27, 6, tzinfo=UTC)
 ALL_PARTITIONS = frozenset(range(32))
+ERASURE = {"reason": "request", "form_number": "20-1404-9"}
 ROUND = {
     "fields": ["JF001", "JF002", "JF003"],
     "opens": "2025-09-27T00:00:00Z",

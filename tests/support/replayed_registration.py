@@ -13,7 +13,7 @@ from contracts.events import (
 )
 from kernel.batch import process
 from kernel.record import Message
-from tests.support.registration_api import PERSON, ROUND, RegistrationApi, a_national_id, csv_file
+from tests.support.registration_api import ERASURE, PERSON, ROUND, RegistrationApi, a_national_id, csv_file
 
 QUOTAS = "province,name_fa,quota\nIR-20,سمنان,{}\nIR-07,فارس,{}\n"
 
@@ -140,7 +140,13 @@ async def erase(api: RegistrationApi) -> Call:
         await api.run_jobs()  # the seat is released, the key is destroyed
         assert not (await api.store.read([made["id"]]))[made["id"]].state.seat
 
-    return Call("POST", f"/v1/applications/{made['id']}/erasure", {"json": {"reason": "request"}}, later, "manager")
+    return Call(
+        "POST",
+        f"/v1/applications/{made['id']}/erasure",
+        {"json": ERASURE},
+        later,
+        "manager",
+    )
 
 
 async def reissue_code(api: RegistrationApi) -> Call:

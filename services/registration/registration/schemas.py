@@ -223,6 +223,12 @@ class Erasure(Body):
     """An erasure, or with `dry_run` whether it would be possible."""
 
     reason: str = Field(max_length=40, examples=["request"], json_schema_extra={"enum": list(ERASURE_REASONS)})
+    form_number: str = Field(
+        default="",
+        max_length=20,
+        description="Of the form that the person signed; required where the reason is their request.",
+        examples=["20-1404-173"],
+    )
     dry_run: bool = False
 
 

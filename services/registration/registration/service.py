@@ -60,6 +60,7 @@ service = Service(
         "registration.pages.track:router",
         "registration.pages.search:router",
         "registration.pages.register:router",
+        "registration.pages.erasure:router",
         "registration.pages.rounds:router",
     ),
     sign_in=True,

@@ -147,6 +147,7 @@ def _check_reason(reason: str, known: Collection[str]) -> None:
 def erase_command(
     applicant: Annotated[str, typer.Argument(help="The id of the applicant.")],
     reason: Annotated[str, typer.Option(help="request, retention or court.")],
+    form: Annotated[str, typer.Option(help="The number of the form that the applicant signed; for a request.")] = "",
     province: Annotated[str, typer.Option(help="Erase as the manager of this province.")] = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for a confirmation.")] = False,
     dry_run: DryRun = False,
@@ -155,12 +156,14 @@ def erase_command(
 ) -> None:
     """Erase an applicant for good: the seat is released, the key destroyed, and the person cannot register again."""
     _check_reason(reason, ERASURE_REASONS)
+    if reason == "request" and not form and not dry_run:
+        raise CommandError("the number of the signed form is missing", "give it as --form 20-1404-173")
     client = signed_in_client(url, "manager" if province else "ministry_admin", province=province)
-    result = _erase(client, applicant, reason, dry_run=True)
+    result = _erase(client, applicant, reason, form, dry_run=True)
     if not dry_run:
         if not yes and result["status"] != "erased":
             _confirm(result)
-        result = _erase(client, applicant, reason, dry_run=False)
+        result = _erase(client, applicant, reason, form, dry_run=False)
     print_result(result, as_json, _erasure_line)
 
 
@@ -208,8 +211,8 @@ def _unidentified_line(found: dict[str, Any]) -> str:
     return f"{found['id']}  {where}  {found['field']}  {found['registered_at']}  {found['status']}"
 
 
-def _erase(client: "ApiClient", applicant: str, reason: str, *, dry_run: bool) -> dict[str, Any]:
-    body = json.dumps({"reason": reason, "dry_run": dry_run}).encode()
+def _erase(client: "ApiClient", applicant: str, reason: str, form: str, *, dry_run: bool) -> dict[str, Any]:
+    body = json.dumps({"reason": reason, "form_number": form, "dry_run": dry_run}).encode()
     path = f"/registration/v1/applications/{quote(applicant, safe='')}/erasure"
     result: dict[str, Any] = client.post(path, body, "application/json").json()
     return result

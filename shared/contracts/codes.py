@@ -90,6 +90,11 @@ DESK_REASONS = {  # for which an officer looks for a person
     "complaint": Label("رسیدگی به شکایت", "A complaint"),
 }
 
+CLAIM_RELEASE_REASONS = {  # for which a case is no longer reserved for the officer who claimed it
+    "expired": Label("زمانش گذشت", "The time was over"),
+    "returned": Label("کارشناس آن را برگرداند", "The officer returned it"),
+}
+
 SEAT_RELEASE_REASONS = {"withdrawn": Label("انصراف", "Withdrawn")}
 
 OUTCOMES = {"approved": Label("پذیرفته", "Approved"), "rejected": Label("رد", "Rejected")}

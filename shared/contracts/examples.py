@@ -146,6 +146,14 @@ _REGISTRATION = (
 
 _SCREENING = (
     Step("case.opened", at(1, 65), e.CaseOpened(due=date(2025, 10, 9), calendar=POLICY), cause="registered"),
+    Step(
+        "case.claimed",
+        at(2, 30),
+        e.CaseClaimed(until=at(2, 150)),
+        _SCREENER,
+        needs=("case.opened",),
+    ),
+    Step("case.released", at(2, 40), e.CaseReleased(reason="returned"), _SCREENER, needs=("case.claimed",)),
     Step("case.breached", at(13, 0), e.CaseBreached(due=date(2025, 10, 9)), _CLOCK, needs=("case.opened",)),
     Step(
         "case.decided",

@@ -79,6 +79,10 @@ capacity_known conflict
 ظرفیت این متقاضی پیش‌تر شناسایی شده است.
 This applicant's capacity has already been identified.
 
+case_claimed conflict
+همکار شما تا {until} روی این پرونده کار می‌کند.
+A colleague is working on this case until {until}.
+
 cases_in_hand conflict
 {limit} پروندهٔ باز در دست شماست. لطفاً نخست دربارهٔ یکی از آن‌ها تصمیم بگیرید.
 You have {limit} open cases in hand. Please decide one of them first.
@@ -222,6 +226,10 @@ This applicant has no open case.
 not_admitted conflict
 این متقاضی هنوز در سهمیه پذیرفته نشده است.
 This applicant has not been admitted to a seat yet.
+
+not_claimed conflict
+این پرونده در دست شما نیست؛ شاید زمانش گذشته باشد. می‌توانید پروندهٔ بعدی را بردارید.
+You have not claimed this case; perhaps the time was over. You can take the next case.
 
 not_eligible conflict
 تأیید نمی‌شود؛ این شرط‌ها برقرار یا پرسیده نیست: {rules}.
@@ -385,7 +393,9 @@ def _formatted(value: Any, lang: str) -> str:
         return str(value)
     if isinstance(value, int):
         return text.number(value, lang)
-    if isinstance(value, date) and not isinstance(value, datetime):
+    if isinstance(value, datetime):
+        return calendar.long_time(value, lang)
+    if isinstance(value, date):
         return calendar.long_date(value, lang)
     if isinstance(value, (list, tuple, set, frozenset)):
         return ("، " if lang == "fa" else ", ").join(_formatted(each, lang) for each in value)

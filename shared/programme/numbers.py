@@ -1,12 +1,14 @@
-"""Numbers as people type them: national ID (کد ملی), mobile number, number of a signed form."""
+"""Numbers as people type them: national ID (کد ملی), mobile number, number of a signed form, number of a case."""
 
 import re
+from hashlib import blake2b
 
 from contracts.commands import Refused
 from programme.text import digits
 
 _SEPARATORS = re.compile("[\\s\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff./_()\\[\\]\u2010-\u2015\u2212-]")
 _FORM = re.compile(r"([0-9]{2})-(14[0-9]{2})-0*([0-9]{1,5})")  # province, Jalali year, number within the year
+_CASE = re.compile(r"[0-9]{10}")  # the province's two digits and the eight of the applicant
 _MOBILE = re.compile(r"(?:\+98|0098|98|0)?(9\d{9})")
 
 
@@ -66,3 +68,20 @@ def form_number(typed: str, province: str, field: str = "form") -> str:
     if not found or found[1] != province[3:]:
         raise Refused("form_number_invalid", field, province=province[3:])
     return "-".join(found.groups())
+
+
+def case_digits(subject: str) -> str:
+    """Return the eight digits by which an applicant's case is known inside a province."""
+    return f"{int.from_bytes(blake2b(subject.encode(), digest_size=8).digest()) % 10**8:08}"
+
+
+def case_number(subject: str, province: str) -> str:
+    """Return the number under which people talk about a case, `20-4812-7306`: digits that can be dictated."""
+    eight = case_digits(subject)
+    return f"{province[3:]}-{eight[:4]}-{eight[4:]}"
+
+
+def typed_case_number(typed: str) -> str:
+    """Return the ten digits of a case number as typed, in Persian, Arabic or Latin digits; empty if it is none."""
+    plain = _SEPARATORS.sub("", digits(typed.strip()))
+    return plain if _CASE.fullmatch(plain) else ""

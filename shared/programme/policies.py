@@ -44,6 +44,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     capacity_days: int  # working days
     appeal_window_days: int = 10  # working days after a rejection, in which an appeal may be filed
     appeal_days: int = 10  # working days in which it is decided; both hold for versions that name none
+    claim_minutes: int = 120  # for which a case that an officer has claimed is offered to no other
     sustained_days: int  # days
     minimum_age: int  # full years on the day of registration
     evidence_counted: str  # a connection counts if its evidence is at least this

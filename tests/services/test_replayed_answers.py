@@ -74,6 +74,16 @@ async def decide_cases(api: ScreeningApi) -> Call:
     return Call("POST", "/v1/cases/decisions", {"json": {"decisions": decisions}}, lambda: cases_go_on(api))
 
 
+async def release_case(api: ScreeningApi) -> Call:
+    case = await api.register(1)
+    assert (await api.request("POST", "/v1/cases/next", id="of-1")).is_success
+
+    async def later() -> None:
+        assert (await api.request("POST", "/v1/cases/next", id="of-2")).is_success
+
+    return Call("POST", f"/v1/cases/{case}/release", {}, later)
+
+
 async def file_appeal(api: ScreeningApi) -> Call:
     path = f"/v1/cases/{await api.rejected(1)}/appeal"
     return Call("POST", path, {"json": FORM}, lambda: cases_go_on(api), "manager")
@@ -183,7 +193,15 @@ OPERATIONS: dict[str, tuple[Callable[[Any], Awaitable[Call]], ...]] = {
         erase,
         reissue_code,
     ),
-    "screening": (decide_case, decide_cases, file_appeal, decide_appeal, identify_capacity, identify_capacities),
+    "screening": (
+        decide_case,
+        decide_cases,
+        release_case,
+        file_appeal,
+        decide_appeal,
+        identify_capacity,
+        identify_capacities,
+    ),
     "market": (
         enlist_lead,
         make_offer,

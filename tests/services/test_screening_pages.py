@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from contracts.events import ApplicantAdmitted
-from screening import queries
+from screening.api import claims
 from tests.support.screening_api import ScreeningApi
 from tests.support.service_api import subject_of
 
@@ -50,9 +50,29 @@ async def test_next_case_is_claimed_and_marked_in_the_queue(api: ScreeningApi) -
     await api.register(1)
     claimed = await api.http.post("/screening/next")
     assert (claimed.status_code, claimed.headers["location"]) == (303, f"/screening/cases/{subject_of(1)}")
-    assert "برداشته شده" in (await api.http.get("/screening/")).text
+    page = (await api.http.get("/screening/")).text  # from half past nine in Tehran, for two hours
+    assert "در دست شما تا ۱۱:۳۰" in page and page.count(subject_of(1)) == 1
     none = await api.http.post("/screening/next")
     assert "پروندهٔ آزادی نمانده" in (await api.http.get(none.headers["location"])).text
+
+
+async def test_claimed_case_is_returned_to_the_queue(api: ScreeningApi) -> None:
+    case = await api.register(1)
+    later = await api.register(2)
+    await api.http.post("/screening/next")
+    page = (await api.http.get(f"/screening/cases/{case}?lang=en")).text
+    assert "yours until 11:30" in page and "Return to the queue" in page
+    api.http.cookies.set("peyvand_token", api.issuer.token("screener", id="of-2", province="IR-20"))
+    foreign = (await api.http.get(f"/screening/cases/{case}?lang=en")).text
+    assert "with a colleague until 11:30" in foreign and "Return to the queue" not in foreign
+    refused = await api.http.post(f"/screening/cases/{case}/release")
+    assert refused.status_code == 409 and "You have not claimed this case" in refused.text
+    assert (await api.http.post("/screening/next")).headers["location"].endswith(later)
+    queue = (await api.http.get("/screening/?lang=en")).text
+    assert queue.index("Claimed by you") < queue.index(later) < queue.index(case), "the officer's own ones stand first"
+    api.http.cookies.set("peyvand_token", api.issuer.token("screener", id="of-1", province="IR-20"))
+    assert (await api.http.post(f"/screening/cases/{case}/release")).headers["location"] == "/screening/"
+    assert (await api.http.post("/screening/next")).headers["location"].endswith(case)
 
 
 async def test_case_is_decided_on_its_page(api: ScreeningApi) -> None:
@@ -131,7 +151,7 @@ async def test_form_of_another_site_is_refused(api: ScreeningApi) -> None:
 async def test_the_queue_page_explains_why_an_officer_gets_no_more_cases(
     api: ScreeningApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queries, "IN_HAND", 1)
+    monkeypatch.setattr(claims, "IN_HAND", 1)
     for n in (1, 2):
         await api.register(n)
     assert (await api.http.post("/screening/next")).headers["location"].startswith("/screening/cases/")

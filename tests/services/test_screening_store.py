@@ -9,12 +9,11 @@ import msgspec
 import pytest
 
 from base.clock import Moment
-from contracts.commands import Refused
+from contracts.commands import Refused, Tick
 from contracts.envelope import Context, Envelope, encode
 from contracts.events import ApplicantRegistered
 from kernel.batch import process
 from kernel.commands import CommandMetadata, execute, execute_many
-from kernel.leases import Leases, MemoryLeases, MongoLeases
 from kernel.query import Query
 from kernel.record import Message
 from kernel.store import Store
@@ -22,7 +21,9 @@ from kernel.stores.memory import MemoryStore
 from kernel.stores.mongodb import MongoStore, connect
 from programme.calendar import day_end, tehran_day
 from screening import queries
+from screening.api.claims import IN_HAND, claim_next
 from screening.domain.case import Decide
+from screening.domain.claim import ClaimCase
 from screening.service import service
 from tests.support.service_api import subject_of
 
@@ -32,10 +33,9 @@ PERSON: dict[str, Any] = {"sex": "female", "age_band": "25-34", "work_mode": "in
 
 
 class Stores(msgspec.Struct):
-    """The records and the leases of screening."""
+    """The records of screening."""
 
     records: Store
-    leases: Leases
 
     async def found(self, query: Query) -> list[str]:
         """Return the subjects that match."""
@@ -43,8 +43,12 @@ class Stores(msgspec.Struct):
 
     async def claim(self, officer: str, scope: str = "IR-20") -> str | None:
         """Claim the next case; return its subject."""
-        record = await queries.claim_next(self.records, self.leases, scope, officer)
+        record = await claim_next(self.records, clock, scope, officer)
         return record.subject if record else None
+
+    async def claimed(self, *officers: str) -> set[str]:
+        """Return the cases that these officers have claimed."""
+        return {each.subject for officer in officers for each in await queries.claimed_by(self.records, officer)}
 
 
 def clock() -> Moment:
@@ -55,14 +59,14 @@ def clock() -> Moment:
 async def stores(request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
     """Empty stores."""
     if request.param == "memory":
-        yield Stores(MemoryStore(service.name, service.rules), MemoryLeases())
+        yield Stores(MemoryStore(service.name, service.rules))
         return
     servers = request.getfixturevalue("servers")
     client = connect(servers.mongo)
     database = client[servers.database()]
     for _ in range(2):  # the second time changes nothing
         await service.create_indexes(database)
-    yield Stores(service.mongo_store(database), MongoLeases(database))
+    yield Stores(service.mongo_store(database))
     await client.drop_database(database.name)
     await client.close()
 
@@ -131,29 +135,47 @@ async def test_concurrent_claims_are_never_the_same(stores: Stores) -> None:
     claimed = await asyncio.gather(*(stores.claim(f"screener:of-{n % 3}") for n in range(15)))
     cases = [each for each in claimed if each]
     assert len(set(cases)) == len(cases) == 12
-    assert set(await stores.leases.holders(ids)) == set(ids)
+    assert await stores.claimed(*(f"screener:of-{n}" for n in range(3))) == set(ids)
     assert await stores.claim("screener:of-1") is None
 
 
 async def test_one_officer_cannot_take_the_whole_queue(stores: Stores) -> None:
-    ids = await fill(stores.records, 50)
+    await fill(stores.records, 50)
     answers = await asyncio.gather(
         *(stores.claim(f"{('screener', 'manager')[n % 2]}:of-1") for n in range(40)), return_exceptions=True
     )
     taken = [each for each in answers if isinstance(each, str)]
     refused = [each for each in answers if isinstance(each, Refused) and each.code == "cases_in_hand"]
     assert len(taken) + len(refused) + answers.count(None) == 40
-    assert len(set(taken)) == len(taken) <= queries.IN_HAND
-    while len(taken) < queries.IN_HAND:
+    assert len(set(taken)) == len(taken) <= IN_HAND
+    while len(taken) < IN_HAND:
         taken.append(str(await stores.claim("screener:of-1")))
     for scope in ("IR-20", "IR-20/2001", "IR-10", ""):  # wherever the person's other tokens are for
         with pytest.raises(Refused, match="cases_in_hand"):
-            await queries.claim_next(stores.records, stores.leases, scope, "screener:of-1")
-    assert set(await stores.leases.holders(ids)) == set(taken), "a refused claim keeps no case from others"
+            await claim_next(stores.records, clock, scope, "screener:of-1")
+    assert await stores.claimed("screener:of-1") == set(taken), "a refused claim keeps no case from others"
 
     await execute(stores.records, taken[0], APPROVE, clock, CommandMetadata(actor="screener:of-1"))
     assert await stores.claim("screener:of-1") not in (None, *taken)
     assert await stores.claim("screener:of-2") is not None
+
+
+async def test_claims_go_on_behind_hundreds_of_claimed_cases(stores: Stores) -> None:
+    """Whatever the number of claimed cases in front: they are not read, and two officers never get the same one."""
+    ids = await fill(stores.records, 340)
+    urgent = await stores.found(queries.queue("IR-20", "open"))
+    taken = {case: ClaimCase(f"screener:of-{100 + n // IN_HAND}") for n, case in enumerate(urgent[:320])}
+    for case, command in taken.items():
+        await execute(stores.records, case, command, clock, CommandMetadata(actor=command.by))
+    assert await stores.found(queries.unclaimed("IR-20")) == urgent[320:]
+    answers = await asyncio.gather(*(stores.claim(f"screener:of-{n % 2}") for n in range(20)))
+    assert sorted(map(str, answers)) == sorted(urgent[320:]) and len(ids) == 340
+    assert await stores.claim("screener:of-1") is None
+    counts = await queries.count(stores.records, "IR-20", [])
+    assert counts.by_state == {"open": 340}, "a claimed case is an open one"
+
+    await execute(stores.records, urgent[7], Tick(clock().at + timedelta(hours=2)), clock)
+    assert await stores.claim("screener:of-1") == urgent[7], "the most urgent one again, once its claim is over"
 
 
 async def test_registrar_is_not_offered_own_applicants(stores: Stores) -> None:

@@ -46,6 +46,7 @@ FORMS = {  # not in OpenAPI; each with the names of its fields
     "/registration/sign-in": ("outcome",),
     "/registration/sign-in/end": (),
     "/screening/next": (),
+    "/screening/cases/{id}/release": ("key",),
     "/screening/cases/{id}/decision": ("outcome", "reasons", "rule.age", "key"),
     "/screening/cases/{id}/appeal": ("form", "key"),
     "/screening/cases/{id}/appeal/decision": ("outcome", "reasons", "rule.age", "key"),

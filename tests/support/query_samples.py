@@ -63,8 +63,10 @@ def registration(chance: random.Random, n: int) -> tuple[str, Indexed]:
 def screening(chance: random.Random, n: int) -> tuple[str, Indexed]:
     """Cases, most of them decided."""
     deadline = NOON + timedelta(hours=chance.randrange(2_000) - 1_000)
-    state = chance.choice(["decided"] * 8 + ["open", "awaiting_capacity"])
-    return subject_of(n), {**area(chance), "state": state, "deadline": deadline}
+    state = chance.choice(["decided"] * 8 + ["open", "claimed", "awaiting_capacity"])
+    where = area(chance)
+    number = f"{where['province'][3:]}{n % 10**8:08}"
+    return subject_of(n), {**where, "state": state, "deadline": deadline, "number": number}
 
 
 def market(chance: random.Random, n: int) -> tuple[str, Indexed]:

@@ -1,31 +1,27 @@
-"""Queries of screening: the queue by deadline, its counts, one case, and claims on cases."""
+"""Queries of screening: the queue by deadline, its counts, one case, and the cases that an officer has claimed."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
 
 import msgspec
 
 from contracts.commands import Refused
-from kernel.leases import Leases
 from kernel.query import Index, Query, at_most, one_of
 from kernel.record import Record
 from kernel.store import Store, find_one
 from programme.reference import provinces
-from screening.domain.applicant import OPEN, STATES, authors_of, instant
+from screening.domain.applicant import CLAIMED, OPEN, STATES, claims_of, instant
 from screening.domain.case import person_of
-
-LEASE = timedelta(minutes=15)  # for which a claimed case is offered to no other officer
-CANDIDATES = 200  # most urgent cases that a claim considers
-IN_HAND = 20  # open cases that one person may have claimed at a time, so that no one takes the whole queue
 
 SortKey = tuple[Any, ...]
 
 INDEXES = (
     Index("applicant", ("province", "state", "deadline")),
     Index("applicant", ("scope", "state", "deadline")),  # for officers of one county
+    Index("applicant", ("number",)),
 )
 
 
@@ -39,9 +35,20 @@ class Counts(msgspec.Struct, frozen=True):
 def queue(
     scope: str, state: str, *, until: datetime | None = None, after: SortKey | None = None, limit: int = 0
 ) -> Query:
-    """Match the cases in a state, the earliest deadline first."""
-    where = {**_inside(scope), "state": state, **({"deadline": at_most(until)} if until else {})}
+    """Match the cases in a state, the earliest deadline first; of the open ones also those that are claimed."""
+    states = one_of((OPEN, CLAIMED)) if state == OPEN else state
+    where = {**_inside(scope), "state": states, **({"deadline": at_most(until)} if until else {})}
     return Query("applicant", where, order=("deadline",), after=after, limit=limit)
+
+
+def unclaimed(scope: str, *, after: SortKey | None = None, limit: int = 0) -> Query:
+    """Match the open cases that nobody has claimed, the earliest deadline first."""
+    return Query("applicant", {**_inside(scope), "state": OPEN}, order=("deadline",), after=after, limit=limit)
+
+
+def numbered(scope: str, numbers: Collection[str]) -> Query:
+    """Match the cases with these numbers, of ten digits, that are inside a scope."""
+    return Query("applicant", {**_inside(scope), "number": one_of(numbers)})
 
 
 def selected(scope: str, subjects: Collection[str]) -> Query:
@@ -69,42 +76,19 @@ async def count(store: Store, scope: str, times: Sequence[datetime]) -> Counts:
     return Counts(dict(by_state), tuple(due))
 
 
-async def claim_next(store: Store, leases: Leases, scope: str, officer: str) -> Record | None:
-    """Claim and return the most urgent case that is free; skip applicants whom the officer registered.
-
-    Raise Refused: cases_in_hand if the officer has claimed too many, whatever the role and area, and has not decided
-    them.
-    """
-    found = await store.find(queue(scope, OPEN, limit=CANDIDATES))
+async def claimed_by(store: Store, officer: str, scope: str = "") -> list[Record]:
+    """Return the open cases inside a scope that a person has claimed in any role, the earliest deadline first."""
     person = person_of(officer)
-    by_id = {each.subject: each for each in found if person not in authors_of(each.state)}
-    await _check_in_hand(store, leases, person, IN_HAND - 1)
-    claimed = await leases.acquire(list(by_id), person, LEASE)
-    if claimed is None:
-        return None
-    try:  # again, with this one: of requests at the same time not one too many is answered
-        await _check_in_hand(store, leases, person, IN_HAND)
-    except Refused:
-        await leases.release(claimed, person)
-        raise
-    return by_id[claimed]
-
-
-async def _check_in_hand(store: Store, leases: Leases, person: str, limit: int) -> None:
-    """Count the open cases of a person in all areas: one may hold tokens of several."""
-    held = await leases.held_by(person)
-    if len(held) <= limit:
-        return
-    undecided = [each for each in await store.find(selected("", held)) if each.indexed["state"] == OPEN]
-    if len(undecided) > limit:
-        raise Refused("cases_in_hand", limit=IN_HAND)
+    group = (await store.counts([claims_of(person)]))[claims_of(person)]
+    found = await store.find(numbered(scope, [number for number, n in group.items() if n > 0]))
+    return sorted((each for each in found if each.indexed.get("claimer") == person), key=sort_key)
 
 
 def _inside(scope: str) -> dict[str, Any]:
     """Match what is inside a scope, by fields of an index only."""
     province, _, county = scope.partition("/")
     area = {"scope": scope} if county else {"province": province or one_of(provinces())}
-    return {**area, "state": one_of(STATES)}
+    return {**area, "state": one_of((*STATES, CLAIMED))}
 
 
 def sort_key(record: Record) -> SortKey:
@@ -123,6 +107,11 @@ def examples() -> dict[str, tuple[Any, ...]]:
         "queue of a county": ("find", queue("IR-20/2001", OPEN, limit=50)),
         "next page": ("find", queue("IR-20", OPEN, after=(_DEADLINE, "0199a000"), limit=50)),
         "queue up to a deadline": ("find", queue("IR-20", OPEN, until=_DEADLINE, limit=50)),
+        "unclaimed": ("find", unclaimed("IR-20", limit=50)),
+        "unclaimed in all provinces": ("find", unclaimed("", after=(_DEADLINE, "0199a000"), limit=50)),
+        "unclaimed in a county": ("find", unclaimed("IR-20/2001", limit=50)),
+        "numbered": ("find", numbered("IR-20", ["2048127306"])),
+        "numbered in all provinces": ("find", numbered("", ["2048127306", "2048127307"])),
         "selected in all provinces": ("find", selected("", ["0199a000-0000-7000-8000-000000000003"])),
         "selected": ("find", selected("IR-20", ["0199a000-0000-7000-8000-000000000003"])),
     }

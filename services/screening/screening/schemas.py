@@ -12,6 +12,7 @@ from kernel.commands import Outcome as CommandOutcome
 from kernel.commands import Result
 from kernel.record import Record
 from programme.deadlines import appeal_until
+from programme.numbers import case_number
 from programme.policies import policy
 from programme.work_calendar import UnknownDay
 from screening.domain import applicant
@@ -116,6 +117,7 @@ class Row(BaseModel):
     """A case in the queue."""
 
     id: str
+    number: str = Field(description="What people call the case: `20-4812-7306`, the province and eight digits.")
     state: Stage
     holder: str = Field(description="Which service acts next: screening, registration or market; empty for none.")
     province: str
@@ -124,6 +126,8 @@ class Row(BaseModel):
     since: datetime | None = Field(description="When its present state began.")
     due: date | None = Field(description="The day, in Tehran, by which its present state is to end.")
     breached: bool
+    claimed_by: str = Field(description="Role and pseudonymous id of the officer who claimed the case; empty for none.")
+    claimed_until: datetime | None = Field(description="When the claim ends, if it is not decided before.")
     version: int
 
 
@@ -348,6 +352,7 @@ def _row(record: Record) -> dict[str, Any]:
     breached = {APPEALED: state.appeal.breached, AWAITING_CAPACITY: state.capacity.breached}
     return {
         "id": record.subject,
+        "number": case_number(record.subject, state.province),
         "state": status,
         "holder": holder_of(state),
         "province": state.province,
@@ -356,6 +361,8 @@ def _row(record: Record) -> dict[str, Any]:
         "since": began.get(status, state.case.opened),
         "due": due_of(state),
         "breached": breached.get(status, state.case.breached),
+        "claimed_by": state.claim.by,
+        "claimed_until": state.claim.until,
         "version": record.version,
     }
 

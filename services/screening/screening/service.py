@@ -13,6 +13,7 @@ service = Service(
     indexes=INDEXES,
     prefix="/screening",
     routers=(
+        "screening.api.claims:router",
         "screening.api.cases:router",
         "screening.api.appeals:router",
         "screening.api.capacities:router",

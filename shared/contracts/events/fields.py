@@ -44,6 +44,9 @@ WorkMode = Annotated[str, _one_of(codes.WORK_MODES, "Whether the applicant works
 IntakeChannel = Annotated[str, _one_of(codes.INTAKE_CHANNELS, "How the application reached the platform.")]
 IdentityResult = Annotated[str, _one_of(codes.IDENTITY_RESULTS, "Response of the identity registry.")]
 SeatReleaseReason = Annotated[str, _one_of(codes.SEAT_RELEASE_REASONS, "Why the seat became free.")]
+ClaimReleaseReason = Annotated[
+    str, _one_of(codes.CLAIM_RELEASE_REASONS, "Why the case is no longer reserved for the officer who claimed it.")
+]
 WithdrawalReason = Annotated[str, _one_of(codes.WITHDRAWAL_CAUSES, "Why the applicant withdrew, or was withdrawn.")]
 ErasureReason = Annotated[str, _one_of(codes.ERASURE_REASONS, "Why the applicant's data was erased.")]
 Outcome = Annotated[str, _one_of(codes.OUTCOMES, "Outcome of the screening.")]

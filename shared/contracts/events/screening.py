@@ -6,6 +6,7 @@ from contracts.events.event import ApplicantEvent
 from contracts.events.fields import (
     FEW,
     CalendarVersion,
+    ClaimReleaseReason,
     DecisionReason,
     FormNumber,
     MonthlyBand,
@@ -14,6 +15,7 @@ from contracts.events.fields import (
     PolicyVersion,
     ProductGroup,
     ProgrammeDay,
+    ProgrammeInstant,
     SkillLevel,
     Unit,
     WorkingHours,
@@ -26,6 +28,20 @@ class CaseOpened(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
     TYPE = "ir.peyvand.screening.case.opened.v1"
     due: ProgrammeDay
     calendar: CalendarVersion = ""
+
+
+class CaseClaimed(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """An officer, the actor, claimed the screening case: it is offered to no other before `until`."""
+
+    TYPE = "ir.peyvand.screening.case.claimed.v1"
+    until: ProgrammeInstant
+
+
+class CaseReleased(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """The claim on the screening case ended before a decision; the next officer may be offered it."""
+
+    TYPE = "ir.peyvand.screening.case.released.v1"
+    reason: ClaimReleaseReason
 
 
 class CaseDecided(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):

@@ -57,17 +57,19 @@ async def _register(platform: PlatformClient, province: str, chance: Random) -> 
 
 
 async def _decide(platform: PlatformClient, province: str, chance: Random) -> int:
-    cases = await platform.request(
-        "GET", f"/screening/v1/cases?province={province}&state=open&limit=3", "screener", province
-    )
-    for case in cases["items"][:1]:
-        approved = chance.random() < 0.8
-        body = {
-            "outcome": "approved" if approved else "rejected",
-            "reasons": ["meets_conditions" if approved else "insured"],
-        }
-        await platform.request("POST", f"/screening/v1/cases/{case['id']}/decision", "screener", province, json=body)
-    return len(cases["items"][:1])
+    """Claim the next case, and decide it or, one in ten, return it."""
+    case = await platform.request("POST", "/screening/v1/cases/next", "screener", province)
+    path = f"/screening/v1/cases/{case['id']}"
+    if chance.random() < 0.1:
+        await platform.request("POST", f"{path}/release", "screener", province)
+        return 1
+    approved = chance.random() < 0.8
+    body = {
+        "outcome": "approved" if approved else "rejected",
+        "reasons": ["meets_conditions" if approved else "insured"],
+    }
+    await platform.request("POST", f"{path}/decision", "screener", province, json=body)
+    return 1
 
 
 async def _identify(platform: PlatformClient, province: str, chance: Random) -> int:

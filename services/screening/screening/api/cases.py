@@ -5,21 +5,16 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from contracts.commands import Refused
 from contracts.envelope import decode
 from kernel.commands import CommandMetadata, execute
-from kernel.leases import Leases as LeasesPort
-from kernel.record import Record
-from kernel.store import Store as StorePort
 from programme.calendar import day_end, day_start, tehran_day
 from programme.reference import province_or_all
-from screening import metrics, queries, schemas
+from screening import queries, schemas
 from security.auth import Principal
 from security.scopes import restricted
 from web.authorization import allow
-from web.dependencies import Clock, Leases, Store
+from web.dependencies import Clock, Store
 from web.idempotency import Outcomes, execute_each, idempotent
-from web.openapi import MISSING
 from web.pagination import Etag, Page, Paging, etagged, paged
 
 LIST_BODY = 512 << 10  # bytes
@@ -62,15 +57,6 @@ async def count_cases(
     return schemas.Count(states=counts.by_state, overdue=overdue, due_today=until_tonight - overdue)
 
 
-@router.post("/cases/next", openapi_extra={MISSING: "no_case_waits"})
-async def claim_next_case(principal: Decider, store: Store, leases: Leases) -> schemas.Case:
-    """Claim the most urgent open case. For a quarter of an hour no other officer is offered it; 20 at most."""
-    record = await claimed_case(principal, store, leases)
-    if record is None:
-        raise Refused("no_case_waits")
-    return schemas.case(record)
-
-
 @router.post("/cases/decisions", response_model_exclude_none=True, max_body_size=LIST_BODY)
 async def decide_cases(
     body: schemas.Decisions, principal: Decider, store: Store, clock: Clock, metadata: Metadata
@@ -99,14 +85,3 @@ async def decide_case(
     """Approve or reject. The officer who registered the applicant may not decide; a rejection needs reasons."""
     await queries.find_case(store, id, principal.scope)
     return schemas.case((await execute(store, id, body.command(principal.actor), clock, metadata)).record)
-
-
-async def claimed_case(principal: Principal, store: StorePort, leases: LeasesPort) -> Record | None:
-    """Claim the most urgent case and count the claim; None if no case is free. Raise Refused: cases_in_hand."""
-    result = "limit"
-    try:
-        record = await queries.claim_next(store, leases, principal.scope, principal.actor)
-        result = "claimed" if record else "none"
-    finally:
-        metrics.CLAIMS.labels(result).inc()
-    return record

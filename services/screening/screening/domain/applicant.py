@@ -31,26 +31,32 @@ from contracts.events import (
     CaseAppealDecided,
     CaseAppealed,
     CaseBreached,
+    CaseClaimed,
     CaseDecided,
     CaseOpened,
+    CaseReleased,
     Event,
 )
 from programme.calendar import day_end
+from programme.numbers import case_digits
 from screening.domain import appeal as appeals
 from screening.domain import capacity as capacities
 from screening.domain import case as cases
+from screening.domain import claim as claims
 from screening.domain.appeal import Appeal, DecideAppeal, FileAppeal
 from screening.domain.capacity import Capacity, IdentifyCapacity
 from screening.domain.case import Case, Decide
+from screening.domain.claim import Claim, ClaimCase, ReleaseCase
 from screening.domain.eligibility import Facts
 
-VERSION = 2  # 2: appeals
+VERSION = 3  # 2: appeals; 3: claims
 COUNTED = 1  # raised when `counted` changes
 OPEN, DECIDED, APPEALED, CLOSED = "open", "decided", "appealed", "closed"
 AWAITING_CAPACITY, IDENTIFIED = "awaiting_capacity", "identified"
+CLAIMED = "claimed"  # what an open case is indexed as while an officer has claimed it
 STATES = (OPEN, DECIDED, APPEALED, AWAITING_CAPACITY, IDENTIFIED, CLOSED)
 
-Command = Decide | FileAppeal | DecideAppeal | IdentifyCapacity | Tick
+Command = ClaimCase | ReleaseCase | Decide | FileAppeal | DecideAppeal | IdentifyCapacity | Tick
 
 
 class State(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -67,10 +73,12 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
     age_band: str = ""
     work_mode: str = ""
     identity: str = ""  # result of the check against the identity registry
+    number: str = ""  # of the case, eight digits, see `programme.numbers`
     withdrawn: bool = False
     seat: bool = False
     erased: bool = False
     case: Case = Case()
+    claim: Claim = Claim()
     appeal: Appeal = Appeal()
     capacity: Capacity = Capacity()
 
@@ -80,12 +88,19 @@ def decide(state: State, command: Command, at: datetime) -> Sequence[Event]:
     match command:
         case Tick(now=now) if not state.withdrawn:
             return [
+                *claims.expire(state.application, state.claim, state.case, now),
                 *cases.breach(state.application, state.case, now),
                 *appeals.breach(state.application, state.appeal, now),
                 *(capacities.breach(state.application, state.capacity, now) if state.seat else ()),
             ]
-        case Decide() if state.withdrawn:
+        case ClaimCase() | Decide() if state.withdrawn:
             raise Refused("no_open_case")
+        case ClaimCase():
+            return claims.claim(
+                state.claim, state.case, command, state.application, state.policy, authors_of(state), at
+            )
+        case ReleaseCase():
+            return claims.release(state.claim, command, state.application)
         case Decide():
             return cases.decide(
                 state.case, command, state.application, context(state), facts_of(state), authors_of(state), at
@@ -178,9 +193,9 @@ def _evolve(state: State, envelope: Envelope) -> State:
             capacity = state.capacity if state.capacity.identified else Capacity()
             return _with_context(replace(state, seat=False, capacity=capacity), envelope.context)
         case ApplicantWithdrawn():
-            return _with_context(replace(state, withdrawn=True), envelope.context)
-        case CaseOpened() | CaseBreached() | CaseDecided():
-            return replace(state, case=cases.evolve(state.case, envelope))
+            return _with_context(replace(state, withdrawn=True, claim=Claim()), envelope.context)
+        case CaseOpened() | CaseClaimed() | CaseReleased() | CaseBreached() | CaseDecided():
+            return _with_case(state, envelope)
         case CaseAppealed() | CaseAppealBreached() | CaseAppealDecided():
             return replace(state, appeal=appeals.evolve(state.appeal, envelope))
         case CapacityRequested() | CapacityBreached() | CapacityIdentified():
@@ -189,8 +204,9 @@ def _evolve(state: State, envelope: Envelope) -> State:
 
 
 def indexed(state: State) -> Mapping[str, Any]:
-    """Return area, state and deadline of the case; `due` is the next time at which a deadline is breached.
+    """Return area, state, number and deadline of the case; `due` is the next time at which a deadline or claim ends.
 
+    An open case that is claimed has a state of its own, so that the next case is found without looking at those.
     No query finds an erased applicant.
     """
     if not state.application or state.erased:
@@ -202,7 +218,12 @@ def indexed(state: State) -> Mapping[str, Any]:
     }
     if limit := _deadline(state, found["state"]):
         found["deadline"] = day_end(limit)
+    if state.number:
+        found["number"] = state.province[3:] + state.number
+    if found["state"] == OPEN and state.claim.by:
+        found |= {"state": CLAIMED, "claimer": cases.person_of(state.claim.by)}
     breaches = [
+        claims.expires_at(state.claim, state.case),
         cases.breaches_at(state.case),
         appeals.breaches_at(state.appeal),
         capacities.breaches_at(state.capacity) if state.seat else None,
@@ -219,12 +240,22 @@ def _deadline(state: State, status: str) -> date | None:
 
 
 def counted(indexed: Mapping[str, Any]) -> Collection[tuple[str, str]]:
-    """Count a case in its province and in its county: by state, and an open one by its deadline as well."""
+    """Count a case in its province and in its county: by state, and an open one by its deadline as well.
+
+    A claimed case counts as open, and is listed, by its number, among those that the officer has claimed.
+    """
     if not indexed:
         return ()
     state, deadline = indexed["state"], indexed.get("deadline")
-    name = f"{OPEN}/{instant(deadline)}" if state == OPEN and deadline else state
-    return {(f"cases/{area}", name) for area in (indexed["province"], indexed["scope"])}
+    status = OPEN if state == CLAIMED else state
+    name = f"{OPEN}/{instant(deadline)}" if status == OPEN and deadline else status
+    mine = {(claims_of(indexed["claimer"]), indexed["number"])} if state == CLAIMED else set()
+    return mine | {(f"cases/{area}", name) for area in (indexed["province"], indexed["scope"])}
+
+
+def claims_of(person: str) -> str:
+    """Return the group of counters that lists the cases that a person has claimed, by their numbers."""
+    return f"claims/{person}"
 
 
 @lru_cache(10_000)
@@ -276,6 +307,12 @@ def authors_of(state: State) -> Collection[str]:
 def facts_of(state: State) -> Facts:
     """Return what the derived conditions of eligibility depend on."""
     return Facts(age_band=state.age_band, field=state.field, identity=state.identity)
+
+
+def _with_case(state: State, envelope: Envelope) -> State:
+    """Take case and claim from an event about them, and the number, which applications from before claims lack."""
+    case, claim = cases.evolve(state.case, envelope), claims.evolve(state.claim, envelope)
+    return replace(state, case=case, claim=claim, number=state.number or case_digits(envelope.subject))
 
 
 def _with_context(state: State, context: Context) -> State:

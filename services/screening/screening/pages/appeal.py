@@ -13,13 +13,14 @@ from contracts.commands import Refused
 from kernel.store import Store as KernelStore
 from programme.calendar import tehran_day
 from programme.messages import MESSAGES, STATUSES, message_text
+from programme.numbers import case_number
 from programme.policies import policy
 from screening import queries
 from screening.api.appeals import AppealDecider, AppealFiler, AppealReader
 from screening.domain.appeal import DecideAppeal, FileAppeal, excluded_as
 from screening.domain.applicant import APPEALED, DECIDED, State, authors_of
 from screening.pages.case import decision_of, error_of, submit
-from screening.pages.queue import HOME, case_number, templates
+from screening.pages.queue import HOME, templates
 from screening.schemas import appeal_file
 from security.auth import Principal
 from security.permissions import permits
@@ -85,7 +86,7 @@ async def _render(
         status=STATUSES[MESSAGES[refused[0].code].kind] if refused else 200,
         officer=officer,
         case=case,
-        number=case_number(record),
+        number=case_number(record.subject, record.state.province),
         rules=policy(state.policy),
         today=today,
         days_left=(case.appeal.due - today).days if case.appeal else 0,

@@ -17,6 +17,7 @@ from kernel.record import Record
 from kernel.store import Store as KernelStore
 from programme.calendar import tehran_day
 from programme.messages import MESSAGES, STATUSES, localized, message_text
+from programme.numbers import case_number
 from programme.policies import policy
 from screening import queries
 from screening.api.capacities import Identifier
@@ -24,7 +25,8 @@ from screening.api.cases import Decider, Reader
 from screening.domain.applicant import Command
 from screening.domain.capacity import IdentifyCapacity
 from screening.domain.case import REJECTED, Decide
-from screening.pages.queue import HOME, case_number, templates
+from screening.domain.claim import ReleaseCase
+from screening.pages.queue import HOME, templates
 from screening.schemas import case_file, due_of, findings
 from security.auth import Principal
 from security.permissions import permits
@@ -50,6 +52,17 @@ async def decide_case(request: Request, id: str, officer: Decider, store: Store,
     """Decide; if the decision is refused, show the form as it was filled in."""
     form = await form_of(request)
     return await _execute(request, store, clock, id, officer, form, decision_of(form, officer))
+
+
+@router.post("/{id}/release")
+async def release_case(request: Request, id: str, officer: Decider, store: Store, clock: Clock) -> Response:
+    """Return the case to the queue and redirect there."""
+    refused, typed = await submit(
+        request, store, clock, id, officer, await form_of(request), ReleaseCase(officer.actor)
+    )
+    if refused:
+        return await _render(request, store, clock, id, officer, refused=refused, typed=typed)
+    return RedirectResponse(HOME, 303)
 
 
 @router.post("/{id}/capacity")
@@ -140,7 +153,7 @@ async def _render(
         officer=officer,
         may_decide=permits(officer.roles, "decide_screening"),
         case=case_file(record, [decode(raw) for raw in await store.history(id)]),
-        number=case_number(record),
+        number=case_number(record.subject, record.state.province),
         rules=policy(record.state.policy),
         due=due,
         days_left=(due - today).days if due else 0,

@@ -14,14 +14,17 @@ from contracts.commands import Refused
 from kernel.record import Record
 from programme.calendar import day_end, day_start, tehran_day
 from programme.messages import message_text
+from programme.numbers import case_number
 from programme.policies import policy
 from programme.work_calendar import UnknownDay, work_calendar
 from screening import queries
-from screening.api.cases import Decider, Reader, claimed_case
+from screening.api import claims
+from screening.api.cases import Decider, Reader
+from screening.api.claims import claimed_case
 from screening.domain.applicant import APPEALED, AWAITING_CAPACITY, OPEN, status_of
 from screening.schemas import due_of
 from security.permissions import permits
-from web.dependencies import Clock, Leases, Store
+from web.dependencies import Clock, Store
 from web.pages import Pages, lang_of
 from web.pagination import sort_key
 
@@ -45,11 +48,11 @@ class Line(msgspec.Struct, frozen=True):
     days_left: int  # calendar days, negative if late
     days_used: int | None  # working days; unknown beyond the calendar's end
     days_allowed: int  # working days
-    claimed: bool
+    claimed_until: datetime | None
 
 
 class Group(msgspec.Struct, frozen=True):
-    """The lines under one heading: late, today, week or later."""
+    """The lines under one heading: mine, late, today, week or later."""
 
     name: str
     lines: list[Line]
@@ -60,7 +63,6 @@ async def queue_page(
     request: Request,
     officer: Reader,
     store: Store,
-    leases: Leases,
     clock: Clock,
     f: Annotated[str, Query(max_length=10)] = "all",
     state: Annotated[str, Query(max_length=20)] = OPEN,
@@ -68,7 +70,7 @@ async def queue_page(
     none: bool = False,
     full: bool = False,
 ) -> Response:
-    """Show the queue, the earliest deadline first."""
+    """Show the queue, the earliest deadline first; above it what the officer has claimed."""
     state = state if state in (AWAITING_CAPACITY, APPEALED) else OPEN
     f = f if f in FILTERS and state == OPEN else "all"
     today = tehran_day(clock().at)
@@ -77,7 +79,9 @@ async def queue_page(
     start = _sort_key(after) or ((day_start(today), "~") if f == "today" else None)
     found = await store.find(queries.queue(officer.scope, state, until=ends.get(f), after=start, limit=ROWS + 1))
     shown = found[:ROWS]
-    claimed = await leases.holders([each.subject for each in shown])
+    mine = await queries.claimed_by(store, officer.actor, officer.scope) if state == OPEN and not after else []
+    own = {each.subject for each in mine}
+    groups = _groups([_line(each, today) for each in shown if each.subject not in own], today)
     late, until_tonight, until_friday = counts.due_until
     return templates.render(
         request,
@@ -88,8 +92,8 @@ async def queue_page(
         f=f,
         today=today,
         no_case_free=none,
-        too_many=message_text("cases_in_hand", lang_of(request), limit=queries.IN_HAND) if full else "",
-        groups=_groups([_line(each, today, each.subject in claimed) for each in shown], today),
+        too_many=message_text("cases_in_hand", lang_of(request), limit=claims.IN_HAND) if full else "",
+        groups=[*([Group("mine", [_line(each, today) for each in mine])] if mine else []), *groups],
         counts={
             "late": late,
             "today": until_tonight - late,
@@ -97,24 +101,19 @@ async def queue_page(
             "all": counts.by_state.get(OPEN, 0),
         },
         states=counts.by_state,
-        shown=len(shown),
+        shown=len(own | {each.subject for each in shown}),
         more=f"?{urlencode({'f': f, 'state': state, 'after': _cursor(shown[-1])})}" if len(found) > ROWS else "",
     )
 
 
 @router.post("/next")
-async def claim_next_case(officer: Decider, store: Store, leases: Leases) -> Response:
+async def claim_next_case(officer: Decider, store: Store, clock: Clock) -> Response:
     """Claim the most urgent case and redirect to its page."""
     try:
-        record = await claimed_case(officer, store, leases)
+        record = await claimed_case(store, clock, officer.scope, officer.actor)
     except Refused:
         return RedirectResponse(f"{HOME}?full=true", 303)
     return RedirectResponse(f"{HOME}cases/{record.subject}" if record else f"{HOME}?none=true", 303)
-
-
-def case_number(record: Record) -> str:
-    """Return the number under which officers talk about a case: the digits of its province and the end of its id."""
-    return f"{record.state.province[3:]}-{record.subject[-6:]}"
 
 
 def week_end(day: date) -> date:
@@ -122,7 +121,7 @@ def week_end(day: date) -> date:
     return day + timedelta((FRIDAY - day.weekday()) % 7)
 
 
-def _line(record: Record, today: date, claimed: bool) -> Line:
+def _line(record: Record, today: date) -> Line:
     state = record.state
     due = due_of(state) or today  # every case in the queue has a deadline
     rules = policy(state.policy)
@@ -132,14 +131,14 @@ def _line(record: Record, today: date, claimed: bool) -> Line:
     }.get(status_of(state), (state.case.opened, rules.screening_days))
     return Line(
         id=record.subject,
-        number=case_number(record),
+        number=case_number(record.subject, state.province),
         field=state.field,
         county=state.county,
         due=due,
         days_left=(due - today).days,
         days_used=_days_used(tehran_day(started), today, state.province),
         days_allowed=allowed,
-        claimed=claimed,
+        claimed_until=state.claim.until,
     )
 
 

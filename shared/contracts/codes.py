@@ -90,6 +90,12 @@ DESK_REASONS = {  # for which an officer looks for a person
     "complaint": Label("رسیدگی به شکایت", "A complaint"),
 }
 
+CALL_REASONS = {  # for which an officer sees the name and the number of the person of a case
+    "call": Label("تماس با متقاضی", "To call the applicant"),
+    "papers": Label("پیگیری مدرک", "A paper is being followed up"),
+    "complaint": Label("رسیدگی به شکایت", "A complaint"),
+}
+
 CLAIM_RELEASE_REASONS = {  # for which a case is no longer reserved for the officer who claimed it
     "expired": Label("زمانش گذشت", "The time was over"),
     "returned": Label("کارشناس آن را برگرداند", "The officer returned it"),

@@ -1,6 +1,7 @@
 """Messages of all refusals and HTTP errors: a code, a kind, and a sentence in Persian and English on what to do.
 
-To add one: an entry in the table below, or in `http_messages` for a request that reaches no rule.
+To add one: an entry in the table below, in `answer_messages` for a fault in one answer, or in `http_messages` for a
+request that reaches no rule.
 """
 
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from typing import Any
 import msgspec
 
 from programme import calendar, text
+from programme.answer_messages import ANSWER_MESSAGES
 from programme.http_messages import HTTP_MESSAGES, TITLES
 
 STATUSES = {
@@ -63,14 +65,6 @@ appeal_too_late conflict
 مهلت اعتراض {until} تمام شده است.
 The last day to appeal was {until}.
 
-birth_date_future invalid
-تاریخ تولد در آینده است. لطفاً آن را از روی کارت دوباره بخوانید.
-This birth date lies in the future. Please read it from your card again.
-
-birth_date_implausible invalid
-این تاریخ تولد خیلی دور است. لطفاً سال را دوباره نگاه کنید.
-This birth date is too long ago. Please check the year.
-
 calendar_ended conflict
 تقویم کاری این روزها هنوز در سامانه نیست. لطفاً به پشتیبانی خبر دهید و پس از آن تصمیم را ثبت کنید.
 The system does not have the work calendar of these days yet. Please contact support, then record the decision.
@@ -107,25 +101,9 @@ connection_unknown missing
 چنین اتصالی پیدا نشد. شناسه را دوباره نگاه کنید.
 There is no such connection. Check the identifier.
 
-consent_missing invalid
-برای ادامه، متن رضایت را بخوانید و بپذیرید.
-To go on, read the consent text and accept it.
-
 corrections_used_up conflict
 داده‌های یک درخواست بیش از {limit} بار اصلاح نمی‌شود. موضوع را با مدیر اجرایی طرح در میان بگذارید.
 An application is corrected at most {limit} times. Please ask the executive manager.
-
-county_not_in_province invalid
-این شهرستان در استانی که انتخاب کرده‌اید نیست. شهرستان را دوباره انتخاب کنید.
-This county is not in the province you chose. Choose the county again.
-
-county_unknown invalid
-شهرستان را از فهرست انتخاب کنید.
-Choose the county from the list.
-
-date_invalid invalid
-این تاریخ در تقویم نیست. سال، ماه و روز را به همین ترتیب بنویسید؛ مثلاً ۱۳۷۵-۰۷-۰۵.
-There is no such day. Write year, month and day in this order, for example 1375-07-05.
 
 erased conflict
 داده‌های این متقاضی پاک شده است. کار دیگری با آن نمی‌شود کرد.
@@ -147,10 +125,6 @@ field_not_open invalid
 این رشته در این دوره باز نیست. رشتهٔ دیگری انتخاب کنید.
 This job field is not open in this round. Choose another one.
 
-field_unknown invalid
-رشته را از فهرست انتخاب کنید.
-Choose the job field from the list.
-
 filer_may_not forbidden
 این اعتراض را خود شما ثبت کرده‌اید؛ همکار دیگری به آن رسیدگی می‌کند.
 You filed this appeal; a colleague decides it.
@@ -158,10 +132,6 @@ You filed this appeal; a colleague decides it.
 first_decider_may_not forbidden
 تصمیم نخست را خود شما گرفته‌اید؛ به اعتراض آن همکار دیگری رسیدگی می‌کند.
 You took the first decision; a colleague decides the appeal against it.
-
-form_number_invalid invalid
-شمارهٔ فرم را همان‌گونه که روی برگه است بنویسید: کد استان، سال و شماره؛ مثلاً {province}-1404-173.
-Write the number of the form as printed on it: code of the province, year and number, for example {province}-1404-173.
 
 identity_differs conflict
 این درخواست با آنچه از متقاضی ثبت شده است یکی نیست. استان، شهرستان، رشته و ویژگی‌ها را دوباره نگاه کنید.
@@ -183,34 +153,6 @@ lead_unknown invalid
 این پیشران ثبت نشده است. شناسهٔ پیشران را دوباره نگاه کنید.
 This lead enterprise is not enlisted. Check its identifier.
 
-mobile_invalid invalid
-شمارهٔ همراه را با ۱۱ رقم و با ۰۹ در آغاز بنویسید؛ مثلاً ۰۹۱۲۱۲۳۴۵۶۷.
-Write the mobile number with 11 digits beginning with 09, for example 09121234567.
-
-name_invalid invalid
-نام را همان‌گونه که روی کارت ملی است بنویسید.
-Write the name as it stands on the national card.
-
-named_twice invalid
-همین مورد در ردیف {row} هم آمده است. یکی را بردارید.
-The same stands in row {row} already. Remove one of them.
-
-national_id_check_digit invalid
-رقم آخر کد ملی با بقیه نمی‌خواند. لطفاً از روی کارت دوباره بخوانید.
-The last digit does not fit the others. Please read the number from your card again.
-
-national_id_impossible invalid
-چنین کد ملی‌ای صادر نمی‌شود. لطفاً از روی کارت دوباره بخوانید.
-No such national ID is issued. Please read the number from your card again.
-
-national_id_length invalid
-کد ملی ۱۰ رقم دارد. لطفاً همهٔ رقم‌ها را بنویسید.
-A national ID has 10 digits. Please write all of them.
-
-national_id_letter invalid
-در جای {position} کد ملی رقم نیست. لطفاً فقط رقم بنویسید.
-Character {position} of the national ID is not a digit. Please write digits only.
-
 no_case_waits missing
 اکنون هیچ پروندهٔ بازی در حوزهٔ شما نیست که کسی برنداشته باشد. چند دقیقهٔ دیگر دوباره نگاه کنید.
 No open case in your area is unassigned now. Look again in a few minutes.
@@ -226,6 +168,10 @@ This applicant has no open case.
 not_admitted conflict
 این متقاضی هنوز در سهمیه پذیرفته نشده است.
 This applicant has not been admitted to a seat yet.
+
+not_assigned forbidden
+نام و شماره را کسی می‌بیند که پرونده را برداشته است. نخست پرونده را از صف بردارید.
+Name and number are shown to the officer who has claimed the case. Claim it first.
 
 not_claimed conflict
 این پرونده در دست شما نیست؛ شاید زمانش گذشته باشد. می‌توانید پروندهٔ بعدی را بردارید.
@@ -267,10 +213,6 @@ offers_full conflict
 این پیشران برای این درخواست {limit} پیشنهاد ثبت کرده است. با یکی از آن‌ها ادامه دهید.
 This lead enterprise has made {limit} offers for this application. Go on with one of them.
 
-outcome_unknown invalid
-نتیجه را «پذیرفته» یا «رد» بگذارید.
-Choose approved or rejected.
-
 person_not_found missing
 با این شماره چیزی پیدا نشد. شماره را دوباره بپرسید؛ دربارهٔ استان‌های دیگر دبیرخانهٔ همان استان پاسخ می‌دهد.
 Nothing was found under this number. Ask for it again; for other provinces their own office answers.
@@ -279,33 +221,9 @@ policy_unknown invalid
 چنین نسخه‌ای از قواعد منتشر نشده است؛ نسخه‌های منتشرشده: {known}.
 No such version of the policies was published; these were: {known}.
 
-province_code_old invalid
-کد {given} از شماره‌گذاری پیش از آذر ۱۳۹۹ است. پرونده را با کدهای کنونی استان‌ها بفرستید.
-Code {given} is from the numbering before November 2020. Send the file with the present province codes.
-
-province_name_mismatch invalid
-کد {given} از آنِ «{expected}» است، نه «{name}». کد و نام را یکی کنید.
-Code {given} is {expected}, not {name}. Make code and name agree.
-
-province_unknown invalid
-استان را از فهرست انتخاب کنید.
-Choose the province from the list.
-
 quota_below_admitted conflict
 سهمیه را کمتر از {admitted} نگذارید؛ این تعداد هم‌اکنون پذیرفته شده‌اند.
 Do not set the quota below {admitted}; that many hold seats now.
-
-quota_invalid invalid
-سهمیه را با عدد درست بنویسید؛ از ۰ تا {limit}.
-Write the quota as a whole number from 0 to {limit}.
-
-reason_unknown invalid
-دلیل را از فهرست انتخاب کنید.
-Choose the reason from the list.
-
-reasons_missing invalid
-برای رد درخواست دست‌کم یک دلیل انتخاب کنید.
-To reject an application choose at least one reason.
 
 registrar_may_not_screen forbidden
 این متقاضی را شما ثبت‌نام کرده‌اید؛ پرونده را همکار دیگری بررسی می‌کند.
@@ -315,25 +233,9 @@ round_exists conflict
 این دوره پیش‌تر با شرایط دیگری باز شده است.
 This round was already opened with other terms.
 
-round_invalid invalid
-دوره را با چهار رقم سال بنویسید، مثلاً ۱۴۰۵؛ اگر سالی چند دوره دارد، ۱۴۰۵-۲.
-Write the round as the four digits of its year, such as 1405; 1405-2 where a year has several.
-
 round_unknown missing
 چنین دوره‌ای پیدا نشد. شمارهٔ دوره را دوباره نگاه کنید.
 There is no such round. Check its number.
-
-search_unreadable invalid
-کد ملی (ده رقم) یا کد پیگیری (ده نویسه) را بنویسید. از او بخواهید دوباره بخواند.
-Enter the national ID (ten digits) or the tracking code (ten characters). Ask them to read it out again.
-
-tracking_code_unknown missing
-درخواستی با این کد پیگیری پیدا نشد. کد را حرف‌به‌حرف دوباره نگاه کنید.
-No application has this tracking code. Please check it character by character.
-
-underage invalid
-برای ثبت‌نام باید دست‌کم {minimum} سال داشته باشید.
-You must be at least {minimum} years old to register.
 
 window_outside_round invalid
 مهلت استان را درون مهلت دوره بگذارید.
@@ -352,7 +254,9 @@ def _parse(table: str) -> dict[str, MessageTemplate]:
     return messages
 
 
-MESSAGES: dict[str, MessageTemplate] = _parse(_TABLE.strip() + "\n\n" + HTTP_MESSAGES.strip())
+MESSAGES: dict[str, MessageTemplate] = _parse(
+    "\n\n".join(each.strip() for each in (_TABLE, ANSWER_MESSAGES, HTTP_MESSAGES))
+)
 
 
 def localized(fa: str, en: str, lang: str) -> str:

@@ -25,6 +25,7 @@ CONTENT_POLICY = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'"
 )
+FRAMED = {"X-Frame-Options": "SAMEORIGIN"}  # header of a page that our own pages may show in a frame
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 PROCESS_PATHS = frozenset(health.PATHS)  # of the process: served at its own port, never through a proxy
 UNMATCHED = "unmatched"  # route label of paths without a route
@@ -35,6 +36,22 @@ _TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9
 _COOKIE = f"{COOKIE}=".encode()
 
 log = structlog.get_logger(__name__)
+
+
+def security_headers(content_policy: str, *, development: bool) -> list[tuple[bytes, bytes]]:
+    """Return the headers of every response; a browser keeps to TLS except in development."""
+    headers = [
+        (b"content-security-policy", content_policy.encode()),
+        (b"x-content-type-options", b"nosniff"),
+        (b"x-frame-options", b"DENY"),
+        (b"referrer-policy", b"same-origin"),
+        (b"cross-origin-opener-policy", b"same-origin"),
+        (b"cross-origin-resource-policy", b"same-origin"),
+        (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
+    ]
+    return (
+        headers if development else [*headers, (b"strict-transport-security", b"max-age=63072000; includeSubDomains")]
+    )
 
 
 class Middleware:
@@ -52,17 +69,9 @@ class Middleware:
         self.development = settings.development
         self.hosts = {public.hostname or "", settings.host, "127.0.0.1", "localhost", "[::1]"}
         self.origin = f"{public.scheme}://{public.netloc}".encode()
-        self.security_headers = [
-            (b"content-security-policy", CONTENT_POLICY.encode()),
-            (b"x-content-type-options", b"nosniff"),
-            (b"x-frame-options", b"DENY"),
-            (b"referrer-policy", b"same-origin"),
-            (b"cross-origin-opener-policy", b"same-origin"),
-            (b"cross-origin-resource-policy", b"same-origin"),
-            (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
-        ]
-        if not settings.development:
-            self.security_headers.append((b"strict-transport-security", b"max-age=63072000; includeSubDomains"))
+        self.security_headers = security_headers(CONTENT_POLICY, development=settings.development)
+        framed = CONTENT_POLICY.replace("frame-ancestors 'none'", "frame-ancestors 'self'")
+        self.framed_headers = security_headers(framed, development=settings.development)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -82,7 +91,10 @@ class Middleware:
                     replaced = True  # an inner layer refused in plain text: send a problem instead
                     await self._send_problem(scope, receive, send_guarded, message["status"])
                     return
-                own = [*self.security_headers, *_cache_control(message["headers"])]
+                security = self.security_headers
+                if any(name == b"x-frame-options" for name, _ in message["headers"]):
+                    security = [each for each in self.framed_headers if each[0] != b"x-frame-options"]
+                own = [*security, *_cache_control(message["headers"])]
                 message["headers"] = [*message["headers"], *own, (b"x-request-id", request_id.encode())]
                 duration = time.perf_counter() - arrived
                 metrics.observe_request(

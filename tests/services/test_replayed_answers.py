@@ -74,6 +74,15 @@ async def decide_cases(api: ScreeningApi) -> Call:
     return Call("POST", "/v1/cases/decisions", {"json": {"decisions": decisions}}, lambda: cases_go_on(api))
 
 
+async def claim_case(api: ScreeningApi) -> Call:
+    case = await api.register(1)
+
+    async def later() -> None:
+        assert (await api.request("POST", f"/v1/cases/{case}/release")).is_success
+
+    return Call("POST", f"/v1/cases/{case}/claim", {}, later)
+
+
 async def release_case(api: ScreeningApi) -> Call:
     case = await api.register(1)
     assert (await api.request("POST", "/v1/cases/next", id="of-1")).is_success
@@ -196,6 +205,7 @@ OPERATIONS: dict[str, tuple[Callable[[Any], Awaitable[Call]], ...]] = {
     "screening": (
         decide_case,
         decide_cases,
+        claim_case,
         release_case,
         file_appeal,
         decide_appeal,

@@ -3,6 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from contracts.envelope import Envelope, encode
+from contracts.events import CapacityRequested
+from kernel.batch import process
+from kernel.record import Message
 from registration.api.dependencies import api_resources
 from tests.support.authorization import AREAS, MISSING, Operation, World
 from tests.support.authorization_parts import NOTHING, operators, place
@@ -12,6 +16,13 @@ from tests.support.registration_api import PERSON, ROUND, RegistrationApi, a_nat
 def correction(area: str) -> dict[str, str]:
     """Return a correction by a form of the area's province."""
     return {"last_name": "آزمونی", "form_number": f"{area[3:5]}-1404-204"}
+
+
+async def _await_capacity(api: RegistrationApi, subject: str) -> None:
+    """Let the applicant be one whom any screener of the province may call."""
+    event = CapacityRequested(application=1, due=api.now.date())
+    envelope = Envelope(source="screening", subject=subject, sequence=1, time=api.now, event=event)
+    await process(api.store, [Message(envelope, encode(envelope))], {}, api.clock)
 
 
 async def registration(folder: Path) -> World:
@@ -28,6 +39,7 @@ async def registration(folder: Path) -> World:
         registered = await api.register(role="service", **people[area])
         assert registered.status_code == 201, registered.text
         ids[area] = registered.json()["id"]
+        await _await_capacity(api, ids[area])
         world.marks[area] = {
             ids[area],
             people[area]["first_name"],
@@ -79,6 +91,7 @@ async def registration(folder: Path) -> World:
         ),
         ("GET", "/registration/desk"): Operation("nation"),
         ("GET", "/registration/desk/register"): Operation("nation"),
+        ("GET", "/registration/cases/{applicant}/person"): Operation("thing", ids=ids, query="reason=call"),
         ("GET", "/registration/desk/{applicant}/erasure"): Operation("thing", ids=ids),
         ("POST", "/registration/desk/{applicant}/erasure"): Operation(
             "thing", lambda area: {"data": {"reason": "court"}}, ids

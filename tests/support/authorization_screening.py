@@ -44,6 +44,8 @@ async def screening(folder: Path) -> World:
         ("POST", "/screening/cases/{id}/appeal/decision"): Operation("thing", lambda area: {"data": decision}, ids),
         ("POST", f"{prefix}/applicants/{{id}}/capacity"): Operation("thing", lambda area: {"json": CAPACITY}, ids),
         ("POST", "/screening/cases/{id}/capacity"): Operation("thing", lambda area: {"data": CAPACITY}, ids),
+        ("POST", f"{prefix}/cases/{{id}}/claim"): Operation("thing", ids=ids),
+        ("POST", "/screening/cases/{id}/claim"): Operation("thing", ids=ids),
         ("POST", f"{prefix}/cases/{{id}}/release"): Operation("thing", ids=ids),
         ("POST", "/screening/cases/{id}/release"): Operation("thing", ids=ids),
         ("POST", f"{prefix}/cases/next"): Operation("claim"),

@@ -40,6 +40,7 @@ FORMS = {  # not in OpenAPI; each with the names of its fields
     "/registration/desk": ("query", "reason", "round"),
     "/registration/desk/{applicant}/identity": ("reason",),
     "/registration/desk/{applicant}/erasure": ("reason", "form_number", "confirmed", "key"),
+    "/screening/cases/{id}/claim": ("key",),
     "/registration/rounds": ("round", "opens", "closes", "policy", "fields", "key"),
     "/registration/desk/register": ("national_id", "first_name", "birth_date", "county", "mobile", "consent", "key"),
     "/registration/desk/{applicant}/correction": ("reason", "form_number", "key", "birth_date", "county", "mobile"),

@@ -92,7 +92,7 @@ def test_who_may_not_go_on_learns_the_role_and_can_change_it() -> None:
     for page in (persian, english):
         assert 'method="post" action="/sign-in/end"' in page and 'action="/sign-in/end?to=/work"' in page
         assert 'class="btn btn-primary" href="/work"' in page and "r-17" in page
-        assert "/registration/apply" in page and "/operations" not in page, "only what the role may open"
+        assert "/registration/desk/register" in page and "/operations" not in page, "only what the role may open"
 
 
 def test_who_is_not_signed_in_learns_nothing_about_roles() -> None:

@@ -60,6 +60,7 @@ service = Service(
         "registration.pages.track:router",
         "registration.pages.search:router",
         "registration.pages.register:router",
+        "registration.pages.case_person:router",
         "registration.pages.erasure:router",
         "registration.pages.rounds:router",
     ),

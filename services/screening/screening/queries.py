@@ -42,7 +42,7 @@ def queue(
 
 
 def unclaimed(scope: str, *, after: SortKey | None = None, limit: int = 0) -> Query:
-    """Match the open cases that nobody has claimed, the earliest deadline first."""
+    """Match the open cases that no one has claimed, the earliest deadline first."""
     return Query("applicant", {**_inside(scope), "state": OPEN}, order=("deadline",), after=after, limit=limit)
 
 

@@ -1,5 +1,6 @@
 """Applications: registered one by one, and read within the caller's scope."""
 
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
@@ -18,7 +19,9 @@ from registration.api.dependencies import Audit, Guard, Registrations, bounded_i
 from registration.api.rounds import RoundId
 from registration.domain.applicant import Status, status
 from registration.domain.application import InvalidApplication
+from registration.domain.progress import is_assigned
 from security.auth import Principal
+from security.permissions import permits
 from security.scopes import is_visible, restricted
 from web.authorization import allow
 from web.dependencies import Clock, Store
@@ -27,6 +30,7 @@ from web.pagination import Page, Paging, paged
 from web.problems import Invalid
 from web.rate_limit import limited
 
+BY_CASE = frozenset({"screener"})  # roles that see a person through their own cases only
 UNIDENTIFIED_LIMIT = 500  # applicants in one answer
 
 ApplicantId = Annotated[str, Path(pattern=r"^[0-9a-f-]{1,64}$")]
@@ -105,6 +109,7 @@ async def application(
     if purpose and purpose not in IDENTITY_PURPOSES:
         raise Refused("code_unknown", field="purpose")
     record = await find_applicant(store, applicant, principal)
+    check_assigned(principal, record, clock().at)
     withheld = {"withdrawn": "" if purpose else "purpose_needed", "erased": "erased"}.get(status(record.state), "")
     if withheld:
         return schemas.application(record, None, withheld)
@@ -138,6 +143,13 @@ async def find_applicant(store: StorePort, applicant: str, principal: Principal)
     if not record.version or not is_visible(record.indexed.get("scope", ""), principal):
         raise Refused("not_found")
     return record
+
+
+def check_assigned(principal: Principal, record: Record, at: datetime) -> None:
+    """Check that a screener sees a person through a case of theirs only. Raise Refused: not_assigned."""
+    by_other_role = permits(principal.roles - BY_CASE, "see_identity", "R")
+    if not by_other_role and not is_assigned(record.state.current, principal.id, at):
+        raise Refused("not_assigned")
 
 
 def _channel(principal: Principal, requested: str | None) -> str:

@@ -38,6 +38,7 @@ from web.rate_limit import limited
 QUERY_LENGTH = 40  # characters
 
 Finder = Annotated[Principal, allow("find_person")]
+Reader = Annotated[Principal, allow("see_identity", "R")]
 search_limit = limited("searches", per_minute=60)
 
 router = APIRouter(prefix="/v1", tags=["applications"])

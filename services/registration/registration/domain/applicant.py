@@ -361,7 +361,7 @@ def _evolve_current(state: State, event: ApplicantEvent, envelope: Envelope) -> 
             seat = Seat(ledger_subject(state.context.round, state.context.province), event.application)
             return replace(state, seat=seat, current=replace(current, admitted_at=at))
         case _:
-            current = evolve_screening(current, event, at)
+            current = evolve_screening(current, envelope)
     return replace(state, current=current)
 
 

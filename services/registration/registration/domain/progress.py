@@ -5,14 +5,16 @@ from datetime import date, datetime
 import msgspec
 from msgspec.structs import replace
 
+from contracts.envelope import Envelope
 from contracts.events import (
     CapacityIdentified,
     CapacityRequested,
     CaseAppealDecided,
     CaseAppealed,
+    CaseClaimed,
     CaseDecided,
     CaseOpened,
-    Event,
+    CaseReleased,
 )
 
 
@@ -24,6 +26,8 @@ class Application(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     registered_at: datetime | None = None
     case_due: date | None = None
     case_opened_at: datetime | None = None
+    claimed_by: str = ""  # the officer who works on the case, as in the envelope's actor
+    claimed_until: datetime | None = None
     outcome: str = ""  # approved | rejected; after an appeal, its outcome
     reasons: tuple[str, ...] = ()
     decided_at: datetime | None = None  # the first decision
@@ -46,13 +50,30 @@ def under_appeal(current: Application) -> bool:
     return current.appealed_at is not None and current.appeal_decided_at is None
 
 
-def evolve_screening(current: Application, event: Event, at: datetime) -> Application:
+def is_assigned(current: Application, officer: str, at: datetime) -> bool:
+    """Return whether a screener with this pseudonymous id has a reason to call: they have claimed the open case.
+
+    Appeals and capacities are not claimed; any screener of the province may call.
+    """
+    if under_appeal(current) or (current.capacity_due and not current.identified_at):
+        return True
+    claimed = current.claimed_until is not None and current.claimed_until > at
+    return not current.outcome and claimed and current.claimed_by.partition(":")[2] == officer
+
+
+def evolve_screening(current: Application, envelope: Envelope) -> Application:
     """Return the application after an event of screening about it."""
-    match event:
+    at = envelope.time
+    match envelope.event:
         case CaseOpened(due=due):
             return replace(current, case_due=due, case_opened_at=at)
+        case CaseClaimed(until=until):
+            return replace(current, claimed_by=envelope.actor, claimed_until=until)
+        case CaseReleased():
+            return replace(current, claimed_by="", claimed_until=None)
         case CaseDecided(outcome=outcome, reasons=reasons) if not current.outcome:
-            return replace(current, outcome=outcome, reasons=reasons, decided_at=at)
+            decided = replace(current, outcome=outcome, reasons=reasons, decided_at=at)
+            return replace(decided, claimed_by="", claimed_until=None)
         case CaseAppealed(due=due):
             return replace(current, appealed_at=at, appeal_due=due)
         case CaseAppealDecided(outcome=outcome, reasons=reasons):

@@ -23,7 +23,7 @@ router = APIRouter(prefix="/v1/cases", tags=["cases"])
 
 @router.post("/next", openapi_extra={MISSING: "no_case_waits"})
 async def claim_next_case(principal: Decider, store: Store, clock: Clock) -> schemas.Case:
-    """Claim the most urgent open case that nobody has claimed; 20 at most.
+    """Claim the most urgent open case that no one has claimed; 20 at most.
 
     Until `claimed_until`, by the policy in two hours, no other officer is offered it.
     """
@@ -31,6 +31,13 @@ async def claim_next_case(principal: Decider, store: Store, clock: Clock) -> sch
     if record is None:
         raise Refused("no_case_waits")
     return schemas.case(record)
+
+
+@router.post("/{id}/claim")
+async def claim_case(id: str, principal: Decider, store: Store, clock: Clock, metadata: Metadata) -> schemas.Case:
+    """Claim this open case; 20 at most. One that the same officer has claimed stays theirs until the same instant."""
+    await queries.find_case(store, id, principal.scope)
+    return schemas.case(await claim_one(store, clock, id, principal.actor, metadata))
 
 
 @router.post("/{id}/release")
@@ -67,6 +74,16 @@ async def claim_next(store: StorePort, clock: KernelClock, scope: str, officer: 
                 return claimed
         after = queries.sort_key(page[-1])
     return None
+
+
+async def claim_one(
+    store: StorePort, clock: KernelClock, subject: str, officer: str, metadata: CommandMetadata
+) -> Record:
+    """Claim one case. Raise Refused: cases_in_hand, case_claimed, no_open_case and what else the claim raises."""
+    others = await queries.claimed_by(store, officer)
+    if subject not in {each.subject for each in others} and len(others) >= IN_HAND:
+        raise Refused("cases_in_hand", limit=IN_HAND)
+    return (await execute(store, subject, ClaimCase(officer), clock, metadata)).record
 
 
 async def _claim(store: StorePort, clock: KernelClock, subject: str, officer: str) -> Record | None:

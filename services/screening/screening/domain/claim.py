@@ -1,4 +1,4 @@
-"""The claim on an open case: for a while it is offered to no other officer, so that nobody is called by two."""
+"""The claim on an open case: for a while it is offered to no other officer, so that no one is called by two."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
@@ -13,14 +13,14 @@ from screening.domain.case import Case, is_open, person_of
 
 
 class Claim(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Who works on the case of the present application, until when; empty if nobody does."""
+    """Who works on the case of the present application, until when; empty if no one does."""
 
     by: str = ""  # role and pseudonymous id
     until: datetime | None = None
 
 
 class ClaimCase(msgspec.Struct, frozen=True):
-    """Claim an open case that nobody has claimed."""
+    """Claim an open case that no one has claimed."""
 
     by: str  # the officer, as in the envelope's actor
 

@@ -22,6 +22,7 @@ from programme.policies import policy
 from screening import queries
 from screening.api.capacities import Identifier
 from screening.api.cases import Decider, Reader
+from screening.api.claims import claim_one
 from screening.domain.applicant import Command
 from screening.domain.capacity import IdentifyCapacity
 from screening.domain.case import REJECTED, Decide
@@ -52,6 +53,19 @@ async def decide_case(request: Request, id: str, officer: Decider, store: Store,
     """Decide; if the decision is refused, show the form as it was filled in."""
     form = await form_of(request)
     return await _execute(request, store, clock, id, officer, form, decision_of(form, officer))
+
+
+@router.post("/{id}/claim")
+async def claim_case(request: Request, id: str, officer: Decider, store: Store, clock: Clock) -> Response:
+    """Claim this case, so that its person may be called."""
+    form = await form_of(request)
+    await queries.find_case(store, id, officer.scope)
+    metadata = metadata_of(request, officer, str(form.get("key", "")), {"claim": id})
+    try:
+        await claim_one(store, clock, id, officer.actor, metadata)
+    except Refused as refused:
+        return await _render(request, store, clock, id, officer, refused=[refused])
+    return RedirectResponse(f"{HOME}cases/{id}", 303)
 
 
 @router.post("/{id}/release")

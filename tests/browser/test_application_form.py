@@ -5,6 +5,7 @@ from playwright.async_api import Browser, expect
 
 from peyvand.simulation.people import national_id
 from programme.text import persian_digits
+from tests.browser.application_form import answer_question, answers_of, submit
 from tests.browser.small_round import SmallRound
 from tests.browser.visitor import TELEPHONE, Visitor, new_visitor
 
@@ -19,36 +20,6 @@ MISTAKES = (  # question, input, field, part of the error message
     ("birth-date", {"day": "۱", "month": "1", "year": "۱۳۹۹"}, "birth_date", "دست‌کم ۱۸ سال"),
     ("mobile", {"mobile": "۰۹۱۲ ۳۴"}, "mobile", "۱۱ رقم"),
 )
-
-
-def answers_of(nid: str) -> dict[str, dict[str, str]]:
-    """Return the answers of this person by question."""
-    return {
-        "province": {"province": "IR-20"},
-        "county": {"county": "2003"},
-        "national-id": {
-            "national_id": f"{persian_digits(nid[:3])} {persian_digits(nid[3:9])}-{persian_digits(nid[9])}"
-        },
-        "name": {"first_name": "مریم", "last_name": "آزمون"},
-        "birth-date": {"day": "۱۴", "month": "4", "year": "۱۳۶۸"},
-        "sex": {"sex": "female"},
-        "mobile": {"mobile": "۰۹۰۰ ۰۷۹ ۰۰۰۱"},
-        "field": {"field": "JF003"},
-        "work-mode": {"work_mode": "independent"},
-    }
-
-
-async def answer_question(visitor: Visitor, answer: dict[str, str]) -> None:
-    """Fill in the question of the page and submit it."""
-    for name, text in answer.items():
-        field = visitor.page.locator(f"form.ask [name={name}]")
-        if await field.count() > 1:
-            await visitor.page.locator(f"form.ask [name={name}][value={text}]").check()
-        elif await field.evaluate("each => each.tagName") == "SELECT":
-            await field.select_option(text)
-        else:
-            await field.fill(text)
-    await visitor.press("ادامه")
 
 
 async def check_error(visitor: Visitor, given: dict[str, str], field: str, message: str) -> None:
@@ -129,9 +100,3 @@ async def register(visitor: Visitor, answers: dict[str, dict[str, str]]) -> str:
     await submit(visitor)
     assert "درخواست شما ثبت شد" in await page.locator("h1").inner_text()
     return await page.locator(".notice .code").inner_text()
-
-
-async def submit(visitor: Visitor) -> None:
-    """Give consent and submit the reviewed application."""
-    await visitor.page.locator("#consent").check()
-    await visitor.press("درست است، ثبت کن")

@@ -49,7 +49,7 @@ KEYS = Gauge(
 UNIDENTIFIED = Gauge(
     "peyvand_registration_unidentified",
     "Applicants whom only the log had after a restore: they get no seat until a registrar identifies them again "
-    "(`peyvand applications unidentified`).",
+    "(`peyvand applications unidentified`). 1,000 stands for that many or more.",
 )
 ERASURES = Counter(
     "peyvand_registration_erasures_total",

@@ -11,6 +11,7 @@ from kernel.store import Store
 from registration.domain.applicant import STATUSES, published_place
 
 SEATED = ("admitted", "capacity_identified")  # statuses of applicants who hold a seat for their present application
+UNIDENTIFIED_SHOWN = 1_000  # in the metric
 PUBLISHED_ORDER = ("priority", "registered_at")  # of applicants who compete for seats; then by applicant id
 
 
@@ -72,8 +73,8 @@ def unidentified(round_id: str, scope: str, limit: int = 0) -> Query:
 
 
 def every_unidentified() -> Query:
-    """Match the applicants of all rounds whose identity was lost with a store."""
-    return Query("applicant", {"unidentified": starts_with("")})
+    """Match applicants of all rounds whose identity was lost with a store: so many that an alert is sure."""
+    return Query("applicant", {"unidentified": starts_with("")}, limit=UNIDENTIFIED_SHOWN)
 
 
 def unsettled() -> Query:
@@ -186,8 +187,8 @@ def examples() -> dict[str, tuple[Any, ...]]:
         "applications nationwide with a status": ("find", applications("1404", "", "withdrawn", limit=50)),
         "applications nationwide, next page": ("find", applications("1404", "", after="0199a000", limit=50)),
         "selected": ("find", selected("1404", "IR-20", _APPLICANT)),
-        "unidentified": ("find", unidentified("1404", "IR-20", limit=500)),
-        "every unidentified": ("count", every_unidentified()),
+        "unidentified": ("find", unidentified("1404", "IR-20", limit=200)),
+        "every unidentified": ("find_subjects", every_unidentified()),
         "unsettled": ("distinct", "ledger", unsettled()),
         "seated": ("count_by", "province", seated("1404")),
         "releasing": ("count_by", "ledger", releasing("1404")),

@@ -31,7 +31,7 @@ from web.problems import Invalid
 from web.rate_limit import limited
 
 BY_CASE = frozenset({"screener"})  # roles that see a person through their own cases only
-UNIDENTIFIED_LIMIT = 500  # applicants in one answer
+UNIDENTIFIED_LIMIT = 200  # applicants in one answer
 
 ApplicantId = Annotated[str, Path(pattern=r"^[0-9a-f-]{1,64}$")]
 Metadata = Annotated[CommandMetadata, idempotent()]
@@ -77,7 +77,7 @@ async def applications(
     paging: Annotated[Paging, paged()],
     province: Annotated[str, Query(max_length=8, description="Within the caller's own scope.")] = "",
     status: Annotated[Status | None, Query()] = None,
-    unidentified: Annotated[bool, Query(description="Only those whose identity was lost, the first 500.")] = False,
+    unidentified: Annotated[bool, Query(description="Only those whose identity was lost, the first 200.")] = False,
 ) -> Page[schemas.Listed]:
     """Return the applicants of a round in the caller's scope, by id, without identities."""
     await registrations.round_snapshot(round_id)

@@ -40,7 +40,7 @@ class Allocator:
         found = await queries.unsettled_ledgers(self.store)
         if monotonic() - self.promotions_at >= PROMOTION_INTERVAL:
             found |= await queries.promotable_ledgers(self.store)
-            metrics.UNIDENTIFIED.set(await self.store.count(queries.every_unidentified()))
+            metrics.UNIDENTIFIED.set(len(await self.store.find_subjects(queries.every_unidentified())))
             self.promotions_at = monotonic()
         changed = 0
         for subject in sorted(found - self.faults.recent()):

@@ -26,7 +26,7 @@ from kernel.stores.mongodb.indexes import Declared, create_indexes, missing_inde
 from observability.health import ReadinessReason
 
 PeriodicJob = Callable[[frozenset[int]], Awaitable[int]]  # for these partitions; returns how much was done
-RestoredRecord = Callable[[Record], Record]  # what becomes of a record that only the log has after a restore
+RestoredRecord = Callable[[Record, Record], Record]  # what becomes of a record to which a restore gave events back
 Database = AsyncDatabase[dict[str, Any]]
 S = TypeVar("S", bound=Settings)
 

@@ -50,14 +50,14 @@ class Completed(msgspec.Struct, frozen=True):
 
 
 async def complete_before_start(
-    worker: Worker, stop: asyncio.Event, new: RestoredRecord | None = None, then: AfterRestore | None = None
+    worker: Worker, stop: asyncio.Event, restored: RestoredRecord | None = None, then: AfterRestore | None = None
 ) -> None:
     """A gate of the worker: return when its store is complete, or `stop` is set; meanwhile the worker is not ready."""
     while not stop.is_set():
         try:
             if await read_mark(worker.store):
                 worker.incomplete = "the store was restored from a backup and is being completed from the log"
-            await complete(worker.store, worker.topics, worker.reader, worker.clock, then, new)
+            await complete(worker.store, worker.topics, worker.reader, worker.clock, then, restored)
             worker.incomplete = ""
             return
         except (Inconsistent, NewerRules, UnreadableRecord, Transient, KafkaError, OSError, TimeoutError) as e:
@@ -75,7 +75,7 @@ async def complete(
     reader: LogReader,
     clock: Clock,
     then: AfterRestore | None = None,
-    new: RestoredRecord | None = None,
+    restored: RestoredRecord | None = None,
 ) -> Completed | None:
     """Complete a restored store, run what follows, and remove the mark; None if there is no mark. Repeatable.
 
@@ -86,7 +86,7 @@ async def complete(
         return None
     if not mark.whole:
         raise Inconsistent("the restore was interrupted: restore again")
-    completion = _Completion(store, mark, topics, reader, clock, new)
+    completion = _Completion(store, mark, topics, reader, clock, restored)
     done = Completed()
     for partition in range(PARTITIONS) if mark.topic else ():
         done = _sum(done, await completion.complete_partition(partition))
@@ -114,7 +114,7 @@ class _Completion(msgspec.Struct):
     topics: Collection[str]
     reader: LogReader
     clock: Clock
-    new: RestoredRecord | None
+    restored: RestoredRecord | None
 
     async def complete_partition(self, partition: int) -> Completed:
         """Take back one partition of the own topic.
@@ -166,8 +166,8 @@ class _Completion(msgspec.Struct):
                 before = snapshot.record(subject)
                 rules = self.store.rules[kind_of(subject)]
                 after, missing[subject] = take_back(before, rules, own[subject], consumed.get(subject, {}))
-                if self.new and not before.version:
-                    after = self.new(after)
+                if self.restored and after is not before:
+                    after = self.restored(before, after)
                 if after is not before:
                     changes.append((before, after))
                     inboxes[subject] = after.inbox

@@ -67,11 +67,11 @@ def worker_of(service: Service[Any], runtime: Runtime[Any]) -> Worker:
     """Return the worker of a service, with the gates and loops that recovery adds."""
     store, settings = runtime.store, runtime.settings
     assert isinstance(store, MongoStore)
-    new = service.restored(runtime) if service.restored else None
+    restored = service.restored(runtime) if service.restored else None
     then = partial(service.after_restore, runtime) if service.after_restore else None
     days_left = metrics.CALENDAR_DAYS.labels(service.name)
     days_left.set_function(lambda: (work_calendar().ends - tehran_day(runtime.clock().at)).days)
-    completed: list[Gate] = [partial(complete_before_start, new=new, then=then)]
+    completed: list[Gate] = [partial(complete_before_start, restored=restored, then=then)]
     home = store.client[settings.database]
     built: list[Gate] = [partial(wait_until_built, home=home)] if service.generation else []
     return Worker(

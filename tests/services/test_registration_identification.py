@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from contracts.envelope import Envelope, decode, encode
 from contracts.events import CaseDecided
 from kernel.batch import process
-from kernel.record import Message, Private
+from kernel.record import Message, Private, Record
 from recovery.missing_events import take_back
 from registration.domain import applicant
 from registration.domain.applicant import seating
@@ -41,8 +41,23 @@ async def lost_with_the_store(api: RegistrationApi) -> tuple[str, str]:
     after, _ = take_back(before, applicant, dict(enumerate(raws, 1)), {})
     del store.records[subject], store.events[subject]
     store.by_unique.clear()
-    assert await store.swap(before, api.registrations.unidentified(after))
+    assert await store.swap(before, api.registrations.restored(before, after))
     return subject, registered["tracking_code"]
+
+
+async def restored_to(api: RegistrationApi, archived: Record) -> Record:
+    """Restore a backup that has this record, and complete the record from the log."""
+    store, subject = api.store, archived.subject
+    raws = store.events[subject]
+    after, missing = take_back(archived, applicant, dict(enumerate(raws, 1)), {})
+    assert not missing and after is not archived
+    del store.records[subject]
+    store.events[subject] = raws[: archived.last_sequence]
+    store.by_unique.clear()
+    fresh = replace(archived, version=0)
+    stored: Record = await store.swap(fresh, api.registrations.restored(archived, replace(after, version=0)))
+    assert stored
+    return stored
 
 
 async def approve(api: RegistrationApi, subject: str) -> None:
@@ -97,7 +112,8 @@ async def test_an_unidentified_applicant_keeps_a_seat_and_may_give_it_back(api: 
     subject = (await api.register()).json()["id"]
     await approve(api, subject)
     record = (await api.store.read([subject]))[subject]
-    lost = await api.store.swap(record, api.registrations.unidentified(replace(record, private=Private())))
+    without = replace(record, private=Private())
+    lost = await api.store.swap(record, api.registrations.restored(replace(record, state=applicant.State()), without))
     assert lost and lost.state.seat and seating(lost.state) == ""
     withdrawn = await api.request(
         "POST", f"/v1/applications/{subject}/withdrawal", json={"reason": "own_request", "form_number": "20-1404-9"}
@@ -128,3 +144,72 @@ async def test_whose_key_no_archive_has_is_listed_and_can_be_identified_again(ap
     assert (await api.request("GET", LIST)).json()["items"] == []
     opened = await api.persons.open(list((await api.store.read([lost, whole])).values()))
     assert {each["national_id"] for each in opened.values()} == {a_national_id(1), a_national_id(3)}
+
+
+async def test_a_restore_that_loses_a_correction_is_listed_until_the_person_is_identified_again(
+    api: RegistrationApi,
+) -> None:
+    """The event of the correction comes back, the corrected identity is in no event: the archived one is not taken."""
+    subject = (await api.register()).json()["id"]
+    archived = (await api.store.read([subject]))[subject]
+    corrected = {"form_number": "20-1404-9", "first_name": "زهرا", "birth_date": "1990-01-01"}
+    path = f"/v1/applications/{subject}"
+    assert (await api.request("POST", f"{path}/correction", json=corrected)).status_code == 200
+    record = await restored_to(api, archived)
+    assert record.state.current.corrections == 1
+    await approve(api, subject)
+    assert [each["id"] for each in (await api.request("GET", LIST)).json()["items"]] == [subject]
+    record = (await api.store.read([subject]))[subject]
+    assert seating(record.state) == "" and "check_due" not in record.indexed, "neither seat nor check"
+    read = (await api.request("GET", path)).json()
+    assert (read["identity"]["first_name"], read["identity_confirmed"]) == ("مریم", False), "to call them, as a doubt"
+    problem_of(await api.request("POST", f"{path}/correction", json=corrected), 409, "identity_lost")
+
+    right = PERSON | {"first_name": "زهرا", "birth_date": "1990-01-01"}
+    other = right | {"national_id": a_national_id(7)}
+    problem_of(await api.request("POST", f"{path}/identity", json=other), 409, "identity_differs")
+    assert (await api.request("POST", f"{path}/identity", json=right)).status_code == 200
+    assert (await api.request("GET", LIST)).json()["items"] == []
+    read = (await api.request("GET", path)).json()
+    assert (read["identity"]["first_name"], read["identity_confirmed"]) == ("زهرا", True)
+    await api.run_jobs()
+    assert applicant.status((await api.store.read([subject]))[subject].state) == "admitted"
+
+
+async def test_a_restore_that_loses_another_registration_is_listed_and_a_third_one_identifies(
+    api: RegistrationApi,
+) -> None:
+    subject = (await api.register()).json()["id"]
+    withdrawal = {"reason": "own_request", "form_number": "20-1404-9"}
+    await api.request("POST", f"/v1/applications/{subject}/withdrawal", json=withdrawal)
+    archived = (await api.store.read([subject]))[subject]
+    assert (await api.register(first_name="زهرا", key="key-0002")).json()["id"] == subject
+    assert (await restored_to(api, archived)).state.unidentified
+    await api.request("POST", f"/v1/applications/{subject}/withdrawal", json=withdrawal)
+    assert (await api.register(first_name="زهرا", key="key-0003")).json()["id"] == subject
+    record = (await api.store.read([subject]))[subject]
+    assert not record.state.unidentified and (await api.persons.open([record]))[subject]["first_name"] == "زهرا"
+
+
+async def test_a_restore_that_loses_a_reissued_code_makes_it_valid_again_and_the_former_void(
+    api: RegistrationApi,
+) -> None:
+    """The code is derived from its number, which the event gives back: no one needs to be identified again."""
+    registered = (await api.register()).json()
+    archived = (await api.store.read([registered["id"]]))[registered["id"]]
+    lost = {"national_id": PERSON["national_id"]}
+    reissued = await api.request("POST", "/v1/rounds/1404/tracking-codes", json=lost, key="key-reissue")
+    assert reissued.status_code == 200, reissued.text
+    record = await restored_to(api, archived)
+    assert not record.state.unidentified and record.state.codes == 2
+    code = reissued.json()["tracking_code"]
+    assert (await api.request("GET", f"/v1/tracking/{code}", "")).status_code == 200
+    problem_of(await api.request("GET", f"/v1/tracking/{registered['tracking_code']}", ""), 404, "not_found")
+
+
+async def test_a_restore_that_loses_nothing_of_the_identity_lists_no_one(api: RegistrationApi) -> None:
+    subject = (await api.register()).json()["id"]
+    archived = (await api.store.read([subject]))[subject]
+    await api.run_jobs()
+    record = await restored_to(api, archived)
+    assert record.state.current.identity and not record.state.unidentified

@@ -26,7 +26,7 @@ async def correct(
     if response := await stored_response(registrations.store, metadata):
         return response
     person = (await registrations.persons.open([record])).get(record.subject)
-    if person is None:
+    if person is None or record.state.unidentified:
         raise Refused("erased" if record.state.erased_at else "identity_lost")
     state, at = record.state, registrations.clock()
     offered = (await registrations.round_snapshot(state.context.round)).round.fields

@@ -255,17 +255,24 @@ class RegistrationService:
         found = await self.store.find(queries.selected(round_id, scope, next(iter(subjects), "")))
         return found[0] if found else None
 
-    def unidentified(self, record: Record) -> Record:
-        """Return a record that only the log has after a restore: of an applicant, without identity and blind index."""
-        state = record.state
+    def restored(self, before: Record, after: Record) -> Record:
+        """Return a record with the events that only the log had after a restore, and as it was in the archive.
+
+        The present tracking code finds the applicant again. The identity is in no event: it was sealed before what the
+        events say of it, if the application is another one or was corrected since, or there is none.
+        """
+        state = after.state
         if not isinstance(state, applicant.State) or not state.application or state.erased_at:
-            return record
-        return reindex(self.codes.found_again(replace(record, state=replace(state, unidentified=True))), applicant)
+            return after
+        if applicant.identity_version(before.state) != applicant.identity_version(state):
+            state = replace(state, unidentified=True)
+        return reindex(self.codes.found_again(replace(after, state=state)), applicant)
 
     async def identify(self, subject: str, accepted: Accepted) -> Record:
         """Attach the identity to an applicant whose identity was lost. Raise Refused, Transient.
 
-        identity_known: it was not lost. identity_differs: the application is not the one that the log has.
+        identity_known: it was not lost. identity_differs: the application is not the one that the log has, or the
+        national ID is that of another person.
         already_registered: the person has another application in the round.
         """
         while True:
@@ -276,6 +283,9 @@ class RegistrationService:
             day = tehran_day(known.current.registered_at)
             profile = {**accepted.profile, **profile_of(accepted.identity, day)}  # the age is that of the registration
             if _place(accepted.context) != _place(known.context) or profile != known.current.profile:
+                raise Refused("identity_differs")
+            people = before.private.indexed.get("person", ())  # of whom the identity was lost, not the index
+            if people and set(people).isdisjoint(self.persons.indexes(accepted)):
                 raise Refused("identity_differs")
             own = await self.persons.private(subject, accepted, self.clock().recorded, before.private)
             private = Private({**before.private.indexed, **own.indexed}, {**before.private.content, **own.content})

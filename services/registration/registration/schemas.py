@@ -187,6 +187,9 @@ class Application(create_model("Profile", __base__=Listed, **_PROFILE)):  # type
     identity_withheld: Literal["", "purpose_needed", "erased", "lost"] = Field(
         description="Why there is no identity. purpose_needed: the applicant has withdrawn; repeat with a `purpose`."
     )
+    identity_confirmed: bool = Field(
+        description="False after a restore that lost the identity or the last change of it: identify them again."
+    )
 
 
 class Tracked(BaseModel):
@@ -334,6 +337,7 @@ def application(record: Record, person: Values | None, withheld: str = "") -> Ap
         progress=progress(state),
         identity=None if person is None else identity(person),
         identity_withheld=withheld,
+        identity_confirmed=not state.unidentified,
     )
 
 

@@ -34,8 +34,8 @@ async def after_restore(runtime: Runtime[RegistrationSettings]) -> None:
 
 
 def restored(runtime: Runtime[RegistrationSettings]) -> RestoredRecord:
-    """Return what makes a record that only the log has one that waits to be identified."""
-    return runtime.resources.registrations.unidentified  # type: ignore[no-any-return]
+    """Return what makes an applicant whose identity no event could give back one who waits to be identified."""
+    return runtime.resources.registrations.restored  # type: ignore[no-any-return]
 
 
 service = Service(

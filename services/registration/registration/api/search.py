@@ -79,6 +79,7 @@ class FoundPerson(BaseModel):
     next_step: NextStep
     identity: MaskedIdentity | None
     identity_withheld: str = Field(description="Why there is no identity: `erased` or `lost`.")
+    identity_confirmed: bool = Field(description="False if a restore lost the identity or the last change of it.")
     history: list[Happened] = Field(description="The oldest first; of an erased applicant only the erasure.")
 
 
@@ -120,6 +121,7 @@ async def search(
         next_step=next_step(state),
         identity=masked(found.identity),
         identity_withheld=withheld(found),
+        identity_confirmed=not state.unidentified,
         history=list(found.history),
     )
 

@@ -67,7 +67,7 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
     codes: int = 0  # tracking codes that were issued; the last one is valid
     issued: tuple[datetime, ...] = ()  # when the last of them were, CODES_A_DAY at most
     erased_at: datetime | None = None
-    unidentified: bool = False  # after a restore: only the log knew the applicant, or no archive has the identity's key
+    unidentified: bool = False  # after a restore: the identity, its key or the last correction is in no archive
 
 
 class Register(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,6 +167,7 @@ def evolve(state: State, envelope: Envelope) -> State:
             profile = {name: getattr(event, name) for name in PROFILE}
             current = Application(profile=profile, intake_channel=event.intake_channel, registered_at=at)
             state = replace(state, context=envelope.context, application=event.application, current=current)
+            state = replace(state, unidentified=False)  # each application comes with the identity
             return _with_code(state, at)
         case ApplicantCodeReissued():
             return _with_code(state, at)
@@ -235,6 +236,11 @@ def seating(state: State) -> str:
     if state.seat or state.unidentified or state.current.withdrawn_at or state.current.outcome != "approved":
         return ""
     return "waiting" if state.current.waitlisted_at else "awaiting"
+
+
+def identity_version(state: State) -> tuple[int, int]:
+    """Return what grows whenever the identity may have changed: application, and corrections of it."""
+    return state.application, state.current.corrections
 
 
 def has_left(state: State) -> bool:

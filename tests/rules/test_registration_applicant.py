@@ -13,6 +13,7 @@ from contracts.events import (
     ApplicantReactivated,
     ApplicantRegistered,
     ApplicantSeatReleased,
+    ApplicantWithdrawn,
     CapacityIdentified,
     CaseAppealDecided,
     CaseAppealed,
@@ -33,6 +34,7 @@ from registration.domain.applicant import (
     status,
 )
 from registration.domain.identity import RECHECK_AFTER
+from registration.domain.next_step import next_step
 from tests.support.registration_rules import FARS, PROFILE, SEMNAN, Applicant, approved, register
 
 
@@ -158,15 +160,71 @@ def test_a_new_application_waits_until_the_earlier_seat_is_released_to_its_own_p
         ([], ReissueCode(), "not_registered"),
         ([register()], Withdraw("because"), "reason_unknown"),
         ([register(), Withdraw("moved")], Withdraw("moved"), "already_withdrawn"),
-        ([register(), CaseDecided(outcome="rejected", reasons=("insured",))], Withdraw("moved"), "already_decided"),
     ],
 )
 def test_refused_withdrawals(before: list[Any], command: Withdraw, code: str) -> None:
     one = Applicant()
     for each in before:
-        one.consume(each) if isinstance(each, CaseDecided) else one.execute(each)
+        one.execute(each)
     with pytest.raises(Refused, match=code):
         one.execute(command)
+
+
+REJECTION = CaseDecided(outcome="rejected", reasons=("insured",))
+FILED = CaseAppealed(due=date(2025, 10, 25), form="20-1404-173")
+KNOWN = CapacityIdentified(product_group="x", unit="piece", monthly_band="1-9", skill_level="skilled")
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        (),
+        (CaseOpened(due=date(2025, 10, 25)),),
+        (REJECTION,),
+        (REJECTION, FILED),
+        (REJECTION, FILED, CaseAppealDecided(outcome="rejected", reasons=("not_resident",))),
+        (CaseDecided(outcome="approved"),),
+        (CaseDecided(outcome="approved"), Waitlist()),
+        (CaseDecided(outcome="approved"), Admit()),
+        (CaseDecided(outcome="approved"), Admit(), KNOWN),
+    ],
+    ids=[
+        "registered",
+        "screening",
+        "rejected",
+        "appealed",
+        "rejected finally",
+        "approved",
+        "waiting",
+        "seated",
+        "known",
+    ],
+)
+def test_an_applicant_may_withdraw_in_every_state(events: tuple[Any, ...]) -> None:
+    """And register again, unless that would undo a rejection: as an application that is there already."""
+    one = Applicant()
+    one.execute(register())
+    for each in events:
+        one.execute(each) if isinstance(each, Waitlist | Admit) else one.consume(each)
+    assert one.execute(Withdraw("moved")) == [ApplicantWithdrawn(application=1, reason="moved")]
+    assert one.indexed["status"] == "withdrawn"
+    rejected = one.state.current.outcome == "rejected"
+    assert next_step(one.state) == ("none" if rejected else "register_again")
+    if rejected:
+        with pytest.raises(Refused, match="already_registered"):
+            one.execute(register())
+    else:
+        assert isinstance(one.execute(register())[0], ApplicantReactivated)
+
+
+def test_a_rejection_of_what_was_withdrawn_before_binds_no_one() -> None:
+    """Screening decided before it knew of the withdrawal: the decision does not count."""
+    one = Applicant()
+    one.execute(register())
+    one.execute(Withdraw("moved"))
+    one.at += timedelta(hours=1)
+    one.consume(REJECTION)
+    assert isinstance(one.execute(register())[0], ApplicantReactivated)
 
 
 def test_an_overturned_rejection_stands_in_the_line_for_a_seat_from_then_on() -> None:
@@ -178,8 +236,6 @@ def test_an_overturned_rejection_stands_in_the_line_for_a_seat_from_then_on() ->
     assert one.indexed["status"] == "rejected" and "seating" not in one.indexed
     one.consume(CaseAppealed(due=date(2025, 10, 25), form="20-1404-173"))
     assert one.indexed["status"] == "appealed" and one.state.current.appeal_due == date(2025, 10, 25)
-    with pytest.raises(Refused, match="already_decided"):  # it would undo the rejection
-        one.execute(Withdraw("moved"))
     assert one.execute(Admit()) == [] and one.execute(Waitlist()) == []
     first = one.state.current.decided_at
     one.consume(CaseAppealDecided(outcome="approved", reasons=("meets_conditions",)))
@@ -199,8 +255,6 @@ def test_an_appeal_that_is_rejected_changes_nothing() -> None:
         one.consume(event)
     assert one.indexed["status"] == "rejected" and "seating" not in one.indexed
     assert one.state.current.reasons == ("not_resident",), "those of the last decision"
-    with pytest.raises(Refused, match="already_decided"):
-        one.execute(Withdraw("moved"))
 
 
 def test_an_appeal_of_an_earlier_application_gives_no_seat() -> None:

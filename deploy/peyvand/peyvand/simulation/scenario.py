@@ -31,6 +31,7 @@ SCREENING = range(1, len(INTAKE) + LATE_AFTER + 1)  # steps in which cases are d
 IDENTIFYING = range(2, 17)  # steps in which capacities are identified
 BATCH = 500  # decisions, identifications and connections in one request
 CONSENT = "1404-1"
+APPEAL_STEPS = 3  # after a rejection its appeal is decided
 FORMS_A_STEP = 1_500  # numbers of signed forms, in each province: a third each for appeals, corrections, withdrawals
 VERDICTS: Mapping[bool, Mapping[str, Any]] = {  # of appeals, by whether they are successful
     True: {"outcome": "approved", "reasons": ["meets_conditions"]},
@@ -129,7 +130,9 @@ class Round:
             leaving = [application for _, application in known[: round(len(known) * course.withdrawn * 3)]]
         elif step == LATE_LEAVERS:
             waiting = [case for cases in listed.awaiting_capacity.values() for case in cases if case not in identified]
-            leaving = waiting[: round(course.quota * course.withdrawn / 2)]
+            rejected = self.memory.rejected[course.province]
+            settled = [case for at, cases in rejected.items() if at <= step - APPEAL_STEPS for case in cases]
+            leaving = waiting[: round(course.quota * course.withdrawn / 2)] + settled[-1:]
         else:
             leaving = []
         first = step * FORMS_A_STEP + 2 * FORMS_A_STEP // 3

@@ -28,7 +28,7 @@ from contracts.events import (
 from contracts.subjects import ledger_subject
 from registration.domain.application import PROFILE
 from registration.domain.identity import FINAL, Correct, check_due, corrected
-from registration.domain.progress import Application, evolve_screening, under_appeal
+from registration.domain.progress import Application, evolve_screening, rejected_before, under_appeal
 
 VERSION = 2  # 2: appeals
 COUNTED = 1  # raised when `counted` changes
@@ -118,8 +118,8 @@ Command = Register | ReissueCode | Withdraw | Correct | Erase | RecordIdentityCh
 
 
 def decide(state: State, command: Command, at: datetime) -> Sequence[Event | EventWithContext]:
-    """Raise Refused: already_registered, not_registered, already_withdrawn, already_decided, erased, reason_unknown,
-    record_full, codes_of_the_day; and of `corrected`.
+    """Raise Refused: already_registered, not_registered, already_withdrawn, erased, reason_unknown, record_full,
+    codes_of_the_day; and of `corrected`.
 
     A command of the allocator or an identity check that no longer applies emits nothing.
     """
@@ -248,6 +248,12 @@ def has_left(state: State) -> bool:
     return state.erased_at is not None or state.current.withdrawn_at is not None
 
 
+def may_register_again(state: State) -> bool:
+    """Return whether an applicant who has withdrawn may return: it would undo a rejection, but not an approval."""
+    withdrawn_at = state.current.withdrawn_at
+    return withdrawn_at is not None and state.erased_at is None and not rejected_before(state.current, withdrawn_at)
+
+
 def status(state: State) -> str:
     """Return the status of the current application, one of STATUSES."""
     current = state.current
@@ -283,7 +289,7 @@ def _check_codes_of_the_day(state: State, at: datetime) -> None:
 
 
 def _register(state: State, command: Register, at: datetime) -> EventWithContext:
-    if state.application and (state.erased_at or not state.current.withdrawn_at):
+    if state.application and not may_register_again(state):
         raise Refused("already_registered", field="national_id")
     if state.application >= MAX_APPLICATIONS:
         raise Refused("record_full", limit=MAX_APPLICATIONS)
@@ -316,8 +322,6 @@ def _withdraw(state: State, reason: str) -> Event:
     if reason not in WITHDRAWAL_REASONS:
         raise Refused("reason_unknown", field="reason")
     _check_takes_part(state)
-    if state.current.outcome == "rejected":  # else withdrawing and registering again would undo the rejection
-        raise Refused("already_decided")
     return ApplicantWithdrawn(application=state.application, reason=reason)
 
 

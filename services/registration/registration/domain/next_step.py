@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from registration.domain.applicant import State, has_left, status
+from registration.domain.applicant import State, has_left, may_register_again, status
 
 NextStep = Literal[
     "correct_identity",  # the applicant: the identity registry does not know the person
@@ -31,4 +31,6 @@ def next_step(state: State) -> NextStep:
     """Return the next step. A refused identity comes first: it is what the applicant can put right now."""
     if state.current.identity == "mismatch" and not has_left(state) and status(state) != "rejected":
         return "correct_identity"
+    if status(state) == "withdrawn" and not may_register_again(state):
+        return "none"
     return _BY_STATUS.get(status(state), "none")

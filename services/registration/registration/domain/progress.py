@@ -61,6 +61,11 @@ def is_assigned(current: Application, officer: str, at: datetime) -> bool:
     return not current.outcome and claimed and current.claimed_by.partition(":")[2] == officer
 
 
+def rejected_before(current: Application, at: datetime) -> bool:
+    """Return whether the application was rejected by then and the rejection stands, or is under appeal."""
+    return current.outcome == "rejected" and current.decided_at is not None and current.decided_at <= at
+
+
 def evolve_screening(current: Application, envelope: Envelope) -> Application:
     """Return the application after an event of screening about it."""
     at = envelope.time

@@ -73,6 +73,7 @@ async def tracking_page(
         province=state.context.province,
         current=current,
         standing=applicant.status(state),
+        may_return=applicant.may_register_again(state),
         stages=stages(current),
         position=await queries.count_ahead(store, record) + 1 if waiting else None,
         reasons=[codes.DECISION_REASONS[each].text(lang) for each in current.reasons if each in codes.DECISION_REASONS],

@@ -10,7 +10,6 @@ from random import Random
 from typing import Any
 
 import msgspec
-from msgspec.structs import replace
 
 from base.clock import Moment
 from contracts.commands import Refused
@@ -50,6 +49,7 @@ ROUND = "1404"
 START = datetime(2025, 10, 1, 8, tzinfo=UTC)
 PROVINCES = ("IR-20", "IR-10", "IR-07")
 FIELD = "JF001"
+OFFICERS = ("a", "b", "c")  # each in any role
 PROFILE = {"sex": "female", "age_band": "25-34", "work_mode": "independent"}
 DECLARATIONS: Mapping[str, Service[Any]] = {each.name: each for each in (registration, screening, market, reporting)}
 SERVICES = tuple(DECLARATIONS)
@@ -145,21 +145,26 @@ class InProcessPlatform:
             self.keys.stored[f"key-{person}"] = b"wrapped"
         content = {"key_id": f"key-{person}", "sealed": b"an identity", "consent": {"version": "1404-1"}}
         private = Private({"person": people_key(person), "tracking": f"t-{person}"}, content)
-        if await self.request("registration", subject, command, private):
+        actor = self.random.choice(["web:", self._officer("registrar")])
+        if await self.request("registration", subject, command, private, actor):
             self.acknowledged.add(subject)
 
+    def _officer(self, *roles: str) -> str:
+        return f"{self.random.choice(roles)}:{self.random.choice(OFFICERS)}"
+
     def _decision(self) -> Decide:
+        by = self._officer("screener", "manager")
         if self.random.random() < 0.85:
-            return Decide("approved", by="screener:s")
-        return Decide("rejected", ("incomplete",), by="screener:s")
+            return Decide("approved", by=by)
+        return Decide("rejected", ("incomplete",), by=by)
 
     async def _appeal(self, subject: str, screening: Any) -> None:
-        """File an appeal, or decide one: as another officer than the one who decided first, or as the same."""
+        """File an appeal, or decide one: as an officer who may, or as one who decided first, filed or registered."""
         if screening.case.outcome == "rejected" and self.random.random() < 0.7:
-            await self.request("screening", subject, FileAppeal(f"{screening.province[3:]}-1404-{self.requests}"))
+            form = FileAppeal(f"{screening.province[3:]}-1404-{self.requests}")
+            await self.request("screening", subject, form, actor=self._officer("registrar", "manager"))
         if screening.appeal.filed:
-            by = self.random.choice(["manager:m", "screener:s"])
-            await self.request("screening", subject, DecideAppeal(replace(self._decision(), by=by)))
+            await self.request("screening", subject, DecideAppeal(self._decision()))
 
     async def _sell(self, subject: str, producer: Any) -> None:
         step = self.random.choice(["offer", "connect", "raise", "raise", "end"])
@@ -177,7 +182,7 @@ class InProcessPlatform:
     async def withdraw(self, person: int) -> None:
         """Withdraw the application of a person."""
         if subject := await self.subject_of(person):
-            await self.request("registration", subject, Withdraw("other"))
+            await self.request("registration", subject, Withdraw("other"), actor=self._officer("registrar"))
 
     async def correct(self, person: int) -> None:
         """Move a person to another county, and correct their identity half of the time."""
@@ -191,7 +196,7 @@ class InProcessPlatform:
                 identity=self.random.random() < 0.5,
                 corrections=state.current.corrections,
             )
-            await self.request("registration", subject, command)
+            await self.request("registration", subject, command, actor=self._officer("registrar"))
 
     async def erase(self, person: int) -> None:
         """Erase a person who is registered, perhaps once more."""
@@ -201,10 +206,17 @@ class InProcessPlatform:
                 self.erased.add(subject)
                 return
 
-    async def request(self, service: str, subject: str, command: Any, private: Private | None = None) -> bool:
-        """Send a command with an idempotency key until it is answered; return whether it was accepted."""
+    async def request(
+        self, service: str, subject: str, command: Any, private: Private | None = None, actor: str = "officer:"
+    ) -> bool:
+        """Send a command with an idempotency key until it is answered; return whether it was accepted.
+
+        A decision is sent by the officer whom it names.
+        """
         self.requests += 1
-        metadata = CommandMetadata("officer:", f"key-{self.requests}", b"", private)
+        decision = command.decision if isinstance(command, DecideAppeal) else command
+        actor = decision.by if isinstance(decision, Decide) else actor
+        metadata = CommandMetadata(actor, f"key-{self.requests}", b"", private)
         while True:
             try:
                 await execute(self.stores[service], subject, command, self.clock, metadata)

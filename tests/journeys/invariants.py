@@ -58,6 +58,7 @@ async def check(platform: InProcessPlatform) -> None:
     for name, table in figures.tables.items():
         assert [(row.rank, row.province) for row in table] == tables[name], name
 
+    _no_one_decides_on_their_own_work(platform)
     _tallies_are_the_sum_of_the_facts(platform)
     _every_day_is_possible(platform)
     _seats_are_right(platform)
@@ -65,6 +66,27 @@ async def check(platform: InProcessPlatform) -> None:
     assert platform.acknowledged <= facts.keys()
     assert {subject for subject, r in records.items() if getattr(r.state, "application", 0)} <= facts.keys()
     _erased_people_are_forgotten(platform)
+
+
+def _no_one_decides_on_their_own_work(platform: InProcessPlatform) -> None:
+    """Who registered never screens, and neither they nor who took the first decision or filed the appeal decides it."""
+    acts: dict[tuple[str, int], dict[str, str]] = {}  # of an application: person by what they did
+    for subject, events in platform.emitted_events().items():
+        for e in events:
+            person = e.get("actor", "").partition(":")[2]
+            act = e["type"].split(".", 3)[3].removesuffix(".v1").replace("reactivated", "registered")
+            if person and act in ("applicant.registered", *DECISIONS):
+                acts.setdefault((subject, e["data"].get("application", 1)), {})[act] = person
+    for by in acts.values():
+        for act, others in DECISIONS.items():
+            assert act not in by or by[act] not in {by.get(each) for each in others}, (act, by)
+
+
+DECISIONS = {
+    "case.decided": ("applicant.registered",),
+    "case.appealed": (),
+    "case.appeal_decided": ("applicant.registered", "case.decided", "case.appealed"),
+}
 
 
 def _tallies_are_the_sum_of_the_facts(platform: InProcessPlatform) -> None:

@@ -17,6 +17,8 @@ from registration.domain import applicant
 from registration.jobs import seat_allocation
 from reporting.domain.ranking import Score
 from reporting.tallies import MemoryTallies
+from screening.domain import appeal as appeals
+from screening.domain import case as cases
 from screening.domain.case import Decide
 from tests.journeys import broken_guards as broken
 from tests.journeys import in_process_platform
@@ -188,6 +190,13 @@ GUARDS: dict[str, tuple[Callable[[], Awaitable[None]], Any, str, Callable[[], An
         lambda: without(batch._drain_all, "(*stopped, *(() if stopped else rest))", "stopped")),
     "the cursor is outside the transaction": (
         crashes, OptimisticStore, "transact", lambda: broken.move_cursor_outside),
+    "who registered screens": (
+        rush, cases, "decide", lambda: without(cases.decide, "person_of(command.by) in authors", "False")),
+    "who decided first decides the appeal": (
+        rush, appeals, "excluded_as",
+        lambda: without(appeals.excluded_as, "person == person_of(case.decider)", "False")),
+    "who filed the appeal decides it": (
+        rush, appeals, "excluded_as", lambda: without(appeals.excluded_as, "person == appeal.filer", "False")),
     "marked before it is sent": (crashes, Relay, "publish", lambda: broken.mark_before_sending),
 }  # fmt: skip
 

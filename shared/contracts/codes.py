@@ -103,7 +103,7 @@ CLAIM_RELEASE_REASONS = {  # for which a case is no longer reserved for the offi
 
 SEAT_RELEASE_REASONS = {"withdrawn": Label("انصراف", "Withdrawn")}
 
-OUTCOMES = {"approved": Label("پذیرفته", "Approved"), "rejected": Label("رد", "Rejected")}
+OUTCOMES = {"approved": Label("تأیید", "Approved"), "rejected": Label("رد", "Rejected")}
 
 APPROVAL_REASONS = {"meets_conditions": Label("شرایط را دارد", "Meets the conditions")}
 

@@ -63,11 +63,11 @@ national_id_letter invalid
 Character {position} of the national ID is not a digit. Please write digits only.
 
 outcome_unknown invalid
-نتیجه را «پذیرفته» یا «رد» بگذارید.
+نتیجه را «تأیید» یا «رد» بگذارید.
 Choose approved or rejected.
 
 province_code_old invalid
-کد {given} از شماره‌گذاری پیش از آذر ۱۳۹۹ است. پرونده را با کدهای کنونی استان‌ها بفرستید.
+کد {given} از شماره‌گذاری پیش از آذر ۱۳۹۹ است. فایل را با کدهای کنونی استان‌ها بفرستید.
 Code {given} is from the numbering before November 2020. Send the file with the present province codes.
 
 province_name_mismatch invalid
@@ -95,7 +95,7 @@ round_invalid invalid
 Write the round as the four digits of its year, such as 1405; 1405-2 where a year has several.
 
 search_unreadable invalid
-کد ملی (ده رقم) یا کد پیگیری (ده نویسه) را بنویسید. از او بخواهید دوباره بخواند.
+کد ملی (ده رقم) یا کد پیگیری (ده حرف و رقم) را بنویسید. از او بخواهید دوباره بخواند.
 Enter the national ID (ten digits) or the tracking code (ten characters). Ask them to read it out again.
 
 tracking_code_unknown missing

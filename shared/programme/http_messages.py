@@ -49,7 +49,7 @@ code_unknown invalid
 Choose one of the listed values.
 
 columns_unknown invalid
-نام ستون‌های پرونده را درست کنید؛ ستون‌های لازم: {columns}.
+نام ستون‌های فایل را درست کنید؛ ستون‌های لازم: {columns}.
 Correct the column names of the file; these are needed: {columns}.
 
 connections_full busy
@@ -65,8 +65,8 @@ cursor_invalid malformed
 This page of the list is no longer valid. Start from its first page.
 
 failed failed
-خطایی در سامانه رخ داد و ثبت شد. کمی بعد دوباره بکوشید و اگر ماند، این شماره را به پشتیبانی بدهید.
-Something went wrong on our side and was recorded. Try again shortly; if it stays, give this number to support.
+خطایی در سامانه رخ داد و ثبت شد. کمی بعد دوباره تلاش کنید؛ اگر باز هم نشد، شناسهٔ خطا را به پشتیبانی بگویید.
+Something went wrong on our side and was recorded. Try again shortly; if it happens again, give the error id to support.
 
 forbidden forbidden
 این کار در اختیار شما نیست. اگر باید باشد، به مدیر اجرایی طرح در استان بگویید.
@@ -77,7 +77,7 @@ generation_missing busy
 The figures are not ready yet. Look again in {seconds} seconds.
 
 history_full busy
-پروندهٔ این مورد پر شده است. لطفاً به پشتیبانی سامانه خبر دهید.
+سابقهٔ این مورد پر شده است. لطفاً به پشتیبانی سامانه خبر دهید.
 The history of this record is full. Please contact the operators of the system.
 
 host_unknown malformed
@@ -85,7 +85,7 @@ host_unknown malformed
 This request was sent to another address. Open the official address of the programme.
 
 idempotency_key_invalid malformed
-کلید تکرار باید ۸ تا ۱۲۸ نویسهٔ سادهٔ لاتین باشد.
+کلید تکرار باید ۸ تا ۱۲۸ حرف یا رقم سادهٔ لاتین باشد.
 The idempotency key must be 8 to 128 plain ASCII characters.
 
 idempotency_key_missing malformed
@@ -105,7 +105,7 @@ intake_full busy
 The system holds all it can for now. Nothing was recorded; send it again in {seconds} seconds.
 
 json_invalid malformed
-این متن JSON نیست: نویسهٔ {position} را ببینید، درست کنید و دوباره بفرستید.
+این متن JSON نیست: حرف شمارهٔ {position} را ببینید، درست کنید و دوباره بفرستید.
 This is no JSON: look at character {position}, correct it and send it again.
 
 letter_unknown invalid
@@ -113,7 +113,7 @@ letter_unknown invalid
 This is not the id of a dead letter: {letter}. Take it from the list.
 
 malformed malformed
-درخواست خوانده نشد. آن را با راهنمای API بسنجید، با نویسه‌گذاری UTF-8 بنویسید و دوباره بفرستید.
+درخواست خوانده نشد. آن را با راهنمای API بسنجید، با کدگذاری UTF-8 بنویسید و دوباره بفرستید.
 The request could not be read. Compare it with the API description, write it in UTF-8 and send it again.
 
 media_type media
@@ -141,11 +141,11 @@ number_too_small invalid
 Enter a number that is at least {limit}.
 
 record_full conflict
-در این پرونده {limit} مورد ثبت شده است و دیگر جا ندارد. لطفاً به پشتیبانی خبر دهید.
+برای این مورد {limit} چیز ثبت شده است و دیگر جا ندارد. لطفاً به پشتیبانی خبر دهید.
 This record already has {limit} of them and is full. Please contact support.
 
 restoring busy
-سامانه پس از بازگرداندن پشتیبان، کارنامه‌اش را کامل می‌کند. چیزی ثبت نشد؛ {seconds} ثانیهٔ دیگر دوباره بفرستید.
+سامانه پس از بازگرداندن پشتیبان، سابقه‌اش را کامل می‌کند. چیزی ثبت نشد؛ {seconds} ثانیهٔ دیگر دوباره بفرستید.
 The system completes its records after a restore. Nothing was recorded; send it again in {seconds} seconds.
 
 role_unknown invalid
@@ -165,7 +165,7 @@ row_repeated invalid
 This identifier occurs again in the list; only the first row counted.
 
 rows_invalid invalid
-هیچ ردیفی ثبت نشد. {count} ردیف را درست کنید و پرونده را دوباره بفرستید.
+هیچ ردیفی ثبت نشد. {count} ردیف را درست کنید و فایل را دوباره بفرستید.
 No row was taken. Correct {count} rows and send the file again.
 
 scope_other forbidden
@@ -201,7 +201,7 @@ too_large too_large
 The request is larger than {limit} kilobytes. Divide it into parts.
 
 too_long invalid
-کوتاه‌تر بنویسید: حداکثر {limit} نویسه.
+کوتاه‌تر بنویسید: حداکثر {limit} حرف.
 Shorten this to at most {limit} characters.
 
 too_many_items invalid
@@ -213,7 +213,7 @@ too_many_requests limited
 Too many requests in a row. Send it again in {seconds} seconds.
 
 too_short invalid
-کامل‌تر بنویسید: دست‌کم {limit} نویسه.
+کامل‌تر بنویسید: دست‌کم {limit} حرف.
 Write at least {limit} characters.
 
 topic_not_consumed invalid
@@ -241,11 +241,11 @@ value_invalid invalid
 This value is not acceptable. Please check it.
 
 workbook_too_large too_large
-این پرونده بیش از اندازه بزرگ است ({limit} مگابایت). برگه‌ها و تصویرهای اضافه را پاک کنید یا آن را به چند بخش تقسیم کنید.
+این فایل بیش از اندازه بزرگ است ({limit} مگابایت). برگه‌ها و تصویرهای اضافه را پاک کنید یا آن را به چند بخش تقسیم کنید.
 The workbook has more than {limit} MB of content. Remove other sheets and pictures, or divide it.
 
 workbook_unreadable invalid
-این پرونده خوانده نشد. آن را در اکسل، بدون گذرواژه، با نوع XLSX یا CSV UTF-8 دوباره ذخیره کنید.
+این فایل خوانده نشد. آن را در اکسل، بدون گذرواژه، با نوع XLSX یا CSV UTF-8 دوباره ذخیره کنید.
 The workbook cannot be read. Save it again without a password, as XLSX or as CSV UTF-8.
 
 wrong_type invalid

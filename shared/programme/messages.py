@@ -110,15 +110,15 @@ erased conflict
 The data of this applicant has been erased. Nothing else can be done with it.
 
 evidence_beyond_role forbidden
-شما مدرک را تا {highest} ثبت می‌کنید؛ بالاتر از آن را کسی دیگر باید ثابت کند.
+شما گواه را تا {highest} ثبت می‌کنید؛ بالاتر از آن را کسی دیگر باید ثابت کند.
 You may record evidence up to {highest}; another person must prove more.
 
 evidence_not_allowed invalid
-این مدرک را نمی‌توان اینجا ثبت کرد. یکی از E0 تا E3 را انتخاب کنید.
+این گواه را نمی‌توان اینجا ثبت کرد. یکی از E0 تا E3 را انتخاب کنید.
 This evidence cannot be recorded here. Choose one of E0 to E3.
 
 evidence_not_higher conflict
-مدرک تازه باید بالاتر از {evidence} باشد که ثبت شده است.
+گواه تازه باید بالاتر از {evidence} باشد که ثبت شده است.
 The new evidence must be above {evidence}, which is already recorded.
 
 field_not_open invalid
@@ -202,7 +202,7 @@ offer_closed conflict
 This offer has already been answered.
 
 offer_not_accepted conflict
-این پیشنهاد پذیرفته نشده، یا برای کانال دیگری است.
+این پیشنهاد پذیرفته نشده، یا برای راه فروش دیگری است.
 This offer has not been accepted, or it is for another channel.
 
 offer_unknown missing
@@ -214,11 +214,11 @@ offers_full conflict
 This lead enterprise has made {limit} offers for this application. Go on with one of them.
 
 person_not_found missing
-با این شماره چیزی پیدا نشد. شماره را دوباره بپرسید؛ دربارهٔ استان‌های دیگر دبیرخانهٔ همان استان پاسخ می‌دهد.
+با این شماره چیزی پیدا نشد. شماره را دوباره بپرسید؛ دربارهٔ استان‌های دیگر دبیرخانهٔ طرح در همان استان پاسخ می‌دهد.
 Nothing was found under this number. Ask for it again; for other provinces their own office answers.
 
 policy_unknown invalid
-چنین نسخه‌ای از قواعد منتشر نشده است؛ نسخه‌های منتشرشده: {known}.
+چنین نسخه‌ای از مقررات منتشر نشده است؛ نسخه‌های منتشرشده: {known}.
 No such version of the policies was published; these were: {known}.
 
 quota_below_admitted conflict

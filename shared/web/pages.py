@@ -66,7 +66,7 @@ def lang_of(request: Request) -> str:
 
 
 def error_page(request: Request, problem: Mapping[str, Any], wait: int = 0) -> HTMLResponse:
-    """Return the page of a problem: what happened, what is safe, what to do next, and the reference code.
+    """Return the page of a problem: what happened, what is safe, what to do next, and the error id.
 
     Who is signed in and may not go on learns which role they have and which is needed, and can change the role. `wait`:
     after how many seconds a request may be sent again.

@@ -45,7 +45,7 @@ async def test_an_officer_decides_a_case_and_identifies_a_capacity(browser: Brow
             await questions.nth(n).check()
         await visitor.press("ثبت تصمیم")
         assert "ثبت شد" in await page.get_by_role("status").inner_text()
-        assert await page.get_by_role("heading", name="تصمیم: پذیرفته").is_visible()
+        assert await page.get_by_role("heading", name="تصمیم: تأیید").is_visible()
 
         await visitor.go("/screening/")
         assert await open_cases(visitor) == before - 1

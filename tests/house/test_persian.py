@@ -1,4 +1,4 @@
-"""Persian texts have one place for each kind, and use the words of the programme."""
+"""Persian texts have one place for each kind. Which words they use: test_glossary.py."""
 
 import ast
 import re
@@ -7,7 +7,7 @@ from fnmatch import fnmatch
 
 import pytest
 
-from tests.house.sources import Source, assert_none, code, committed, read
+from tests.house.sources import Source, assert_none, code
 
 LETTERS = re.compile("[\u0621-\u065f\u066e-\u06d3\u06fa-\u06ff]")  # no digits, no punctuation
 # Modules that may hold Persian text, and why.
@@ -20,14 +20,6 @@ PERMITTED = {
     "services/reporting/reporting/domain/terms.py": "the names of the terms, on pages and in CSV files",
     "services/market/market/schemas.py": "an example of the API description",
     "deploy/peyvand/peyvand/simulation/*": "names of synthetic people and enterprises",
-}
-# The wrong word, and that of the programme.
-WORDS = {
-    "غربال": "پایش",
-    "ظرفیت‌سنجی": "شناسایی ظرفیت",
-    "صندلی": "سهمیه",
-    "مجری استان": "مدیر اجرایی طرح",
-    "مدیر طرح": "مدیر اجرایی طرح",
 }
 
 
@@ -49,15 +41,6 @@ def persian_literals(source: Source) -> Iterator[str]:
 def is_permitted(path: str) -> bool:
     """Return whether this module may hold Persian text."""
     return any(fnmatch(path, pattern) for pattern in PERMITTED)
-
-
-def wrong_words(path: str, text: str) -> list[str]:
-    """Return the words of this text for which the programme has another."""
-    return [
-        f"{path}:{text.count(chr(10), 0, found.start()) + 1} {wrong}: write instead {right}"
-        for wrong, right in WORDS.items()
-        for found in re.finditer(wrong, text)
-    ]
 
 
 def test_persian_texts_are_where_they_belong() -> None:
@@ -84,17 +67,3 @@ def test_every_permitted_module_has_persian_text() -> None:
     having = [source.path for source in code() if any(persian_literals(source))]
     unused = [pattern for pattern in PERMITTED if not any(fnmatch(path, pattern) for path in having)]
     assert_none(unused, "remove it from PERMITTED: no such module has Persian text")
-
-
-def test_texts_use_the_words_of_the_programme() -> None:
-    files = [path for path in committed() if path.endswith((".py", ".html", ".js", ".md"))]
-    own = "tests/house/test_persian.py"
-    assert_none(
-        [found for path in files if path != own for found in wrong_words(path, read(path))],
-        "use the word of the programme",
-    )
-
-
-def test_a_wrong_word_is_found() -> None:
-    assert wrong_words("a.html", "<p>\nصف غربالگری</p>") == ["a.html:2 غربال: write instead پایش"]
-    assert wrong_words("a.html", "صف پایش") == []

@@ -85,7 +85,7 @@ async def test_case_is_decided_on_its_page(api: ScreeningApi) -> None:
         done = await api.http.post(f"/screening/cases/{case}/decision", data=form)
         assert (done.status_code, done.headers["location"]) == (303, f"/screening/cases/{case}?done=true")
     after = (await api.http.get(done.headers["location"])).text
-    assert "ثبت شد." in after and "تصمیم: پذیرفته" in after and "به گفتهٔ کارشناس" in after
+    assert "ثبت شد." in after and "تصمیم: تأیید" in after and "به گفتهٔ کارشناس" in after
     assert len(api.store.events[case]) == 2
 
 
@@ -129,7 +129,7 @@ async def test_readers_see_no_forms_and_foreign_cases_are_missing(api: Screening
     assert (await api.http.get(f"/screening/cases/{foreign}")).status_code == 404
     api.http.cookies.set("peyvand_token", api.issuer.token("labour_expert", province="IR-20"))
     page = (await api.http.get(f"/screening/cases/{case}")).text
-    assert 'action="/screening/cases' not in page and "توپ در زمین کیست؟" in page
+    assert 'action="/screening/cases' not in page and "نوبت اقدام با کیست؟" in page
 
 
 async def test_pages_obey_the_content_security_policy(api: ScreeningApi) -> None:

@@ -50,7 +50,7 @@ async def test_position_of_a_json_error_is_named(client: httpx.AsyncClient, issu
     response = await client.post("/t/v1/things", content=b'{"name": ab}', headers=headers)
     problem = problem_of(response, 400, "json_invalid")
 
-    assert "character 10," in problem["detail"] and "نویسهٔ" in problem["detail_fa"]
+    assert "character 10," in problem["detail"] and "حرف شمارهٔ" in problem["detail_fa"]
 
 
 async def test_other_media_type_is_refused(client: httpx.AsyncClient, issuer: Issuer) -> None:

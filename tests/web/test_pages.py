@@ -72,7 +72,7 @@ def test_error_page_is_complete_in_both_languages(status: int) -> None:
         page = bytes(response.body).decode()
         assert response.status_code == status and f'dir="{direction}"' in page and "r-17" in page
         assert not re.search(r"<style|style=|<script(?! src)", page)
-        assert "شناسهٔ خطا" in page if direction == "rtl" else "Reference:" in page
+        assert "شناسهٔ خطا" in page if direction == "rtl" else "Error id:" in page
         assert "کد پیگیری" not in page, "that is the applicant's tracking code"
 
 

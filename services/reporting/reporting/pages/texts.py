@@ -45,8 +45,8 @@ STAGES = (
 )
 DATA = Label("کیفیت داده", "Data quality")
 GRADES = (
-    ("claims", Label("۰. اظهار شده", "E0. Declared")),
-    ("claims_documented", Label("۱. سند دارد", "E1. Documented")),
+    ("claims", Label("۰. اعلام شده", "E0. Declared")),
+    ("claims_documented", Label("۱. با سند", "E1. Documented")),
     ("claims_confirmed", Label("۲. طرف مقابل تأیید کرده", "E2. Confirmed by the counterparty")),
     ("claims_sold", Label("۳. فروش ثابت شده", "E3. First sale proven")),
     ("claims_sustained", Label("۴. ۹۰ روز پابرجا", "E4. Holds after 90 days")),

@@ -9,7 +9,7 @@ from contracts.commands import EventWithContext, Refused
 from contracts.envelope import Envelope
 from contracts.events import Event, RoundOpened, RoundWindowSet
 from registration.domain import round as rules
-from registration.domain.round import OpenRound, State, Window
+from registration.domain.round import OpenRound, Simulation, State, Window
 
 OPENS = datetime(2025, 9, 27, 4, 30, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -75,6 +75,20 @@ def test_the_policy_of_a_round_is_never_changed() -> None:
     state, _ = after(State(), open_round())
     with pytest.raises(Refused, match="round_exists"):
         rules.decide(state, open_round(policy="1405-1"), OPENS)
+
+
+def test_a_simulated_round_is_announced_as_one_and_never_becomes_a_real_one() -> None:
+    simulation = Simulation(40, ("IR-20",))
+    state, events = after(State(), open_round(simulation=simulation))
+    assert [(e.simulated_per_mille, e.simulated_whole) for e in events if isinstance(e, RoundOpened)] == [
+        (40, ("IR-20",))
+    ]
+    later, events = after(state, open_round(simulation=simulation, fields=("JF001",)))
+    assert len(events) == 1 and later.simulation == simulation
+    for known, other in ((state, None), (state, Simulation(50)), (after(State(), open_round())[0], simulation)):
+        with pytest.raises(Refused, match="round_exists") as refused:
+            rules.decide(known, open_round(simulation=other), OPENS)
+        assert refused.value.field == "simulation"
 
 
 def test_which_applications_a_round_takes() -> None:

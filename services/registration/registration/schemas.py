@@ -39,12 +39,20 @@ class Window(Interval):
     province: str = Field(max_length=8, examples=["IR-20"])
 
 
+class Simulated(Body):
+    """A simulated round: no one in it is real."""
+
+    per_mille: int = Field(ge=1, le=1_000, description="Size, in thousandths of a real round.", examples=[40])
+    whole: list[str] = Field(default=[], max_length=31, description="Provinces of their whole size.")
+
+
 class RoundTerms(Interval):
     """The complete round as it should be."""
 
     fields: list[str] = Field(max_length=2_000, examples=[["JF001", "JF002"]])
     windows: list[Window] = Field(default=[], max_length=31)
     policy: str = Field(default=CURRENT, max_length=40)
+    simulated: Simulated | None = Field(default=None, description="Set for a simulation only; it is never changed.")
 
 
 class RoundWindow(BaseModel):
@@ -64,6 +72,7 @@ class Round(BaseModel):
     closes: datetime
     windows: list[RoundWindow]
     policy: str
+    simulated: Simulated | None = None
 
 
 class QuotaTerms(Body):
@@ -260,6 +269,9 @@ def round_of(record: Record) -> Round:
         closes=window.closes,
         windows=windows,
         policy=state.policy,
+        simulated=Simulated(per_mille=state.simulation.per_mille, whole=list(state.simulation.whole))
+        if state.simulation
+        else None,
     )
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from programme.calendar import TEHRAN
 from programme.reference import provinces
+from reporting.domain import round as rounds
 from reporting.domain.figures import Figures
 from reporting.domain.indicators import STAGES, Counts, Term
 from reporting.domain.ranking import Row
@@ -25,6 +26,13 @@ class Response(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
+class Simulated(Response):
+    """The round is a simulation: no one in it is real."""
+
+    scale: Exact = Field(description="Share of its size that a province has.", examples=["1/25"])
+    whole: list[str] = Field(description="Provinces that have their whole size.", examples=[["IR-20"]])
+
+
 class AsOf(Response):
     """Which figures these are: their round, as-of time, number of events and latency."""
 
@@ -35,6 +43,7 @@ class AsOf(Response):
     version: int = Field(description="Grows whenever a figure changes.")
     latency_p50: float | None = Field(description="Seconds from an event to its tally, median of the newest.")
     latency_p95: float | None = Field(description="The same, the 95th percentile.")
+    simulated: Simulated | None = Field(default=None, description="Set while the figures are simulated.")
 
 
 class TermResponse(Response):
@@ -153,6 +162,12 @@ def exact(value: Fraction) -> str:
     return f"{value.numerator}/{value.denominator}"
 
 
+def simulated(state: rounds.State) -> Simulated | None:
+    """Return how large the simulation is, or None for a real round."""
+    scale = rounds.simulated_scale(state, "")
+    return None if scale is None else Simulated(scale=exact(scale), whole=list(state.simulated_whole))
+
+
 def as_of(figures: Figures) -> dict[str, Any]:
     """Return the fields of AsOf."""
     return {
@@ -163,6 +178,7 @@ def as_of(figures: Figures) -> dict[str, Any]:
         "version": figures.version,
         "latency_p50": figures.latency(0.5),
         "latency_p95": figures.latency(0.95),
+        "simulated": simulated(figures.round),
     }
 
 

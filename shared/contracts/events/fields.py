@@ -98,6 +98,8 @@ ApplicationNumber = Annotated[
     int, _between(1, 1_000, "Number of the application among this applicant's applications in the round, from 1.")
 ]
 Seats = Annotated[int, _between(0, 1_000_000, "Number of seats.")]
+PerMille = Annotated[int, _between(0, 1_000, "Size of a simulation, in thousandths of a real round; 0 if it is real.")]
+ProvinceCode = Annotated[str, _matching(r"^IR-[0-3][0-9]$", "Code of a province (ISO 3166-2:IR:2020).")]
 WorkingHours = Annotated[
     int, _between(0, 100_000, "Whole working hours from opening to decision, eight per working day.")
 ]

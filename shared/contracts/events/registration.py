@@ -4,13 +4,16 @@ from typing import Annotated, ClassVar
 
 from contracts.events.event import ApplicantEvent, Event
 from contracts.events.fields import (
+    FEW,
     MANY,
     AgeBand,
     ErasureReason,
     IdentityResult,
     IntakeChannel,
     JobFieldCode,
+    PerMille,
     ProgrammeInstant,
+    ProvinceCode,
     SeatReleaseReason,
     Seats,
     Sex,
@@ -20,13 +23,19 @@ from contracts.events.fields import (
 
 
 class RoundOpened(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """A round was opened for these job fields, from `opens` until `closes`. Subject: the round."""
+    """A round was opened for these job fields, from `opens` until `closes`. Subject: the round.
+
+    `simulated_per_mille` is above 0 if the round is a simulation: no one in it is real, and its provinces have that
+    share of their size, but for those of `simulated_whole`, which have all of it.
+    """
 
     TYPE = "ir.peyvand.registration.round.opened.v1"
     KIND = "round"
     fields: Annotated[tuple[JobFieldCode, ...], MANY]
     opens: ProgrammeInstant
     closes: ProgrammeInstant
+    simulated_per_mille: PerMille = 0
+    simulated_whole: Annotated[tuple[ProvinceCode, ...], FEW] = ()
 
 
 class RoundWindowSet(Event, frozen=True, kw_only=True, omit_defaults=True):

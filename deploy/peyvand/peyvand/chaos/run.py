@@ -108,7 +108,7 @@ async def _run_faults(
     probe = QuiescenceProbe(client, state.kafka)
     try:
         async with PlatformClient(f"http://127.0.0.1:{proxies['gateway'].port}", TIMEOUT) as platform:
-            await Round(platform, plan.draw(seed, 1.0, frozenset(PROVINCES)), seed).open()
+            await Round(platform, plan.draw(seed, 1.0, frozenset(PROVINCES)), seed).open(1.0)
             load, over = ChaosLoad(platform, list(PROVINCES), seed, workspace.run / "history.jsonl"), asyncio.Event()
             running = asyncio.create_task(load.run(over))
             differences = await _inject_all(workspace, proxies, schedule(seed, faults, WORKERS), seconds, load)

@@ -123,7 +123,7 @@ async def _carry_out(
             if not memory.listed:
                 save(step)
                 if step == 0:
-                    await round_.open()
+                    await round_.open(progress.scale)
                 await probe.wait(instant(step), STALLED_AFTER)  # subjects that the jump of the clock made due
                 await round_.survey(step)
                 save(step)

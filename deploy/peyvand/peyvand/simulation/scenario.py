@@ -70,8 +70,8 @@ class Round:
     ) -> None:
         self.platform, self.courses, self.seed, self.memory = platform, courses, seed, memory or Memory()
 
-    async def open(self) -> None:
-        """Open the round, set the quotas, and register a lead enterprise in every province."""
+    async def open(self, scale: float) -> None:
+        """Open the round as a simulation of this scale, set the quotas, and register a lead enterprise per province."""
         window = {
             "opens": (instant(0) - timedelta(hours=9)).isoformat(),
             "closes": (instant(0) + timedelta(days=OPEN_DAYS)).isoformat(),
@@ -81,6 +81,10 @@ class Round:
             **window,
             "windows": [{"province": code, **window} for code in self.courses],
             "policy": CURRENT,
+            "simulated": {
+                "per_mille": max(1, round(scale * 1_000)),
+                "whole": [plan.LEADER] if plan.LEADER in self.courses else [],
+            },
         }
         await self.platform.request(
             "PUT", f"/registration/v1/rounds/{ROUND}", "ministry_admin", json=body, key="sim-round"

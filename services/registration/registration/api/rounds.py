@@ -73,12 +73,15 @@ async def open_round(
         reference.job_field(field, f"fields.{n}")
     for n, each in enumerate(body.windows):
         reference.province(each.province, f"windows.{n}.province")
+    for n, code in enumerate(body.simulated.whole if body.simulated else ()):
+        reference.province(code, f"simulated.whole.{n}")
     command = rounds.OpenRound(
         round=round_id,
         policy=body.policy,
         fields=tuple(dict.fromkeys(body.fields)),
         window=rounds.Window(body.opens, body.closes),
         windows={each.province: rounds.Window(each.opens, each.closes) for each in body.windows},
+        simulation=rounds.Simulation(body.simulated.per_mille, tuple(body.simulated.whole)) if body.simulated else None,
     )
     done = await execute(store, round_subject(round_id), command, clock, metadata)
     registrations.invalidate(round_id)

@@ -21,6 +21,13 @@ class Window(msgspec.Struct, frozen=True):
     closes: datetime
 
 
+class Simulation(msgspec.Struct, frozen=True):
+    """How large a simulated round is: `per_mille` of a real one, and the provinces that have their whole size."""
+
+    per_mille: int
+    whole: tuple[str, ...] = ()
+
+
 class State(msgspec.Struct, frozen=True):
     """The state of a round; `round` is empty until it is opened."""
 
@@ -29,6 +36,7 @@ class State(msgspec.Struct, frozen=True):
     fields: tuple[str, ...] = ()
     window: Window | None = None
     windows: dict[str, Window] = {}  # by province, where one has its own
+    simulation: Simulation | None = None
 
 
 class OpenRound(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,18 +47,30 @@ class OpenRound(msgspec.Struct, frozen=True, kw_only=True):
     fields: tuple[str, ...]
     window: Window
     windows: Mapping[str, Window] = {}
+    simulation: Simulation | None = None  # for good: a simulated round never becomes a real one, nor the other way
 
 
 def decide(state: State, command: OpenRound, at: datetime) -> Sequence[Event | EventWithContext]:
-    """Raise Refused: missing_field, closes_before_opens, window_outside_round, round_exists (under another policy)."""
+    """Raise Refused: missing_field, closes_before_opens, window_outside_round, round_exists.
+
+    The round exists if it has another policy, or is a simulation where this one is real, or the other way.
+    """
     if not command.fields:
         raise Refused("missing_field", field="fields")
     if state.round and state.policy != command.policy:
         raise Refused("round_exists", field="policy")
+    if state.round and state.simulation != command.simulation:
+        raise Refused("round_exists", field="simulation")
     _check(command)
     events: list[Event | EventWithContext] = []
     if (command.fields, command.window) != (state.fields, state.window):
-        opened = RoundOpened(fields=command.fields, opens=command.window.opens, closes=command.window.closes)
+        opened = RoundOpened(
+            fields=command.fields,
+            opens=command.window.opens,
+            closes=command.window.closes,
+            simulated_per_mille=command.simulation.per_mille if command.simulation else 0,
+            simulated_whole=command.simulation.whole if command.simulation else (),
+        )
         events.append(EventWithContext(opened, Context(round=command.round, policy=command.policy)))
     for province in sorted({*command.windows, *state.windows}):
         wanted = command.windows.get(province, command.window)
@@ -68,13 +88,24 @@ def react(state: State, consumed: Envelope, at: datetime) -> Sequence[Event]:
 def evolve(state: State, envelope: Envelope) -> State:
     """Return the state after an event."""
     match envelope.event:
-        case RoundOpened(fields=fields, opens=opens, closes=closes):
-            context = envelope.context
-            window = Window(opens, closes)
-            return replace(state, round=context.round, policy=context.policy, fields=fields, window=window)
+        case RoundOpened() as opened:
+            return replace(
+                state,
+                round=envelope.context.round,
+                policy=envelope.context.policy,
+                fields=opened.fields,
+                window=Window(opened.opens, opened.closes),
+                simulation=simulation_of(opened),
+            )
         case RoundWindowSet(opens=opens, closes=closes):
             return replace(state, windows={**state.windows, envelope.context.province: Window(opens, closes)})
     return state
+
+
+def simulation_of(opened: RoundOpened) -> Simulation | None:
+    """Return how large the simulation is, or None for a real round."""
+    per_mille = opened.simulated_per_mille
+    return Simulation(per_mille, opened.simulated_whole) if per_mille else None
 
 
 def indexed(state: State) -> Mapping[str, Any]:

@@ -103,6 +103,7 @@ async def _command(store: StorePort, typed: Mapping[str, Any]) -> tuple[rounds.O
             fields=typed["fields"],
             window=window,
             windows=known.windows if known else {},
+            simulation=known.simulation if known else None,
         ),
         (),
     )

@@ -14,6 +14,7 @@ from reporting import schemas
 from reporting.api.dependencies import Cache
 from reporting.domain.figures import Figures
 from reporting.domain.indicators import PLAIN, STAGES
+from reporting.domain.round import simulated_scale
 from reporting.domain.terms import TERMS
 from web.authorization import public
 from web.openapi import MISSING
@@ -21,6 +22,7 @@ from web.pagination import Etag, etagged
 from web.rate_limit import limited
 
 CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {}}}}
+LAST = ("round", "policy", "as_of", "events", "simulated_scale")  # columns of every file
 NO_ROUND = {MISSING: "round_unknown"}
 
 router = APIRouter(prefix="/v1", dependencies=[public(), limited("figures", per_minute=1_200)], tags=["ranking"])
@@ -85,7 +87,7 @@ async def nationwide(figures: RoundFigures, etag: Tag) -> schemas.NationwideResp
 def ranking_lines(figures: Figures, table: schemas.TableName) -> list[list[Any]]:
     """Return a table as lines of CSV; each repeats the as-of time and the number of events."""
     head = ["rank", "province", "name_fa", "name_en", "value", "index", "d", "s1", "s2", "s3"]
-    lines: list[list[Any]] = [[*head, *PLAIN, "small_base", "unranked", "table", "round", "policy", "as_of", "events"]]
+    lines: list[list[Any]] = [[*head, *PLAIN, "small_base", "unranked", "table", *LAST]]
     response = schemas.ranking(figures, table)
     for row in response.rows:
         counts = row.counts.model_dump()
@@ -94,8 +96,7 @@ def ranking_lines(figures: Figures, table: schemas.TableName) -> list[list[Any]]
                 row.rank if row.rank is not None else "",
                 *(row.province, row.name_fa, row.name_en, row.shown, row.index, row.d, *row.stages),
                 *(counts[name] for name in PLAIN),
-                *(int(row.small_base), row.unranked, table, response.round, response.policy),
-                *(response.as_of.isoformat(timespec="seconds"), response.events),
+                *(int(row.small_base), row.unranked, table, *_last(figures, row.province)),
             ]
         )
     return lines
@@ -104,8 +105,8 @@ def ranking_lines(figures: Figures, table: schemas.TableName) -> list[list[Any]]
 def province_lines(figures: Figures, province: str) -> list[list[Any]]:
     """Return the terms of a province as lines of CSV."""
     head = ["province", "part", "term", "name_fa", "name_en", "numerator", "denominator", "value", "weight"]
-    lines: list[list[Any]] = [[*head, "contribution", "dropped", "round", "policy", "as_of", "events"]]
-    as_of, score = schemas.as_of(figures), figures.scores[province]
+    lines: list[list[Any]] = [[*head, "contribution", "dropped", *LAST]]
+    score = figures.scores[province]
     parts = {"data": score.data, **{stage: score.terms[stage] for stage in STAGES}}
     for part, terms in parts.items():
         for term in terms:
@@ -113,11 +114,17 @@ def province_lines(figures: Figures, province: str) -> list[list[Any]]:
                 [
                     *(province, part, term.id, TERMS[term.id].fa, TERMS[term.id].en),
                     *(term.numerator, term.denominator, schemas.exact(term.value), schemas.exact(term.weight)),
-                    *(schemas.exact(term.contribution), int(term.dropped), as_of["round"], as_of["policy"]),
-                    *(as_of["as_of"].isoformat(timespec="seconds"), as_of["events"]),
+                    *(schemas.exact(term.contribution), int(term.dropped), *_last(figures, province)),
                 ]
             )
     return lines
+
+
+def _last(figures: Figures, province: str) -> list[Any]:
+    """Return the last columns of every line: which figures these are, and the share of its size in a simulation."""
+    as_of, scale = schemas.as_of(figures), simulated_scale(figures.round, province)
+    instant = as_of["as_of"].isoformat(timespec="seconds")
+    return [as_of["round"], as_of["policy"], instant, as_of["events"], "" if scale is None else schemas.exact(scale)]
 
 
 def _csv(name: str, lines: list[list[Any]]) -> Response:

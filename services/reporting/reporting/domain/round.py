@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from fractions import Fraction
 from typing import Any
 
 import msgspec
@@ -25,6 +26,8 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
     opens: datetime | None = None
     closes: datetime | None = None
     windows: dict[str, tuple[datetime, datetime]] = {}
+    simulated_per_mille: int = 0  # size of a simulation; 0 for a real round
+    simulated_whole: tuple[str, ...] = ()  # provinces that have their whole size in it
     recorded: int = 0  # machine time of the newest event, in milliseconds
 
 
@@ -44,19 +47,28 @@ def evolve(state: State, envelope: Envelope) -> State:
         state, round=envelope.context.round or state.round, recorded=newest(state.recorded, envelope.recorded)
     )
     match envelope.event:
-        case RoundOpened(fields=fields, opens=opens, closes=closes):
+        case RoundOpened() as announced:
             policy(envelope.context.policy)  # raises here, where the event is parked, not in the figures
             return msgspec.structs.replace(
                 known,
                 policy=envelope.context.policy,
-                fields=fields,
+                fields=announced.fields,
                 opened=state.opened or envelope.time,
-                opens=opens,
-                closes=closes,
+                opens=announced.opens,
+                closes=announced.closes,
+                simulated_per_mille=announced.simulated_per_mille,
+                simulated_whole=announced.simulated_whole,
             )
         case RoundWindowSet(opens=opens, closes=closes):
             return msgspec.structs.replace(known, windows={**state.windows, envelope.context.province: (opens, closes)})
     return known
+
+
+def simulated_scale(state: State, province: str) -> Fraction | None:
+    """Return the share of its size that a province has in a simulated round, or None for a real round."""
+    if not state.simulated_per_mille:
+        return None
+    return Fraction(1) if province in state.simulated_whole else Fraction(state.simulated_per_mille, 1_000)
 
 
 def indexed(state: State) -> Mapping[str, Any]:

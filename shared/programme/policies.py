@@ -36,6 +36,15 @@ class Formula(msgspec.Struct, frozen=True, kw_only=True):
     sustained_minimum: int  # with fewer cases the term of the sustained share is omitted
 
 
+class NotificationRules(msgspec.Struct, frozen=True, kw_only=True):
+    """When messages that can wait are sent to a person."""
+
+    quiet_from: int = 21  # o'clock in Tehran
+    quiet_until: int = 8
+    daily_limit: int = 5  # messages to a person in any 24 hours
+    valid_days: int = 3  # days after which a message that could not be sent would be no news any more
+
+
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """The policies that apply to the applicants of a round."""
 
@@ -50,6 +59,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     evidence_counted: str  # a connection counts if its evidence is at least this
     eligibility: tuple[Rule, ...]
     formula: Formula
+    notifications: NotificationRules = NotificationRules()  # of versions that name none
 
 
 @cache

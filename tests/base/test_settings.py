@@ -27,6 +27,8 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
         "INDEX_KEY": STRONG,
         "TRACKING_KEY": STRONG,
         "CLIENT_SECRET": STRONG,
+        "SMS_URL": "https://sms.example/v1",
+        "SMS_KEY": STRONG,
         "PRODUCERS": "screening=http://screening-api:8000/screening",
     }
     for name, value in variables.items():
@@ -49,7 +51,9 @@ def test_production_starts_with_complete_settings() -> None:
     assert settings.jwks == Path("/etc/peyvand/jwks.json")
 
 
-@pytest.mark.parametrize("name", ["MASTER_KEY", "INDEX_KEY", "TRACKING_KEY", "FINGERPRINT_KEY", "KAFKA_PASSWORD"])
+@pytest.mark.parametrize(
+    "name", ["MASTER_KEY", "INDEX_KEY", "TRACKING_KEY", "FINGERPRINT_KEY", "KAFKA_PASSWORD", "SMS_KEY"]
+)
 @pytest.mark.parametrize(
     "value", [None, "", "development", "development-but-longer-than-32-characters", "short", "a" * 40]
 )
@@ -70,6 +74,24 @@ def test_development_has_default_secrets(environment: pytest.MonkeyPatch) -> Non
     environment.setenv("PEYVAND_ENVIRONMENT", "development")
 
     assert load(RegistrationSettings).master_key.get_secret_value() == "development"
+
+
+@pytest.mark.parametrize("url", [None, "", "http://sms.example/v1"])
+def test_production_sends_messages_by_a_provider(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], url: str | None
+) -> None:
+    if url is None:
+        environment.delenv("PEYVAND_SMS_URL")
+    else:
+        environment.setenv("PEYVAND_SMS_URL", url)
+    assert "PEYVAND_SMS_URL must be an https:// address" in error_of(capsys)
+
+
+def test_production_writes_no_message_to_a_file(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment.setenv("PEYVAND_SMS_FILE", "/run/sms.jsonl")
+    assert "PEYVAND_SMS_FILE is set" in error_of(capsys)
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,8 @@ def registration(chance: random.Random, n: int) -> tuple[str, Indexed]:
         indexed["unidentified"] = f"1404/{indexed['scope']}"
     if chance.random() < 0.1:
         indexed["check_due"] = NOON + timedelta(minutes=chance.randrange(10_000) - 5_000)
+    if n % 17 == 0:
+        indexed["notify_due"] = NOON + timedelta(minutes=n % 1_000 - 500)
     return subject_of(n), indexed
 
 

@@ -65,6 +65,18 @@ KEY_DESTRUCTION_OLDEST = Gauge(
     "Age of the oldest erasure whose key is not destroyed yet. Above a few seconds: the database of the keys cannot be "
     "written.",
 )
+NOTIFICATIONS = Counter(
+    "peyvand_notifications_total",
+    "Messages to applicants by outcome. sent and delivered: as the provider reports them. failed: it refused the "
+    "message or could not deliver it. unknown: it gave no receipt in time. void: what it was about had changed. late: "
+    "it could not be sent while it was news. refused: the applicant wants no such messages.",
+    ["outcome"],
+)
+NOTIFICATIONS_OVERDUE = Gauge(
+    "peyvand_notifications_overdue_seconds",
+    "For how long the longest overdue message to an applicant could have been sent already. Rising: the provider of "
+    "messages does not answer or refuses the worker; applicants get no codes and miss deadlines.",
+)
 
 
 def observe_keys(current: int, versions: Iterable[int]) -> None:

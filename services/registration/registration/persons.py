@@ -15,6 +15,7 @@ from security.encryption import KeyBlocks, Keyring
 _Identity = msgspec.defstruct(
     "_Identity", [(each.name, each.value_type) for each in FIELDS if each.identity], frozen=True
 )
+KEPT = ("acts", "messages")  # of what is stored of a person when they register again
 ACTS_KEPT = 20  # of one person: what was done for them on a signed form
 NOTHING = Private()  # of an applicant who is new
 _encode = msgspec.json.Encoder().encode
@@ -42,7 +43,7 @@ class Persons:
                 "key_id": key_id,
                 "sealed": self.keyring.seal(key, _encode(accepted.identity), subject),
                 "consent": {"version": accepted.consent, "at": at},
-                **({"acts": acts} if (acts := before.content.get("acts")) else {}),
+                **{name: before.content[name] for name in KEPT if name in before.content},
             },
         )
 

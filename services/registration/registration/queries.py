@@ -21,6 +21,7 @@ INDEXES = (
     Index("applicant", ("seating", "ledger", *PUBLISHED_ORDER), present="seating"),
     Index("applicant", ("partition", "check_due"), present="check_due"),
     Index("applicant", ("partition", "erasing"), present="erasing"),
+    Index("applicant", ("partition", "notify_due"), present="notify_due"),
     Index("applicant", ("partition", "index_version"), present="index_version"),
     Index("applicant", ("unidentified",)),
     Index("applicant", ("round", "status")),
@@ -121,6 +122,12 @@ def unchecked(partitions: Collection[int], now: datetime, limit: int) -> Query:
     return Query("applicant", where, order=("check_due",), limit=limit)
 
 
+def to_notify(partitions: Collection[int], now: datetime, limit: int) -> Query:
+    """Match the applicants of these partitions with a message that is due, the longest overdue first."""
+    where = {"partition": one_of(partitions), "notify_due": at_most(now)}
+    return Query("applicant", where, order=("notify_due",), limit=limit)
+
+
 def erasing(partitions: Collection[int], limit: int) -> Query:
     """Match the erased applicants of these partitions whose key is to be destroyed, the first erased first."""
     where = {"partition": one_of(partitions), "erasing": EXISTS}
@@ -196,6 +203,7 @@ def examples() -> dict[str, tuple[Any, ...]]:
         "waiting for": ("distinct", "ledger", waiting_for([_SEMNAN])),
         "line": ("find", line(_SEMNAN, "waiting", 200)),
         "ahead of": ("count", ahead_of(_SEMNAN, (0, _LATE, "0199a000"))),
+        "to notify": ("find", to_notify(range(16), _NOON, 100)),
         "erasing": ("find", erasing(range(16), 500)),
         "erased": ("find", applications("1404", "", "erased", after="", limit=500)),
         "indexed before": ("find", indexed_before(range(16), 2, 200)),

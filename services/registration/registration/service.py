@@ -10,7 +10,9 @@ from registration.jobs.identity_checks import DevelopmentRegistry, IdentityCheck
 from registration.jobs.key_rotation import KeyRotation, require_keys
 from registration.jobs.ledger_recount import recount_ledgers
 from registration.jobs.lost_identities import list_lost_identities
+from registration.jobs.notifications import Notifications
 from registration.jobs.seat_allocation import Allocator
+from registration.jobs.sms import provider_of
 from registration.queries import INDEXES, UNIQUE
 from registration.registrations import resources
 from registration.settings import RegistrationSettings
@@ -22,7 +24,11 @@ def jobs(runtime: Runtime[RegistrationSettings]) -> Sequence[PeriodicJob]:
     checks = IdentityChecks(runtime.store, runtime.resources.persons, registry, runtime.clock)
     rotation = KeyRotation(runtime.store, runtime.resources.persons)
     heads = AuditHeads(runtime.resources.audit, runtime.resources.persons.keyring, runtime.clock)
-    return checks, Allocator(runtime.store, runtime.clock), runtime.resources.erasures, rotation, heads
+    jobs = [checks, Allocator(runtime.store, runtime.clock), runtime.resources.erasures, rotation, heads]
+    if sms := provider_of(runtime.settings):
+        codes = runtime.resources.registrations.codes
+        jobs.append(Notifications(runtime.store, runtime.resources.persons, codes, sms, runtime.clock))
+    return jobs
 
 
 async def after_restore(runtime: Runtime[RegistrationSettings]) -> None:

@@ -1,5 +1,8 @@
 """Settings of the registration service."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 from pydantic import Field, SecretStr
 
 from base.settings import Settings, secret
@@ -34,3 +37,22 @@ class RegistrationSettings(Settings):
     min_free_disk: int = Field(
         default=512, ge=0, description="Free megabytes of the database's disk below which new applications get a 503."
     )
+    sms_url: str = Field(
+        default="",
+        description="Address of the provider of text messages (Kavenegar's interface), without the key of the account: "
+        "`https://api.kavenegar.com/v1`. Required outside development.",
+    )
+    sms_key: SecretStr = secret("Key of the account with the provider of text messages.")
+    sms_sender: str = Field(default="", description="Line from which text messages are sent; empty: the account's own.")
+    sms_file: Path | None = Field(
+        default=None,
+        description="File to which text messages are written, numbers and codes in clear, where there is no provider; "
+        "development only. Without both none is sent.",
+    )
+
+    def _problems(self) -> Iterator[tuple[str, str]]:
+        if not self.sms_url.startswith("https://"):
+            yield "SMS_URL", "must be an https:// address outside development"
+        if self.sms_file is not None:
+            yield "SMS_FILE", "is set: it would hold numbers and codes in clear, which is for development only"
+        yield from super()._problems()

@@ -244,6 +244,7 @@ def role(
             "PEYVAND_KEY_VERSION": str(secrets.key_version),
             "PEYVAND_OLDER_KEYS": msgspec.json.encode(secrets.older_keys).decode(),
             "PEYVAND_FORMER_TRACKING_KEYS": msgspec.json.encode(secrets.former_tracking_keys).decode(),
+            "PEYVAND_SMS_FILE": str(workspace.sms),
         }
     return Role(name, (sys.executable, "-m", "run", service, kind), environment, addresses.ports[name])
 

@@ -54,6 +54,11 @@ class Workspace(msgspec.Struct, frozen=True):
         return self.run / "clock.json"
 
     @property
+    def sms(self) -> Path:
+        """Return the file to which text messages to applicants are written: a line, in JSON, for each."""
+        return self.run / "sms.jsonl"
+
+    @property
     def jwks(self) -> Path:
         """Return the file of the issuer's public keys, pinned by the services."""
         return self.run / "jwks.json"

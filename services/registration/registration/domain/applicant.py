@@ -28,9 +28,10 @@ from contracts.events import (
 from contracts.subjects import ledger_subject
 from registration.domain.application import PROFILE
 from registration.domain.identity import FINAL, Correct, check_due, corrected
+from registration.domain.notifications import Notification, added, numbered, occasion_of
 from registration.domain.progress import Application, evolve_screening, rejected_before, under_appeal
 
-VERSION = 2  # 2: appeals
+VERSION = 3  # 2: appeals; 3: notifications and claims, which code that does not know them would drop
 COUNTED = 1  # raised when `counted` changes
 MAX_APPLICATIONS = 1_000  # of one applicant in a round, as in the contract
 CODES_A_DAY = 3  # tracking codes of one applicant, with those of applications: a limit that never ends would close out
@@ -67,6 +68,7 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
     codes: int = 0  # tracking codes that were issued; the last one is valid
     issued: tuple[datetime, ...] = ()  # when the last of them were, CODES_A_DAY at most
     erased_at: datetime | None = None
+    notifications: tuple[Notification, ...] = ()  # which are not settled
     unidentified: bool = False  # after a restore: the identity, its key or the last correction is in no archive
 
 
@@ -157,6 +159,15 @@ def evolve(state: State, envelope: Envelope) -> State:
 
     What is erased stays erased: only the release of the seat still changes anything.
     """
+    after = _evolve(state, envelope)
+    if after is state or after.erased_at or not (occasion := occasion_of(envelope.event)):
+        return after
+    number = numbered(occasion, after.codes, after.current.corrections)
+    notifications = added(state.notifications, occasion, after.application, number, envelope.time)
+    return replace(after, notifications=notifications)
+
+
+def _evolve(state: State, envelope: Envelope) -> State:
     event, at = envelope.event, envelope.time
     if state.erased_at and not isinstance(event, ApplicantSeatReleased):
         return state
@@ -200,6 +211,8 @@ def indexed(state: State) -> Mapping[str, Any]:
         fields["unidentified"] = f"{where.round}/{where.province}/{where.county}"
     if check_due := _check_due(state):
         fields["check_due"] = check_due
+    if state.notifications:
+        fields["notify_due"] = min(each.due for each in state.notifications)
     return fields
 
 

@@ -60,6 +60,16 @@ TABLE: Mapping[str, Mapping[str, str]] = {
     "erase": {"manager": "W P", "ministry_admin": "W N"},
     "open_round": {"ministry_admin": "W N"},
     "set_quota": {"ministry_admin": "W N"},
+    "read_seats": {  # the ledger; the waiting list, which has a line for each applicant, needs R
+        "ministry_admin": "R N",
+        "jahad_national": "R N",
+        "council": "A P",
+        "manager": "R P",
+        "labour_expert": "R P",
+        "registrar": "R P",
+        "analyst": "A N",
+        "auditor": "R N",
+    },
     # screening
     "decide_screening": {
         "screener": "W P",

@@ -310,7 +310,7 @@ class Matrix:
         url = path
         for name in ("{applicant}", "{id}"):
             url = url.replace(name, operation.ids.get(area, "x"))
-        url = url.replace("{round_id}", "1404").replace("{province}", "IR-20")
+        url = url.replace("{round_id}", "1404").replace("{province}", operation.ids.get(area, "IR-20"))
         query = operation.query if query is None else query
         options = dict(operation.options(area))
         sent = {**who.headers, **options.pop("headers", {}), **(headers or {})}

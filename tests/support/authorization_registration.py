@@ -25,6 +25,25 @@ async def _await_capacity(api: RegistrationApi, subject: str) -> None:
     await process(api.store, [Message(envelope, encode(envelope))], {}, api.clock)
 
 
+def seats(prefix: str) -> dict[tuple[str, str], Operation]:
+    """Return the operations about the seats of provinces; applicants of the world hold no place on a waiting list."""
+    codes = {MISSING: "IR-99"} | {area: area[:5] for area in AREAS}
+    ledger = Operation("thing", ids=codes, provincial=True)
+    ledgers = f"{prefix}/rounds/{{round_id}}/ledgers/{{province}}"
+    return {
+        ("GET", ledgers): ledger,
+        ("GET", f"{ledgers}/waiting"): ledger,
+        ("GET", f"{ledgers}/waiting/{{applicant}}"): Operation(
+            "thing", ids=codes, provincial=True, other_missing="not_found"
+        ),
+        ("GET", "/registration/ledger"): Operation("nation"),
+        ("GET", "/registration/ledger.csv"): Operation("nation"),
+        ("GET", "/registration/ledger/{province}"): ledger,
+        ("GET", "/registration/ledger/{province}/waiting"): ledger,
+        ("GET", "/registration/windows"): Operation("nation"),
+    }
+
+
 async def registration(folder: Path) -> World:
     """Make registration with an applicant in each area, whose identity is known."""
     api = RegistrationApi(folder)
@@ -107,6 +126,7 @@ async def registration(folder: Path) -> World:
         ("POST", "/registration/desk/{applicant}/identity"): Operation(
             "thing", lambda area: {"data": {"reason": "caller"}}, ids
         ),
+        **seats(prefix),
         ("PUT", f"{prefix}/rounds/{{round_id}}"): Operation("nation", lambda area: {"json": ROUND}),
         ("PUT", f"{prefix}/rounds/{{round_id}}/quotas/{{province}}"): Operation(
             "nation", lambda area: {"json": {"quota": 41}}

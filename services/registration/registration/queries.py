@@ -103,9 +103,9 @@ def waiting_for(ledgers: Collection[str]) -> Query:
     return Query("applicant", {"seating": "waiting", "ledger": one_of(ledgers)})
 
 
-def line(ledger: str, seating: str, limit: int) -> Query:
+def line(ledger: str, seating: str, limit: int, after: tuple[Any, ...] | None = None) -> Query:
     """Match the first applicants `awaiting`, `waiting` or `releasing` of a ledger, in the published order."""
-    return Query("applicant", {"seating": seating, "ledger": ledger}, order=PUBLISHED_ORDER, limit=limit)
+    return Query("applicant", {"seating": seating, "ledger": ledger}, order=PUBLISHED_ORDER, limit=limit, after=after)
 
 
 def ahead_of(ledger: str, sort_key: tuple[Any, ...]) -> Query:
@@ -202,6 +202,7 @@ def examples() -> dict[str, tuple[Any, ...]]:
         "with free seats": ("find", with_free_seats()),
         "waiting for": ("distinct", "ledger", waiting_for([_SEMNAN])),
         "line": ("find", line(_SEMNAN, "waiting", 200)),
+        "line, next page": ("find", line(_SEMNAN, "waiting", 51, (0, _NOON, "0199a000"))),
         "ahead of": ("count", ahead_of(_SEMNAN, (0, _LATE, "0199a000"))),
         "to notify": ("find", to_notify(range(16), _NOON, 100)),
         "erasing": ("find", erasing(range(16), 500)),

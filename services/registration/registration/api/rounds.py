@@ -51,7 +51,7 @@ async def round_one(
     round_id: RoundId, principal: Anyone, store: Store, etag: Annotated[Etag, etagged()]
 ) -> schemas.Round:
     """Return one round with its job fields and windows."""
-    record = await _round(store, round_id)
+    record = await require_round(store, round_id)
     etag.match(record.version)
     return schemas.round_of(record)
 
@@ -91,7 +91,7 @@ async def open_round(
 @router.get("/{round_id}/quotas")
 async def quotas(round_id: RoundId, principal: Anyone, store: Store) -> Page[schemas.ProvinceSeats]:
     """Return the seats of each province that has a quota or a waiting list."""
-    await _round(store, round_id)
+    await require_round(store, round_id)
     waiting = await queries.waiting_by_province(store, round_id)
     ledgers = await store.find(queries.ledgers(round_id))
     return Page(
@@ -111,7 +111,7 @@ async def import_quotas(
     metadata: Metadata,
 ) -> schemas.QuotasSet | Response:
     """Set the quotas in a file of `province,name_fa,quota`, all or none; code and name of a province must agree."""
-    policy = (await _round(store, round_id)).state.policy
+    policy = (await require_round(store, round_id)).state.policy
     try:
         rows = _quotas(body)
         commands = {
@@ -138,14 +138,14 @@ async def set_quota(
     metadata: Metadata,
 ) -> schemas.Seats:
     """Set the quota of one province; it cannot be below the seats that are held."""
-    policy = (await _round(store, round_id)).state.policy
+    policy = (await require_round(store, round_id)).state.policy
     code = reference.province(province).code
     command = SetQuota(round=round_id, province=code, policy=policy, quota=body.quota)
     done = await execute(store, ledger_subject(round_id, code), command, clock, metadata)
     return schemas.seats_of(done.record.state)
 
 
-async def _round(store: StorePort, round_id: str) -> Record:
+async def require_round(store: StorePort, round_id: str) -> Record:
     """Return a round. Raise Refused: round_unknown."""
     record = (await store.read([round_subject(round_id)]))[round_subject(round_id)]
     if not record.version:

@@ -1,0 +1,1 @@
+"""Seats of provinces for programs: ledgers and waiting lists."""

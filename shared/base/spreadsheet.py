@@ -2,11 +2,15 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 MAX_ROW = 64 << 10  # characters
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # first characters for which a spreadsheet computes a cell
 MAX_BLANK = 1_000  # blank rows of a file; some spreadsheets write them to their last row
+SEPARATORS = ",;\t"  # of cells; which one a spreadsheet uses depends on the language of the system
+
+_COMPUTED = re.compile(r"(^'|^(?=[=+\-@\t\r])|[,;\t\r\n][ \x22]*(?='*[=+\-@]))")  # where a cell begins that is computed
+_MARKED = re.compile(r"([,;\t\r\n][ \x22]*)'(?='*[=+\-@])")
 
 
 class _Lines:
@@ -26,27 +30,42 @@ class _Lines:
         return line
 
 
+def separator_of(content: bytes) -> str:
+    """Return what separates the cells of a CSV file: of SEPARATORS the one that its first line has most often."""
+    header = content.lstrip(b"\xef\xbb\xbf\r\n").splitlines()[:1]
+    return max(SEPARATORS, key=lambda each: header[0].count(each.encode())) if header else SEPARATORS[0]
+
+
 def rows_of(content: bytes) -> Iterator[tuple[int, list[str]]]:
     """Yield number and cells of each row that has content; the first row of the file is 1, and is the header.
 
-    UTF-8 with or without a byte order mark, lines of any system. Blank rows and rows of separators only are left out,
-    and so is the apostrophe before a cell, by which a spreadsheet marks digits as text (`'0012345678`).
+    UTF-8 with or without a byte order mark, lines of any system, cells between commas, semicolons or tabs. Blank rows
+    and rows of separators only are left out, and so is the apostrophe before a cell, by which a spreadsheet marks
+    digits as text (`'0012345678`).
 
     Raise UnicodeDecodeError, csv.Error.
     """
     blank, lines = 0, _Lines(content)
-    for number, cells in enumerate(csv.reader(lines, strict=True), 1):
+    for number, cells in enumerate(csv.reader(lines, delimiter=separator_of(content), strict=True), 1):
         lines.of_row = 0
         if any(cell and not cell.isspace() for cell in cells):
-            yield number, [cell.strip().removeprefix("'") for cell in cells]
+            yield number, [_unmarked(cell.strip()) for cell in cells]
         elif (blank := blank + 1) > MAX_BLANK:
             raise csv.Error(f"more than {MAX_BLANK} blank rows")
 
 
-def csv_of(rows: Iterable[Sequence[str]]) -> bytes:
-    """Return a CSV file that a spreadsheet opens as UTF-8 and computes nothing of; `rows_of` reads the same cells."""
+def csv_of(rows: Iterable[Sequence[str]], separator: str = ",") -> bytes:
+    """Return a CSV file that a spreadsheet opens as UTF-8 and computes nothing of; `rows_of` reads the same cells.
+
+    A spreadsheet of another language splits cells at another separator, quoted or not: what would be computed then is
+    marked as text as well.
+    """
     text = io.StringIO(newline="")
-    csv.writer(text).writerows(
-        [f"'{cell}" if cell.startswith((*FORMULA, "'")) else cell for cell in row] for row in rows
-    )
+    writer = csv.writer(text, delimiter=separator, quoting=csv.QUOTE_ALL)
+    writer.writerows([_COMPUTED.sub(r"\1'", cell) for cell in row] for row in rows)
     return text.getvalue().encode("utf-8-sig")
+
+
+def _unmarked(cell: str) -> str:
+    """Return a cell without the marks of text."""
+    return _MARKED.sub(r"\1", cell.removeprefix("'")) if "'" in cell else cell

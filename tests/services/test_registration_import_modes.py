@@ -135,6 +135,15 @@ async def test_the_refused_rows_come_back_to_be_corrected_and_imported(api: Regi
     assert again.json()["registered"] == 3, again.text
 
 
+async def test_refused_rows_come_with_the_separator_of_the_file(api: RegistrationApi) -> None:
+    """A spreadsheet in Persian writes semicolons, and opens a file with commas as a single column."""
+    file = csv_file(range(1, 4)).replace(",", ";").replace("female", "x", 1)
+    given = await api.request("POST", f"{PATH}/refused", csv=file)
+    header, row = given.text.splitlines()
+    assert header.count('";"') == len(COLUMNS) and row.count('";"') == len(COLUMNS)
+    assert (await send(api, given.text.replace('"x"', '"male"'))).json()["registered"] == 1
+
+
 async def test_refused_rows_of_a_workbook_come_as_a_workbook(api: RegistrationApi) -> None:
     content = as_workbook(a_file())
     given = await api.request("POST", f"{PATH}/refused", content=content, headers={"Content-Type": XLSX})
@@ -148,12 +157,12 @@ async def test_refused_rows_of_a_workbook_come_as_a_workbook(api: RegistrationAp
 
 async def test_nothing_in_a_file_of_refused_rows_is_computed_by_a_spreadsheet(api: RegistrationApi) -> None:
     header, row = csv_file(range(1, 2)).splitlines()
-    hostile = row.replace("آزمون", '"=HYPERLINK(""http://x"",""y"")"').replace("female", "@x")
+    hostile = row.replace("آزمون", '"=HYPERLINK(""http://x"",""y"")"').replace("female", "@x;=1+1")
     given = await api.request("POST", f"{PATH}/refused", csv=f"{header}\n{hostile}\n")
     [written] = [cell for cell in given.text.split(",") if "HYPERLINK" in cell]
-    assert written.lstrip('"').startswith("'=") and ",'@x," in given.text
+    assert written.lstrip('"').startswith("'=") and ",\"'@x;'=1+1\"," in given.text
     (_, _), (_, cells) = rows_of(given.content)
-    assert '=HYPERLINK("http://x","y")' in cells, "read again it is what it was"
+    assert '=HYPERLINK("http://x","y")' in cells and "@x;=1+1" in cells, "read again it is what it was"
 
 
 async def test_many_errors_are_counted_whole_and_listed_in_part(

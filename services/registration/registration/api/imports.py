@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from base.ids import shown_code
-from base.spreadsheet import csv_of
+from base.spreadsheet import csv_of, separator_of
 from base.tasks import TimeSlices
 from contracts.commands import Refused
 from kernel.commands import CommandMetadata, Result, stored_response
@@ -230,7 +230,7 @@ def _to_correct(body: bytes, errors: Iterable[tuple[int, Refused]]) -> bytes:
         if row in advice:
             padding = [""] * (len(table.header) - len(cells))
             rows.append([*cells[: len(table.header)], *padding, " - ".join(advice[row])])
-    return workbook_of(rows) if is_workbook(body) else csv_of(rows)
+    return workbook_of(rows) if is_workbook(body) else csv_of(rows, separator_of(body))
 
 
 def _chunks(accepted: Mapping[int, Accepted]) -> Iterator[dict[int, Accepted]]:

@@ -96,6 +96,22 @@ idempotency_key_reused invalid
 این کلید تکرار پیش‌تر برای درخواست دیگری به کار رفته است. کلید تازه‌ای بسازید.
 This idempotency key was used for a different request. Make a new one.
 
+import_differs conflict
+این فایلی نیست که بررسی شد. صفحه را تازه کنید و دوباره تصمیم بگیرید.
+This is not the file that was checked. Refresh the page and decide again.
+
+import_expired conflict
+ردیف‌های این فایل پس از یک روز پاک شد. فایل را دوباره بفرستید.
+The rows of this file were deleted after a day. Send the file again.
+
+import_has_errors conflict
+ردیف به ردیف ثبت کنید، یا ردیف‌های نادرست را درست کنید و فایل را دوباره بفرستید: «همه یا هیچ» ردیف نادرست نمی‌پذیرد.
+Register row by row, or correct the rows and send the file again: all or nothing takes no wrong row.
+
+import_of_another conflict
+این فایل را همکار دیگری فرستاده است. ثبت ردیف‌ها، فایل اصلاح و برگهٔ کدها فقط برای خود اوست.
+Another officer sent this file. Only they can register its rows, download those to correct, and print the codes.
+
 indexes_missing busy
 سامانه هنوز آماده نیست. چیزی ثبت نشد؛ {seconds} ثانیهٔ دیگر دوباره بفرستید.
 The system is not ready yet. Nothing was recorded; send it again in {seconds} seconds.

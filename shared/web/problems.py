@@ -22,6 +22,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from base.forms import is_form
 from contracts.commands import Refused
 from kernel.errors import Fenced, KeyReused, NewerRules, Transient, UniqueViolation, UnreadableRecord
 from kernel.record import RecordFull
@@ -204,7 +205,8 @@ async def _unauthenticated(request: Request, e: Unauthenticated) -> Response:
     if sign_in and (wants_page(request) or "hx-request" in request.headers):
         query = request.scope["query_string"].decode("latin-1")
         to = request.scope["path"] + (f"?{query}" if query else "")
-        status = 303 if request.method == "GET" else 307  # 307: with the form, so that nothing typed is lost
+        is_typed = request.method != "GET" and is_form(request.headers.get("content-type", ""))
+        status = 307 if is_typed else 303  # 307: with the form, so that nothing typed is lost; a file is chosen again
         return RedirectResponse(f"{sign_in}?to={quote(to, safe='/')}", status)
     body = problem("unauthenticated", instance=request_id(request))
     challenge = "Bearer" if e.why == "no token" else 'Bearer error="invalid_token"'  # RFC 6750, 3.1

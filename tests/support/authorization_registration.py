@@ -1,5 +1,6 @@
 """The world of registration for the authorisation tests."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,30 @@ def seats(prefix: str) -> dict[tuple[str, str], Operation]:
         ("GET", "/registration/ledger/{province}"): ledger,
         ("GET", "/registration/ledger/{province}/waiting"): ledger,
         ("GET", "/registration/windows"): Operation("nation"),
+    }
+
+
+async def imports(api: RegistrationApi) -> dict[tuple[str, str], Operation]:
+    """Return the operations on the pages of imports, with an import of each province."""
+    ids = {MISSING: NOTHING}
+    for area in AREAS:
+        file = csv_file(range(90, 92), **place(area)).replace("female", "x", 1)
+        files = {"file": ("a.csv", file, "text/csv")}
+        sent = await api.request("POST", "/imports", scope=area[:5], files=files, data={"round": "1404"})
+        ids[area] = sent.headers["location"].rpartition("/")[2]
+    page = "/registration/imports"
+
+    def own(options: Callable[[str], Mapping[str, Any]] = lambda area: {}) -> Operation:
+        return Operation("thing", options, ids, provincial=True, other_missing="import_of_another")
+
+    return {
+        ("GET", page): Operation("nation"),
+        ("POST", page): Operation("nation"),
+        ("GET", f"{page}/template.{{ending}}"): Operation("nation"),
+        ("GET", f"{page}/{{id}}"): own(),
+        ("POST", f"{page}/{{id}}/start"): own(lambda area: {"data": {"mode": "rows"}}),
+        ("GET", f"{page}/{{id}}/refused"): own(),
+        ("GET", f"{page}/{{id}}/codes"): own(),
     }
 
 
@@ -116,6 +141,7 @@ async def registration(folder: Path) -> World:
             "thing", lambda area: {"data": {"reason": "court"}}, ids
         ),
         ("GET", "/registration/rounds"): Operation("nation"),
+        **await imports(api),
         ("POST", "/registration/rounds"): Operation("nation"),
         ("POST", "/registration/desk/register"): Operation("nation"),
         ("POST", "/registration/desk"): Operation(

@@ -44,6 +44,8 @@ FORMS = {  # not in OpenAPI; each with the names of its fields
     "/registration/rounds": ("round", "opens", "closes", "policy", "fields", "key"),
     "/registration/desk/register": ("national_id", "first_name", "birth_date", "county", "mobile", "consent", "key"),
     "/registration/desk/{applicant}/correction": ("reason", "form_number", "key", "birth_date", "county", "mobile"),
+    "/registration/imports": ("round", "file"),
+    "/registration/imports/{id}/start": ("mode", "digest"),
     "/registration/sign-in": ("outcome",),
     "/registration/sign-in/end": (),
     "/screening/next": (),

@@ -23,7 +23,9 @@ from programme.numbers import check_digit
 from programme.policies import CURRENT, policy
 from registration.domain.application import COLUMNS, FIELDS, accept
 from registration.erasures import Erasures
+from registration.import_runs import Documents, ImportRuns, MemoryDocuments, MongoDocuments
 from registration.jobs.identity_checks import DevelopmentRegistry, IdentityChecks
+from registration.jobs.imports import Imports
 from registration.jobs.seat_allocation import Allocator
 from registration.persons import Persons
 from registration.registrations import RegistrationService, Resources
@@ -79,22 +81,30 @@ class RegistrationApi:
             self.store = MemoryStore(service.name, service.rules, service.unique)
             self.audit = MemoryAudit()
             self.keys: KeyBlocks = MemoryKeyBlocks(keyring)
+            documents: Documents = MemoryDocuments()
         else:
             self.store = service.mongo_store(client[name])
             self.audit = MongoAudit(client[name])
             self.keys = KeyBlocks(client[f"{name}_keys"], keyring)
+            documents = MongoDocuments(client[name])
         self.persons = Persons(self.keys, keyring)
         self.registrations = RegistrationService(self.store, self.persons, TrackingCodes.of(self.settings), self.clock)
         self.allocator = Allocator(self.store, self.clock)
         self.erasures = Erasures(self.store, self.keys, self.clock)
         self.checks = IdentityChecks(self.store, self.persons, DevelopmentRegistry(), self.clock)
+        self.import_runs = ImportRuns(documents, keyring)
+        self.imports = Imports(self.import_runs, self.registrations, self.clock)
         runtime = Runtime(
             settings=self.settings,
             store=self.store,
             leases=MemoryLeases(),
             clock=self.clock,
             resources=Resources(
-                registrations=self.registrations, persons=self.persons, erasures=self.erasures, audit=self.audit
+                registrations=self.registrations,
+                persons=self.persons,
+                erasures=self.erasures,
+                audit=self.audit,
+                imports=self.import_runs,
             ),
         )
         self.app = service_app(service, self.settings, runtime)

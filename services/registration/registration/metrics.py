@@ -78,6 +78,18 @@ NOTIFICATIONS_OVERDUE = Gauge(
     "messages does not answer or refuses the worker; applicants get no codes and miss deadlines.",
 )
 
+IMPORTS = Counter(
+    "peyvand_registration_imports_total",
+    "Files of applicants that were registered on the page to their last row, by mode. Files are waiting and this does "
+    "not rise: see peyvand_scheduler_faults_total and the job Imports in the worker's log.",
+    ["mode"],
+)
+IMPORTED_ROWS = Counter(
+    "peyvand_registration_imported_rows_total",
+    "People registered from files on the page. Falls to zero during an import: its worker is gone, or the database "
+    "does not answer.",
+)
+
 
 def observe_keys(current: int, versions: Iterable[int]) -> None:
     """Set which versions of the keys this process knows."""

@@ -38,6 +38,7 @@ from registration.domain.application import (
 )
 from registration.domain.ledger import SetQuota
 from registration.erasures import Erasures
+from registration.import_runs import ImportRuns, MongoDocuments
 from registration.persons import NOTHING, Persons
 from registration.settings import RegistrationSettings
 from registration.tracking_codes import TrackingCodes
@@ -332,6 +333,7 @@ class Resources(msgspec.Struct, kw_only=True):
     persons: Persons
     erasures: Erasures
     audit: Audit
+    imports: ImportRuns
     api: Any = None
 
 
@@ -349,6 +351,7 @@ async def resources(runtime: Runtime[RegistrationSettings]) -> AsyncIterator[Res
             persons=persons,
             erasures=Erasures(store, persons.keys, runtime.clock),
             audit=MongoAudit(store.database),
+            imports=ImportRuns(MongoDocuments(store.database), keyring),
         )
     finally:
         await persons.keys.close()

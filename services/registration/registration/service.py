@@ -7,6 +7,7 @@ from registration.domain import applicant, ledger
 from registration.domain import round as rounds
 from registration.jobs.audit_heads import AuditHeads
 from registration.jobs.identity_checks import DevelopmentRegistry, IdentityChecks, NoRegistry
+from registration.jobs.imports import Imports
 from registration.jobs.key_rotation import KeyRotation, require_keys
 from registration.jobs.ledger_recount import recount_ledgers
 from registration.jobs.lost_identities import list_lost_identities
@@ -24,7 +25,8 @@ def jobs(runtime: Runtime[RegistrationSettings]) -> Sequence[PeriodicJob]:
     checks = IdentityChecks(runtime.store, runtime.resources.persons, registry, runtime.clock)
     rotation = KeyRotation(runtime.store, runtime.resources.persons)
     heads = AuditHeads(runtime.resources.audit, runtime.resources.persons.keyring, runtime.clock)
-    jobs = [checks, Allocator(runtime.store, runtime.clock), runtime.resources.erasures, rotation, heads]
+    imports = Imports(runtime.resources.imports, runtime.resources.registrations, runtime.clock)
+    jobs = [checks, Allocator(runtime.store, runtime.clock), runtime.resources.erasures, rotation, heads, imports]
     if sms := provider_of(runtime.settings):
         codes = runtime.resources.registrations.codes
         jobs.append(Notifications(runtime.store, runtime.resources.persons, codes, sms, runtime.clock))
@@ -66,6 +68,7 @@ service = Service(
         "registration.pages.apply:router",
         "registration.pages.track:router",
         "registration.pages.search:router",
+        "registration.pages.imports:router",
         "registration.pages.register:router",
         "registration.pages.case_person:router",
         "registration.pages.erasure:router",

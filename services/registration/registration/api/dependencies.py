@@ -11,6 +11,7 @@ from kernel.service import Runtime
 from registration.api.enumeration_guard import EnumerationGuard
 from registration.domain.application import Accepted
 from registration.erasures import Erasures
+from registration.import_runs import ImportRuns
 from registration.registrations import RegistrationService, Resources
 from registration.settings import RegistrationSettings
 from security.audit import Audit as AuditPort
@@ -77,6 +78,10 @@ async def _erasures(request: Request) -> Erasures:
     return (await _resources(request)).erasures
 
 
+async def _imports(request: Request) -> ImportRuns:
+    return (await _resources(request)).imports
+
+
 async def _audit(request: Request) -> AuditPort:
     return (await _resources(request)).audit
 
@@ -90,6 +95,7 @@ async def _enumeration_guard(request: Request) -> EnumerationGuard:
 
 
 Registrations = Annotated[RegistrationService, Depends(_registrations)]
+OfImports = Annotated[ImportRuns, Depends(_imports)]
 OfErasures = Annotated[Erasures, Depends(_erasures)]
 Audit = Annotated[AuditPort, Depends(_audit)]
 HeadKey = Annotated[str, Depends(_head_key)]  # public key of the heads of the audit chains

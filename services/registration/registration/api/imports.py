@@ -47,6 +47,7 @@ class Checked(msgspec.Struct):
 
     rows: int = 0
     accepted: dict[int, Accepted] = {}
+    answers: dict[int, bytes] = {}  # of the accepted rows, as JSON, if they are kept
     errors: list[tuple[int, Refused]] = []  # several of one row, if it has them
 
 
@@ -80,14 +81,14 @@ async def import_applications(
     is when to send it again.
     """
     snapshot = await registrations.round_snapshot(round_id)
-    checked = await _checked(body, snapshot, principal, registrations, metadata)
+    checked = await check_file(body, snapshot, principal, registrations, metadata)
     if mode == "whole" and checked.errors:
         return await asyncio.to_thread(RowsInvalid(checked.errors).response, request)
     outcomes: dict[int, Result | Refused] = {}
-    attempt = _Attempt(request, principal, guard, registrations)
+    attempt = Attempt(request, principal, guard, registrations)
     if dry_run or mode == "whole":
         outcomes = await attempt.rehearse(checked.accepted, metadata, guarded=dry_run)
-        refused = _refused(outcomes)
+        refused = refused_of(outcomes)
         if mode == "whole" and refused:
             return await asyncio.to_thread(RowsInvalid(refused).response, request)
     if not dry_run:
@@ -117,17 +118,17 @@ async def refused_rows(
     """
     snapshot = await registrations.round_snapshot(round_id)
     metadata = CommandMetadata()
-    checked = await _checked(body, snapshot, principal, registrations, metadata)
-    attempt = _Attempt(request, principal, guard, registrations)
+    checked = await check_file(body, snapshot, principal, registrations, metadata)
+    attempt = Attempt(request, principal, guard, registrations)
     outcomes = await attempt.rehearse(checked.accepted, metadata, guarded=True)
-    errors = sorted([*checked.errors, *_refused(outcomes)], key=lambda each: each[0])
+    errors = sorted([*checked.errors, *refused_of(outcomes)], key=lambda each: each[0])
     media_type, ending = (XLSX, "xlsx") if is_workbook(body) else (CSV, "csv")
-    content = await asyncio.to_thread(_to_correct, body, errors)
+    content = await asyncio.to_thread(file_to_correct, body, errors)
     headers = {"Content-Disposition": f'attachment; filename="refused-rows.{ending}"'}
     return Response(content, media_type=media_type, headers=headers)
 
 
-class _Attempt(msgspec.Struct, frozen=True):
+class Attempt(msgspec.Struct, frozen=True):
     """The import of a file by a principal, in chunks that the enumeration guard counts."""
 
     request: Request
@@ -176,14 +177,19 @@ class _Attempt(msgspec.Struct, frozen=True):
         return [self.registrations.persons.indexes(each)[0] for each in people]
 
 
-async def _checked(
+async def check_file(
     body: bytes,
     snapshot: RoundSnapshot,
     principal: Principal,
     registrations: RegistrationService,
     metadata: CommandMetadata,
+    *,
+    keep: bool = False,
 ) -> Checked:
-    """Check each row alone, and whether two name one person. Raise Refused if the file is no such table."""
+    """Check each row alone, and whether two name one person; `keep` the answers of those that are accepted.
+
+    Raise Refused if the file is no such table.
+    """
     table = Table(await asyncio.to_thread(lines_of, body), COLUMNS, IMPORT_ROWS)
     checked = Checked()
     late: dict[int, Refused] = {}  # the round does not take them now; it may have taken them under this key
@@ -193,11 +199,14 @@ async def _checked(
         await slices()
         checked.rows += 1
         try:
-            application = snapshot.accept(table.answers(row, cells))
+            answers = table.answers(row, cells)
+            application = snapshot.accept(answers)
             check_scope(principal, application)
             if (first := first_rows.setdefault(application.identity["national_id"], row)) != row:
                 raise Refused("named_twice", field="national_id", row=first)
             checked.accepted[row] = application
+            if keep:
+                checked.answers[row] = msgspec.json.encode(answers)
             snapshot.check_intake(application)
         except InvalidApplication as invalid:
             checked.errors += [(row, each) for each in invalid.errors]
@@ -217,7 +226,7 @@ async def _checked(
     return checked
 
 
-def _to_correct(body: bytes, errors: Iterable[tuple[int, Refused]]) -> bytes:
+def file_to_correct(body: bytes, errors: Iterable[tuple[int, Refused]]) -> bytes:
     """Return the rows with errors, in the format of the file, with what to do about each of them."""
     advice: dict[int, list[str]] = {}
     for row, each in errors:
@@ -243,7 +252,7 @@ def _imported(
     checked: Checked, outcomes: Mapping[int, Result | Refused], codes: TrackingCodes, mode: Mode, dry_run: bool
 ) -> Response:
     registered = {row: each.record for row, each in outcomes.items() if isinstance(each, Result)}
-    refused = sorted([*checked.errors, *_refused(outcomes)], key=lambda each: each[0])
+    refused = sorted([*checked.errors, *refused_of(outcomes)], key=lambda each: each[0])
     rows = {row for row, _ in refused}
     imported = schemas.Imported(
         mode=mode,
@@ -261,7 +270,8 @@ def _imported(
     return Response(imported.model_dump_json(), media_type="application/json")
 
 
-def _refused(outcomes: Mapping[int, Result | Refused]) -> list[tuple[int, Refused]]:
+def refused_of(outcomes: Mapping[int, Result | Refused]) -> list[tuple[int, Refused]]:
+    """Return row and refusal of those that were refused; who is registered already is not."""
     return [(row, each) for row, each in outcomes.items() if isinstance(each, Refused) and not _is_known(each)]
 
 

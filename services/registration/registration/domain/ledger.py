@@ -91,6 +91,15 @@ def available(state: State) -> int:
     return state.quota - HELD - state.admitted
 
 
+def seats_for(people: int, free: int, waiting: int) -> tuple[int, int]:
+    """Return how many of these people would get a seat, and how many would wait, if all were approved today.
+
+    Those who wait already come first.
+    """
+    seats = min(people, max(0, free - waiting))
+    return seats, people - seats
+
+
 def _located(state: State, envelope: Envelope) -> State:
     """Take round and province from the first event, which is one about an applicant if no quota was set before."""
     if state.round:

@@ -81,7 +81,11 @@ def case_number(subject: str, province: str) -> str:
     return f"{province[3:]}-{eight[:4]}-{eight[4:]}"
 
 
-def typed_case_number(typed: str) -> str:
-    """Return the ten digits of a case number as typed, in Persian, Arabic or Latin digits; empty if it is none."""
+def typed_case_number(typed: str, province: str = "") -> str:
+    """Return the ten digits of a case number as typed, in Persian, Arabic or Latin digits; empty if it is none.
+
+    Inside a province the eight digits after its own are enough.
+    """
     plain = _SEPARATORS.sub("", digits(typed.strip()))
-    return plain if _CASE.fullmatch(plain) else ""
+    whole = province[3:] + plain if len(plain) == 8 else plain
+    return whole if _CASE.fullmatch(whole) else ""

@@ -1,11 +1,13 @@
-"""National IDs and mobile numbers as people type them."""
+"""National IDs, mobile numbers and case numbers as people type them."""
+
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.commands import Refused
-from programme.numbers import check_digit, mobile, national_id
+from programme.numbers import case_digits, case_number, check_digit, mobile, national_id, typed_case_number
 
 
 @pytest.mark.parametrize(
@@ -110,3 +112,24 @@ def _is_valid(number: str) -> bool:
     except Refused as refused:
         assert refused.code == "national_id_check_digit"
         return False
+
+
+@pytest.mark.parametrize(
+    "typed", ["20-4812-7306", "۲۰-۴۸۱۲-۷۳۰۶", "٢٠ ٤٨١٢ ٧٣٠٦", "2048127306", "4812-7306", "۴۸۱۲۷۳۰۶"]
+)
+def test_a_case_number_as_people_type_it(typed: str) -> None:
+    assert typed_case_number(typed, "IR-20") == "2048127306"
+
+
+@pytest.mark.parametrize("typed", ["", "20-48127", "20-4812-73061", "20-4812-730a", "JF001"])
+def test_what_is_no_case_number_is_none(typed: str) -> None:
+    assert typed_case_number(typed, "IR-20") == ""
+
+
+def test_case_numbers_follow_from_the_applicant_and_are_spread_evenly() -> None:
+    """Eight digits of a hash: of the 4,800 cases of a province's round hardly two are alike."""
+    subjects = [f"0199a000-0000-7000-8000-{n:012d}" for n in range(4_800)]
+    found = {case_number(each, "IR-20") for each in subjects}
+    assert case_number(subjects[0], "IR-20") == case_number(subjects[0], "IR-20")
+    assert all(re.fullmatch(r"20-[0-9]{4}-[0-9]{4}", each) for each in found) and len(found) >= len(subjects) - 2
+    assert typed_case_number(case_number(subjects[1], "IR-00"))[2:] == case_digits(subjects[1])

@@ -13,6 +13,8 @@ from contracts.events import CaseAppealDecided, CaseAppealed, CaseDecided, CaseO
 from kernel.batch import process
 from kernel.record import Message
 from programme.calendar import tehran_day
+from programme.numbers import case_number
+from programme.text import persian_digits
 from registration.pages.steps import STEPS
 from tests.support.registration_api import RegistrationApi, a_national_id, registration_api
 
@@ -247,6 +249,7 @@ async def test_the_tracking_page_in_every_status(api: RegistrationApi) -> None:
         await consume(one["id"], CaseOpened(due=date(2025, 10, 11)))
     shown = await page(api, f"/tracking/{first['tracking_code']}")
     assert "در حال پایش" in shown.text and "روز کاری مانده است" in shown.text
+    assert persian_digits(case_number(first["id"], "IR-20")) in shown.text, "as screening has it"
     for one in (first, second, third):
         await consume(one["id"], CaseDecided(outcome="approved"))
     await consume(fourth["id"], CaseDecided(outcome="rejected", reasons=("insured",)))

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from contracts.events import ApplicantAdmitted
+from programme.numbers import case_number
+from programme.text import persian_digits
 from screening.api import claims
+from screening.domain import applicant
 from tests.support.screening_api import ScreeningApi
 from tests.support.service_api import subject_of
 
@@ -73,6 +76,43 @@ async def test_claimed_case_is_returned_to_the_queue(api: ScreeningApi) -> None:
     api.http.cookies.set("peyvand_token", api.issuer.token("screener", id="of-1", province="IR-20"))
     assert (await api.http.post(f"/screening/cases/{case}/release")).headers["location"] == "/screening/"
     assert (await api.http.post("/screening/next")).headers["location"].endswith(case)
+
+
+@pytest.mark.parametrize("typed", ["{0}-{1}-{2}", "{0}{1}{2}", " {1} {2} ", "fa"])
+async def test_case_is_found_by_its_number(api: ScreeningApi, typed: str) -> None:
+    case, number = await api.register(1), case_number(subject_of(1), "IR-20")
+    page = (await api.http.get("/screening/")).text
+    assert (
+        persian_digits(number) in page
+        and persian_digits(number) in (await api.http.get(f"/screening/cases/{case}")).text
+    )
+    shown = persian_digits(number) if typed == "fa" else typed.format(*number.split("-"))
+    found = await api.http.get("/screening/", params={"q": shown})
+    assert (found.status_code, found.headers["location"]) == (303, f"/screening/cases/{case}")
+    answer = (await api.request("GET", f"/v1/cases/numbers/{shown.strip()}")).json()
+    assert [(each["id"], each["number"]) for each in answer["cases"]] == [(case, number)]
+
+
+async def test_missing_foreign_and_wrong_numbers_are_the_same(api: ScreeningApi) -> None:
+    await api.register(1, "IR-23")
+    answers = set[str]()
+    for typed in (case_number(subject_of(1), "IR-23"), case_number(subject_of(2), "IR-20"), "20-12", "قالی"):
+        page = await api.http.get("/screening/", params={"q": typed})
+        assert page.status_code == 404 and "پرونده‌ای با این شماره پیدا نشد" in page.text and "IR-23" not in page.text
+        problem = await api.request("GET", f"/v1/cases/numbers/{typed}")
+        answers.add(f"{problem.status_code} {problem.json()['code']} {problem.json()['detail']}")
+    assert len(answers) == 1 and answers.pop().startswith("404 not_found")
+
+
+async def test_cases_that_share_a_number_are_both_shown(api: ScreeningApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight digits of a hash: a few cases of a round do."""
+    monkeypatch.setattr(applicant, "case_digits", lambda subject: "48127306")
+    cases = {await api.register(n) for n in (1, 2)}
+    page = (await api.http.get("/screening/?q=20-4812-7306&lang=en")).text
+    notice = page[page.index("More than one case has this number") : page.index("</div>", page.index("More than one"))]
+    assert set(re.findall(r'<a href="/screening/cases/([^"]+)">', notice)) == cases
+    answer = (await api.request("GET", "/v1/cases/numbers/20-4812-7306")).json()
+    assert {each["id"] for each in answer["cases"]} == cases
 
 
 async def test_case_is_decided_on_its_page(api: ScreeningApi) -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from programme.numbers import case_number
 from tests.support.authorization import AREAS, MISSING, Operation, World
 from tests.support.authorization_parts import NOTHING, operators, place
 from tests.support.screening_api import ScreeningApi
@@ -23,6 +24,9 @@ async def screening(folder: Path) -> World:
     for n, area in enumerate(AREAS, 1):
         ids[area] = await api.register(n, **place(area))
         world.marks[area] = {ids[area]}
+    numbers = {area: case_number(id, area[:5]) for area, id in ids.items() if area != MISSING} | {
+        MISSING: "20-0000-0000"
+    }
     every, shown = [*AREAS, MISSING], {area: ids[area] for area in AREAS}
     cursor = (await api.request("GET", "/v1/cases?limit=1", "auditor", province="")).json()["next"]
     approve = {"outcome": "approved", "checklist": {"not_insured": True, "resident": True, "complete": True}}
@@ -33,6 +37,7 @@ async def screening(folder: Path) -> World:
         ("GET", "/screening/"): Operation("list", shown=shown),
         ("GET", f"{prefix}/cases/counts"): Operation("counts"),
         ("GET", f"{prefix}/cases/{{id}}"): Operation("thing", ids=ids),
+        ("GET", f"{prefix}/cases/numbers/{{id}}"): Operation("thing", ids=numbers),
         ("GET", "/screening/cases/{id}"): Operation("thing", ids=ids),
         ("POST", f"{prefix}/cases/{{id}}/decision"): Operation("thing", lambda area: {"json": approve}, ids),
         ("POST", "/screening/cases/{id}/decision"): Operation("thing", lambda area: {"data": decision}, ids),

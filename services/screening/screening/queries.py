@@ -12,6 +12,7 @@ from contracts.commands import Refused
 from kernel.query import Index, Query, at_most, one_of
 from kernel.record import Record
 from kernel.store import Store, find_one
+from programme.numbers import typed_case_number
 from programme.reference import provinces
 from screening.domain.applicant import CLAIMED, OPEN, STATES, claims_of, instant
 from screening.domain.case import person_of
@@ -59,6 +60,18 @@ def selected(scope: str, subjects: Collection[str]) -> Query:
 async def find_case(store: Store, subject: str, scope: str) -> Record:
     """Return a case; one outside the scope is not found. Raise Refused: not_found."""
     found = await find_one(store, selected(scope, [subject]))
+    if not found:
+        raise Refused("not_found")
+    return found
+
+
+async def find_numbered(store: Store, typed: str, scope: str) -> list[Record]:
+    """Return the cases with a number as typed, nearly always one. Raise Refused: not_found.
+
+    A number that is none, one of no case and one outside the scope are the same.
+    """
+    number = typed_case_number(typed, scope.partition("/")[0])
+    found = await store.find(numbered(scope, [number])) if number else []
     if not found:
         raise Refused("not_found")
     return found

@@ -131,6 +131,12 @@ class Row(BaseModel):
     version: int
 
 
+class Found(BaseModel):
+    """The cases with one number."""
+
+    cases: list[Row]
+
+
 class Decided(BaseModel):
     """The decision."""
 

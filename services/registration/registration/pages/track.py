@@ -14,6 +14,7 @@ from contracts.commands import Refused
 from programme.calendar import tehran_day
 from programme.deadlines import appeal_until
 from programme.messages import message_text
+from programme.numbers import case_number
 from programme.work_calendar import UnknownDay, work_calendar
 from registration import queries
 from registration.api.dependencies import Registrations
@@ -70,6 +71,7 @@ async def tracking_page(
         request,
         "tracking.html",
         code=shown_code(typed_code(code)),
+        number=case_number(record.subject, state.context.province),
         province=state.context.province,
         current=current,
         standing=applicant.status(state),

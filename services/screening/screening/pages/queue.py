@@ -12,6 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from contracts.commands import Refused
 from kernel.record import Record
+from kernel.store import Store as KernelStore
 from programme.calendar import day_end, day_start, tehran_day
 from programme.messages import message_text
 from programme.numbers import case_number
@@ -23,6 +24,7 @@ from screening.api.cases import Decider, Reader
 from screening.api.claims import claimed_case
 from screening.domain.applicant import APPEALED, AWAITING_CAPACITY, OPEN, status_of
 from screening.schemas import due_of
+from security.auth import Principal
 from security.permissions import permits
 from web.dependencies import Clock, Store
 from web.pages import Pages, lang_of
@@ -67,10 +69,14 @@ async def queue_page(
     f: Annotated[str, Query(max_length=10)] = "all",
     state: Annotated[str, Query(max_length=20)] = OPEN,
     after: Annotated[str, Query(max_length=120)] = "",
+    q: Annotated[str, Query(max_length=40)] = "",
     none: bool = False,
     full: bool = False,
 ) -> Response:
-    """Show the queue, the earliest deadline first; above it what the officer has claimed."""
+    """Show the queue, the earliest deadline first, above it what the officer has claimed; with a number, its case."""
+    found_by_number = await _find(store, q, officer) if q.strip() else []
+    if len(found_by_number) == 1:
+        return RedirectResponse(f"{HOME}cases/{found_by_number[0].subject}", 303)
     state = state if state in (AWAITING_CAPACITY, APPEALED) else OPEN
     f = f if f in FILTERS and state == OPEN else "all"
     today = tehran_day(clock().at)
@@ -86,6 +92,9 @@ async def queue_page(
     return templates.render(
         request,
         "queue.html",
+        status=404 if q.strip() and not found_by_number else 200,
+        q=q,
+        matches=[_line(each, today) for each in found_by_number],
         officer=officer,
         may_decide=permits(officer.roles, "decide_screening"),
         state=state,
@@ -114,6 +123,14 @@ async def claim_next_case(officer: Decider, store: Store, clock: Clock) -> Respo
     except Refused:
         return RedirectResponse(f"{HOME}?full=true", 303)
     return RedirectResponse(f"{HOME}cases/{record.subject}" if record else f"{HOME}?none=true", 303)
+
+
+async def _find(store: KernelStore, typed: str, officer: Principal) -> list[Record]:
+    """Return the cases with a number; none, of no case and of another province are the same."""
+    try:
+        return await queries.find_numbered(store, typed, officer.scope)
+    except Refused:
+        return []
 
 
 def week_end(day: date) -> date:

@@ -34,7 +34,7 @@ WITHIN = 30.0  # seconds for what happens by events, on a busy machine
 
 
 @pytest.fixture(scope="module")
-def country(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSystem]:
+def platform(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSystem]:
     """A platform of its own, as `make up` starts it: nothing in it."""
     with running_system.started(tmp_path_factory.mktemp("round")) as running:
         yield running
@@ -43,8 +43,8 @@ def country(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 class Round:
     """Who takes part opens pages; each page is checked once, on both screens."""
 
-    def __init__(self, browser: Browser, country: RunningSystem) -> None:
-        self.browser, self.url, self.pictures = browser, country.url, 0
+    def __init__(self, browser: Browser, platform: RunningSystem) -> None:
+        self.browser, self.url, self.pictures = browser, platform.url, 0
 
     @asynccontextmanager
     async def officer(self, role: str, start: str, name: str = "همکار یک") -> AsyncIterator[Visitor]:
@@ -121,7 +121,7 @@ async def answer_all(visitor: Visitor, answer: str) -> None:
 
 
 async def next_case(visitor: Visitor) -> str:
-    """Claim the next case; return its address. The queue has heard of registrations within seconds."""
+    """Claim the next case; return its address. The queue has the registrations within seconds."""
     async with asyncio.timeout(WITHIN):
         while True:
             await visitor.go("/screening/")
@@ -139,8 +139,8 @@ async def called(visitor: Visitor, name: str) -> None:
     assert (await frame.locator("a.tel").get_attribute("href") or "").startswith("tel:+989")
 
 
-async def test_a_round_by_pages_alone(browser: Browser, country: RunningSystem) -> None:
-    round_ = Round(browser, country)
+async def test_a_round_by_pages_alone(browser: Browser, platform: RunningSystem) -> None:
+    round_ = Round(browser, platform)
 
     async with round_.officer("ministry_admin", "/registration/rounds") as ministry:
         await round_.seen(ministry, "no-round")

@@ -197,10 +197,10 @@ async def test_reading_an_identity_is_recorded_before_it_is_shown(
     await api.open_round()
     made = (await api.register()).json()
     for _ in range(3):
-        shown = (await api.request("GET", f"/v1/applications/{made['id']}", "screener")).json()
+        shown = (await api.request("GET", f"/v1/applications/{made['id']}", "manager")).json()
     assert shown["identity"]["national_id"] == "9990000018" and shown["identity"]["birth_date_jalali"] == "1368-04-14"
     rows = api.audit.rows
-    assert [r.subject for r in rows] == [made["id"]] * 3 and rows[0].actor == "screener:of-2f9c"
+    assert [r.subject for r in rows] == [made["id"]] * 3 and rows[0].actor == "manager:of-2f9c"
     assert first_broken(rows) is None and first_broken(rows[:1] + rows[2:]) == ("memory", 3), (
         "a removed row is detected"
     )

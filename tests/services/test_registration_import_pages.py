@@ -245,8 +245,8 @@ async def test_an_import_belongs_to_its_officer_and_its_province(api: Registrati
     ("file", "options", "expected"),
     [
         ("", {}, "این بخش را هم پر کنید"),
-        ("a,b\n1,2\n", {}, "نام ستون‌های پرونده"),
-        (b"PK\x03\x04broken", {}, "این پرونده خوانده نشد"),
+        ("a,b\n1,2\n", {}, "نام ستون‌های فایل"),
+        (b"PK\x03\x04broken", {}, "این فایل خوانده نشد"),
         (csv_file(range(1, 2)), {"round": "1399"}, "دوره"),
     ],
 )

@@ -22,7 +22,7 @@ from registration.jobs.notifications import Notifications
 from registration.jobs.sms import Outcome, SmsFile, Unanswered
 from registration.messages import RECEIPTS, RETRY, TAKEN, messages_of, reference_of
 from registration.service import service
-from tests.support.registration_api import ALL_PARTITIONS, RegistrationApi, a_national_id, registration_api
+from tests.support.registration_api import ALL_PARTITIONS, ERASURE, RegistrationApi, a_national_id, registration_api
 from tests.support.servers import Servers
 
 NUMBER = "+989120000018"
@@ -78,7 +78,7 @@ async def test_messages_are_kept_in_mongodb(tmp_path: Path, servers: Servers, pr
         provider.answer = lambda: "delivered"
         await run(worker(api, provider))
         assert await states(api) == {"1/registered/1": "delivered"}
-        await api.request("POST", f"/v1/applications/{subject}/erasure", "manager", json={"reason": "request"})
+        await api.request("POST", f"/v1/applications/{subject}/erasure", "manager", json=ERASURE)
         assert await states(api) == {}
     for each in (name, f"{name}_keys"):
         await client.drop_database(each)
@@ -309,7 +309,7 @@ async def test_erasure_deletes_messages_and_sends_none(
     subject = (await api.register()).json()["id"]
     await run(job)
     await reject(api)
-    await api.request("POST", f"/v1/applications/{subject}/erasure", "manager", json={"reason": "request"})
+    await api.request("POST", f"/v1/applications/{subject}/erasure", "manager", json=ERASURE)
     await api.run_jobs()
     await run(job)
     assert await states(api) == {} and len(provider.sent) == 1

@@ -68,7 +68,8 @@ def screening(chance: random.Random, n: int) -> tuple[str, Indexed]:
     state = chance.choice(["decided"] * 8 + ["open", "claimed", "awaiting_capacity"])
     where = area(chance)
     number = f"{where['province'][3:]}{n % 10**8:08}"
-    return subject_of(n), {**where, "state": state, "deadline": deadline, "number": number}
+    claimer = {"claimer": f"of-{n % 500}"} if state == "claimed" else {}
+    return subject_of(n), {**where, "state": state, "deadline": deadline, "number": number, **claimer}
 
 
 def market(chance: random.Random, n: int) -> tuple[str, Indexed]:

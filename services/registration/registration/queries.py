@@ -195,7 +195,7 @@ def examples() -> dict[str, tuple[Any, ...]]:
         "applications nationwide, next page": ("find", applications("1404", "", after="0199a000", limit=50)),
         "selected": ("find", selected("1404", "IR-20", _APPLICANT)),
         "unidentified": ("find", unidentified("1404", "IR-20", limit=200)),
-        "every unidentified": ("find_subjects", every_unidentified()),
+        "every unidentified": ("find", every_unidentified()),
         "unsettled": ("distinct", "ledger", unsettled()),
         "seated": ("count_by", "province", seated("1404")),
         "releasing": ("count_by", "ledger", releasing("1404")),

@@ -69,6 +69,11 @@ async def imports(api: RegistrationApi) -> dict[tuple[str, str], Operation]:
     }
 
 
+def on_form(area: str, **answers: str) -> dict[str, str]:
+    """Return an act at the desk on a signed form of the area's province."""
+    return {"form": f"{area[3:5]}-1404-206", "reason": "visitor", **answers}
+
+
 async def registration(folder: Path) -> World:
     """Make registration with an applicant in each area, whose identity is known."""
     api = RegistrationApi(folder)
@@ -112,6 +117,15 @@ async def registration(folder: Path) -> World:
             "thing",
             lambda area: {"data": {"last_name": "آزمونی", "form_number": f"{area[3:5]}-1404-204", "reason": "visitor"}},
             ids,
+        ),
+        ("POST", "/registration/desk/{applicant}/review"): Operation(
+            "thing", lambda area: {"data": on_form(area, act="withdrawal", why="moved")}, ids
+        ),
+        ("POST", "/registration/desk/{applicant}/withdrawal"): Operation(
+            "thing", lambda area: {"data": on_form(area, why="moved")}, ids
+        ),
+        ("POST", "/registration/desk/{applicant}/tracking-code"): Operation(
+            "thing", lambda area: {"data": on_form(area)}, ids
         ),
         ("POST", f"{prefix}/applications/{{applicant}}/erasure"): Operation(
             "thing", lambda area: {"json": {"reason": "request", "dry_run": True}}, ids

@@ -9,7 +9,7 @@ from kernel.commands import CommandMetadata, Result, execute, stored_response
 from kernel.record import Record
 from programme.calendar import tehran_day
 from programme.policies import policy
-from registration.domain.applicant import Withdraw
+from registration.domain.applicant import ReissueCode, Withdraw
 from registration.domain.application import UNCOMPARED, Answers, InvalidApplication, correct_answers, profile_of
 from registration.domain.identity import Correct
 from registration.persons import with_act
@@ -49,6 +49,22 @@ async def correct(
     return await execute(
         registrations.store, record.subject, command, registrations.clock, replace(metadata, prepare=prepare)
     )
+
+
+async def reissue_code(
+    registrations: RegistrationService, record: Record, form: str, metadata: CommandMetadata
+) -> Result:
+    """Issue another tracking code; the number of the signed form is kept with it. Raise Refused, KeyReused, Transient.
+
+    `TrackingCodes.code_of` the record that is returned is the new code, also for a repeated request.
+    """
+    act = {"act": "tracking_code", "form": form, "actor": metadata.actor, "at": registrations.clock().recorded}
+
+    def prepare(before: Record) -> Record:
+        return with_act(act, registrations.codes.issue(before))
+
+    own = replace(metadata, prepare=prepare)
+    return await execute(registrations.store, record.subject, ReissueCode(), registrations.clock, own)
 
 
 async def withdraw(

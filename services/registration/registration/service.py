@@ -74,6 +74,7 @@ service = Service(
         "registration.pages.erasure:router",
         "registration.pages.rounds:router",
         "registration.pages.seats:router",
+        "registration.pages.desk_acts:router",
     ),
     sign_in=True,
     longest_linger=1.0,

@@ -10,7 +10,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from base.ids import uuid7
-from contracts.codes import DECISION_REASONS, DESK_REASONS, IDENTITY_RESULTS, INTAKE_CHANNELS, ROLES
+from contracts.codes import (
+    DECISION_REASONS,
+    DESK_REASONS,
+    IDENTITY_RESULTS,
+    INTAKE_CHANNELS,
+    ROLES,
+    WITHDRAWAL_REASONS,
+)
 from contracts.commands import Refused
 from programme import numbers, reference
 from programme.calendar import tehran_day
@@ -21,18 +28,26 @@ from registration.api.correction import Corrector, corrected
 from registration.api.dependencies import Audit, Guard, Registrations
 from registration.api.search import Finder, Found, read_person, search_limit, searched
 from registration.domain import round as rounds
-from registration.domain.applicant import State, has_left, status
+from registration.domain.applicant import State, status
 from registration.domain.application import CORRECTABLE, FIELD, full_name, telephone
+from registration.domain.desk_acts import ACTS, Act, closed, last_day_to_appeal
 from registration.domain.next_step import NextStep, next_step
 from registration.pages.track import working_days_left
 from registration.registrations import RegistrationService
 from security.auth import Principal
+from security.permissions import permits
 from web.dependencies import Clock, Store, form_of
 from web.idempotency import metadata_of
 from web.pages import Pages, lang_of
 from web.problems import Invalid
 
-ACTS: dict[NextStep, str] = {  # who acts next
+PERMISSIONS: dict[Act, str] = {
+    "correction": "correct",
+    "withdrawal": "withdraw",
+    "tracking_code": "reissue_tracking_code",
+    "appeal": "file_appeal",
+}
+TURNS: dict[NextStep, str] = {  # who acts next
     "correct_identity": "applicant",
     "screening_call": "screening",
     "appeal_review": "screening",
@@ -75,7 +90,7 @@ class Deadline(msgspec.Struct, frozen=True):
 @router.get("")
 async def search_form(request: Request, officer: Finder, store: Store) -> Response:
     """Ask for a number and a reason."""
-    return await _render(request, officer, store)
+    return await render_desk(request, officer, store)
 
 
 @router.post("", dependencies=[search_limit])
@@ -95,16 +110,16 @@ async def search(
     errors += [] if reason in DESK_REASONS else [Refused("reason_unknown", "reason")]
     values: dict[str, Any] = {"typed": typed[:40], "reason": reason, "round_id": round_id}
     if errors:
-        return await _render(request, officer, store, errors, **values)
+        return await render_desk(request, officer, store, errors, **values)
     try:
         record = await searched(request, officer, registrations, guard, round_id, typed, reason)
     except Refused as refused:
         if refused.field != "query":
             raise
-        return await _render(request, officer, store, [refused], **values)
+        return await render_desk(request, officer, store, [refused], **values)
     found = await read_person(officer, store, clock, registrations, audit, record, f"search/{reason}")
-    person = await person_values(request, store, clock, registrations, found, masked_numbers(found))
-    return await _render(request, officer, store, **values, **person)
+    person = await person_values(request, officer, store, clock, registrations, found, masked_numbers(found))
+    return await render_desk(request, officer, store, **values, **person)
 
 
 @router.post("/{applicant}/identity", dependencies=[search_limit])
@@ -123,8 +138,8 @@ async def identity(
     if reason not in DESK_REASONS:
         raise Refused("reason_unknown", field="reason")
     found = await read_person(officer, store, clock, registrations, audit, record, f"identity/{reason}")
-    person = await person_values(request, store, clock, registrations, found, clear_numbers(found))
-    return await _render(request, officer, store, reason=reason, round_id=record.state.context.round, **person)
+    person = await person_values(request, officer, store, clock, registrations, found, clear_numbers(found))
+    return await render_desk(request, officer, store, reason=reason, round_id=record.state.context.round, **person)
 
 
 @router.post("/{applicant}/correction", dependencies=[search_limit])
@@ -156,10 +171,10 @@ async def correction(
         errors = [refused if refused.field else Refused(refused.code, "form_number", **refused.details)]
     record = await find_applicant(store, applicant, officer)
     found = await read_person(officer, store, clock, registrations, audit, record, "search/correction")
-    person = await person_values(request, store, clock, registrations, found, masked_numbers(found))
+    person = await person_values(request, officer, store, clock, registrations, found, masked_numbers(found))
     reason = typed["reason"] if typed["reason"] in DESK_REASONS else "visitor"
     filled = typed if errors else {}
-    return await _render(
+    return await render_desk(
         request,
         officer,
         store,
@@ -174,6 +189,7 @@ async def correction(
 
 async def person_values(
     request: Request,
+    officer: Principal,
     store: Store,
     clock: Clock,
     registrations: RegistrationService,
@@ -195,15 +211,23 @@ async def person_values(
         "state": state,
         "standing": status(state),
         "step": step,
-        "acts": ACTS.get(step, ""),
+        "acts": TURNS.get(step, ""),
         "deadline": Deadline(due, working_days_left(today, due, state.context.province)) if due else None,
         "position": await queries.count_ahead(store, found.record) + 1 if waiting else None,
         "shown": shown,
-        "may_correct": not has_left(state) and not state.unidentified,
+        "closed": {act: closed(state, act, clock().at, today) if act in permitted(officer) else "role" for act in ACTS},
+        "may_return": status(state) != "rejected" and not state.current.appealed_at,
+        "withdrawal_reasons": WITHDRAWAL_REASONS,
+        "appeal_until": last_day_to_appeal(state.current, state.context.policy, state.context.province),
         "inputs": _inputs(state, (await registrations.round_snapshot(state.context.round)).round.fields, lang),
         "key": uuid7(),
         "reasons": [DECISION_REASONS[each].text(lang) for each in state.current.reasons if each in DECISION_REASONS],
     }
+
+
+def permitted(officer: Principal) -> Collection[Act]:
+    """Return what the officer's roles permit for a person."""
+    return [act for act in ACTS if permits(officer.roles, PERMISSIONS[act])]
 
 
 def masked_numbers(found: Found) -> Numbers | None:
@@ -266,9 +290,10 @@ async def _rounds(store: Store) -> list[str]:
     return [each for _, each in opened]
 
 
-async def _render(
+async def render_desk(
     request: Request, officer: Principal, store: Store, errors: Sequence[Refused] = (), /, **values: Any
 ) -> Response:
+    """Return the page with the search form, and with a person if `values` has those of `person_values`."""
     known, lang = await _rounds(store), lang_of(request)
     shown = {
         "typed": "",
@@ -277,6 +302,7 @@ async def _render(
         "shown": None,
         "round_id": "",
         "filled": {},
+        "act": {"act": "", "form": "", "why": ""},
         "done": "",
         **values,
     }

@@ -12,14 +12,14 @@ from base.ids import shown_code, typed_code
 from contracts import codes
 from contracts.commands import Refused
 from programme.calendar import tehran_day
-from programme.deadlines import appeal_until
 from programme.messages import message_text
 from programme.numbers import case_number
-from programme.work_calendar import UnknownDay, work_calendar
+from programme.work_calendar import work_calendar
 from registration import queries
 from registration.api.dependencies import Registrations
 from registration.api.tracking import find_by_code
 from registration.domain import applicant
+from registration.domain.desk_acts import last_day_to_appeal
 from registration.domain.progress import Application, under_appeal
 from security.auth import Principal
 from web.authorization import public
@@ -79,7 +79,7 @@ async def tracking_page(
         stages=stages(current),
         position=await queries.count_ahead(store, record) + 1 if waiting else None,
         reasons=[codes.DECISION_REASONS[each].text(lang) for each in current.reasons if each in codes.DECISION_REASONS],
-        appeal_until=(appeal_ends := _appeal_ends(state)),
+        appeal_until=(appeal_ends := last_day_to_appeal(current, state.context.policy, state.context.province)),
         appeal_days_left=working_days_left(today, appeal_ends, state.context.province),
         under_review_days_left=working_days_left(today, current.appeal_due, state.context.province),
         days_left=working_days_left(today, current.case_due, state.context.province),
@@ -111,17 +111,6 @@ def _render_form(request: Request, typed: str) -> Response:
     message = message_text("tracking_code_unknown", lang_of(request))
     errors = [{"field": "code", "message": message}] if typed else []
     return templates.render(request, "track.html", status=404 if typed else 200, typed=typed, errors=errors)
-
-
-def _appeal_ends(state: applicant.State) -> date | None:
-    """Return the last day to appeal against a rejection; None without one, after an appeal, or beyond the calendar."""
-    current = state.current
-    if current.outcome != "rejected" or current.appealed_at or not current.decided_at:
-        return None
-    try:
-        return appeal_until(current.decided_at, state.context.policy, state.context.province)
-    except UnknownDay:
-        return None
 
 
 def working_days_left(today: date, due: date | None, province: str) -> int | None:

@@ -29,6 +29,8 @@ PUBLIC = (
     *(f"/ranking?table={table}" for table in ("composite", "1", "2", "3")),
     "/provinces/IR-20",
     "/method",
+    "/help",
+    "/privacy",
     "/market/",
     "/registration/apply",
     "/registration/apply/province",

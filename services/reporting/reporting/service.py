@@ -47,6 +47,7 @@ service = Service(
         "reporting.api.stream:router",
         "reporting.pages.ranking:router",
         "reporting.pages.work:router",
+        "reporting.pages.help:router",
     ),
     mounts=("reporting.pages.assets:static", "web.assets:own", "web.assets:vendor"),
     sign_in=True,

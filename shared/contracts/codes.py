@@ -119,6 +119,15 @@ REJECTION_REASONS = {
 
 DECISION_REASONS = {**APPROVAL_REASONS, **REJECTION_REASONS}
 
+INFO_ITEMS = {  # that an officer of screening may ask an applicant for
+    "identity_document": Label("کارت ملی یا شناسنامه", "National card or identity booklet"),
+    "residence_proof": Label("سند یا اجاره‌نامهٔ محل کار", "Deed or lease of the place of work"),
+    "military_card": Label("کارت پایان خدمت یا معافیت", "Military service card or exemption"),
+    "skill_certificate": Label("گواهی مهارت", "Skill certificate"),
+    "health_certificate": Label("کارت بهداشت، برای رشته‌های خوراکی", "Health certificate, for fields of food"),
+    "sample_photo": Label("عکس نمونهٔ کار", "Photo of a sample of the work"),
+}
+
 CHANNELS = {
     "lead_enterprise": Label("پیشران", "Lead enterprise"),
     "piecework_employer": Label("کارفرمای کارمزدی", "Piecework employer"),

@@ -198,6 +198,33 @@ _SCREENING = (
         cause="reactivated",
     ),
     Step(
+        "case.info_requested",
+        at(180, 30),
+        e.CaseInfoRequested(
+            application=2,
+            items=("skill_certificate", "sample_photo"),
+            due=date(2026, 4, 13),
+            case_due=date(2026, 4, 26),
+            calendar=POLICY,
+        ),
+        _SCREENER,
+        needs=("case.opened.second",),
+    ),
+    Step(
+        "case.info_supplied",
+        at(181, 30),
+        e.CaseInfoSupplied(application=2, items=("sample_photo",), case_due=date(2026, 4, 9)),
+        _REGISTRAR,
+        needs=("case.info_requested",),
+    ),
+    Step(
+        "case.info_lapsed",
+        at(199, 0),
+        e.CaseInfoLapsed(application=2, due=date(2026, 4, 13)),
+        _CLOCK,
+        needs=("case.info_requested",),
+    ),
+    Step(
         "case.decided.second",
         at(181, 60),
         e.CaseDecided(application=2, outcome="rejected", reasons=("insured",), rule_version=POLICY, working_hours=9),

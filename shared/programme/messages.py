@@ -1,7 +1,7 @@
 """Messages of all refusals and HTTP errors: a code, a kind, and a sentence in Persian and English on what to do.
 
-To add one: an entry in the table below, in `answer_messages` for a fault in one answer, or in `http_messages` for a
-request that reaches no rule.
+To add one: an entry in the table below, in `answer_messages` for a fault in one answer, in `case_messages` while a case
+waits for someone outside screening, or in `http_messages` for a request that reaches no rule.
 """
 
 from collections.abc import Mapping
@@ -12,6 +12,7 @@ import msgspec
 
 from programme import calendar, text
 from programme.answer_messages import ANSWER_MESSAGES
+from programme.case_messages import CASE_MESSAGES
 from programme.http_messages import HTTP_MESSAGES, TITLES
 
 STATUSES = {
@@ -255,7 +256,7 @@ def _parse(table: str) -> dict[str, MessageTemplate]:
 
 
 MESSAGES: dict[str, MessageTemplate] = _parse(
-    "\n\n".join(each.strip() for each in (_TABLE, ANSWER_MESSAGES, HTTP_MESSAGES))
+    "\n\n".join(each.strip() for each in (_TABLE, ANSWER_MESSAGES, CASE_MESSAGES, HTTP_MESSAGES))
 )
 
 

@@ -54,6 +54,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     appeal_window_days: int = 10  # working days after a rejection, in which an appeal may be filed
     appeal_days: int = 10  # working days in which it is decided; both hold for versions that name none
     claim_minutes: int = 120  # for which a case that an officer has claimed is offered to no other
+    info_days: int = 15  # working days in which an applicant brings the papers that screening asks for
+    info_requests: int = 3  # how often it may ask about one application
     sustained_days: int  # days
     minimum_age: int  # full years on the day of registration
     evidence_counted: str  # a connection counts if its evidence is at least this

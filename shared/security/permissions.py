@@ -78,6 +78,14 @@ TABLE: Mapping[str, Mapping[str, str]] = {
         "jahad_national": "R N",
         "auditor": "R N",
     },
+    "record_info": {  # the papers that screening asked for, and that came to a desk
+        "registrar": "W P",
+        "county_operator": "W C",
+        "screener": "W P",
+        "manager": "W P",
+        "labour_expert": "R P",
+        "auditor": "R N",
+    },
     "file_appeal": {"registrar": "W P", "manager": "W P"},  # for the applicant, by a signed form
     "decide_appeal": {
         "manager": "W P",

@@ -8,7 +8,7 @@ import pytest
 from programme.messages import MESSAGES
 from tests.house.sources import Source, assert_none, code
 
-TABLES = {f"shared/programme/{name}messages.py" for name in ("", "answer_", "http_")}
+TABLES = {f"shared/programme/{name}messages.py" for name in ("", "answer_", "case_", "http_")}
 RAISES = {"Refused", "error_response", "problem"}
 CLOSING = ("shared/run/gate.py", "shared/run/served.py", "services/")  # their reasons close an API, with their code
 

@@ -41,6 +41,7 @@ from reporting.tallies import MemoryTallies
 from screening.domain.appeal import DecideAppeal, FileAppeal
 from screening.domain.capacity import IdentifyCapacity
 from screening.domain.case import Decide
+from screening.domain.info import RecordInfo, RequestInfo
 from screening.service import service as screening
 from security.encryption import Keyring, MemoryKeyBlocks
 from tests.journeys.optimistic_store import OptimisticStore
@@ -130,7 +131,9 @@ class InProcessPlatform:
             result = self.random.choice(["match", "match", "mismatch", "unavailable"])
             check = RecordIdentityCheck(applicant.application, result, applicant.current.corrections)
             await self.request("registration", subject, check)
-        await self.request("screening", subject, self._decision())
+        await self._ask(subject, state["screening"])
+        if not state["screening"].info.requested or self.random.random() < 0.6:
+            await self.request("screening", subject, self._decision())
         await self._appeal(subject, state["screening"])
         if state["screening"].seat:
             capacity = IdentifyCapacity("processing", "kilogram", "10-49", "skilled")
@@ -157,6 +160,13 @@ class InProcessPlatform:
         if self.random.random() < 0.85:
             return Decide("approved", by=by)
         return Decide("rejected", ("incomplete",), by=by)
+
+    async def _ask(self, subject: str, screening: Any) -> None:
+        """Ask for a paper, or record that it came, also twice, late, after a decision or without a request."""
+        if self.random.random() < 0.3:
+            await self.request("screening", subject, RequestInfo(("sample_photo",), by="screener:s"))
+        if self.random.random() < (0.4 if screening.info.requested else 0.05):
+            await self.request("screening", subject, RecordInfo(("sample_photo",)))
 
     async def _appeal(self, subject: str, screening: Any) -> None:
         """File an appeal, or decide one: as an officer who may, or as one who decided first, filed or registered."""

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from random import Random
 from typing import Any
 
@@ -28,6 +28,8 @@ from contracts.events import (
     CaseAppealed,
     CaseBreached,
     CaseDecided,
+    CaseInfoRequested,
+    CaseInfoSupplied,
     CaseOpened,
     ConnectionEnded,
     ConnectionEvidenced,
@@ -36,7 +38,7 @@ from contracts.events import (
     ProducerConnected,
     ProducerReadied,
 )
-from programme.calendar import tehran_day
+from programme.calendar import day_end, tehran_day
 from programme.work_calendar import work_calendar
 from reporting.domain import applicant
 from reporting.domain.contributions import contributions
@@ -108,6 +110,8 @@ def _apply(h: History, application: int) -> bool:
     due = work_calendar().add_working_days(tehran_day(h.at), 10)
     h.emit("screening", CaseOpened(due=due, **n))
     h.advance()
+    for _ in range(h.draw(st.integers(0, 2))):
+        due = _asked(h, due, n)
     withdrawn = h.draw(st.sampled_from([False, False, True]))
     if withdrawn:
         h.emit("registration", ApplicantWithdrawn(reason="moved", **n))
@@ -132,6 +136,26 @@ def _apply(h: History, application: int) -> bool:
         h.emit("registration", ApplicantSeatReleased(reason="withdrawn", **n))
         return True
     return False
+
+
+def _asked(h: History, due: date, n: dict[str, Any]) -> date:
+    """Ask for papers, which come in time, late, or not at all; return the due day of the case."""
+    calendar, first = work_calendar(), tehran_day(h.at)
+    last = calendar.add_working_days(first, 15)
+
+    def moved(to: date) -> date:
+        return due if due < first else calendar.add_working_days(due, calendar.working_days_between(first, to))
+
+    asked = CaseInfoRequested(items=("sample_photo",), due=last, case_due=moved(last), **n)
+    h.emit("screening", asked)
+    h.advance()
+    if not h.happens():
+        h.at = max(h.at, day_end(last))  # no request before this one has lapsed
+        return asked.case_due
+    supplied = CaseInfoSupplied(items=("sample_photo",), case_due=moved(min(last, tehran_day(h.at))), **n)
+    h.emit("screening", supplied)
+    h.advance(5)
+    return supplied.case_due
 
 
 def _appealed(h: History, n: dict[str, Any]) -> str:
@@ -213,11 +237,12 @@ def recount(events: list[Envelope], day: int) -> Counter[tuple[str, str]]:
         answers = [answer for answer in answers if answer != "unavailable"]
         if answers and answers[-1] == "match":
             names.append("verified")
-        due = first(CaseOpened)[0].event.due.toordinal() if first(CaseOpened)[0] else None
+        due, days = _paused(own, first)
         if decided:
             on = first(CaseDecided)[1]
             names += ["screened", "screening_due", f"to_decision:{_between(registered, on)}"]
             again = first(CaseAppealDecided)[0]
+            names += [f"applicant_turn:{days}"] if first(CaseInfoRequested)[0] else []
             names += ["approved"] if (again or decided).event.outcome == "approved" else []
             names += ["appealed"] if first(CaseAppealed)[0] else []
             names += ["overturned"] if again and again.event.outcome == "approved" else []
@@ -227,6 +252,22 @@ def recount(events: list[Envelope], day: int) -> Counter[tuple[str, str]]:
     if first(ApplicantAdmitted)[0] and not first(ApplicantSeatReleased)[0]:
         names += _recount_seat(own, first, registered, day)
     return Counter((province, name) for name in names)
+
+
+def _paused(own: list[tuple[Any, int]], first: Callable[[type], Any]) -> tuple[int | None, int]:
+    """Return the due day of the case, and the working days that it was the applicant's turn until the decision."""
+    opened, decided = first(CaseOpened)[0], first(CaseDecided)[1]
+    due, total = opened.event.due.toordinal() if opened else None, 0
+    asked = [i for i, (e, _) in enumerate(own) if isinstance(e.event, CaseInfoRequested)]
+    for i in asked:
+        (request, begun), rest = own[i], own[i + 1 :]
+        answers = [d for e, d in rest if isinstance(e.event, CaseInfoSupplied | CaseInfoRequested)]
+        ended = min([*answers[:1], request.event.due.toordinal()])
+        total += _between(begun, min(ended, decided or ended))
+        if due is not None and begun <= due:
+            days = _between(begun, ended)
+            due = work_calendar().add_working_days(date.fromordinal(due), days).toordinal()
+    return due, total
 
 
 def _recount_seat(own: list[tuple[Any, int]], first: Callable[[type], Any], registered: int, day: int) -> list[str]:

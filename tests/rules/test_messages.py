@@ -6,6 +6,7 @@ from datetime import date
 import pytest
 
 from contracts.codes import SEXES
+from programme.case_messages import CASE_MESSAGES
 from programme.http_messages import HTTP_MESSAGES
 from programme.messages import _TABLE, MESSAGES, STATUSES, _parse, localized, message_text
 
@@ -25,7 +26,7 @@ def test_both_sentences_are_complete(code: str) -> None:
 
 
 def test_the_tables_are_sorted_by_code() -> None:
-    for table in (_TABLE, HTTP_MESSAGES):
+    for table in (_TABLE, CASE_MESSAGES, HTTP_MESSAGES):
         assert list(_parse(table)) == sorted(_parse(table))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from contracts.commands import Refused
 from contracts.events import (
@@ -18,6 +19,9 @@ from contracts.events import (
     CaseAppealDecided,
     CaseAppealed,
     CaseDecided,
+    CaseInfoLapsed,
+    CaseInfoRequested,
+    CaseInfoSupplied,
     CaseOpened,
     Event,
 )
@@ -242,6 +246,41 @@ def test_an_overturned_rejection_stands_in_the_line_for_a_seat_from_then_on() ->
     assert (one.indexed["status"], one.indexed["seating"]) == ("approved", "awaiting")
     assert one.indexed["registered_at"] == registered_at and one.state.current.decided_at == first
     assert isinstance(one.execute(Admit())[0], ApplicantAdmitted)
+
+
+def test_papers_that_screening_asks_for_are_the_next_step_until_they_come_or_the_day_passes() -> None:
+    ask = CaseInfoRequested(items=("sample_photo",), due=date(2025, 10, 18), case_due=date(2025, 10, 26))
+    one = Applicant()
+    one.execute(register())
+    one.consume(CaseOpened(due=date(2025, 10, 8)))
+    one.consume(ask)
+    assert (one.indexed["status"], next_step(one.state)) == ("info_requested", "bring_papers")
+    assert (one.state.current.info_due, one.state.current.case_due) == (ask.due, ask.case_due)
+    one.consume(CaseInfoSupplied(items=("sample_photo",), case_due=date(2025, 10, 15)))
+    assert (one.indexed["status"], next_step(one.state)) == ("screening", "screening_call")
+    assert one.state.current.case_due == date(2025, 10, 15)
+    one.consume(ask)
+    assert one.indexed["status"] == "info_requested", "asked again"
+    one.consume(CaseInfoLapsed(due=ask.due))
+    assert one.indexed["status"] == "screening" and one.state.current.info_lapsed
+    one.consume(ask)
+    one.consume(CaseDecided(outcome="approved", reasons=("meets_conditions",)))
+    assert one.indexed["status"] == "approved", "a decision ends the turn"
+
+
+def test_a_request_about_an_earlier_application_and_one_after_the_erasure_change_nothing() -> None:
+    ask = CaseInfoRequested(items=("sample_photo",), due=date(2025, 10, 18), case_due=date(2025, 10, 26))
+    one = Applicant()
+    one.execute(register())
+    one.execute(Withdraw("own_request"))
+    one.consume(ask)
+    assert one.indexed["status"] == "withdrawn"
+    one.execute(register())
+    one.consume(ask)
+    assert one.state.current.info_requested_at is None
+    one.execute(Erase("request"))
+    one.consume(replace(ask, application=2))
+    assert one.indexed["status"] == "erased" and one.state.current.info_items == ()
 
 
 def test_an_appeal_that_is_rejected_changes_nothing() -> None:

@@ -9,7 +9,16 @@ import httpx
 import pytest
 
 from contracts.envelope import Envelope, encode
-from contracts.events import CaseAppealDecided, CaseAppealed, CaseDecided, CaseOpened, Event
+from contracts.events import (
+    CaseAppealDecided,
+    CaseAppealed,
+    CaseDecided,
+    CaseInfoLapsed,
+    CaseInfoRequested,
+    CaseInfoSupplied,
+    CaseOpened,
+    Event,
+)
 from kernel.batch import process
 from kernel.record import Message
 from programme.calendar import tehran_day
@@ -298,3 +307,30 @@ async def test_the_tracking_page_names_the_last_day_to_appeal_and_the_outcome(ap
     assert "Does not live at the place of business" in upheld
     api_answer = (await api.request("GET", f"/v1/applications/{one['id']}")).json()
     assert api_answer["progress"]["appeal_due"] == due.isoformat() and api_answer["progress"]["appeal_decided_at"]
+
+
+async def test_the_tracking_page_names_the_papers_the_last_day_and_where_to_bring_them(api: RegistrationApi) -> None:
+    await api.open_round(quota=1)
+    one = (await api.register()).json()
+    path, sequence = f"/tracking/{one['tracking_code']}", 0
+
+    async def after(event: Event) -> str:
+        nonlocal sequence
+        sequence += 1
+        envelope = Envelope(source="screening", subject=one["id"], sequence=sequence, time=api.now, event=event)
+        await process(api.store, [Message(envelope, encode(envelope))], {}, api.clock)
+        return (await page(api, f"{path}?lang=en")).text
+
+    today = tehran_day(api.now)
+    due, later = today + timedelta(days=18), today + timedelta(days=29)
+    await after(CaseOpened(due=today + timedelta(days=11)))
+    asked = await after(CaseInfoRequested(items=("sample_photo", "military_card"), due=due, case_due=later))
+    assert "We are waiting for papers from you" in asked and "Photo of a sample of the work" in asked
+    assert "Military service card" in asked and "office in your province" in asked and "Our clock is paused" in asked
+    assert "منتظر مدرکی از شما هستیم" in (await page(api, f"{path}?lang=fa")).text
+    tracked = (await api.request("GET", f"/v1/tracking/{one['tracking_code']}")).json()
+    assert (tracked["status"], tracked["progress"]["info_due"]) == ("info_requested", due.isoformat())
+    came = await after(CaseInfoSupplied(items=("sample_photo",), case_due=later))
+    assert "Your papers came." in came and "Please bring these" not in came and "An answer by" in came
+    await after(CaseInfoRequested(items=("sample_photo",), due=due, case_due=later))
+    assert "did not come by the last day" in await after(CaseInfoLapsed(due=due))

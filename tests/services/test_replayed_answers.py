@@ -41,6 +41,7 @@ from tests.support.service_api import subject_of
 KEY = "key-of-this-request"
 APPROVE = {"outcome": "approved", "checklist": {"not_insured": True, "resident": True, "complete": True}}
 FORM = {"form": "20-1404-173"}
+PAPERS = {"items": ["sample_photo"]}
 KILIMS = {"product_group": "handicrafts", "unit": "piece", "monthly_band": "10-49", "skill_level": "skilled"}
 SALE = {"channel": "cooperative", "counterparty_kind": "cooperative", "evidence": "E1"}
 APIS: dict[str, Callable[[Path], Any]] = {
@@ -91,6 +92,17 @@ async def release_case(api: ScreeningApi) -> Call:
         assert (await api.request("POST", "/v1/cases/next", id="of-2")).is_success
 
     return Call("POST", f"/v1/cases/{case}/release", {}, later)
+
+
+async def request_info(api: ScreeningApi) -> Call:
+    path = f"/v1/cases/{await api.register(1)}/info"
+    return Call("POST", path, {"json": PAPERS}, lambda: cases_go_on(api))
+
+
+async def record_info(api: ScreeningApi) -> Call:
+    path = f"/v1/cases/{await api.register(1)}/info"
+    assert (await api.request("POST", path, "screener", id="of-7", json=PAPERS)).is_success
+    return Call("POST", f"{path}/receipt", {"json": PAPERS}, lambda: cases_go_on(api), "registrar")
 
 
 async def file_appeal(api: ScreeningApi) -> Call:
@@ -207,6 +219,8 @@ OPERATIONS: dict[str, tuple[Callable[[Any], Awaitable[Call]], ...]] = {
         decide_cases,
         claim_case,
         release_case,
+        request_info,
+        record_info,
         file_appeal,
         decide_appeal,
         identify_capacity,

@@ -31,7 +31,7 @@ async def screening(folder: Path) -> World:
     cursor = (await api.request("GET", "/v1/cases?limit=1", "auditor", province="")).json()["next"]
     approve = {"outcome": "approved", "checklist": {"not_insured": True, "resident": True, "complete": True}}
     decision = {"outcome": "approved", "rule.not_insured": "yes", "rule.resident": "yes", "rule.complete": "yes"}
-    prefix = "/screening/v1"
+    papers, prefix = {"items": ["sample_photo"]}, "/screening/v1"
     world.operations = {
         ("GET", f"{prefix}/cases"): Operation("list", shown=shown, cursor=cursor),
         ("GET", "/screening/"): Operation("list", shown=shown),
@@ -41,6 +41,12 @@ async def screening(folder: Path) -> World:
         ("GET", "/screening/cases/{id}"): Operation("thing", ids=ids),
         ("POST", f"{prefix}/cases/{{id}}/decision"): Operation("thing", lambda area: {"json": approve}, ids),
         ("POST", "/screening/cases/{id}/decision"): Operation("thing", lambda area: {"data": decision}, ids),
+        ("GET", f"{prefix}/cases/{{id}}/info"): Operation("thing", ids=ids),
+        ("GET", "/screening/cases/{id}/info"): Operation("thing", ids=ids),
+        ("POST", f"{prefix}/cases/{{id}}/info"): Operation("thing", lambda area: {"json": papers}, ids),
+        ("POST", "/screening/cases/{id}/info"): Operation("thing", lambda area: {"data": papers}, ids),
+        ("POST", f"{prefix}/cases/{{id}}/info/receipt"): Operation("thing", lambda area: {"json": papers}, ids),
+        ("POST", "/screening/cases/{id}/info/receipt"): Operation("thing", lambda area: {"data": papers}, ids),
         ("GET", f"{prefix}/cases/{{id}}/appeal"): Operation("thing", ids=ids),
         ("GET", "/screening/cases/{id}/appeal"): Operation("thing", ids=ids),
         ("POST", f"{prefix}/cases/{{id}}/appeal"): Operation("thing", lambda area: {"json": form(area)}, ids),

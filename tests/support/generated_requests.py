@@ -54,6 +54,8 @@ FORMS = {  # not in OpenAPI; each with the names of its fields
     "/screening/next": (),
     "/screening/cases/{id}/release": ("key",),
     "/screening/cases/{id}/decision": ("outcome", "reasons", "rule.age", "key"),
+    "/screening/cases/{id}/info": ("items", "key"),
+    "/screening/cases/{id}/info/receipt": ("items", "key"),
     "/screening/cases/{id}/appeal": ("form", "key"),
     "/screening/cases/{id}/appeal/decision": ("outcome", "reasons", "rule.age", "key"),
     "/screening/cases/{id}/capacity": ("product_group", "unit", "monthly_band", "skill_level", "needs", "key"),

@@ -175,6 +175,11 @@ class Progress(BaseModel):
 
     registered_at: datetime | None
     case_due: date | None
+    info_items: list[str] = Field(description="The papers that screening asked for last, by their codes.")
+    info_requested_at: datetime | None
+    info_due: date | None = Field(description="The last day to bring them.")
+    info_supplied_at: datetime | None
+    info_lapsed: bool = Field(description="The last day passed without them.")
     decided_at: datetime | None = Field(description="The first decision.")
     appealed_at: datetime | None
     appeal_due: date | None

@@ -84,6 +84,9 @@ class CountsResponse(Response):
     claims_sold: int
     claims_sustained: int
     to_decision: int | None
+    applicant_turn: int | None = Field(
+        description="Of to_decision, of those asked for papers: the days on which it was their turn."
+    )
     to_capacity: int | None
     to_market: int | None
     end_to_end: int | None

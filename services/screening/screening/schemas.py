@@ -22,6 +22,7 @@ from screening.domain.applicant import (
     AWAITING_CAPACITY,
     DECIDED,
     IDENTIFIED,
+    INFO_REQUESTED,
     State,
     facts_of,
     holder_of,
@@ -31,12 +32,13 @@ from screening.domain.applicant import (
 from screening.domain.capacity import IdentifyCapacity
 from screening.domain.case import APPROVED, REJECTED, Decide
 from screening.domain.eligibility import Finding, trace, trace_of_decision
+from screening.schemas_info import InfoAsked, asked
 from web.app import Body
 from web.idempotency import ItemOutcome, Outcomes
 from web.problems import refusal_fields
 
 LIST = 500  # items that may come at once
-Stage = Literal["open", "decided", "appealed", "awaiting_capacity", "identified", "closed"]
+Stage = Literal["open", "info_requested", "decided", "appealed", "awaiting_capacity", "identified", "closed"]
 
 
 class Decision(Body):
@@ -119,7 +121,7 @@ class Row(BaseModel):
     id: str
     number: str = Field(description="What people call the case: `20-4812-7306`, the province and eight digits.")
     state: Stage
-    holder: str = Field(description="Which service acts next: screening, registration or market; empty for none.")
+    holder: str = Field(description="Who acts next: screening, applicant, registration or market; empty for none.")
     province: str
     county: str
     field: str
@@ -211,6 +213,7 @@ class Case(Row):
     age_band: str
     identity: str
     policy: str
+    info: InfoAsked | None
     decision: Decided | None = Field(description="The first decision.")
     appeal: Appealed | None
     capacity: Identified | None
@@ -342,7 +345,12 @@ def findings(state: State) -> tuple[Finding, ...]:
 
 def due_of(state: State) -> date | None:
     """Return the day by which the present state has to end."""
-    due = {applicant.OPEN: state.case.due, APPEALED: state.appeal.due, AWAITING_CAPACITY: state.capacity.due}
+    due = {
+        applicant.OPEN: state.case.due,
+        INFO_REQUESTED: state.info.due,
+        APPEALED: state.appeal.due,
+        AWAITING_CAPACITY: state.capacity.due,
+    }
     return due.get(status_of(state))
 
 
@@ -352,6 +360,7 @@ def _row(record: Record) -> dict[str, Any]:
     began = {
         DECIDED: state.appeal.decided or state.case.decided,
         APPEALED: state.appeal.filed,
+        INFO_REQUESTED: state.info.requested,
         AWAITING_CAPACITY: state.capacity.requested,
         IDENTIFIED: state.capacity.identified,
     }
@@ -381,6 +390,7 @@ def _rest(state: State) -> dict[str, Any]:
         "age_band": state.age_band,
         "identity": state.identity,
         "policy": state.policy,
+        "info": asked(state),
         "decision": _decision(state),
         "appeal": _appeal(state),
         "capacity": Identified(

@@ -51,6 +51,7 @@ WithdrawalReason = Annotated[str, _one_of(codes.WITHDRAWAL_CAUSES, "Why the appl
 ErasureReason = Annotated[str, _one_of(codes.ERASURE_REASONS, "Why the applicant's data was erased.")]
 Outcome = Annotated[str, _one_of(codes.OUTCOMES, "Outcome of the screening.")]
 DecisionReason = Annotated[str, _one_of(codes.DECISION_REASONS, "Reason of a screening decision.")]
+InfoItem = Annotated[str, _one_of(codes.INFO_ITEMS, "Paper or photo that the applicant is asked for.")]
 ProductGroup = Annotated[str, _one_of(codes.PRODUCT_GROUPS, "Product group of the applicant's work.")]
 Unit = Annotated[str, _one_of(codes.UNITS, "Unit in which the monthly output is counted.")]
 MonthlyBand = Annotated[str, _one_of(codes.MONTHLY_BANDS, "Monthly output, in units.")]

@@ -9,6 +9,7 @@ from contracts.events.fields import (
     ClaimReleaseReason,
     DecisionReason,
     FormNumber,
+    InfoItem,
     MonthlyBand,
     Need,
     Outcome,
@@ -59,6 +60,35 @@ class CaseBreached(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True
     """The date `due` passed and the screening case is not decided."""
 
     TYPE = "ir.peyvand.screening.case.breached.v1"
+    due: ProgrammeDay
+
+
+class CaseInfoRequested(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """The applicant was asked for papers: it is their turn, until the date `due` at the latest.
+
+    The case is to be decided on or before `case_due`, or earlier if they come earlier: the working days of the
+    applicant's turn are added to the due day. Of a case that was overdue already it stays as it was.
+    """
+
+    TYPE = "ir.peyvand.screening.case.info_requested.v1"
+    items: Annotated[tuple[InfoItem, ...], FEW]
+    due: ProgrammeDay
+    case_due: ProgrammeDay
+    calendar: CalendarVersion = ""
+
+
+class CaseInfoSupplied(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """Papers came, and the turn is screening's: the case is to be decided on or before the date `case_due`."""
+
+    TYPE = "ir.peyvand.screening.case.info_supplied.v1"
+    items: Annotated[tuple[InfoItem, ...], FEW]
+    case_due: ProgrammeDay
+
+
+class CaseInfoLapsed(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """The date `due` passed without the papers, and the turn is screening's, which decides by what it has."""
+
+    TYPE = "ir.peyvand.screening.case.info_lapsed.v1"
     due: ProgrammeDay
 
 

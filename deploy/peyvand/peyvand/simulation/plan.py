@@ -19,6 +19,7 @@ CONNECTING = range(4, 14)  # steps in which producers are connected; at least 90
 QUOTA = (1_200, 2_700)  # seats of a province with an unknown quota (known ones: 1,000 to 2,500)
 OVERSUBSCRIPTION = (2.0, 2.3)  # registrations a seat, where both are known
 APPEALED, OVERTURNED = 0.3, 0.4  # shares: of the rejections those appealed, of these those overturned
+ASKED, BROUGHT = 0.06, 0.8  # shares: of a cohort those asked for a paper, of these those who bring it
 LEADER = "IR-20"  # published as the leader in all three stages, and drawn so; the ranking does not use it
 
 
@@ -119,6 +120,11 @@ def appeals(rejected: Mapping[int, Sequence[str]], step: int) -> Sequence[str]:
     """Return the cases rejected in a step that are appealed."""
     cases = rejected.get(step, ())
     return cases[: round(len(cases) * APPEALED)]
+
+
+def asked(cases: Sequence[str]) -> Sequence[str]:
+    """Return the cases of a cohort, before its first decisions, whose applicants are asked for a paper."""
+    return cases[: round(len(cases) * ASKED)]
 
 
 def day_of(step: int) -> date:

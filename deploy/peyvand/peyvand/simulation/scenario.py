@@ -58,6 +58,7 @@ class Memory(msgspec.Struct):
     acknowledged: set[str] = set()  # the ids of all applications that were accepted
     connections: dict[str, list[tuple[int, str]]] = {}  # province -> (step of its end, connection)
     rejected: dict[str, dict[int, list[str]]] = {}  # province -> step -> cases rejected in it
+    asked: dict[str, dict[int, list[str]]] = {}  # province -> step -> cases whose applicants were asked for a paper
     mismatched: dict[str, dict[int, list[str]]] = {}  # province -> step -> applications whose identity was refused
     listed: dict[str, Listing] = {}  # by province, of the step that is under way; empty before it
 
@@ -122,7 +123,8 @@ class Round:
 
     async def _province(self, step: int, course: Course, people: Sequence[dict[str, str]]) -> None:
         listed = self.memory.listed[course.province]
-        await self._screen(step, course, listed.open)
+        papers = await self._record_papers(step, course)
+        await self._screen(step, course, await self._ask_for_papers(step, course, listed.open), papers)
         await self._appeal(step, course)
         await self._correct(step, course)
         identified = await self._identify(step, course, listed.awaiting_capacity)
@@ -213,8 +215,13 @@ class Round:
         body = {"reason": "own_request", "form_number": f"{province[3:]}-{ROUND}-{form}"}
         await self.platform.request("POST", path, "registrar", province, json=body, key=f"sim-withdraw-{application}")
 
-    async def _screen(self, step: int, course: Course, cohorts: Mapping[int, Sequence[str]]) -> None:
-        """Decide the larger part of a cohort a step after it registered, a part after its due day, the rest never."""
+    async def _screen(
+        self, step: int, course: Course, cohorts: Mapping[int, Sequence[str]], papers: Sequence[str]
+    ) -> None:
+        """Decide the larger part of a cohort a step after it registered, a part after its due day, the rest never.
+
+        Who has brought `papers` is approved.
+        """
         decisions = []
         for cohort, cases in cohorts.items():
             size, age = sum(course.registrations[cohort : cohort + 1]), step - cohort
@@ -233,9 +240,32 @@ class Round:
                 }
                 for n, case in enumerate(cases[:take])
             ]
+        decisions += [{"id": case, "outcome": "approved", "reasons": ["meets_conditions"]} for case in papers]
         await self._send_batches("/screening/v1/cases/decisions", "decisions", decisions, "screener", course, step)
         rejected = [str(each["id"]) for each in decisions if each["outcome"] == "rejected"]
         self.memory.rejected.setdefault(course.province, {})[step] = rejected
+
+    async def _ask_for_papers(
+        self, step: int, course: Course, cohorts: Mapping[int, Sequence[str]]
+    ) -> Mapping[int, Sequence[str]]:
+        """Ask some of a cohort for a paper, a step after it registered; return who waits for a decision."""
+        asked = list(plan.asked(cohorts.get(step - 1, ())))
+        await asyncio.gather(*(self._request_info(course, case, "", "screener") for case in asked))
+        self.memory.asked.setdefault(course.province, {})[step] = asked
+        return {cohort: [case for case in cases if case not in asked] for cohort, cases in cohorts.items()}
+
+    async def _record_papers(self, step: int, course: Course) -> Sequence[str]:
+        """Record and return who brings the paper asked for in the step before; the other requests lapse."""
+        asked = self.memory.asked.get(course.province, {}).get(step - 1, [])
+        brought = asked[: round(len(asked) * plan.BROUGHT)]
+        await asyncio.gather(*(self._request_info(course, case, "/receipt", "registrar") for case in brought))
+        return brought
+
+    async def _request_info(self, course: Course, case: str, path: str, role: str) -> None:
+        key = f"sim-info{path.replace('/', '-')}-{case}"
+        whole = f"/screening/v1/cases/{case}/info{path}"
+        body = {"items": ["sample_photo"]}
+        await self.platform.request("POST", whole, role, course.province, json=body, key=key)
 
     async def _appeal(self, step: int, course: Course) -> None:
         """File appeals against rejections of the step before, and decide those that were filed then."""

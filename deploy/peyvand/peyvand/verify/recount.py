@@ -127,8 +127,9 @@ def _count_applicant(counts: dict[str, Count], events: Sequence[Event], calendar
         figures.verified += bool(results) and results[-1] == "match"
         figures.S += bool(decided)
         _count_outcome(figures, by_type)
-        figures.in_time += bool(decided) and calendar.day(decided[0]["time"]) <= due[0]
-        figures.due += bool(decided) or (bool(due) and due[0] < today)
+        case_due = _paused(due[0], by_type, calendar, province) if due else date.max
+        figures.in_time += bool(decided) and calendar.day(decided[0]["time"]) <= case_due
+        figures.due += bool(decided) or case_due < today
 
     if not by_type["applicant.admitted"] or by_type["applicant.seat_released"]:
         return
@@ -147,6 +148,30 @@ def _count_outcome(figures: Count, by_type: Mapping[str, Sequence[Event]]) -> No
     figures.A += verdicts[-1:] == ["approved"]
     figures.appealed += bool(by_type["case.appealed"])
     figures.overturned += verdicts == ["rejected", "approved"]
+
+
+def _paused(due: date, by_type: Mapping[str, Sequence[Event]], calendar: Calendar, province: str) -> date:
+    """Return the due day of a case, later by the working days on which an applicant had papers to bring.
+
+    It does not move if it was over when they were asked for.
+    """
+    answers = [calendar.day(e["time"]) for e in by_type["case.info_supplied"]]
+    answered = [e["sequence"] for e in by_type["case.info_supplied"]]
+    requests = by_type["case.info_requested"]
+    for n, request in enumerate(requests):
+        begun, ended = calendar.day(request["time"]), date.fromisoformat(request["data"]["due"])
+        following = requests[n + 1]["sequence"] if n + 1 < len(requests) else None
+        own = [
+            day
+            for day, sequence in zip(answers, answered, strict=True)
+            if sequence > request["sequence"] and (following is None or sequence < following)
+        ]
+        days = calendar.between(begun, min([ended, *own]), province) if begun <= due else 0
+        for _ in range(days):
+            due += timedelta(days=1)
+            while calendar.between(due - timedelta(days=1), due, province) == 0:
+                due += timedelta(days=1)
+    return due
 
 
 def _count_sales(

@@ -184,6 +184,8 @@ def history(state: State, events: Sequence[Envelope]) -> list[Happened]:
     consumed = {
         "case.opened": current.case_opened_at,
         "case.decided": current.decided_at,
+        "case.info_requested": current.info_requested_at,
+        "case.info_supplied": current.info_supplied_at,
         "case.appealed": current.appealed_at,
         "case.appeal_decided": current.appeal_decided_at,
         "capacity.identified": current.identified_at,

@@ -29,9 +29,9 @@ from contracts.subjects import ledger_subject
 from registration.domain.application import PROFILE
 from registration.domain.identity import FINAL, Correct, check_due, corrected
 from registration.domain.notifications import Notification, added, numbered, occasion_of
-from registration.domain.progress import Application, evolve_screening, rejected_before, under_appeal
+from registration.domain.progress import Application, awaits_info, evolve_screening, rejected_before, under_appeal
 
-VERSION = 3  # 2: appeals; 3: notifications and claims, which code that does not know them would drop
+VERSION = 3  # 2: appeals; 3: notifications, claims and requests for papers, which older code would drop
 COUNTED = 1  # raised when `counted` changes
 MAX_APPLICATIONS = 1_000  # of one applicant in a round, as in the contract
 CODES_A_DAY = 3  # tracking codes of one applicant, with those of applications: a limit that never ends would close out
@@ -39,6 +39,7 @@ PRIORITY = 0  # the only priority class in this release; the published order is 
 Status = Literal[
     "registered",
     "screening",
+    "info_requested",
     "approved",
     "rejected",
     "appealed",
@@ -282,6 +283,8 @@ def status(state: State) -> str:
         return "waitlisted"
     if under_appeal(current):
         return "appealed"
+    if awaits_info(current):
+        return "info_requested"
     return current.outcome or ("screening" if current.case_opened_at else "registered")
 
 

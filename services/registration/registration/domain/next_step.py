@@ -7,6 +7,7 @@ from registration.domain.applicant import State, has_left, may_register_again, s
 NextStep = Literal[
     "correct_identity",  # the applicant: the identity registry does not know the person
     "screening_call",  # an officer of screening calls
+    "bring_papers",  # the applicant: screening has asked for papers
     "appeal_review",  # someone who did not take the first decision reviews it
     "seat",  # the allocator gives a seat or puts the applicant on the waiting list
     "waiting_list",
@@ -18,6 +19,7 @@ NextStep = Literal[
 _BY_STATUS: dict[str, NextStep] = {
     "registered": "screening_call",
     "screening": "screening_call",
+    "info_requested": "bring_papers",
     "appealed": "appeal_review",
     "approved": "seat",
     "waitlisted": "waiting_list",

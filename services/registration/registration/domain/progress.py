@@ -13,6 +13,9 @@ from contracts.events import (
     CaseAppealed,
     CaseClaimed,
     CaseDecided,
+    CaseInfoLapsed,
+    CaseInfoRequested,
+    CaseInfoSupplied,
     CaseOpened,
     CaseReleased,
 )
@@ -28,6 +31,11 @@ class Application(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     case_opened_at: datetime | None = None
     claimed_by: str = ""  # the officer who works on the case, as in the envelope's actor
     claimed_until: datetime | None = None
+    info_items: tuple[str, ...] = ()  # the papers that screening asked for last
+    info_requested_at: datetime | None = None
+    info_due: date | None = None  # the last day to bring them
+    info_supplied_at: datetime | None = None
+    info_lapsed: bool = False
     outcome: str = ""  # approved | rejected; after an appeal, its outcome
     reasons: tuple[str, ...] = ()
     decided_at: datetime | None = None  # the first decision
@@ -43,6 +51,12 @@ class Application(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     checks: int = 0  # answers of the identity registry
     checked_at: datetime | None = None
     corrections: int = 0
+
+
+def awaits_info(current: Application) -> bool:
+    """Return whether it is the applicant's turn to bring papers."""
+    asked = current.info_requested_at is not None and not current.outcome
+    return asked and current.info_supplied_at is None and not current.info_lapsed
 
 
 def under_appeal(current: Application) -> bool:
@@ -76,6 +90,13 @@ def evolve_screening(current: Application, envelope: Envelope) -> Application:
             return replace(current, claimed_by=envelope.actor, claimed_until=until)
         case CaseReleased():
             return replace(current, claimed_by="", claimed_until=None)
+        case CaseInfoRequested(items=items, due=due, case_due=case_due):
+            asked = replace(current, info_items=items, info_requested_at=at, info_due=due, case_due=case_due)
+            return replace(asked, info_supplied_at=None, info_lapsed=False)
+        case CaseInfoSupplied(case_due=case_due):
+            return replace(current, info_supplied_at=at, case_due=case_due)
+        case CaseInfoLapsed():
+            return replace(current, info_lapsed=True)
         case CaseDecided(outcome=outcome, reasons=reasons) if not current.outcome:
             decided = replace(current, outcome=outcome, reasons=reasons, decided_at=at)
             return replace(decided, claimed_by="", claimed_until=None)

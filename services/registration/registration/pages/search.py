@@ -14,6 +14,7 @@ from contracts.codes import (
     DECISION_REASONS,
     DESK_REASONS,
     IDENTITY_RESULTS,
+    INFO_ITEMS,
     INTAKE_CHANNELS,
     ROLES,
     WITHDRAWAL_REASONS,
@@ -50,6 +51,7 @@ PERMISSIONS: dict[Act, str] = {
 TURNS: dict[NextStep, str] = {  # who acts next
     "correct_identity": "applicant",
     "screening_call": "screening",
+    "bring_papers": "applicant",
     "appeal_review": "screening",
     "capacity_call": "screening",
     "seat": "registration",
@@ -202,6 +204,7 @@ async def person_values(
     current = state.current
     due = {
         "screening_call": current.case_due,
+        "bring_papers": current.info_due,
         "appeal_review": current.appeal_due,
         "capacity_call": current.capacity_due,
     }.get(step)
@@ -221,6 +224,7 @@ async def person_values(
         "appeal_until": last_day_to_appeal(state.current, state.context.policy, state.context.province),
         "inputs": _inputs(state, (await registrations.round_snapshot(state.context.round)).round.fields, lang),
         "key": uuid7(),
+        "papers": [INFO_ITEMS[each].text(lang) for each in current.info_items if each in INFO_ITEMS],
         "reasons": [DECISION_REASONS[each].text(lang) for each in state.current.reasons if each in DECISION_REASONS],
     }
 

@@ -78,6 +78,8 @@ async def tracking_page(
         may_return=applicant.may_register_again(state),
         stages=stages(current),
         position=await queries.count_ahead(store, record) + 1 if waiting else None,
+        papers=[codes.INFO_ITEMS[each].text(lang) for each in current.info_items if each in codes.INFO_ITEMS],
+        info_days_left=working_days_left(today, current.info_due, state.context.province),
         reasons=[codes.DECISION_REASONS[each].text(lang) for each in current.reasons if each in codes.DECISION_REASONS],
         appeal_until=(appeal_ends := last_day_to_appeal(current, state.context.policy, state.context.province)),
         appeal_days_left=working_days_left(today, appeal_ends, state.context.province),

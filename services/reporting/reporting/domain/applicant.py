@@ -29,6 +29,8 @@ from contracts.events import (
     CaseAppealed,
     CaseBreached,
     CaseDecided,
+    CaseInfoRequested,
+    CaseInfoSupplied,
     CaseOpened,
     ConnectionEnded,
     ConnectionEvidenced,
@@ -75,6 +77,7 @@ class Application(msgspec.Struct, omit_defaults=True, gc=False):
     withdrawn_at: datetime | None = None
     # screening
     case_due: int = 0
+    periods: tuple[tuple[int, int], ...] = ()  # of the applicant, asked for papers: first day, last day at the latest
     decided: int = 0
     decided_at: datetime | None = None
     approved: bool = False
@@ -188,6 +191,18 @@ def _case_due(a: Application, e: CaseOpened | CaseBreached, at: datetime) -> Non
     a.case_due = e.due.toordinal()
 
 
+def _info_requested(a: Application, e: CaseInfoRequested, at: datetime) -> None:
+    """Begin a turn of the applicant, which ends on the last day to answer if nothing ends it before."""
+    a.case_due, a.periods = e.case_due.toordinal(), (*a.periods, (day_of(at), e.due.toordinal()))
+
+
+def _info_supplied(a: Application, e: CaseInfoSupplied, at: datetime) -> None:
+    a.case_due = e.case_due.toordinal()
+    if a.periods:
+        first, last = a.periods[-1]
+        a.periods = (*a.periods[:-1], (first, min(last, day_of(at))))
+
+
 def _decided(a: Application, e: CaseDecided, at: datetime) -> None:
     a.decided, a.decided_at, a.approved = day_of(at), at, e.outcome == "approved"
 
@@ -269,6 +284,8 @@ _CHANGES: Mapping[type[Event], Callable[[Application, Any, datetime], None]] = {
     ApplicantWithdrawn: _withdrawn,
     CaseOpened: _case_due,
     CaseBreached: _case_due,
+    CaseInfoRequested: _info_requested,
+    CaseInfoSupplied: _info_supplied,
     CaseDecided: _decided,
     CaseAppealed: _appealed,
     CaseAppealDecided: _appeal_decided,

@@ -36,10 +36,11 @@ CLAIMS_CONFIRMED = "claims_confirmed"  # claims at E2 or above
 CLAIMS_SOLD = "claims_sold"  # claims at E3 or above
 CLAIMS_SUSTAINED = "claims_sustained"
 TO_DECISION = "to_decision"  # a histogram of whole working days, one indicator a bar: "to_decision:7"
+APPLICANT_TURN = "applicant_turn"  # of these, the days on which an applicant who was asked for papers had to act
 TO_CAPACITY = "to_capacity"
 TO_MARKET = "to_market"
 END_TO_END = "end_to_end"
-DURATIONS = (TO_DECISION, TO_CAPACITY, TO_MARKET, END_TO_END)
+DURATIONS = (TO_DECISION, APPLICANT_TURN, TO_CAPACITY, TO_MARKET, END_TO_END)
 
 EVER = 1 << 30  # later than any day
 Deltas = dict[tuple[str, int, str], int]
@@ -133,6 +134,8 @@ def _decision(spans: list[IndicatorSpan], a: Application, until: int) -> None:
     late, decided = _late(a.case_due), max(a.decided, a.registered)
     spans.append((SCREENED, decided, until))
     spans.append((_duration(TO_DECISION, a.registered, decided, area_of(a.province)), decided, until))
+    if a.periods:
+        spans.append((_turn_of_applicant(a), decided, until))
     spans.append((SCREENING_DUE, max(min(a.decided, late), a.registered), until))
     if a.approved:
         spans.append((APPROVED, decided, until))
@@ -140,6 +143,12 @@ def _decision(spans: list[IndicatorSpan], a: Application, until: int) -> None:
         _appeal(spans, a, decided, until)
     if a.decided < late:
         spans.append((SCREENED_IN_TIME, decided, until))
+
+
+def _turn_of_applicant(a: Application) -> str:
+    """Return the histogram bar of the working days that the applicant's turns took; a decision ends one."""
+    area = area_of(a.province)
+    return f"{APPLICANT_TURN}:{sum(_days(first, min(last, a.decided), area) for first, last in a.periods)}"
 
 
 def _appeal(spans: list[IndicatorSpan], a: Application, decided: int, until: int) -> None:
@@ -226,9 +235,13 @@ def _late(due: int) -> int:
 @lru_cache(1 << 16)
 def _duration(name: str, first: int, last: int, area: str) -> str:
     """Return the histogram bar of a duration, in whole working days; 0 if sources disagree about the order."""
+    return f"{name}:{_days(first, last, area)}"
+
+
+def _days(first: int, last: int, area: str) -> int:
     if first >= last:
-        return f"{name}:0"
-    return f"{name}:{work_calendar().working_days_between(date.fromordinal(first), date.fromordinal(last), area)}"
+        return 0
+    return work_calendar().working_days_between(date.fromordinal(first), date.fromordinal(last), area)
 
 
 @lru_cache(64)

@@ -38,6 +38,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     claims_sold: int = 0
     claims_sustained: int = 0
     to_decision: int | None = None  # lower medians of whole working days
+    applicant_turn: int | None = None
     to_capacity: int | None = None
     to_market: int | None = None
     end_to_end: int | None = None

@@ -73,6 +73,7 @@ FUNNEL = (
 )
 DURATIONS = (
     ("to_decision", Label("ثبت‌نام تا تصمیم", "Registered to decided")),
+    ("applicant_turn", Label("از آن، نزد متقاضی برای مدرک", "Of this, with applicants asked for papers")),
     ("to_capacity", Label("پذیرش تا شناسایی ظرفیت", "Admitted to capacity")),
     ("to_market", Label("شناسایی تا اتصال", "Capacity to market")),
     ("end_to_end", Label("از ثبت‌نام تا بازار", "Registered to market")),

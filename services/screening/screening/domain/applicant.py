@@ -33,6 +33,9 @@ from contracts.events import (
     CaseBreached,
     CaseClaimed,
     CaseDecided,
+    CaseInfoLapsed,
+    CaseInfoRequested,
+    CaseInfoSupplied,
     CaseOpened,
     CaseReleased,
     Event,
@@ -43,20 +46,24 @@ from screening.domain import appeal as appeals
 from screening.domain import capacity as capacities
 from screening.domain import case as cases
 from screening.domain import claim as claims
+from screening.domain import info as infos
 from screening.domain.appeal import Appeal, DecideAppeal, FileAppeal
 from screening.domain.capacity import Capacity, IdentifyCapacity
 from screening.domain.case import Case, Decide
 from screening.domain.claim import Claim, ClaimCase, ReleaseCase
 from screening.domain.eligibility import Facts
+from screening.domain.info import InfoRequest, RecordInfo, RequestInfo
 
-VERSION = 3  # 2: appeals; 3: claims
+VERSION = 3  # 2: appeals; 3: claims and requests for papers
 COUNTED = 1  # raised when `counted` changes
-OPEN, DECIDED, APPEALED, CLOSED = "open", "decided", "appealed", "closed"
+OPEN, INFO_REQUESTED, DECIDED, APPEALED, CLOSED = "open", "info_requested", "decided", "appealed", "closed"
 AWAITING_CAPACITY, IDENTIFIED = "awaiting_capacity", "identified"
 CLAIMED = "claimed"  # what an open case is indexed as while an officer has claimed it
-STATES = (OPEN, DECIDED, APPEALED, AWAITING_CAPACITY, IDENTIFIED, CLOSED)
+STATES = (OPEN, INFO_REQUESTED, DECIDED, APPEALED, AWAITING_CAPACITY, IDENTIFIED, CLOSED)
 
-Command = ClaimCase | ReleaseCase | Decide | FileAppeal | DecideAppeal | IdentifyCapacity | Tick
+Command = (
+    ClaimCase | ReleaseCase | Decide | RequestInfo | RecordInfo | FileAppeal | DecideAppeal | IdentifyCapacity | Tick
+)
 
 
 class State(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -79,6 +86,7 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
     erased: bool = False
     case: Case = Case()
     claim: Claim = Claim()
+    info: InfoRequest = InfoRequest()
     appeal: Appeal = Appeal()
     capacity: Capacity = Capacity()
 
@@ -89,11 +97,12 @@ def decide(state: State, command: Command, at: datetime) -> Sequence[Event]:
         case Tick(now=now) if not state.withdrawn:
             return [
                 *claims.expire(state.application, state.claim, state.case, now),
+                *infos.lapse(state.application, state.info, state.case, now),
                 *cases.breach(state.application, state.case, now),
                 *appeals.breach(state.application, state.appeal, now),
                 *(capacities.breach(state.application, state.capacity, now) if state.seat else ()),
             ]
-        case ClaimCase() | Decide() if state.withdrawn:
+        case ClaimCase() | Decide() | RequestInfo() | RecordInfo() if state.withdrawn:
             raise Refused("no_open_case")
         case ClaimCase():
             return claims.claim(
@@ -101,7 +110,10 @@ def decide(state: State, command: Command, at: datetime) -> Sequence[Event]:
             )
         case ReleaseCase():
             return claims.release(state.claim, command, state.application)
+        case RequestInfo() | RecordInfo():
+            return [_ask(state, command, at)]
         case Decide():
+            infos.check_decision(state.info, state.case, command)
             return cases.decide(
                 state.case, command, state.application, context(state), facts_of(state), authors_of(state), at
             )
@@ -125,6 +137,13 @@ def decide(state: State, command: Command, at: datetime) -> Sequence[Event]:
             seated = state.seat and not (state.withdrawn or state.erased)
             return capacities.identify(state.capacity, command, state.application, seated)
     return []
+
+
+def _ask(state: State, command: RequestInfo | RecordInfo, at: datetime) -> Event:
+    """Ask the applicant for papers, or record that they came. Raise Refused."""
+    if isinstance(command, RecordInfo):
+        return infos.record(state.info, state.case, command, state.application, state.province, at)
+    return infos.request(state.info, state.case, command, state.application, context(state), authors_of(state), at)
 
 
 def react(state: State, envelope: Envelope, at: datetime) -> Sequence[Event | EventWithContext]:
@@ -194,8 +213,16 @@ def _evolve(state: State, envelope: Envelope) -> State:
             return _with_context(replace(state, seat=False, capacity=capacity), envelope.context)
         case ApplicantWithdrawn():
             return _with_context(replace(state, withdrawn=True, claim=Claim()), envelope.context)
+    return _evolve_own(state, envelope)
+
+
+def _evolve_own(state: State, envelope: Envelope) -> State:
+    match envelope.event:
         case CaseOpened() | CaseClaimed() | CaseReleased() | CaseBreached() | CaseDecided():
             return _with_case(state, envelope)
+        case CaseInfoRequested() | CaseInfoSupplied() | CaseInfoLapsed():
+            info, case_ = infos.evolve(state.info, state.case, envelope)
+            return replace(state, info=info, case=case_)
         case CaseAppealed() | CaseAppealBreached() | CaseAppealDecided():
             return replace(state, appeal=appeals.evolve(state.appeal, envelope))
         case CapacityRequested() | CapacityBreached() | CapacityIdentified():
@@ -224,6 +251,7 @@ def indexed(state: State) -> Mapping[str, Any]:
         found |= {"state": CLAIMED, "claimer": cases.person_of(state.claim.by)}
     breaches = [
         claims.expires_at(state.claim, state.case),
+        infos.lapses_at(state.info, state.case),
         cases.breaches_at(state.case),
         appeals.breaches_at(state.appeal),
         capacities.breaches_at(state.capacity) if state.seat else None,
@@ -234,8 +262,8 @@ def indexed(state: State) -> Mapping[str, Any]:
 
 
 def _deadline(state: State, status: str) -> date | None:
-    if status == APPEALED:
-        return state.appeal.due
+    if status in (APPEALED, INFO_REQUESTED):
+        return state.appeal.due if status == APPEALED else state.info.due
     return state.capacity.due if status in (AWAITING_CAPACITY, IDENTIFIED) else state.case.due
 
 
@@ -276,7 +304,7 @@ def status_of(state: State) -> str:
     if state.withdrawn:
         return CLOSED
     if not state.case.outcome:
-        return OPEN
+        return INFO_REQUESTED if infos.is_waiting(state.info, state.case) else OPEN
     if appeals.is_pending(state.appeal):
         return APPEALED
     if state.capacity.identified:
@@ -285,13 +313,13 @@ def status_of(state: State) -> str:
 
 
 def holder_of(state: State) -> str:
-    """Return which service acts next: screening, registration (for a seat) or market; empty for none."""
+    """Return who acts next: screening, the applicant, registration (for a seat) or market; empty for none."""
     status = status_of(state)
     if status == DECIDED:
         return "registration" if outcome_of(state) == cases.APPROVED else ""
     if status in (OPEN, APPEALED, AWAITING_CAPACITY):
         return "screening"
-    return "market" if status == IDENTIFIED else ""
+    return {INFO_REQUESTED: "applicant", IDENTIFIED: "market"}.get(status, "")
 
 
 def outcome_of(state: State) -> str:

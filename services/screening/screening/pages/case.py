@@ -29,6 +29,7 @@ from screening.domain.case import REJECTED, Decide
 from screening.domain.claim import ReleaseCase
 from screening.pages.queue import HOME, templates
 from screening.schemas import case_file, due_of, findings
+from screening.schemas_info import time_used
 from security.auth import Principal
 from security.permissions import permits
 from web.dependencies import Clock, Store, form_of
@@ -169,6 +170,7 @@ async def _render(
         case=case_file(record, [decode(raw) for raw in await store.history(id)]),
         number=case_number(record.subject, record.state.province),
         rules=policy(record.state.policy),
+        time_used=time_used(record.state, clock().at),
         due=due,
         days_left=(due - today).days if due else 0,
         done=done,

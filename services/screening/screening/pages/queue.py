@@ -22,7 +22,7 @@ from screening import queries
 from screening.api import claims
 from screening.api.cases import Decider, Reader
 from screening.api.claims import claimed_case
-from screening.domain.applicant import APPEALED, AWAITING_CAPACITY, OPEN, status_of
+from screening.domain.applicant import APPEALED, AWAITING_CAPACITY, INFO_REQUESTED, OPEN, status_of
 from screening.schemas import due_of
 from security.auth import Principal
 from security.permissions import permits
@@ -77,7 +77,7 @@ async def queue_page(
     found_by_number = await _find(store, q, officer) if q.strip() else []
     if len(found_by_number) == 1:
         return RedirectResponse(f"{HOME}cases/{found_by_number[0].subject}", 303)
-    state = state if state in (AWAITING_CAPACITY, APPEALED) else OPEN
+    state = state if state in (AWAITING_CAPACITY, APPEALED, INFO_REQUESTED) else OPEN
     f = f if f in FILTERS and state == OPEN else "all"
     today = tehran_day(clock().at)
     ends = {"late": day_start(today), "today": day_end(today), "week": day_end(week_end(today))}
@@ -145,6 +145,7 @@ def _line(record: Record, today: date) -> Line:
     started, allowed = {
         AWAITING_CAPACITY: (state.capacity.requested, rules.capacity_days),
         APPEALED: (state.appeal.filed, rules.appeal_days),
+        INFO_REQUESTED: (state.info.requested, rules.info_days),
     }.get(status_of(state), (state.case.opened, rules.screening_days))
     return Line(
         id=record.subject,
@@ -153,13 +154,14 @@ def _line(record: Record, today: date) -> Line:
         county=state.county,
         due=due,
         days_left=(due - today).days,
-        days_used=_days_used(tehran_day(started), today, state.province),
+        days_used=days_used(tehran_day(started), today, state.province),
         days_allowed=allowed,
         claimed_until=state.claim.until,
     )
 
 
-def _days_used(started: date, today: date, province: str) -> int | None:
+def days_used(started: date, today: date, province: str) -> int | None:
+    """Return the working days from one day to another; None beyond the calendar."""
     try:
         return work_calendar().working_days_between(started, today, province)
     except UnknownDay:

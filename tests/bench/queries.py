@@ -28,6 +28,7 @@ from tests.support.servers import started
 
 SERVICES = ("registration", "screening", "market", "reporting")
 CHUNK = 5_000  # records in one insert
+SNAPSHOTS = 300  # seconds, as MongoDB keeps them by default
 MARKED = 100  # records that are not counted yet
 FINDS = ("find", "find_subjects")
 
@@ -73,6 +74,7 @@ async def _filled(service: Service[Any], url: str, records: int) -> AsyncIterato
     client = connect(url)
     database = client[f"queries_{service.name}"]
     try:
+        await client.admin.command({"setParameter": 1, "minSnapshotHistoryWindowInSeconds": SNAPSHOTS})
         generated = sample(service, records)
         while chunk := list(islice(generated, CHUNK)):
             documents = [document_of(service.rules[kind_of(each.subject)], each) for each in chunk]

@@ -25,6 +25,7 @@ from contracts.events import (
     CaseAppealDecided,
     CaseAppealed,
     CaseDecided,
+    CaseInfoRequested,
     CaseOpened,
     ConnectionEnded,
     Event,
@@ -62,12 +63,14 @@ REJECTED = CaseDecided(outcome="rejected", reasons=("incomplete",))
 APPEALED = CaseAppealed(due=AT.date(), form="20-1404-173")
 OVERTURNED = CaseAppealDecided(outcome="approved", reasons=("meets_conditions",))
 OPENED = CaseOpened(due=AT.date())
+ASKED = CaseInfoRequested(items=("skill_certificate",), due=AT.date(), case_due=AT.date())
 IDENTIFIED = CapacityIdentified(product_group="art", unit="piece", monthly_band="1-9", skill_level="skilled")
 
 # What leads to each status, as commands and events of screening, and what an erasure then emits.
 PATHS: dict[str, tuple[Sequence[Command | Event], Sequence[type[Event]]]] = {
     "registered": ([], [ApplicantWithdrawn, ApplicantErased]),
     "screening": ([OPENED], [ApplicantWithdrawn, ApplicantErased]),
+    "info_requested": ([OPENED, ASKED], [ApplicantWithdrawn, ApplicantErased]),
     "approved": ([OPENED, APPROVED], [ApplicantWithdrawn, ApplicantErased]),
     "rejected": ([OPENED, REJECTED], [ApplicantErased]),
     "appealed": ([OPENED, REJECTED, APPEALED], [ApplicantErased]),

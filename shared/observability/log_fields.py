@@ -16,6 +16,7 @@ from contracts.subjects import SUBJECTS
 from contracts.topics import TOPICS
 
 DROPPED = "dropped"
+ERROR_IDS = 10**9  # so many that two requests of a day hardly share one
 REQUEST_ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # random, in hexadecimal
 FRAMES = 12  # of one exception, the innermost
 CAUSES = 5  # of one exception
@@ -24,6 +25,17 @@ _DIGITS = r"(?!.*\d{5})"  # no number that could identify a person
 _KIND = r"(?!\w*\d{5})[A-Z_]\w{0,79}( \d{1,5})?"
 _TOPICS = {topic.name for topic in TOPICS}
 _Shape = Callable[[Any], bool]
+
+
+def error_id(request_id: str) -> str:
+    """Return the digits of a request that can be dictated, `713-088-204`; its log lines have them as `error_id`.
+
+    They follow from the request id. What is no request id is returned unchanged.
+    """
+    if not REQUEST_ID.fullmatch(request_id):
+        return request_id
+    digits = f"{int(request_id.replace('-', '')[-15:], 16) % ERROR_IDS:09}"
+    return f"{digits[:3]}-{digits[3:6]}-{digits[6:]}"
 
 
 def _matches(pattern: str) -> _Shape:
@@ -53,6 +65,7 @@ FIELDS: Mapping[str, _Shape] = {
     "role": _NAME,
     "logger": _matches(_DIGITS + r"[a-z_][a-z0-9_.]{0,79}"),
     # from a request
+    "error_id": _matches(r"\d{3}-\d{3}-\d{3}"),
     "request_id": lambda value: isinstance(value, str) and REQUEST_ID.fullmatch(value) is not None,
     "method": _matches("[A-Z]{3,7}"),
     "route": _matches(_DIGITS + r"unmatched|/[\w/{}.:-]{0,200}"),  # a template, never a path

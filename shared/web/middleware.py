@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from base.settings import Settings
 from observability import health, metrics
-from observability.log_fields import REQUEST_ID
+from observability.log_fields import REQUEST_ID, error_id
 from security.auth import COOKIE
 from web.problems import code_of, problem, respond
 
@@ -104,7 +104,7 @@ class Middleware:
                 return  # the body in plain text
             await send(message)
 
-        structlog.contextvars.bind_contextvars(request_id=request_id)
+        structlog.contextvars.bind_contextvars(request_id=request_id, error_id=error_id(request_id))
         try:
             if code := self._refusal(scope, headers):
                 retry = {"Retry-After": str(CLOSED_RETRY_AFTER)} if code == self.closed(scope["method"]) else {}

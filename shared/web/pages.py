@@ -14,8 +14,9 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, se
 from markupsafe import Markup
 
 from contracts.codes import ROLES
+from observability.log_fields import error_id
 from programme import calendar, reference, text
-from security.permissions import PROGRAMS, permits
+from security.permissions import PROGRAMS, ROLE_SCOPES, TABLE, permits
 from web.assets import versioned
 
 Number = int | float | Decimal | Fraction
@@ -78,7 +79,7 @@ def error_page(request: Request, problem: Mapping[str, Any], wait: int = 0) -> H
         status=int(problem["status"]),
         problem=problem,
         officer=officer,
-        needed=needed,
+        needed=nearest_roles(needed, officer.roles) if officer else (),
         wait=wait,
         again=datetime.now(UTC) + timedelta(seconds=wait),
     )
@@ -141,6 +142,29 @@ def field_name(code: str, lang: str) -> str:
     """Return `گلیم و گبه` or `Kilim and gabbeh weaving` for `JF003`; an unknown code unchanged."""
     field = reference.job_fields().get(code)
     return code if field is None else field.name_fa if lang == "fa" else field.name_en
+
+
+def error_digits(instance: str, lang: str) -> str:
+    """Return the error id of a problem's `instance`, in digits that can be dictated: `۷۱۳-۰۸۸-۲۰۴`."""
+    request = instance.rpartition(":")[2]
+    digits = error_id(request)
+    return text.persian_digits(digits) if lang == "fa" and digits != request else digits
+
+
+def nearest_roles(needed: Collection[str], held: Collection[str]) -> list[str]:
+    """Return the roles that people have, those first that act in the same area and add least to what is held."""
+    scopes = {ROLE_SCOPES.get(role) for role in held}
+    own = {action for role in held for action in _acts(role)}
+
+    def distance(role: str) -> tuple[bool, int, int]:
+        return ROLE_SCOPES[role] not in scopes, len(_acts(role) - own), -list(ROLES).index(role)
+
+    return sorted((role for role in needed if role in ROLE_SCOPES and role not in PROGRAMS), key=distance)
+
+
+def _acts(role: str) -> set[str]:
+    """Return the actions that a role carries out, and does not only read."""
+    return {action for action, cells in TABLE.items() if cells.get(role, "").startswith("W")}
 
 
 def role_names(roles: Collection[str], lang: str) -> list[str]:
@@ -265,6 +289,8 @@ def _environment(package: str) -> Environment:
         field=field_name,
         persian_digits=text.persian_digits,
         role_names=role_names,
+        error_digits=error_digits,
+        role=lambda role, lang: ROLES[role].text(lang),
     )
     environment.globals.update(
         bar=bar,

@@ -2,13 +2,17 @@
 
 import httpx
 import pytest
+from structlog.contextvars import merge_contextvars
+from structlog.testing import capture_logs
 
 from base.settings import Settings
 from observability.health import ReadinessReason
+from observability.log_fields import FIELDS
 from security.auth import COOKIE
 from tests.support.small_api import HERE, problem_of, routes
 from tests.support.tokens import Issuer
 from web.app import App, create_app
+from web.pages import error_digits
 
 # Hosts, cross-site writes, headers
 
@@ -94,6 +98,14 @@ async def test_request_id_and_trace_of_the_caller_are_kept_if_valid(client: http
         assert len(response.headers["x-request-id"]) == 32
     random = {(await client.get("/healthz")).headers["x-request-id"] for _ in range(2)}
     assert len(random) == 2
+
+
+async def test_the_digits_that_a_page_shows_are_in_the_log_lines_of_the_request(client: httpx.AsyncClient) -> None:
+    with capture_logs(processors=[merge_contextvars]) as lines:
+        instance = (await client.get("/t/v1/raise/bug")).json()["instance"]
+    failed = next(each for each in lines if each["event"] == "request failed")
+    assert failed["error_id"] == error_digits(instance, "en") and FIELDS["error_id"](failed["error_id"])
+    assert failed["request_id"] == instance.rpartition(":")[2]
 
 
 # The process

@@ -87,12 +87,36 @@ def test_who_may_not_go_on_learns_the_role_and_can_change_it() -> None:
     officer = Principal("of-1", frozenset({"registrar"}), "IR-20")
     needed = frozenset({"screener", "manager", "service"})
     persian, english = refused_page("fa", officer, needed), refused_page("en", officer, needed)
-    assert "مسئول ثبت‌نام" in persian and "این صفحه برای مدیر اجرایی طرح است" in persian and "یا کارشناس پایش" in persian
-    assert "signed in as Registrar" in english and "or Screener" in english and "Service" not in english
+    assert "مسئول ثبت‌نام" in persian and "این صفحه برای کارشناس پایش است" in persian and "یا مدیر اجرایی طرح" in persian
+    assert "signed in as Registrar" in english and "or Executive manager" in english and "Service" not in english
     for page in (persian, english):
         assert 'method="post" action="/sign-in/end"' in page and 'action="/sign-in/end?to=/work"' in page
         assert 'class="btn btn-primary" href="/work"' in page and "r-17" in page
         assert "/registration/desk/register" in page and "/operations" not in page, "only what the role may open"
+
+
+@pytest.mark.parametrize(
+    ("held", "needed", "first"),
+    [
+        ("screener", {"ministry_admin", "jahad_national", "manager", "registrar"}, "registrar"),
+        ("registrar", {"jahad_national", "manager", "labour_expert", "screener", "auditor"}, "screener"),
+        ("analyst", {"manager", "operator", "auditor"}, "auditor"),
+        ("manager", {"ministry_admin", "service"}, "ministry_admin"),
+    ],
+)
+def test_the_nearest_role_of_the_same_area_is_named_first(held: str, needed: set[str], first: str) -> None:
+    found = pages.nearest_roles(needed, {held})
+    assert found[0] == first and set(found) == needed - {"service"}
+
+
+def test_an_error_id_is_nine_digits_that_follow_from_the_request() -> None:
+    instance = "urn:peyvand:request:4bf92f3577b34da6a3ce929d0e0e4736"
+    assert re.fullmatch(r"\d{3}-\d{3}-\d{3}", pages.error_digits(instance, "en"))
+    assert pages.error_digits(instance, "fa").translate(str.maketrans("۰۱۲۳۴۵۶۷۸۹", "0123456789")) == (
+        pages.error_digits(instance, "en")
+    )
+    ids = {pages.error_digits(f"x:{n:032x}", "en") for n in range(1_000)}
+    assert len(ids) == 1_000 and pages.error_digits("x:r-17", "en") == "r-17"
 
 
 def test_who_is_not_signed_in_learns_nothing_about_roles() -> None:

@@ -101,6 +101,24 @@ CLAIM_RELEASE_REASONS = {  # for which a case is no longer reserved for the offi
     "returned": Label("کارشناس آن را برگرداند", "The officer returned it"),
 }
 
+PROPOSAL_ACTIONS = {
+    "set_quotas": Label("تعیین سهمیه", "Setting quotas"),
+    "move_seats": Label("جابه‌جایی جایگاه", "Moving seats"),
+}
+
+PROPOSAL_REASONS = {
+    "notification": Label("ابلاغ سهمیهٔ دوره", "Notification of the round's quota"),
+    "demand": Label("متقاضی بیشتر از سهمیه است", "More applicants than seats"),
+    "unused_seats": Label("جایگاه‌ها خالی مانده است", "Seats are left unused"),
+    "correction": Label("اصلاح رقم نادرست", "Correction of a wrong figure"),
+}
+
+PROPOSAL_REFUSALS = {
+    "wrong_figure": Label("رقم درست نیست", "The figure is wrong"),
+    "not_needed": Label("به این تغییر نیازی نیست", "The change is not needed"),
+    "later": Label("زمانش نرسیده است", "It is too early"),
+}
+
 SEAT_RELEASE_REASONS = {"withdrawn": Label("انصراف", "Withdrawn")}
 
 OUTCOMES = {"approved": Label("تأیید", "Approved"), "rejected": Label("رد", "Rejected")}

@@ -24,17 +24,19 @@ import msgspec
 
 from contracts import events as e
 from contracts.envelope import Context, Envelope, digest, encode
-from contracts.subjects import lead_subject, ledger_subject, round_subject
+from contracts.subjects import lead_subject, ledger_subject, proposal_subject, round_subject
 
 POLICY = "1404-1"  # version of the policies that apply in the story
 APPLICANT = "0199d5a2-7c40-7e51-9a3b-4f2d1c0b8a67"
 LEAD = "0199d5a2-0b10-7c22-8f4e-6a5d3c2b1f09"
+PROPOSAL = "0199fb3c-1d20-7a44-b0c5-7e8f9a0b1c20"
 OPENED = datetime(2025, 9, 27, 4, 30, tzinfo=UTC)  # 1404-07-05, 08:00 in Tehran
 ROUND = Context(round="1404", policy=POLICY)
 PROVINCE = Context(round="1404", province="IR-20", policy=POLICY)
 APPLICATION = Context(round="1404", province="IR-20", county="2002", field="JF001", policy=POLICY)
 
 _MINISTRY, _REGISTRAR, _SCREENER = "ministry_admin:of-07aa", "registrar:of-2f9c", "screener:of-91d3"
+_JAHAD = "jahad_national:of-3d7e"
 _MANAGER, _WEB, _CLOCK = "manager:of-5c1e", "web:", "clock:"
 
 
@@ -60,6 +62,13 @@ def at(day: int, minute: int) -> datetime:
     """Return a time of the story: days since the round was opened, minutes since 08:00 in Tehran on that day."""
     return OPENED + timedelta(days=day, minutes=minute)
 
+
+_ENDS = (  # of proposals
+    ("proposal.signed", e.ProposalSigned(), _MINISTRY),
+    ("proposal.declined", e.ProposalDeclined(reason="not_needed"), _MINISTRY),
+    ("proposal.withdrawn", e.ProposalWithdrawn(), _JAHAD),
+    ("proposal.expired", e.ProposalExpired(), _CLOCK),
+)
 
 _SETUP = (
     Step(
@@ -87,6 +96,46 @@ _SETUP = (
         needs=("round.opened",),
         subject=ledger_subject("1404", "IR-20"),
         context=PROVINCE,
+    ),
+    Step(
+        "quota.moved",
+        at(120, 21),
+        e.QuotaMoved(quota=1_360, previous=1_300, counterpart="IR-06", proposal=PROPOSAL),
+        _MINISTRY,
+        needs=("quota.set",),
+        subject=ledger_subject("1404", "IR-20"),
+        context=PROVINCE,
+    ),
+    *(
+        Step(
+            f"{name}.proposed",
+            at(118, n),
+            e.ProposalMade(
+                action="move_seats",
+                reason="unused_seats",
+                provinces=("IR-06", "IR-20"),
+                before=(2_600, 1_300),
+                after=(2_540, 1_360),
+                expires=at(125, 0),
+            ),
+            _JAHAD,
+            needs=("quota.set",),
+            subject=proposal_subject("1404", f"{PROPOSAL[:-1]}{n}"),
+            context=ROUND,
+        )
+        for n, (name, *_) in enumerate(_ENDS)
+    ),
+    *(
+        Step(
+            name,
+            at(120, n),
+            event,
+            actor,
+            needs=(f"{name}.proposed",),
+            subject=proposal_subject("1404", f"{PROPOSAL[:-1]}{n}"),
+            context=ROUND,
+        )
+        for n, (name, event, actor) in enumerate(_ENDS)
     ),
     Step(
         "lead.enlisted",

@@ -14,6 +14,7 @@ SUBJECTS = {
     "round": f"round:{ROUND}",
     "ledger": f"ledger:{ROUND}/{PROVINCE}",
     "lead": f"lead:{UUID}",
+    "proposal": f"proposal:{ROUND}/{UUID}",
 }
 
 
@@ -38,6 +39,11 @@ def round_subject(round_id: str) -> str:
 def ledger_subject(round_id: str, province: str) -> str:
     """(`1404`, `IR-20`) -> `ledger:1404/IR-20`, the seats of one province in one round."""
     return f"ledger:{round_id}/{province}"
+
+
+def proposal_subject(round_id: str, proposal: str) -> str:
+    """Return the subject of a proposal about the seats of a round, given its id (a UUIDv7)."""
+    return f"proposal:{round_id}/{proposal}"
 
 
 def lead_subject(lead: str) -> str:

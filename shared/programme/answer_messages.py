@@ -78,10 +78,6 @@ province_unknown invalid
 استان را از فهرست انتخاب کنید.
 Choose the province from the list.
 
-quota_invalid invalid
-سهمیه را با عدد درست بنویسید؛ از ۰ تا {limit}.
-Write the quota as a whole number from 0 to {limit}.
-
 reason_unknown invalid
 دلیل را از فهرست انتخاب کنید.
 Choose the reason from the list.

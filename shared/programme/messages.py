@@ -10,10 +10,12 @@ from typing import Any
 
 import msgspec
 
+from contracts.codes import Label
 from programme import calendar, text
 from programme.answer_messages import ANSWER_MESSAGES
 from programme.case_messages import CASE_MESSAGES
 from programme.http_messages import HTTP_MESSAGES, TITLES
+from programme.seat_messages import SEAT_MESSAGES
 
 STATUSES = {
     "malformed": 400,
@@ -222,9 +224,6 @@ policy_unknown invalid
 چنین نسخه‌ای از مقررات منتشر نشده است؛ نسخه‌های منتشرشده: {known}.
 No such version of the policies was published; these were: {known}.
 
-quota_below_admitted conflict
-سهمیه را کمتر از {admitted} نگذارید؛ این تعداد هم‌اکنون پذیرفته شده‌اند.
-Do not set the quota below {admitted}; that many hold seats now.
 
 registrar_may_not_screen forbidden
 این متقاضی را شما ثبت‌نام کرده‌اید؛ پرونده را همکار دیگری بررسی می‌کند.
@@ -256,7 +255,7 @@ def _parse(table: str) -> dict[str, MessageTemplate]:
 
 
 MESSAGES: dict[str, MessageTemplate] = _parse(
-    "\n\n".join(each.strip() for each in (_TABLE, ANSWER_MESSAGES, CASE_MESSAGES, HTTP_MESSAGES))
+    "\n\n".join(each.strip() for each in (_TABLE, ANSWER_MESSAGES, CASE_MESSAGES, SEAT_MESSAGES, HTTP_MESSAGES))
 )
 
 
@@ -298,6 +297,8 @@ def _formatted(value: Any, lang: str) -> str:
         return str(value)
     if isinstance(value, int):
         return text.number(value, lang)
+    if isinstance(value, Label):
+        return value.text(lang)
     if isinstance(value, datetime):
         return calendar.long_time(value, lang)
     if isinstance(value, date):

@@ -56,6 +56,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     claim_minutes: int = 120  # for which a case that an officer has claimed is offered to no other
     info_days: int = 15  # working days in which an applicant brings the papers that screening asks for
     info_requests: int = 3  # how often it may ask about one application
+    proposal_days: int = 7  # working days in which a second person may sign a proposal about seats
     sustained_days: int  # days
     minimum_age: int  # full years on the day of registration
     evidence_counted: str  # a connection counts if its evidence is at least this

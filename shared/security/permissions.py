@@ -59,7 +59,16 @@ TABLE: Mapping[str, Mapping[str, str]] = {
     "reissue_tracking_code": {"registrar": "W P", "county_operator": "W C", "manager": "W P"},
     "erase": {"manager": "W P", "ministry_admin": "W N"},
     "open_round": {"ministry_admin": "W N"},
-    "set_quota": {"ministry_admin": "W N"},
+    "set_quota": {  # to propose it: it takes effect when a second person has signed
+        "ministry_admin": "W N",
+        "jahad_national": "W N",
+        "manager": "W P",
+        "labour_expert": "W P",
+        "analyst": "R N",
+        "auditor": "R N",
+    },
+    "move_seats": {"ministry_admin": "W N", "jahad_national": "W N"},  # likewise
+    "sign_proposal": {"ministry_admin": "W N"},
     "read_seats": {  # the ledger; the waiting list, which has a line for each applicant, needs R
         "ministry_admin": "R N",
         "jahad_national": "R N",

@@ -73,7 +73,7 @@ async def _fill(database: AsyncDatabase[dict[str, Any]], applicants: int) -> Non
     await service.create_indexes(database)
     store, clock = service.mongo_store(database), system_clock()
     for province in provinces():
-        command = SetQuota(round="1404", province=province, policy=CURRENT, quota=applicants // 2)
+        command = SetQuota(round="1404", province=province, policy=CURRENT, quota=applicants // 2, previous=0)
         await execute(store, ledger_subject("1404", province), command, clock)
         county = counties_of(province)[0].code
         context = Context(round="1404", province=province, county=county, field="JF001", policy=CURRENT)

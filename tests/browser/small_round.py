@@ -87,14 +87,8 @@ class SmallRound:
         terms = {"fields": sorted(job_fields()), **window, "policy": CURRENT}
         await self.client.request("PUT", f"/registration/v1/rounds/{ROUND}", "ministry_admin", json=terms)
         small = {code: 8 + n for n, code in enumerate(sorted(provinces()))} | QUOTAS | {LAST: 3}
-        rows = [f"{p},{provinces()[p].name_fa},{quota}\n" for p, quota in small.items() if p != WITHOUT_QUOTA]
-        await self.client.request(
-            "POST",
-            f"/registration/v1/rounds/{ROUND}/quotas/import",
-            "ministry_admin",
-            csv="province,name_fa,quota\n" + "".join(rows),
-            key="web-quotas",
-        )
+        quotas = {province: quota for province, quota in small.items() if province != WITHOUT_QUOTA}
+        await self.client.set_quotas(ROUND, quotas, "web-quotas")
         for province in QUOTAS:
             lead = {"name": f"پیشران نمونهٔ {provinces()[province].name_fa}", "services": ["sale"], "fields": ["JF001"]}
             await self.client.request(

@@ -122,14 +122,25 @@ def test_an_unreachable_or_invalid_address_is_reported(run: Run) -> None:
 def test_each_import_of_a_quota_file_has_its_own_key(run: Run, server: StubServer, tmp_path: Path) -> None:
     file = tmp_path / "quotas.csv"
     file.write_text("province,name_fa,quota\nIR-20,سمنان,1300\n", "utf-8")
-    server.replies["/registration/v1/rounds/1404/quotas/import"] = [(200, {"set": 1})]
+    server.replies["/registration/v1/rounds/1404/quotas/import"] = [
+        (201, {"id": "0199", "control": "841207336", "round": "1404", "changes": [{"province": "IR-20"}]})
+    ]
     for _ in range(2):
         code, out, _ = run("quota", "import", str(file), "--round", "1404", "--url", server.url)
-        assert code == 0 and "1 set" in out
+        assert code == 0 and "peyvand quota sign 0199 841207336 --round 1404" in out
     first, second = server.to("/registration/v1/rounds/1404/quotas/import")
     assert first[3] == file.read_bytes() and first[2]["Content-Type"] == "text/csv"
     assert first[2]["Idempotency-Key"] != second[2]["Idempotency-Key"]
     assert parse_qs(server.requests[0][3].decode())["role"] == ["ministry_admin"]
+
+
+def test_a_second_person_signs_a_proposal_of_quotas(run: Run, server: StubServer) -> None:
+    path = "/registration/v1/rounds/1404/proposals/0199/signature"
+    server.replies[path] = [(200, {"round": "1404", "changes": [{"province": "IR-20"}]})]
+    code, out, _ = run("quota", "sign", "0199", "841-207-336", "--round", "1404", "--url", server.url)
+    assert code == 0 and "1 quota of 1404 changed" in out
+    assert json.loads(server.to(path)[0][3]) == {"control": "841-207-336"}
+    assert parse_qs(server.requests[0][3].decode())["sub"] == ["ministry_admin-second"]
 
 
 def test_a_refused_row_is_printed_with_its_reason(run: Run, server: StubServer, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ CONSTRUCTORS = {
     *("secret", "AppKey", "RequestKey", "Argument", "Option"),  # declarations of names and of command line arguments
     *("APIRouter", "CodecOptions", "ConfigDict", "Depends", "Query", "SettingsConfigDict"),
     *("allow", "etagged", "idempotent", "limited", "pages", "public"),  # declarations of routes and of their pages
-    *("get_args", "round_subject", "ledger_subject", "lead_subject"),  # names made of names
+    *("get_args", "round_subject", "ledger_subject", "proposal_subject", "lead_subject"),  # names made of names
 }
 
 # Packages whose classes only make values when they are called: this repository's, and some of others.

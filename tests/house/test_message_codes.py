@@ -8,7 +8,7 @@ import pytest
 from programme.messages import MESSAGES
 from tests.house.sources import Source, assert_none, code
 
-TABLES = {f"shared/programme/{name}messages.py" for name in ("", "answer_", "case_", "http_")}
+TABLES = {f"shared/programme/{name}messages.py" for name in ("", "answer_", "case_", "http_", "seat_")}
 RAISES = {"Refused", "error_response", "problem"}
 CLOSING = ("shared/run/gate.py", "shared/run/served.py", "services/")  # their reasons close an API, with their code
 
@@ -48,7 +48,7 @@ def test_every_code_has_its_messages() -> None:
 def test_every_message_is_used() -> None:
     assert_none(
         unused(MESSAGES, [source for source in code() if source.path not in TABLES]),
-        "remove it from shared/programme/*messages.py: no code refuses with it",
+        "remove it from the tables of messages in shared/programme: no code refuses with it",
     )
 
 

@@ -14,7 +14,7 @@ import msgspec
 from base.clock import Moment
 from contracts.commands import Refused
 from contracts.envelope import Context, decode, digest
-from contracts.subjects import PARTITIONS, ledger_subject, partition_of, round_subject
+from contracts.subjects import PARTITIONS, partition_of, round_subject
 from contracts.topics import topic_of, topics_consumed_by
 from kernel.batch import drain, process
 from kernel.commands import CommandMetadata, execute
@@ -29,7 +29,6 @@ from market.service import service as market
 from programme.policies import CURRENT
 from registration.domain.applicant import RecordIdentityCheck, Register, Withdraw, has_left
 from registration.domain.identity import Correct
-from registration.domain.ledger import SetQuota
 from registration.domain.round import OpenRound, Window
 from registration.erasures import Erasures
 from registration.jobs.seat_allocation import Allocator
@@ -45,6 +44,7 @@ from screening.domain.info import RecordInfo, RequestInfo
 from screening.service import service as screening
 from security.encryption import Keyring, MemoryKeyBlocks
 from tests.journeys.optimistic_store import OptimisticStore
+from tests.journeys.two_persons import set_quota
 
 ROUND = "1404"
 START = datetime(2025, 10, 1, 8, tzinfo=UTC)
@@ -104,12 +104,7 @@ class InProcessPlatform:
         command = OpenRound(round=ROUND, policy=CURRENT, fields=(FIELD,), window=window)
         await self.request("registration", round_subject(ROUND), command)
         for province, quota in zip(PROVINCES, quotas, strict=True):
-            await self.set_quota(province, quota)
-
-    async def set_quota(self, province: str, quota: int) -> None:
-        """Set or change the quota of a province."""
-        command = SetQuota(round=ROUND, province=province, policy=CURRENT, quota=quota)
-        await self.request("registration", ledger_subject(ROUND, province), command)
+            await set_quota(self, province, quota)
 
     async def subject_of(self, person: int) -> str | None:
         """Return the applicant id of a person who is registered."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from tests.journeys.in_process_platform import PROVINCES, SERVICES, InProcessPlatform
 from tests.journeys.invariants import check
+from tests.journeys.two_persons import move_seat, set_quota
 
 Step = tuple[str, int, int]  # verb, choice, province
 
@@ -19,8 +20,9 @@ CHOICES: dict[str, Any] = {
     "work": range(4),  # of one service
     "days": (1, 5, 12, 40, 95),
     "quota": range(5),
+    "move": (1, 2),  # a seat, so many provinces further
 }
-VERBS = ["advance"] * 8 + ["flow"] * 7 + ["days"] * 2 + ["work", "quota", "withdraw", "erase", "correct"]
+VERBS = ["advance"] * 8 + ["flow"] * 7 + ["days"] * 2 + ["work", "quota", "withdraw", "erase", "correct", "move"]
 
 
 def drawn(seed: int) -> tuple[list[Step], tuple[int, int, int]]:
@@ -55,7 +57,9 @@ async def run(steps: Sequence[Step], quotas: tuple[int, ...], seed: int) -> InPr
             case "erase":
                 await platform.erase(n)
             case "quota":
-                await platform.set_quota(PROVINCES[province], n)
+                await set_quota(platform, PROVINCES[province], n)
+            case _:
+                await move_seat(platform, PROVINCES[province], PROVINCES[(province + n) % 3])
     await platform.settle()
     await check(platform)
     return platform

@@ -38,7 +38,11 @@ def a_round(system: RunningSystem) -> Iterator[str]:
 def test_imported_quotas_and_applications_become_events(peyvand: Peyvand, a_round: str, tmp_path: Path) -> None:
     quotas = tmp_path / "quotas.csv"
     quotas.write_text("province,name_fa,quota\nIR-20,سمنان,13\nIR-07,فارس,7\n", "utf-8")
-    assert peyvand("quota", "import", str(quotas), "--round", a_round)[0] == 0
+    code, made = peyvand("quota", "import", str(quotas), "--round", a_round)
+    assert code == 0 and peyvand("quota", "show", "--round", a_round)[1] == [], (
+        "nothing changes before the second person"
+    )
+    assert peyvand("quota", "sign", made["id"], made["control"], "--round", a_round)[0] == 0
     code, seats = peyvand("quota", "show", "--round", a_round)
     assert code == 0 and {each["province"]: each["quota"] for each in seats} == {"IR-20": 13, "IR-07": 7}
 

@@ -6,9 +6,11 @@ from datetime import date
 import pytest
 
 from contracts.codes import SEXES
+from programme.answer_messages import ANSWER_MESSAGES
 from programme.case_messages import CASE_MESSAGES
 from programme.http_messages import HTTP_MESSAGES
 from programme.messages import _TABLE, MESSAGES, STATUSES, _parse, localized, message_text
+from programme.seat_messages import SEAT_MESSAGES
 
 
 def placeholders(text: str) -> set[str]:
@@ -26,7 +28,7 @@ def test_both_sentences_are_complete(code: str) -> None:
 
 
 def test_the_tables_are_sorted_by_code() -> None:
-    for table in (_TABLE, CASE_MESSAGES, HTTP_MESSAGES):
+    for table in (_TABLE, ANSWER_MESSAGES, CASE_MESSAGES, HTTP_MESSAGES, SEAT_MESSAGES):
         assert list(_parse(table)) == sorted(_parse(table))
 
 

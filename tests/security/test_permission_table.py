@@ -28,7 +28,9 @@ def test_every_cell_is_an_access_and_the_scope_of_its_role() -> None:
         ("decide_appeal", "W", {"manager", "labour_expert", "jahad_national"}),
         ("file_appeal", "W", {"registrar", "manager"}),
         ("see_identity", "R", {"registrar", "county_operator", "manager", "screener"}),
-        ("set_quota", "W", {"ministry_admin"}),
+        ("set_quota", "W", {"ministry_admin", "jahad_national", "manager", "labour_expert"}),
+        ("move_seats", "W", {"ministry_admin", "jahad_national"}),
+        ("sign_proposal", "W", {"ministry_admin"}),
         ("dead_letters", "W", {"operator"}),
     ],
 )

@@ -108,7 +108,7 @@ async def test_a_cursor_that_names_no_one_of_the_list_is_refused(api: Registrati
 async def test_a_cursor_outlives_the_applicant_leaving_the_list(api: RegistrationApi) -> None:
     subjects = await approved(api, 6)
     first = (await api.request("GET", f"{LEDGER}/waiting?limit=2", "registrar")).json()
-    await api.request("PUT", "/v1/rounds/1404/quotas/IR-20", "ministry_admin", json={"quota": 4})
+    await api.set_quota(4)
     await api.run_jobs()
     after = (await api.request("GET", f"{LEDGER}/waiting?after={first['next']}", "registrar")).json()
     assert [(each["position"], each["id"]) for each in after["items"]] == [(1, subjects[4]), (2, subjects[5])]
@@ -116,7 +116,7 @@ async def test_a_cursor_outlives_the_applicant_leaving_the_list(api: Registratio
 
 async def test_changes_of_the_quota_name_date_role_and_pseudonym(api: RegistrationApi) -> None:
     api.advance(days=1)
-    await api.request("PUT", "/v1/rounds/1404/quotas/IR-20", "ministry_admin", json={"quota": 9})
+    await api.set_quota(9)
     changes = (await api.request("GET", LEDGER, "manager")).json()["changes"]
     assert [(each["previous"], each["quota"], each["role"]) for each in changes] == [
         (2, 9, "ministry_admin"),

@@ -25,14 +25,18 @@ from tests.support.registration_api import RegistrationApi
 from tests.support.replayed_registration import (
     Call,
     correct,
+    decline,
     erase,
     import_applications,
     import_quotas,
     open_round,
+    propose_move,
+    propose_quotas,
     register,
     reissue_code,
-    set_quota,
+    sign,
     withdraw,
+    withdraw_proposal,
 )
 from tests.support.screening_api import ScreeningApi
 from tests.support.servers import Servers
@@ -206,7 +210,11 @@ OPERATIONS: dict[str, tuple[Callable[[Any], Awaitable[Call]], ...]] = {
     "registration": (
         open_round,
         import_quotas,
-        set_quota,
+        propose_quotas,
+        propose_move,
+        sign,
+        decline,
+        withdraw_proposal,
         register,
         import_applications,
         withdraw,

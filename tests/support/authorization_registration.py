@@ -74,6 +74,43 @@ def on_form(area: str, **answers: str) -> dict[str, str]:
     return {"form": f"{area[3:5]}-1404-206", "reason": "visitor", **answers}
 
 
+async def proposals(api: RegistrationApi, prefix: str) -> dict[tuple[str, str], Operation]:
+    """Return the operations about proposals: there is one for each of the two provinces."""
+    ids, controls = {MISSING: NOTHING}, {MISSING: "1"}
+    for area in AREAS[1:]:
+        body = {"quotas": [{"province": area[:5], "quota": 50}], "reason": "demand"}
+        path = "/v1/rounds/1404/proposals/quotas"
+        made = (await api.request("POST", path, "ministry_admin", id="of-07aa", json=body)).json()
+        ids[area], controls[area] = made["id"], made["control"]
+    ids[AREAS[0]], controls[AREAS[0]] = ids[AREAS[1]], controls[AREAS[1]]
+    one, page = f"{prefix}/rounds/{{round_id}}/proposals", "/registration/proposals"
+
+    def thing(options: Callable[[str], Mapping[str, Any]] = lambda area: {}) -> Operation:
+        return Operation("thing", options, ids, provincial=True)
+
+    quotas = {"quota": "51", "reason": "demand", "round": "1404"}
+    move = {"source": "IR-20", "target": "IR-23", "seats": 1, "reason": "demand"}
+    return {
+        ("GET", one): Operation("nation"),
+        ("GET", f"{one}/{{id}}"): thing(),
+        ("POST", f"{one}/quotas"): Operation(
+            "nation", lambda area: {"json": {"quotas": [{"province": "IR-20", "quota": 51}], "reason": "demand"}}
+        ),
+        ("POST", f"{one}/moves"): Operation("nation", lambda area: {"json": move}),
+        ("POST", f"{one}/{{id}}/signature"): thing(lambda area: {"json": {"control": controls[area]}}),
+        ("POST", f"{one}/{{id}}/refusal"): thing(lambda area: {"json": {"reason": "later"}}),
+        ("POST", f"{one}/{{id}}/withdrawal"): thing(),
+        ("GET", page): Operation("nation"),
+        ("GET", f"{page}/new"): Operation("nation"),
+        ("POST", f"{page}/quota"): Operation("nation", lambda area: {"data": quotas | {"province": "IR-20"}}),
+        ("POST", f"{page}/move"): Operation("nation", lambda area: {"data": {**move, "round": "1404"}}),
+        ("GET", f"{page}/{{round_id}}/{{id}}"): thing(),
+        ("POST", f"{page}/{{round_id}}/{{id}}/signature"): thing(lambda area: {"data": {"control": controls[area]}}),
+        ("POST", f"{page}/{{round_id}}/{{id}}/refusal"): thing(lambda area: {"data": {"reason": "later"}}),
+        ("POST", f"{page}/{{round_id}}/{{id}}/withdrawal"): thing(),
+    }
+
+
 async def registration(folder: Path) -> World:
     """Make registration with an applicant in each area, whose identity is known."""
     api = RegistrationApi(folder)
@@ -167,10 +204,8 @@ async def registration(folder: Path) -> World:
             "thing", lambda area: {"data": {"reason": "caller"}}, ids
         ),
         **seats(prefix),
+        **await proposals(api, prefix),
         ("PUT", f"{prefix}/rounds/{{round_id}}"): Operation("nation", lambda area: {"json": ROUND}),
-        ("PUT", f"{prefix}/rounds/{{round_id}}/quotas/{{province}}"): Operation(
-            "nation", lambda area: {"json": {"quota": 41}}
-        ),
         ("POST", f"{prefix}/rounds/{{round_id}}/quotas/import"): Operation(
             "nation", lambda area: {"content": quotas, "headers": {"Content-Type": "text/csv"}}
         ),

@@ -49,6 +49,11 @@ FORMS = {  # not in OpenAPI; each with the names of its fields
     "/registration/desk/{applicant}/review": ("act", "reason", "form", "why", "key"),
     "/registration/desk/{applicant}/withdrawal": ("reason", "form", "why", "key"),
     "/registration/desk/{applicant}/tracking-code": ("reason", "form", "key"),
+    "/registration/proposals/quota": ("province", "quota", "reason", "round", "key"),
+    "/registration/proposals/move": ("source", "target", "seats", "reason", "round", "key"),
+    "/registration/proposals/{round_id}/{id}/signature": ("control", "key"),
+    "/registration/proposals/{round_id}/{id}/refusal": ("reason", "key"),
+    "/registration/proposals/{round_id}/{id}/withdrawal": ("key",),
     "/registration/sign-in": ("outcome",),
     "/registration/sign-in/end": (),
     "/screening/next": (),
@@ -153,7 +158,9 @@ class Form:
     def requests(self, value: Value) -> Iterator[tuple[str, Sent]]:
         """Yield the name of each field, and a request with the value in it."""
         headers = {"Sec-Fetch-Site": "same-origin", "Content-Type": "application/x-www-form-urlencoded"}
-        url = self.path.replace("{id}", APPLICANT).replace("{applicant}", APPLICANT) + QUERIES.get(self.path, "")
+        url = self.path.replace("{round_id}", "1404").replace("{id}", APPLICANT).replace(
+            "{applicant}", APPLICANT
+        ) + QUERIES.get(self.path, "")
         for name in (*self.fields, "another"):
             yield name, {"url": url, "content": f"{name}={quoted(value.form)}", "headers": headers}
         yield "name", {"url": url, "content": f"{quoted(value.form)}=1", "headers": headers}

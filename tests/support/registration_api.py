@@ -38,6 +38,7 @@ from security.encryption import KeyBlocks, Keyring, MemoryKeyBlocks
 from tests.support.tokens import Issuer
 
 START = datetime(2025, 9, 27, 6, tzinfo=UTC)
+SECOND = "of-07aa"  # the person at the ministry who signs
 ALL_PARTITIONS = frozenset(range(32))
 ERASURE = {"reason": "request", "form_number": "20-1404-9"}
 ROUND = {
@@ -157,8 +158,23 @@ class RegistrationApi:
         opened = await self.request("PUT", "/v1/rounds/1404", "ministry_admin", json=ROUND)
         assert opened.status_code == 200, opened.text
         if quota:
-            path = "/v1/rounds/1404/quotas/IR-20"
-            assert (await self.request("PUT", path, "ministry_admin", json={"quota": quota})).status_code == 200
+            await self.set_quota(quota)
+
+    async def set_quota(self, quota: int, province: str = "IR-20") -> None:
+        """Set a quota by two persons of the ministry, unless it is this one already."""
+        path, subject = "/v1/rounds/1404/proposals", f"ledger:1404/{province}"
+        if (await self.store.read([subject]))[subject].state.quota == quota:
+            return
+        body = {"quotas": [{"province": province, "quota": quota}], "reason": "notification"}
+        made = await self.request("POST", f"{path}/quotas", "ministry_admin", json=body)
+        assert made.status_code == 201, made.text
+        await self.sign(made.json())
+
+    async def sign(self, made: dict[str, Any]) -> None:
+        """Sign a proposal as the second person of the ministry."""
+        path, body = f"/v1/rounds/1404/proposals/{made['id']}/signature", {"control": made["control"]}
+        signed = await self.request("POST", path, "ministry_admin", id=SECOND, json=body)
+        assert signed.status_code == 200, signed.text
 
     async def register(self, *, key: str = "", role: str = "registrar", **changes: Any) -> httpx.Response:
         """Register PERSON with changes."""

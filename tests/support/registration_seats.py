@@ -48,8 +48,10 @@ class Registration:
         return Moment(self.now, self.now)
 
     async def set_quota(self, quota: int, province: str = "IR-20") -> None:
-        command = SetQuota(round="1404", province=province, policy="1404-1", quota=quota)
-        await execute(self.store, ledger_subject("1404", province), command, self.clock)
+        subject = ledger_subject("1404", province)
+        previous = (await self.store.read([subject]))[subject].state.quota
+        command = SetQuota(round="1404", province=province, policy="1404-1", quota=quota, previous=previous)
+        await execute(self.store, subject, command, self.clock)
 
     async def register(self, subject: str, province: str = "IR-20", county: str = "") -> None:
         self.now += timedelta(seconds=1)

@@ -13,8 +13,17 @@ from contracts.events import (
 )
 from kernel.batch import process
 from kernel.record import Message
-from tests.support.registration_api import ERASURE, PERSON, ROUND, RegistrationApi, a_national_id, csv_file
+from tests.support.registration_api import (
+    ERASURE,
+    PERSON,
+    ROUND,
+    SECOND,
+    RegistrationApi,
+    a_national_id,
+    csv_file,
+)
 
+PROPOSALS = "/v1/rounds/1404/proposals"
 QUOTAS = "province,name_fa,quota\nIR-20,سمنان,{}\nIR-07,فارس,{}\n"
 
 
@@ -36,26 +45,56 @@ async def open_round(api: RegistrationApi) -> Call:
     return Call("PUT", "/v1/rounds/1404", {"json": ROUND}, later, "ministry_admin")
 
 
-async def quotas_change(api: RegistrationApi) -> None:
-    """Import other quotas and fill a seat."""
-    path = "/v1/rounds/1404/quotas/import"
-    changed = await api.request("POST", path, "ministry_admin", csv=QUOTAS.format(7, 8))
-    assert changed.status_code == 200
+async def seats_go_on(api: RegistrationApi) -> None:
+    """Change the quotas, fill a seat and let every proposal expire."""
+    for quota, province in ((7, "IR-20"), (8, "IR-07")):
+        await api.set_quota(quota, province)
     made = (await api.register(key="key-of-the-person")).json()
     await decided(api, made["id"])
     assert (await api.store.read(["ledger:1404/IR-20"]))["ledger:1404/IR-20"].state.admitted == 1
+    api.advance(days=30)
 
 
 async def import_quotas(api: RegistrationApi) -> Call:
     await api.open_round(quota=5)
     options = {"csv": QUOTAS.format(5, 6)}  # one of them does not change
-    return Call("POST", "/v1/rounds/1404/quotas/import", options, lambda: quotas_change(api), "ministry_admin")
+    return Call("POST", "/v1/rounds/1404/quotas/import", options, lambda: seats_go_on(api), "ministry_admin")
 
 
-async def set_quota(api: RegistrationApi) -> Call:
+async def propose_quotas(api: RegistrationApi) -> Call:
     await api.open_round(quota=5)
-    options = {"json": {"quota": 5}}  # nothing changes
-    return Call("PUT", "/v1/rounds/1404/quotas/IR-20", options, lambda: quotas_change(api), "ministry_admin")
+    options = {"json": {"quotas": [{"province": "IR-20", "quota": 6}], "reason": "demand"}}
+    return Call("POST", f"{PROPOSALS}/quotas", options, lambda: seats_go_on(api), "manager")
+
+
+async def propose_move(api: RegistrationApi) -> Call:
+    await api.open_round(quota=5)
+    options = {"json": {"source": "IR-20", "target": "IR-07", "seats": 2, "reason": "demand"}}
+    return Call("POST", f"{PROPOSALS}/moves", options, lambda: seats_go_on(api), "ministry_admin")
+
+
+async def _proposed(api: RegistrationApi, officer: str) -> dict[str, Any]:
+    await api.open_round(quota=5)
+    body = {"quotas": [{"province": "IR-20", "quota": 6}], "reason": "demand"}
+    made = await api.request("POST", f"{PROPOSALS}/quotas", "ministry_admin", id=officer, json=body)
+    return dict(made.json())
+
+
+async def sign(api: RegistrationApi) -> Call:
+    made = await _proposed(api, SECOND)
+    path, options = f"{PROPOSALS}/{made['id']}/signature", {"json": {"control": made["control"]}}
+    return Call("POST", path, options, lambda: seats_go_on(api), "ministry_admin")
+
+
+async def decline(api: RegistrationApi) -> Call:
+    made = await _proposed(api, SECOND)
+    path, options = f"{PROPOSALS}/{made['id']}/refusal", {"json": {"reason": "later"}}
+    return Call("POST", path, options, lambda: seats_go_on(api), "ministry_admin")
+
+
+async def withdraw_proposal(api: RegistrationApi) -> Call:
+    made = await _proposed(api, "of-2f9c")
+    return Call("POST", f"{PROPOSALS}/{made['id']}/withdrawal", {}, lambda: seats_go_on(api), "ministry_admin")
 
 
 async def decided(api: RegistrationApi, *subjects: str) -> None:

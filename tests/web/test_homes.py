@@ -30,6 +30,7 @@ ELSEWHERE = {  # actions that neither a page of their own nor the command line s
     "see_identity": "a part of the pages that find a person",
     "own_work": "the page itself",
     "correct": "a part of the page that finds a person",
+    **dict.fromkeys(("move_seats", "sign_proposal"), "a part of the pages of proposals"),
 }
 
 

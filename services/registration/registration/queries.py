@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from contracts.subjects import ledger_subject, round_subject
+from contracts.subjects import ledger_subject, proposal_subject, round_subject
 from kernel.query import EXISTS, Index, Query, at_most, more_than, one_of, starts_with
 from kernel.record import Record
 from kernel.store import Store
@@ -43,6 +43,11 @@ def ledgers(round_id: str) -> Query:
 def every_ledger() -> Query:
     """Match the seat ledgers of all rounds, by round and province."""
     return Query("ledger", {"subject": starts_with("ledger:")})
+
+
+def proposals(round_id: str) -> Query:
+    """Match the proposals of a round, in the order in which they were made."""
+    return Query("proposal", {"subject": starts_with(proposal_subject(round_id, ""))})
 
 
 def applications(round_id: str, scope: str, status: str = "", after: str = "", limit: int = 0) -> Query:
@@ -188,6 +193,7 @@ def examples() -> dict[str, tuple[Any, ...]]:
         "rounds": ("find", rounds()),
         "ledgers": ("find", ledgers("1404")),
         "every ledger": ("find", every_ledger()),
+        "proposals": ("find", proposals("1404")),
         "applications": ("find", applications("1404", "IR-20", limit=50)),
         "applications with a status": ("find", applications("1404", "IR-20", "admitted", limit=50)),
         "applications of a county": ("find", applications("1404", "IR-20/2001", limit=50)),

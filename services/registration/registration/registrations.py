@@ -1,4 +1,4 @@
-"""Register applications, one per person and round nationwide, and set quotas; what the service opens to do so."""
+"""Register applications, one per person and round nationwide; what the service opens to do so."""
 
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -21,7 +21,7 @@ from kernel.commands import CommandMetadata, Outcome, Result, decide_one, execut
 from kernel.errors import UniqueViolation
 from kernel.record import Private, Record, reindex
 from kernel.service import Runtime
-from kernel.store import Effects, Snapshot, Store, read_snapshot
+from kernel.store import Store, read_snapshot
 from kernel.stores.mongodb import MongoStore
 from programme.calendar import tehran_day
 from programme.numbers import national_id
@@ -36,7 +36,6 @@ from registration.domain.application import (
     accept,
     profile_of,
 )
-from registration.domain.ledger import SetQuota
 from registration.erasures import Erasures
 from registration.import_runs import ImportRuns, MongoDocuments
 from registration.persons import NOTHING, Persons
@@ -47,14 +46,6 @@ from security.encryption import KeyBlocks, Keyring
 
 MILLISECOND = timedelta(milliseconds=1)  # the precision of registered_at
 CACHED = 1.0  # seconds after which every process uses an amended round
-
-
-class QuotasRefused(Exception):
-    """At least one quota was refused and none was set; `refused` is by ledger."""
-
-    def __init__(self, refused: Mapping[str, Refused]) -> None:
-        super().__init__(", ".join(f"{subject}: {each.code}" for subject, each in refused.items()))
-        self.refused = refused
 
 
 class RoundSnapshot(msgspec.Struct, frozen=True):
@@ -202,26 +193,6 @@ class RegistrationService:
         """Return the rows that were registered under their keys."""
         rows = {each.idempotency_key: row for row, each in metadata.items() if each.idempotency_key}
         return {rows[key] for key in await self.store.find_by_unique("idempotency_key", rows)} if rows else set()
-
-    async def set_quotas(self, commands: Mapping[str, SetQuota], metadata: Mapping[str, CommandMetadata]) -> None:
-        """Set all quotas, by ledger, or none. Raise QuotasRefused, KeyReused, Transient."""
-
-        def change(snapshot: Snapshot) -> Effects:
-            moment, changes, refused = self.clock(), [], {}
-            for subject, command in commands.items():
-                before = snapshot.record(subject)
-                try:
-                    done = decide_one(self.store, before, command, metadata[subject], moment)
-                except Refused as e:
-                    refused[subject] = e
-                    continue
-                if not done.repeated and done.record is not before:
-                    changes.append((before, done.record))
-            if refused:
-                raise QuotasRefused(refused)
-            return Effects(changes)
-
-        await self.store.transact(list(commands), change)
 
     async def registered_under(self, key: str) -> Record | None:
         """Return the applicant who was registered under an idempotency key, as they were."""

@@ -75,12 +75,6 @@ class Round(BaseModel):
     simulated: Simulated | None = None
 
 
-class QuotaTerms(Body):
-    """The quota that a province was notified of."""
-
-    quota: int = Field(ge=0, le=ledger.QUOTA_LIMIT, examples=[1300])
-
-
 class Seats(BaseModel):
     """The seats of one province: quota = available + held + admitted."""
 
@@ -95,12 +89,6 @@ class ProvinceSeats(Seats):
     """The seats of one province, and how many applicants wait for one."""
 
     waiting: int
-
-
-class QuotasSet(BaseModel):
-    """The result of an import of quotas."""
-
-    rows: int
 
 
 class Consent(Body):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from kernel.service import PeriodicJob, RestoredRecord, Runtime, Service
-from registration.domain import applicant, ledger
+from registration.domain import applicant, ledger, proposal
 from registration.domain import round as rounds
 from registration.jobs.audit_heads import AuditHeads
 from registration.jobs.identity_checks import DevelopmentRegistry, IdentityChecks, NoRegistry
@@ -50,7 +50,7 @@ service = Service(
     name="registration",
     title="Registration",
     description="Who is in, once, nationwide, and which seat.",
-    rules={"applicant": applicant, "ledger": ledger, "round": rounds},
+    rules={"applicant": applicant, "ledger": ledger, "round": rounds, "proposal": proposal},
     unique=UNIQUE,
     indexes=INDEXES,
     prefix="/registration",
@@ -65,6 +65,7 @@ service = Service(
         "registration.api.identification:router",
         "registration.api.audit:router",
         "registration.api.seats.ledgers:router",
+        "registration.api.seats.proposals:router",
         "registration.pages.apply:router",
         "registration.pages.track:router",
         "registration.pages.search:router",
@@ -75,6 +76,7 @@ service = Service(
         "registration.pages.rounds:router",
         "registration.pages.seats:router",
         "registration.pages.desk_acts:router",
+        "registration.pages.proposals:router",
     ),
     sign_in=True,
     longest_linger=1.0,

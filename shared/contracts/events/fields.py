@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from contracts import codes
+from contracts.subjects import PROVINCE
 
 YEARS = frozenset(range(2000, 3000))  # of all dates and times: calculations with them stay within what a date can be
 YEAR_PATTERN = "^2[0-9]{3}-"
@@ -49,6 +50,9 @@ ClaimReleaseReason = Annotated[
 ]
 WithdrawalReason = Annotated[str, _one_of(codes.WITHDRAWAL_CAUSES, "Why the applicant withdrew, or was withdrawn.")]
 ErasureReason = Annotated[str, _one_of(codes.ERASURE_REASONS, "Why the applicant's data was erased.")]
+ProposalAction = Annotated[str, _one_of(codes.PROPOSAL_ACTIONS, "What the proposal changes.")]
+ProposalReason = Annotated[str, _one_of(codes.PROPOSAL_REASONS, "Why it is proposed.")]
+ProposalRefusal = Annotated[str, _one_of(codes.PROPOSAL_REFUSALS, "Why the second person did not sign.")]
 Outcome = Annotated[str, _one_of(codes.OUTCOMES, "Outcome of the screening.")]
 DecisionReason = Annotated[str, _one_of(codes.DECISION_REASONS, "Reason of a screening decision.")]
 InfoItem = Annotated[str, _one_of(codes.INFO_ITEMS, "Paper or photo that the applicant is asked for.")]
@@ -66,6 +70,14 @@ DeclineReason = Annotated[str, _one_of(codes.DECLINE_REASONS, "Why the producer 
 EndReason = Annotated[str, _one_of(codes.END_REASONS, "Why the connection ended.")]
 LeadService = Annotated[str, _one_of(codes.LEAD_SERVICES, "Service that the lead enterprise provides.")]
 
+ProvinceCode = Annotated[str, _matching(f"^{PROVINCE}$", "Code of a province.")]
+ProposalId = Annotated[
+    str,
+    _matching(
+        r"^([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})?$",
+        "Id of the proposal that was signed; may be empty.",
+    ),
+]
 JobFieldCode = Annotated[str, _matching(r"^[A-Z]{2}[0-9]{3}$", "Code of a job field.")]
 PolicyVersion = Annotated[
     str, _matching(r"^([0-9]{4}-[0-9]{1,3})?$", "Version of the policies by which the decision was made.")
@@ -100,7 +112,6 @@ ApplicationNumber = Annotated[
 ]
 Seats = Annotated[int, _between(0, 1_000_000, "Number of seats.")]
 PerMille = Annotated[int, _between(0, 1_000, "Size of a simulation, in thousandths of a real round; 0 if it is real.")]
-ProvinceCode = Annotated[str, _matching(r"^IR-[0-3][0-9]$", "Code of a province (ISO 3166-2:IR:2020).")]
 WorkingHours = Annotated[
     int, _between(0, 100_000, "Whole working hours from opening to decision, eight per working day.")
 ]

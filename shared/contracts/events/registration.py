@@ -13,6 +13,10 @@ from contracts.events.fields import (
     JobFieldCode,
     PerMille,
     ProgrammeInstant,
+    ProposalAction,
+    ProposalId,
+    ProposalReason,
+    ProposalRefusal,
     ProvinceCode,
     SeatReleaseReason,
     Seats,
@@ -54,6 +58,63 @@ class QuotaSet(Event, frozen=True, kw_only=True, omit_defaults=True):
     KIND = "ledger"
     quota: Seats
     previous: Seats = 0
+    proposal: ProposalId = ""
+
+
+class QuotaMoved(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """Seats were moved between this province and another one, whose ledger has the same event. Subject: the ledger."""
+
+    TYPE = "ir.peyvand.registration.quota.moved.v1"
+    KIND = "ledger"
+    quota: Seats
+    previous: Seats = 0
+    counterpart: ProvinceCode
+    proposal: ProposalId = ""
+
+
+class ProposalMade(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """It was proposed to change the quotas of provinces; nothing changes until a second person has signed.
+
+    `before` and `after` are the quotas of `provinces`, in the same order. Subject: the proposal.
+    """
+
+    TYPE = "ir.peyvand.registration.proposal.made.v1"
+    KIND = "proposal"
+    action: ProposalAction
+    reason: ProposalReason
+    provinces: Annotated[tuple[ProvinceCode, ...], FEW]
+    before: Annotated[tuple[Seats, ...], FEW]
+    after: Annotated[tuple[Seats, ...], FEW]
+    expires: ProgrammeInstant
+
+
+class ProposalSigned(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """A second person signed the proposal, and it took effect with the signature. Subject: the proposal."""
+
+    TYPE = "ir.peyvand.registration.proposal.signed.v1"
+    KIND = "proposal"
+
+
+class ProposalDeclined(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """The second person did not sign the proposal, which is closed. Subject: the proposal."""
+
+    TYPE = "ir.peyvand.registration.proposal.declined.v1"
+    KIND = "proposal"
+    reason: ProposalRefusal
+
+
+class ProposalWithdrawn(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """Who made the proposal withdrew it. Subject: the proposal."""
+
+    TYPE = "ir.peyvand.registration.proposal.withdrawn.v1"
+    KIND = "proposal"
+
+
+class ProposalExpired(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """No one signed the proposal in time. Subject: the proposal."""
+
+    TYPE = "ir.peyvand.registration.proposal.expired.v1"
+    KIND = "proposal"
 
 
 class ProfileEvent(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):

@@ -1,4 +1,4 @@
-"""`peyvand round` opens a round; `peyvand quota` sets its quotas from a file (all rows or none) and shows them."""
+"""`peyvand round` opens a round; `peyvand quota` proposes quotas from a file, signs a proposal, and shows the seats."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 from uuid import uuid4
 
+import msgspec
 import typer
 
-from peyvand.commands.output import GROUP, Csv, Json, Round, Url, print_result, signed_in_client, spinner
+from peyvand.commands.output import GROUP, Csv, Json, Round, Url, number_of, print_result, signed_in_client, spinner
 from peyvand.endpoints import CommandError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def register(app: typer.Typer) -> None:
     """Add the verbs to the command."""
     group = typer.Typer(help="The seats of each province in a round.", **GROUP)
     group.command("import")(import_command)
+    group.command("sign")(sign_command)
     group.command("show")(show_command)
     app.add_typer(group, name="quota")
     group = typer.Typer(help="The rounds of the programme.", **GROUP)
@@ -60,10 +62,34 @@ def list_command(as_json: Json = False, url: Url = "") -> None:
 
 
 def import_command(file: Csv, round_id: Round, as_json: Json = False, url: Url = "") -> None:
-    """Set quotas from `province,name_fa,quota`; a row whose code and name disagree refuses the whole file."""
+    """Propose quotas from `province,name_fa,quota`; a row whose code and name disagree refuses the whole file."""
     with spinner(f"sending {file.name}", as_json):
         result = import_quotas(signed_in_client(url, "ministry_admin"), file, round_id)
-    print_result(result, as_json, lambda counts: f"the quotas of round {round_id} are set: {_summary(counts)}")
+    print_result(
+        result,
+        as_json,
+        lambda made: (
+            f"proposed for {len(made['changes'])} provinces, control number {made['control']}; nothing has "
+            f"changed yet\nnext: a second person runs "
+            f"`peyvand quota sign {made['id']} {made['control']} --round {made['round']}`"
+        ),
+    )
+
+
+def sign_command(
+    proposal: Annotated[str, typer.Argument(help="Id of the proposal.")],
+    control: Annotated[str, typer.Argument(help="Its control number, such as 841-207-336.")],
+    round_id: Round,
+    person: Annotated[str, typer.Option("--as", help="Development only: who signs.")] = "ministry_admin-second",
+    as_json: Json = False,
+    url: Url = "",
+) -> None:
+    """Sign a proposal that someone else has made; its quotas change at once, all or none."""
+    client = signed_in_client(url, "ministry_admin", sub=person)
+    result = sign(client, round_id, proposal, control)
+    print_result(
+        result, as_json, lambda done: f"signed: {number_of(len(done['changes']), 'quota')} of {done['round']} changed"
+    )
 
 
 def show_command(round_id: Round, as_json: Json = False, url: Url = "") -> None:
@@ -74,7 +100,7 @@ def show_command(round_id: Round, as_json: Json = False, url: Url = "") -> None:
 
 
 def import_quotas(client: "ApiClient", file: Path, round_id: str) -> Any:
-    """Set the quotas in this file; return the response. Raise CommandError with the refused rows.
+    """Propose the quotas in this file; return the proposal. Raise CommandError with the refused rows.
 
     Each call has a new idempotency key: a file may be given again after another one has changed its quotas.
     """
@@ -85,6 +111,13 @@ def import_quotas(client: "ApiClient", file: Path, round_id: str) -> Any:
         return client.post(path, read_file(file), "text/csv", key=uuid4().hex).json()
     except ApiError as e:
         raise with_refused_rows(e) from e
+
+
+def sign(client: "ApiClient", round_id: str, proposal: str, control: str) -> Any:
+    """Sign a proposal; return it. Raise CommandError."""
+    path = f"/registration/v1/rounds/{quote(round_id, safe='')}/proposals/{quote(proposal, safe='')}/signature"
+    body = msgspec.json.encode({"control": control})
+    return client.post(path, body, "application/json", key=uuid4().hex).json()
 
 
 def quotas(client: "ApiClient", round_id: str) -> list[dict[str, Any]]:
@@ -118,13 +151,3 @@ def _round(opened: Mapping[str, Any]) -> str:
 def _row(row: dict[str, Any]) -> str:
     position = f"row {row['row']}, " if "row" in row else ""
     return f"  {position}{row.get('field') or '-'}: {row.get('detail') or row.get('code')}"
-
-
-def _summary(counts: Any) -> str:
-    if not isinstance(counts, Mapping):
-        return "done"
-    return ", ".join(
-        f"{len(value) if isinstance(value, list) else value} {name.replace('_', ' ')}"
-        for name, value in counts.items()
-        if isinstance(value, int | list)
-    )

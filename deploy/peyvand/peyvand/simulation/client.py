@@ -8,6 +8,7 @@ from typing import Any
 import aiohttp
 
 from base.backoff import backoff
+from programme.reference import provinces
 
 CONCURRENCY = 12  # requests at a time
 ATTEMPTS = 8
@@ -30,7 +31,7 @@ class PlatformClient:
 
     def __init__(self, base: str, timeout: float = TIMEOUT) -> None:
         self.base, self.timeout, self.requests = base.rstrip("/"), timeout, 0
-        self.tokens: dict[tuple[str, str], tuple[str, float]] = {}
+        self.tokens: dict[tuple[str, str, str], tuple[str, float]] = {}
         self.slots = asyncio.Semaphore(CONCURRENCY)
 
     async def __aenter__(self) -> "PlatformClient":
@@ -40,22 +41,34 @@ class PlatformClient:
     async def __aexit__(self, *_: object) -> None:
         await self.http.close()
 
-    async def token(self, role: str, province: str) -> str:
-        """Return an access token for this role and province, a new one before it expires. Raise RequestRefused."""
-        known = self.tokens.get((role, province))
+    async def token(self, role: str, province: str, person: str = "") -> str:
+        """Return an access token for this role and province, a new one before it expires. Raise RequestRefused.
+
+        Each role has one person in each province, besides those that are named.
+        """
+        known = self.tokens.get((role, province, person))
         if known and known[1] > monotonic():
             return known[0]
-        form = {"grant_type": "client_credentials", "role": role, "sub": f"{role}-{province or 'nation'}"}
+        form = {"grant_type": "client_credentials", "role": role, "sub": person or f"{role}-{province or 'nation'}"}
         form |= {"province": province} if province else {}
         async with self.http.post(f"{self.base}/issuer/token", data=form) as response:
             tokens = await response.json(content_type=None)
             if response.status != 200:
                 raise RequestRefused(response.status, tokens)
-        self.tokens[role, province] = tokens["access_token"], monotonic() + tokens["expires_in"] - 60
+        self.tokens[role, province, person] = tokens["access_token"], monotonic() + tokens["expires_in"] - 60
         return str(tokens["access_token"])
 
     async def request(
-        self, method: str, path: str, role: str, province: str = "", *, json: Any = None, csv: str = "", key: str = ""
+        self,
+        method: str,
+        path: str,
+        role: str,
+        province: str = "",
+        *,
+        person: str = "",
+        json: Any = None,
+        csv: str = "",
+        key: str = "",
     ) -> Any:
         """Return the JSON of a response. Retry transient errors under the same key. Raise RequestRefused."""
         headers = {"Idempotency-Key": key} if key else {}
@@ -65,7 +78,7 @@ class PlatformClient:
         for attempt in range(ATTEMPTS):
             pause = backoff(attempt, BACKOFF, BACKOFF_LIMIT)
             try:
-                headers |= {"Authorization": f"Bearer {await self.token(role, province)}"} if role else {}
+                headers |= {"Authorization": f"Bearer {await self.token(role, province, person)}"} if role else {}
                 async with (
                     self.slots,
                     self.http.request(method, self.base + path, json=json, data=data, headers=headers) as response,
@@ -81,6 +94,21 @@ class PlatformClient:
                     raise
             await asyncio.sleep(pause)
         raise AssertionError("the last attempt returns or raises")
+
+    async def set_quotas(self, round_id: str, quotas: Mapping[str, int], key: str) -> None:
+        """Set quotas by two persons of the ministry: the one proposes, the other one signs. Raise RequestRefused."""
+        rows = "".join(f"{code},{provinces()[code].name_fa},{quota}\n" for code, quota in quotas.items())
+        path, role = f"/registration/v1/rounds/{round_id}", "ministry_admin"
+        file = "province,name_fa,quota\n" + rows
+        made = await self.request("POST", f"{path}/quotas/import", role, csv=file, key=key)
+        await self.request(
+            "POST",
+            f"{path}/proposals/{made['id']}/signature",
+            role,
+            person="ministry_admin-second",
+            json={"control": made["control"]},
+            key=f"{key}-signed",
+        )
 
     async def text(self, path: str) -> str:
         """Return the text at a public path. Raise RequestRefused."""

@@ -72,7 +72,7 @@ class Round:
         self.platform, self.courses, self.seed, self.memory = platform, courses, seed, memory or Memory()
 
     async def open(self, scale: float) -> None:
-        """Open the round as a simulation of this scale, set the quotas, and register a lead enterprise per province."""
+        """Open the round as a simulation of this scale, set quotas by two persons, register leads in every province."""
         window = {
             "opens": (instant(0) - timedelta(hours=9)).isoformat(),
             "closes": (instant(0) + timedelta(days=OPEN_DAYS)).isoformat(),
@@ -90,14 +90,7 @@ class Round:
         await self.platform.request(
             "PUT", f"/registration/v1/rounds/{ROUND}", "ministry_admin", json=body, key="sim-round"
         )
-        rows = "".join(f"{c.province},{provinces()[c.province].name_fa},{c.quota}\n" for c in self.courses.values())
-        await self.platform.request(
-            "POST",
-            f"/registration/v1/rounds/{ROUND}/quotas/import",
-            "ministry_admin",
-            csv="province,name_fa,quota\n" + rows,
-            key="sim-quotas",
-        )
+        await self.platform.set_quotas(ROUND, {c.province: c.quota for c in self.courses.values()}, "sim-quotas")
         await asyncio.gather(*map(self._register_lead, self.courses))
 
     async def survey(self, step: int) -> None:

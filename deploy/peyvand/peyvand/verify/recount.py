@@ -93,7 +93,7 @@ def count(by_subject: Mapping[str, Sequence[Event]], calendar: Calendar, today: 
     counts: dict[str, Count] = defaultdict(Count)
     for subject, events in by_subject.items():
         if subject.startswith(f"ledger:{round_}/"):
-            quotas = [e for e in events if e["type"].endswith(".quota.set.v1")]
+            quotas = [e for e in events if e["type"].endswith((".quota.set.v1", ".quota.moved.v1"))]
             counts[subject.rpartition("/")[2]].Q = quotas[-1]["data"]["quota"] if quotas else 0
         elif ":" not in subject and any(e.get("round") == round_ for e in events):
             _count_applicant(counts, events, calendar, today)

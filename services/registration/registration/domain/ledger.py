@@ -1,7 +1,7 @@
 """The seats of one province in one round: quota = available + held + admitted, all of them at least 0.
 
-The state is a fold of the ledger's own `quota.set` and of registration's events about the seats of the province's
-applicants. The allocator folds the latter into the ledger in the transaction that emits them.
+The state is a fold of the ledger's own `quota.set` and `quota.moved`, and of registration's events about the seats of
+the province's applicants. The allocator folds the latter into the ledger in the transaction that emits them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,9 +11,11 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from contracts.codes import Label
 from contracts.commands import EventWithContext, Refused
 from contracts.envelope import Context, Envelope
-from contracts.events import ApplicantAdmitted, ApplicantSeatReleased, ApplicantWaitlisted, Event, QuotaSet
+from contracts.events import ApplicantAdmitted, ApplicantSeatReleased, ApplicantWaitlisted, Event, QuotaMoved, QuotaSet
+from programme import reference
 
 VERSION = 1
 QUOTA_LIMIT = 1_000_000
@@ -31,24 +33,37 @@ class State(msgspec.Struct, frozen=True):
 
 
 class SetQuota(msgspec.Struct, frozen=True, kw_only=True):
-    """Set the quota that the ministry notified the province of."""
+    """Set the quota, as two persons agreed on while it was `previous`; with a counterpart, seats move there or back."""
 
     round: str
     province: str
     policy: str
     quota: int
+    previous: int
+    counterpart: str = ""  # province
+    proposal: str = ""
 
 
 def decide(state: State, command: SetQuota, at: datetime) -> Sequence[Event | EventWithContext]:
-    """Raise Refused: quota_invalid, quota_below_admitted."""
+    """Raise Refused: quota_invalid, quota_changed, quota_below_admitted."""
     if not 0 <= command.quota <= QUOTA_LIMIT:
         raise Refused("quota_invalid", field="quota", limit=QUOTA_LIMIT)
+    name = reference.province(command.province)
+    label = Label(name.name_fa, name.name_en)
+    if command.previous != state.quota:
+        raise Refused("quota_changed", field="quota", previous=command.previous, now=state.quota, province=label)
     if command.quota < state.admitted + HELD:
-        raise Refused("quota_below_admitted", field="quota", admitted=state.admitted + HELD)
+        raise Refused("quota_below_admitted", field="quota", admitted=state.admitted + HELD, province=label)
     if state.round and command.quota == state.quota:
         return ()
     context = Context(round=command.round, province=command.province, policy=command.policy)
-    return [EventWithContext(QuotaSet(quota=command.quota, previous=state.quota), context)]
+    figures = {"quota": command.quota, "previous": state.quota}
+    event: Event = (
+        QuotaMoved(**figures, counterpart=command.counterpart, proposal=command.proposal)
+        if command.counterpart
+        else QuotaSet(**figures, proposal=command.proposal)
+    )
+    return [EventWithContext(event, context)]
 
 
 def react(state: State, consumed: Envelope, at: datetime) -> Sequence[Event]:
@@ -59,7 +74,7 @@ def react(state: State, consumed: Envelope, at: datetime) -> Sequence[Event]:
 def evolve(state: State, envelope: Envelope) -> State:
     """Return the state after an event of the ledger, or one about the seat of an applicant of this province."""
     match envelope.event:
-        case QuotaSet(quota=quota):
+        case QuotaSet(quota=quota) | QuotaMoved(quota=quota):
             return replace(_located(state, envelope), quota=quota)
         case ApplicantAdmitted():
             return replace(_located(state, envelope), admitted=state.admitted + 1)

@@ -70,7 +70,7 @@ async def ledgers_page(
     """Show the seats of the officer's province, or of all 31, the most urgent first."""
     if officer.province:
         return await ledger_page(officer.scope, request, officer, store, clock, round_)
-    known, chosen = await _rounds(store, round_)
+    known, chosen = await chosen_round(store, round_)
     rows = await read_ledgers(store, chosen.round) if chosen else []
     return templates.render(
         request,
@@ -87,7 +87,7 @@ async def ledgers_page(
 @router.get("/ledger.csv")
 async def ledgers_csv(officer: LedgerReader, store: Store, round_: RoundName = "") -> Response:
     """Return the seats of the provinces in the officer's scope as a file."""
-    _, chosen = await _rounds(store, round_)
+    _, chosen = await chosen_round(store, round_)
     rows = await read_ledgers(store, chosen.round) if chosen else []
     lines: list[Sequence[str]] = [COLUMNS]
     for each in rows:
@@ -110,7 +110,7 @@ async def ledger_page(
 ) -> Response:
     """Show the seats of one province, the changes of its quota, its window, and the first of its waiting list."""
     code = visible_province(province, officer)
-    known, chosen = await _rounds(store, round_)
+    known, chosen = await chosen_round(store, round_)
     if chosen is None:
         raise Refused("round_unknown")
     return templates.render(
@@ -139,7 +139,7 @@ async def waiting_page(
 ) -> Response:
     """Show the waiting list of one province."""
     code = visible_province(province, officer)
-    known, chosen = await _rounds(store, round_)
+    known, chosen = await chosen_round(store, round_)
     if chosen is None:
         raise Refused("round_unknown")
     found = await read_waiting(store, ledger_subject(chosen.round, code), PAGE + 1, after)
@@ -163,7 +163,7 @@ async def windows_page(
     request: Request, officer: LedgerReader, store: Store, clock: Clock, round_: RoundName = ""
 ) -> Response:
     """Show when registration is open in the provinces of the officer's scope, and what was changed."""
-    known, chosen = await _rounds(store, round_)
+    known, chosen = await chosen_round(store, round_)
     lines: list[Line] = []
     changes: list[WindowChange] = []
     if chosen:
@@ -183,7 +183,7 @@ async def windows_page(
     )
 
 
-async def _rounds(store: StorePort, name: str) -> tuple[list[rounds.State], rounds.State | None]:
+async def chosen_round(store: StorePort, name: str) -> tuple[list[rounds.State], rounds.State | None]:
     """Return the rounds, the one that opened last first, and the one with this name, otherwise the first."""
     states: list[rounds.State] = [record.state for record in await store.find(queries.rounds())]
     known = sorted((each for each in states if each.window), key=_opens, reverse=True)

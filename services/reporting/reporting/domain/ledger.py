@@ -8,7 +8,7 @@ import msgspec
 
 from contracts.commands import EventWithContext
 from contracts.envelope import Context, Envelope
-from contracts.events import Event, QuotaSet
+from contracts.events import Event, QuotaMoved, QuotaSet
 from reporting.domain.time_encoding import day_of, newest
 
 VERSION = 1
@@ -36,7 +36,7 @@ def react(state: State, envelope: Envelope, at: datetime) -> Sequence[Event | Ev
 def evolve(state: State, envelope: Envelope) -> State:
     """Return the state after one more event."""
     quotas = state.quotas
-    if isinstance(envelope.event, QuotaSet):
+    if isinstance(envelope.event, QuotaSet | QuotaMoved):
         quotas = (*quotas, (day_of(envelope.time), envelope.event.quota))
     return State(
         round=envelope.context.round or state.round,

@@ -224,7 +224,6 @@ policy_unknown invalid
 چنین نسخه‌ای از مقررات منتشر نشده است؛ نسخه‌های منتشرشده: {known}.
 No such version of the policies was published; these were: {known}.
 
-
 registrar_may_not_screen forbidden
 این متقاضی را شما ثبت‌نام کرده‌اید؛ پرونده را همکار دیگری بررسی می‌کند.
 You registered this applicant; a colleague decides this case.

@@ -152,7 +152,7 @@ class InProcessPlatform:
 
     def _decision(self) -> Decide:
         by = self._officer("screener", "manager")
-        if self.random.random() < 0.85:
+        if self.random.random() < 0.75:
             return Decide("approved", by=by)
         return Decide("rejected", ("incomplete",), by=by)
 

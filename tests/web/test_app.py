@@ -16,6 +16,7 @@ from tests.support.small_api import HERE, field_errors, problem_of, routes
 from tests.support.tokens import Issuer
 from web.app import App, UndeclaredRoute, create_app, policies
 from web.authorization import allow, public
+from web.pages import error_digits
 
 # Bodies
 
@@ -156,7 +157,7 @@ async def test_browser_gets_a_page_and_program_gets_json(client: httpx.AsyncClie
     page = await client.get("/t/nowhere", headers=browser)
 
     assert page.status_code == 404 and page.headers["content-type"].startswith("text/html")
-    assert 'dir="rtl"' in page.text and page.headers["x-request-id"] in page.text
+    assert 'dir="rtl"' in page.text and error_digits(page.headers["x-request-id"], "fa") in page.text
     problem_of(await client.get("/t/v1/nowhere", headers=browser), 404, "not_found")
     forbidden = await client.get("/t/page", headers={**browser, **issuer.bearer("analyst")})
     assert forbidden.status_code == 403 and forbidden.headers["content-type"].startswith("text/html")

@@ -96,6 +96,12 @@ CALL_REASONS = {  # for which an officer sees the name and the number of the per
     "complaint": Label("رسیدگی به شکایت", "A complaint"),
 }
 
+CALL_OUTCOMES = {
+    "reached": Label("گفت‌وگو شد", "Reached"),
+    "no_answer": Label("پاسخ نداد", "No answer"),
+    "call_back": Label("وقت دیگری خواست", "Asked for another time"),
+}
+
 CLAIM_RELEASE_REASONS = {  # for which a case is no longer reserved for the officer who claimed it
     "expired": Label("زمانش گذشت", "The time was over"),
     "returned": Label("کارشناس آن را برگرداند", "The officer returned it"),

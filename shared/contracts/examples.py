@@ -195,14 +195,10 @@ _REGISTRATION = (
 
 _SCREENING = (
     Step("case.opened", at(1, 65), e.CaseOpened(due=date(2025, 10, 9), calendar=POLICY), cause="registered"),
-    Step(
-        "case.claimed",
-        at(2, 30),
-        e.CaseClaimed(until=at(2, 150)),
-        _SCREENER,
-        needs=("case.opened",),
-    ),
+    Step("case.claimed", at(2, 30), e.CaseClaimed(until=at(2, 150)), _SCREENER, needs=("case.opened",)),
     Step("case.released", at(2, 40), e.CaseReleased(reason="returned"), _SCREENER, needs=("case.claimed",)),
+    Step("case.call_logged", at(2, 35), e.CaseCallLogged(outcome="call_back"), _SCREENER, needs=("case.claimed",)),
+    Step("case.call_agreed", at(2, 36), e.CaseCallAgreed(at=at(3, 120)), _SCREENER, needs=("case.call_logged",)),
     Step("case.breached", at(13, 0), e.CaseBreached(due=date(2025, 10, 9)), _CLOCK, needs=("case.opened",)),
     Step(
         "case.decided",
@@ -221,11 +217,7 @@ _SCREENING = (
         "capacity.requested", at(20, 2), e.CapacityRequested(due=date(2025, 11, 9), calendar=POLICY), cause="admitted"
     ),
     Step(
-        "capacity.breached",
-        at(44, 0),
-        e.CapacityBreached(due=date(2025, 11, 9)),
-        _CLOCK,
-        needs=("capacity.requested",),
+        "capacity.breached", at(44, 0), e.CapacityBreached(due=date(2025, 11, 9)), _CLOCK, needs=("capacity.requested",)
     ),
     Step(
         "capacity.identified",

@@ -72,6 +72,10 @@ calendar_ended conflict
 تقویم کاری این روزها هنوز در سامانه نیست. لطفاً به پشتیبانی خبر دهید و پس از آن تصمیم را ثبت کنید.
 The system does not have the work calendar of these days yet. Please contact support, then record the decision.
 
+call_outcome_unknown invalid
+لطفاً بگویید تماس چه شد: گفت‌وگو شد، پاسخ نداد، یا وقت دیگری خواست.
+Please choose what came of the call: reached, no answer, or asked for another time.
+
 capacity_known conflict
 ظرفیت این متقاضی پیش‌تر شناسایی شده است.
 This applicant's capacity has already been identified.
@@ -156,6 +160,14 @@ lead_unknown invalid
 این پیشران ثبت نشده است. شناسهٔ پیشران را دوباره نگاه کنید.
 This lead enterprise is not enlisted. Check its identifier.
 
+next_call_missing invalid
+لطفاً روز و ساعت تماس بعدی را انتخاب کنید.
+Please choose day and hour of the next call.
+
+next_call_out_of_range invalid
+وقت تماس بعدی باید از این لحظه تا {limit} روز دیگر باشد.
+The next call must be between now and {limit} days from now.
+
 no_case_waits missing
 اکنون هیچ پروندهٔ بازی در حوزهٔ شما نیست که کسی برنداشته باشد. چند دقیقهٔ دیگر دوباره نگاه کنید.
 No open case in your area is unassigned now. Look again in a few minutes.
@@ -175,6 +187,10 @@ This applicant has not been admitted to a seat yet.
 not_assigned forbidden
 نام و شماره را کسی می‌بیند که پرونده را برداشته است. نخست پرونده را از صف بردارید.
 Name and number are shown to the officer who has claimed the case. Claim it first.
+
+not_called_enough conflict
+«در دسترس نبود» پس از {calls} تماس بی‌پاسخ در {days} روز دلیل رد است. مانده: {missing} تماس، در {missing_days} روز دیگر.
+"Could not be reached" needs {calls} unanswered calls on {days} days. Missing: calls {missing}, days {missing_days}.
 
 not_claimed conflict
 این پرونده در دست شما نیست؛ شاید زمانش گذشته باشد. می‌توانید پروندهٔ بعدی را بردارید.

@@ -109,6 +109,15 @@ async def record_info(api: ScreeningApi) -> Call:
     return Call("POST", f"{path}/receipt", {"json": PAPERS}, lambda: cases_go_on(api), "registrar")
 
 
+async def log_call(api: ScreeningApi) -> Call:
+    case = await api.register(1)
+
+    async def later() -> None:
+        assert (await api.request("POST", f"/v1/cases/{case}/calls", json={"outcome": "reached"})).is_success
+
+    return Call("POST", f"/v1/cases/{case}/calls", {"json": {"outcome": "no_answer"}}, later)
+
+
 async def file_appeal(api: ScreeningApi) -> Call:
     path = f"/v1/cases/{await api.rejected(1)}/appeal"
     return Call("POST", path, {"json": FORM}, lambda: cases_go_on(api), "manager")
@@ -229,6 +238,7 @@ OPERATIONS: dict[str, tuple[Callable[[Any], Awaitable[Call]], ...]] = {
         release_case,
         request_info,
         record_info,
+        log_call,
         file_appeal,
         decide_appeal,
         identify_capacity,

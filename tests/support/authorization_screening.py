@@ -59,6 +59,10 @@ async def screening(folder: Path) -> World:
         ("POST", "/screening/cases/{id}/claim"): Operation("thing", ids=ids),
         ("POST", f"{prefix}/cases/{{id}}/release"): Operation("thing", ids=ids),
         ("POST", "/screening/cases/{id}/release"): Operation("thing", ids=ids),
+        ("POST", f"{prefix}/cases/{{id}}/calls"): Operation(
+            "thing", lambda area: {"json": {"outcome": "reached"}}, ids
+        ),
+        ("POST", "/screening/cases/{id}/calls"): Operation("thing", lambda area: {"data": {"call": "reached"}}, ids),
         ("POST", f"{prefix}/cases/next"): Operation("claim"),
         ("POST", "/screening/next"): Operation("claim"),
         ("POST", f"{prefix}/cases/decisions"): Operation(

@@ -20,7 +20,7 @@ CONTEXT = Context(round="1404", province="IR-20", county="2001", field="JF001", 
 SATURDAY = datetime(2025, 9, 27, 6, tzinfo=UTC)  # 5 Mehr 1404, half past nine in Tehran
 PERSON: dict[str, Any] = {"sex": "female", "age_band": "25-34", "work_mode": "independent", "intake_channel": "desk"}
 APPROVE = Decide("approved", by="screener:of-1")
-REJECT = Decide("rejected", ("unreachable",), by="screener:of-1")
+REJECT = Decide("rejected", ("incomplete",), by="screener:of-1")
 KILIMS = IdentifyCapacity("handicrafts", "piece", "10-49", "skilled", ("training",))
 
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from itertools import chain
 from typing import Any
 
@@ -12,9 +12,11 @@ from contracts.commands import Refused
 from kernel.query import Index, Query, at_most, one_of
 from kernel.record import Record
 from kernel.store import Store, find_one
+from programme.calendar import tehran_day
 from programme.numbers import typed_case_number
 from programme.reference import provinces
-from screening.domain.applicant import CLAIMED, OPEN, STATES, claims_of, instant
+from screening.domain.applicant import CLAIMED, OPEN, STATES, calls_of, claims_of, instant
+from screening.domain.calls import DAYS_AHEAD
 from screening.domain.case import person_of
 
 SortKey = tuple[Any, ...]
@@ -95,6 +97,20 @@ async def claimed_by(store: Store, officer: str, scope: str = "") -> list[Record
     group = (await store.counts([claims_of(person)]))[claims_of(person)]
     found = await store.find(numbered(scope, [number for number, n in group.items() if n > 0]))
     return sorted((each for each in found if each.indexed.get("claimer") == person), key=sort_key)
+
+
+async def calls_until(store: Store, scope: str, today: date) -> list[Record]:
+    """Return the open cases inside a scope in which a call is agreed for today or was for the days before.
+
+    The earliest agreed time comes first.
+    """
+    areas = [scope] if scope else list(provinces())
+    days = [today - timedelta(each) for each in range(DAYS_AHEAD + 1)]
+    groups = await store.counts([calls_of(area, day) for area in areas for day in days])
+    numbers = {number for group in groups.values() for number, n in group.items() if n > 0}
+    found = await store.find(numbered(scope, sorted(numbers)))
+    agreed = [each for each in found if "next_call" in each.indexed and tehran_day(each.indexed["next_call"]) <= today]
+    return sorted(agreed, key=lambda each: (each.indexed["next_call"], each.subject))
 
 
 def _inside(scope: str) -> dict[str, Any]:

@@ -29,9 +29,9 @@ from screening.domain.applicant import (
     outcome_of,
     status_of,
 )
-from screening.domain.capacity import IdentifyCapacity
 from screening.domain.case import APPROVED, REJECTED, Decide
 from screening.domain.eligibility import Finding, trace, trace_of_decision
+from screening.schemas_calls import LoggedCall, logged_calls
 from screening.schemas_info import InfoAsked, asked
 from web.app import Body
 from web.idempotency import ItemOutcome, Outcomes
@@ -89,32 +89,6 @@ class AppealDecision(Decision):
         return DecideAppeal(self.command(by))
 
 
-class Capacity(Body):
-    """What an applicant can make, how much a month, how well, and what they need."""
-
-    product_group: str = Field(max_length=40, examples=["handicrafts"])
-    unit: str = Field(max_length=40, examples=["piece"])
-    monthly_band: str = Field(max_length=40, examples=["10-49"])
-    skill_level: str = Field(max_length=40, examples=["skilled"])
-    needs: list[str] = Field(default=[], max_length=12, examples=[["training", "material"]])
-
-    def command(self) -> IdentifyCapacity:
-        """Return the command."""
-        return IdentifyCapacity(self.product_group, self.unit, self.monthly_band, self.skill_level, tuple(self.needs))
-
-
-class ListedCapacity(Capacity):
-    """One capacity in a list."""
-
-    id: str = Field(max_length=64)
-
-
-class Capacities(Body):
-    """Capacities of many applicants, each independent of the others."""
-
-    capacities: list[ListedCapacity] = Field(max_length=LIST)
-
-
 class Row(BaseModel):
     """A case in the queue."""
 
@@ -131,12 +105,6 @@ class Row(BaseModel):
     claimed_by: str = Field(description="Role and pseudonymous id of the officer who claimed the case; empty for none.")
     claimed_until: datetime | None = Field(description="When the claim ends, if it is not decided before.")
     version: int
-
-
-class Found(BaseModel):
-    """The cases with one number."""
-
-    cases: list[Row]
 
 
 class Decided(BaseModel):
@@ -218,6 +186,7 @@ class Case(Row):
     appeal: Appealed | None
     capacity: Identified | None
     rules: list[Rule]
+    calls: list[LoggedCall]
 
 
 class CaseFile(Case):
@@ -403,6 +372,7 @@ def _rest(state: State) -> dict[str, Any]:
         )
         if known.identified
         else None,
+        "calls": logged_calls(state.calls),
         "rules": [
             Rule(rule=f.rule, holds=f.holds, source=f.source, reason=f.reason, fa=f.fa, en=f.en)
             for f in findings(state)

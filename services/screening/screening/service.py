@@ -15,11 +15,13 @@ service = Service(
     routers=(
         "screening.api.claims:router",
         "screening.api.cases:router",
+        "screening.api.calls:router",
         "screening.api.appeals:router",
         "screening.api.info:router",
         "screening.api.capacities:router",
         "screening.pages.queue:router",
         "screening.pages.case:router",
+        "screening.pages.calls:router",
         "screening.pages.appeal:router",
         "screening.pages.info:router",
     ),

@@ -6,6 +6,7 @@ from contracts.events.event import ApplicantEvent
 from contracts.events.fields import (
     FEW,
     CalendarVersion,
+    CallOutcome,
     ClaimReleaseReason,
     DecisionReason,
     FormNumber,
@@ -43,6 +44,20 @@ class CaseReleased(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True
 
     TYPE = "ir.peyvand.screening.case.released.v1"
     reason: ClaimReleaseReason
+
+
+class CaseCallLogged(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """An officer, the actor, called the applicant."""
+
+    TYPE = "ir.peyvand.screening.case.call_logged.v1"
+    outcome: CallOutcome
+
+
+class CaseCallAgreed(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """The applicant asked to be called at another time, `at`; follows the call in which they did."""
+
+    TYPE = "ir.peyvand.screening.case.call_agreed.v1"
+    at: ProgrammeInstant
 
 
 class CaseDecided(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):

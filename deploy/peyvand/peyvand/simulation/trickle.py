@@ -57,10 +57,13 @@ async def _register(platform: PlatformClient, province: str, chance: Random) -> 
 
 
 async def _decide(platform: PlatformClient, province: str, chance: Random) -> int:
-    """Claim the next case, and decide it or, one in ten, return it."""
+    """Claim the next case; one in ten does not answer and returns to the queue, the others are called and decided."""
     case = await platform.request("POST", "/screening/v1/cases/next", "screener", province)
     path = f"/screening/v1/cases/{case['id']}"
-    if chance.random() < 0.1:
+    answered = chance.random() > 0.1
+    body: dict[str, object] = {"outcome": "reached" if answered else "no_answer"}
+    await platform.request("POST", f"{path}/calls", "screener", province, json=body)
+    if not answered:
         await platform.request("POST", f"{path}/release", "screener", province)
         return 1
     approved = chance.random() < 0.8

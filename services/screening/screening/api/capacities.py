@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from kernel.commands import execute
 from screening import queries, schemas
 from screening.api.cases import LIST_BODY, Metadata
+from screening.schemas_capacity import Capacities, Capacity
 from security.auth import Principal
 from web.authorization import allow
 from web.dependencies import Clock, Store
@@ -19,7 +20,7 @@ router = APIRouter(prefix="/v1/applicants", tags=["cases"])
 
 @router.post("/capacities", response_model_exclude_none=True, max_body_size=LIST_BODY)
 async def identify_capacities(
-    body: schemas.Capacities, principal: Identifier, store: Store, clock: Clock, metadata: Metadata
+    body: Capacities, principal: Identifier, store: Store, clock: Clock, metadata: Metadata
 ) -> Outcomes[schemas.Outcome]:
     """Identify the capacities of up to 500 applicants, each independent of the others."""
     commands = [(each.id, each.command()) for each in body.capacities]
@@ -29,7 +30,7 @@ async def identify_capacities(
 
 @router.post("/{id}/capacity")
 async def identify_capacity(
-    id: str, body: schemas.Capacity, principal: Identifier, store: Store, clock: Clock, metadata: Metadata
+    id: str, body: Capacity, principal: Identifier, store: Store, clock: Clock, metadata: Metadata
 ) -> schemas.Case:
     """Identify what an admitted applicant can make, once per application."""
     await queries.find_case(store, id, principal.scope)

@@ -71,14 +71,14 @@ async def decide_cases(
 
 
 @router.get("/cases/numbers/{id}")
-async def find_cases(id: str, principal: Reader, store: Store) -> schemas.Found:
+async def find_cases(id: str, principal: Reader, store: Store) -> list[schemas.Row]:
     """Return the cases with a number as people say it: `20-4812-7306`, also in Persian digits or without dashes.
 
     It is nearly always one: of 150,000 cases of a round about seven share their number with another one of their
     province. Inside a province the last eight digits are enough.
     """
     found = await queries.find_numbered(store, id, principal.scope)
-    return schemas.Found(cases=[schemas.row(each) for each in found])
+    return [schemas.row(each) for each in found]
 
 
 @router.get("/cases/{id}")

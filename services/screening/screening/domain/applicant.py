@@ -31,6 +31,8 @@ from contracts.events import (
     CaseAppealDecided,
     CaseAppealed,
     CaseBreached,
+    CaseCallAgreed,
+    CaseCallLogged,
     CaseClaimed,
     CaseDecided,
     CaseInfoLapsed,
@@ -40,21 +42,23 @@ from contracts.events import (
     CaseReleased,
     Event,
 )
-from programme.calendar import day_end
+from programme.calendar import day_end, tehran_day
 from programme.numbers import case_digits
 from screening.domain import appeal as appeals
+from screening.domain import calls as phone
 from screening.domain import capacity as capacities
 from screening.domain import case as cases
 from screening.domain import claim as claims
 from screening.domain import info as infos
 from screening.domain.appeal import Appeal, DecideAppeal, FileAppeal
+from screening.domain.calls import Call, LogCall
 from screening.domain.capacity import Capacity, IdentifyCapacity
 from screening.domain.case import Case, Decide
 from screening.domain.claim import Claim, ClaimCase, ReleaseCase
 from screening.domain.eligibility import Facts
 from screening.domain.info import InfoRequest, RecordInfo, RequestInfo
 
-VERSION = 3  # 2: appeals; 3: claims and requests for papers
+VERSION = 3  # 2: appeals; 3: claims, calls and requests for papers
 COUNTED = 1  # raised when `counted` changes
 OPEN, INFO_REQUESTED, DECIDED, APPEALED, CLOSED = "open", "info_requested", "decided", "appealed", "closed"
 AWAITING_CAPACITY, IDENTIFIED = "awaiting_capacity", "identified"
@@ -62,7 +66,16 @@ CLAIMED = "claimed"  # what an open case is indexed as while an officer has clai
 STATES = (OPEN, INFO_REQUESTED, DECIDED, APPEALED, AWAITING_CAPACITY, IDENTIFIED, CLOSED)
 
 Command = (
-    ClaimCase | ReleaseCase | Decide | RequestInfo | RecordInfo | FileAppeal | DecideAppeal | IdentifyCapacity | Tick
+    ClaimCase
+    | ReleaseCase
+    | LogCall
+    | Decide
+    | RequestInfo
+    | RecordInfo
+    | FileAppeal
+    | DecideAppeal
+    | IdentifyCapacity
+    | Tick
 )
 
 
@@ -86,6 +99,7 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
     erased: bool = False
     case: Case = Case()
     claim: Claim = Claim()
+    calls: tuple[Call, ...] = ()
     info: InfoRequest = InfoRequest()
     appeal: Appeal = Appeal()
     capacity: Capacity = Capacity()
@@ -102,12 +116,14 @@ def decide(state: State, command: Command, at: datetime) -> Sequence[Event]:
                 *appeals.breach(state.application, state.appeal, now),
                 *(capacities.breach(state.application, state.capacity, now) if state.seat else ()),
             ]
-        case ClaimCase() | Decide() | RequestInfo() | RecordInfo() if state.withdrawn:
+        case ClaimCase() | LogCall() | Decide() | RequestInfo() | RecordInfo() if state.withdrawn:
             raise Refused("no_open_case")
         case ClaimCase():
             return claims.claim(
                 state.claim, state.case, command, state.application, state.policy, authors_of(state), at
             )
+        case LogCall():
+            return phone.log(state.case, command, state.application, authors_of(state), at)
         case ReleaseCase():
             return claims.release(state.claim, command, state.application)
         case RequestInfo() | RecordInfo():
@@ -220,6 +236,8 @@ def _evolve_own(state: State, envelope: Envelope) -> State:
     match envelope.event:
         case CaseOpened() | CaseClaimed() | CaseReleased() | CaseBreached() | CaseDecided():
             return _with_case(state, envelope)
+        case CaseCallLogged() | CaseCallAgreed():
+            return _with_case(state, envelope)
         case CaseInfoRequested() | CaseInfoSupplied() | CaseInfoLapsed():
             info, case_ = infos.evolve(state.info, state.case, envelope)
             return replace(state, info=info, case=case_)
@@ -249,6 +267,8 @@ def indexed(state: State) -> Mapping[str, Any]:
         found["number"] = state.province[3:] + state.number
     if found["state"] == OPEN and state.claim.by:
         found |= {"state": CLAIMED, "claimer": cases.person_of(state.claim.by)}
+    if status_of(state) in (OPEN, INFO_REQUESTED) and (agreed := phone.next_call(state.calls)):
+        found["next_call"] = agreed
     breaches = [
         claims.expires_at(state.claim, state.case),
         infos.lapses_at(state.info, state.case),
@@ -270,7 +290,8 @@ def _deadline(state: State, status: str) -> date | None:
 def counted(indexed: Mapping[str, Any]) -> Collection[tuple[str, str]]:
     """Count a case in its province and in its county: by state, and an open one by its deadline as well.
 
-    A claimed case counts as open, and is listed, by its number, among those that the officer has claimed.
+    A claimed case counts as open. Counters also list, by their numbers, the cases that an officer has claimed, and
+    those in which a call is agreed for a day.
     """
     if not indexed:
         return ()
@@ -278,12 +299,20 @@ def counted(indexed: Mapping[str, Any]) -> Collection[tuple[str, str]]:
     status = OPEN if state == CLAIMED else state
     name = f"{OPEN}/{instant(deadline)}" if status == OPEN and deadline else status
     mine = {(claims_of(indexed["claimer"]), indexed["number"])} if state == CLAIMED else set()
-    return mine | {(f"cases/{area}", name) for area in (indexed["province"], indexed["scope"])}
+    areas = {indexed["province"], indexed["scope"]}
+    if agreed := indexed.get("next_call"):
+        mine |= {(calls_of(area, tehran_day(agreed)), indexed["number"]) for area in areas}
+    return mine | {(f"cases/{area}", name) for area in areas}
 
 
 def claims_of(person: str) -> str:
     """Return the group of counters that lists the cases that a person has claimed, by their numbers."""
     return f"claims/{person}"
+
+
+def calls_of(area: str, day: date) -> str:
+    """Return the group of counters that lists the cases of an area in which a call is agreed for a day."""
+    return f"calls/{area}/{day.isoformat()}"
 
 
 @lru_cache(10_000)
@@ -334,13 +363,15 @@ def authors_of(state: State) -> Collection[str]:
 
 def facts_of(state: State) -> Facts:
     """Return what the derived conditions of eligibility depend on."""
-    return Facts(age_band=state.age_band, field=state.field, identity=state.identity)
+    unanswered = phone.unanswered(state.calls)
+    return Facts(age_band=state.age_band, field=state.field, identity=state.identity, unanswered=unanswered)
 
 
 def _with_case(state: State, envelope: Envelope) -> State:
-    """Take case and claim from an event about them, and the number, which applications from before claims lack."""
+    """Take case, claim and calls from an event about them, and the number, which older applications lack."""
     case, claim = cases.evolve(state.case, envelope), claims.evolve(state.claim, envelope)
-    return replace(state, case=case, claim=claim, number=state.number or case_digits(envelope.subject))
+    calls = phone.evolve(state.calls, envelope)
+    return replace(state, case=case, claim=claim, calls=calls, number=state.number or case_digits(envelope.subject))
 
 
 def _with_context(state: State, context: Context) -> State:

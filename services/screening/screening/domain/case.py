@@ -16,6 +16,7 @@ from programme.work_calendar import UnknownDay, work_calendar
 from screening.domain.eligibility import Facts, violated
 
 APPROVED, REJECTED = "approved", "rejected"
+UNREACHABLE = "unreachable"  # the reason to reject that unanswered calls must precede
 
 
 class Case(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -132,7 +133,7 @@ def _working_hours(opened: datetime, at: datetime, province: str) -> int:
 def reasons_of(command: Decide, rules: Policy, facts: Facts) -> tuple[str, ...]:
     """Return the reasons of a decision that the rules permit. Raise Refused.
 
-    outcome_unknown, reasons_missing, reason_unknown, not_eligible.
+    outcome_unknown, reasons_missing, reason_unknown, not_called_enough, not_eligible.
     """
     if command.outcome not in OUTCOMES:
         raise Refused("outcome_unknown", "outcome")
@@ -142,6 +143,17 @@ def reasons_of(command: Decide, rules: Policy, facts: Facts) -> tuple[str, ...]:
         raise Refused("reasons_missing", "reasons")
     if any(reason not in known for reason in reasons):
         raise Refused("reason_unknown", "reasons")
+    if UNREACHABLE in reasons and (missing := unreachable_after(rules, facts)):
+        calls, days = missing
+        wanted = {"calls": rules.unreachable_calls, "days": rules.unreachable_days}
+        raise Refused("not_called_enough", "reasons", **wanted, missing=calls, missing_days=days)
     if command.outcome == APPROVED and (failed := violated(rules, facts, command.checklist)):
         raise Refused("not_eligible", "outcome", rules=failed)
     return reasons
+
+
+def unreachable_after(rules: Policy, facts: Facts) -> tuple[int, int] | None:
+    """Return how many unanswered calls, and days with one, are missing before UNREACHABLE is a reason; None if none."""
+    calls = max(0, rules.unreachable_calls - len(facts.unanswered))
+    days = max(0, rules.unreachable_days - len(set(facts.unanswered)))
+    return (calls, days) if calls or days else None

@@ -1,6 +1,7 @@
 """Who is eligible: the conditions of a policy, each derived from known facts or asked by telephone, with a trace."""
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 
 import msgspec
 
@@ -17,6 +18,7 @@ class Facts(msgspec.Struct, frozen=True):
     age_band: str
     field: str
     identity: str = ""
+    unanswered: tuple[date, ...] = ()  # days of the calls to the applicant without an answer
 
 
 class Finding(msgspec.Struct, frozen=True):

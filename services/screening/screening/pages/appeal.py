@@ -18,7 +18,8 @@ from programme.policies import policy
 from screening import queries
 from screening.api.appeals import AppealDecider, AppealFiler, AppealReader
 from screening.domain.appeal import DecideAppeal, FileAppeal, excluded_as
-from screening.domain.applicant import APPEALED, DECIDED, State, authors_of
+from screening.domain.applicant import APPEALED, DECIDED, State, authors_of, facts_of
+from screening.domain.case import unreachable_after
 from screening.pages.case import decision_of, error_of, submit
 from screening.pages.queue import HOME, templates
 from screening.schemas import appeal_file
@@ -95,6 +96,7 @@ async def _render(
         may_read_case=permits(officer.roles, "decide_screening", "R"),
         excluded=message_text(excluded, lang) if may_decide and excluded else "",
         done=done,
+        not_reached=unreachable_after(policy(state.policy), facts_of(state)) is None,
         key=uuid7(),
         typed=typed or {},
         errors=[error_of(record, each, lang, field) for each in refused],

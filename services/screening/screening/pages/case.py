@@ -1,6 +1,7 @@
 """The case page: the conditions, the form of the decision and the form of the capacity."""
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
 from fastapi import APIRouter
 from starlette.datastructures import FormData
@@ -23,9 +24,9 @@ from screening import queries
 from screening.api.capacities import Identifier
 from screening.api.cases import Decider, Reader
 from screening.api.claims import claim_one
-from screening.domain.applicant import Command
+from screening.domain.applicant import Command, facts_of
 from screening.domain.capacity import IdentifyCapacity
-from screening.domain.case import REJECTED, Decide
+from screening.domain.case import REJECTED, Decide, unreachable_after
 from screening.domain.claim import ReleaseCase
 from screening.pages.queue import HOME, templates
 from screening.schemas import case_file, due_of, findings
@@ -36,6 +37,7 @@ from web.dependencies import Clock, Store, form_of
 from web.idempotency import metadata_of
 from web.pages import lang_of
 
+CALL_DAYS, CALL_HOURS = 14, range(8, 20)  # that the form offers for the next call
 ANSWERS = {"yes": True, "no": False}  # anything else is no answer
 
 router = APIRouter(prefix="/cases", include_in_schema=False)
@@ -46,7 +48,7 @@ async def case_page(
     request: Request, id: str, officer: Reader, store: Store, clock: Clock, done: bool = False
 ) -> Response:
     """Show a case."""
-    return await _render(request, store, clock, id, officer, done=done)
+    return await render(request, store, clock, id, officer, done=done)
 
 
 @router.post("/{id}/decision")
@@ -65,7 +67,7 @@ async def claim_case(request: Request, id: str, officer: Decider, store: Store, 
     try:
         await claim_one(store, clock, id, officer.actor, metadata)
     except Refused as refused:
-        return await _render(request, store, clock, id, officer, refused=[refused])
+        return await render(request, store, clock, id, officer, refused=[refused])
     return RedirectResponse(f"{HOME}cases/{id}", 303)
 
 
@@ -76,7 +78,7 @@ async def release_case(request: Request, id: str, officer: Decider, store: Store
         request, store, clock, id, officer, await form_of(request), ReleaseCase(officer.actor)
     )
     if refused:
-        return await _render(request, store, clock, id, officer, refused=refused, typed=typed)
+        return await render(request, store, clock, id, officer, refused=refused, typed=typed)
     return RedirectResponse(HOME, 303)
 
 
@@ -103,7 +105,7 @@ async def _execute(
     """Execute the command, unless fields are empty: then show all of them at once."""
     refused, typed = await submit(request, store, clock, id, officer, form, command, empty)
     if refused:
-        return await _render(request, store, clock, id, officer, refused=refused, typed=typed)
+        return await render(request, store, clock, id, officer, refused=refused, typed=typed)
     return RedirectResponse(f"{HOME}cases/{id}?done=true", 303)
 
 
@@ -148,7 +150,7 @@ async def submit(
     return (), typed
 
 
-async def _render(
+async def render(
     request: Request,
     store: KernelStore,
     clock: KernelClock,
@@ -159,6 +161,7 @@ async def _render(
     refused: Sequence[Refused] = (),
     typed: Mapping[str, Sequence[str]] | None = None,
 ) -> Response:
+    """Show the case with its forms, as they were filled in if one was refused."""
     record = await queries.find_case(store, id, officer.scope)
     today, due = tehran_day(clock().at), due_of(record.state)
     return templates.render(
@@ -174,6 +177,10 @@ async def _render(
         due=due,
         days_left=(due - today).days if due else 0,
         done=done,
+        call_days=[today + timedelta(each) for each in range(CALL_DAYS)],
+        call_hours=CALL_HOURS,
+        unanswered=len(facts_of(record.state).unanswered),
+        not_reached=unreachable_after(policy(record.state.policy), facts_of(record.state)) is None,
         key=uuid7(),
         typed=typed or {},
         errors=[error_of(record, each, lang_of(request)) for each in refused],

@@ -23,6 +23,7 @@ from screening.api import claims
 from screening.api.cases import Decider, Reader
 from screening.api.claims import claimed_case
 from screening.domain.applicant import APPEALED, AWAITING_CAPACITY, INFO_REQUESTED, OPEN, status_of
+from screening.domain.calls import REACHED, next_call
 from screening.schemas import due_of
 from security.auth import Principal
 from security.permissions import permits
@@ -32,7 +33,7 @@ from web.pagination import sort_key
 
 HOME = "/screening/"
 ROWS = 40
-FILTERS = ("late", "today", "week", "all")
+FILTERS = ("late", "today", "week", "calls", "all")
 FRIDAY = 4  # the last day of the week
 
 templates = Pages("screening.pages")
@@ -51,10 +52,13 @@ class Line(msgspec.Struct, frozen=True):
     days_used: int | None  # working days; unknown beyond the calendar's end
     days_allowed: int  # working days
     claimed_until: datetime | None
+    calls: int
+    answered: bool  # the last call was answered
+    next_call: datetime | None
 
 
 class Group(msgspec.Struct, frozen=True):
-    """The lines under one heading: mine, late, today, week or later."""
+    """The lines under one heading: mine, calls, late, today, week or later."""
 
     name: str
     lines: list[Line]
@@ -83,10 +87,14 @@ async def queue_page(
     ends = {"late": day_start(today), "today": day_end(today), "week": day_end(week_end(today))}
     counts = await queries.count(store, officer.scope, tuple(ends.values()))
     start = _sort_key(after) or ((day_start(today), "~") if f == "today" else None)
-    found = await store.find(queries.queue(officer.scope, state, until=ends.get(f), after=start, limit=ROWS + 1))
+    calls = await queries.calls_until(store, officer.scope, today)
+    listed = queries.queue(officer.scope, state, until=ends.get(f), after=start, limit=ROWS + 1)
+    found = [] if f == "calls" else await store.find(listed)
     shown = found[:ROWS]
     mine = await queries.claimed_by(store, officer.actor, officer.scope) if state == OPEN and not after else []
     own = {each.subject for each in mine}
+    if f == "calls":
+        mine, own = [], set()
     groups = _groups([_line(each, today) for each in shown if each.subject not in own], today)
     late, until_tonight, until_friday = counts.due_until
     return templates.render(
@@ -102,15 +110,20 @@ async def queue_page(
         today=today,
         no_case_free=none,
         too_many=message_text("cases_in_hand", lang_of(request), limit=claims.IN_HAND) if full else "",
-        groups=[*([Group("mine", [_line(each, today) for each in mine])] if mine else []), *groups],
+        groups=[
+            *([Group("calls", [_line(each, today) for each in calls])] if f == "calls" and calls else []),
+            *([Group("mine", [_line(each, today) for each in mine])] if mine else []),
+            *groups,
+        ],
         counts={
             "late": late,
             "today": until_tonight - late,
             "week": until_friday,
+            "calls": len(calls),
             "all": counts.by_state.get(OPEN, 0),
         },
         states=counts.by_state,
-        shown=len(own | {each.subject for each in shown}),
+        shown=len(calls) if f == "calls" else len(own | {each.subject for each in shown}),
         more=f"?{urlencode({'f': f, 'state': state, 'after': _cursor(shown[-1])})}" if len(found) > ROWS else "",
     )
 
@@ -157,6 +170,9 @@ def _line(record: Record, today: date) -> Line:
         days_used=days_used(tehran_day(started), today, state.province),
         days_allowed=allowed,
         claimed_until=state.claim.until,
+        calls=len(state.calls),
+        answered=bool(state.calls) and state.calls[-1].outcome == REACHED,
+        next_call=next_call(state.calls),
     )
 
 

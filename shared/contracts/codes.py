@@ -96,6 +96,12 @@ CALL_REASONS = {  # for which an officer sees the name and the number of the per
     "complaint": Label("رسیدگی به شکایت", "A complaint"),
 }
 
+CONDITIONS = {  # of eligibility, that an officer asks about
+    "not_insured": Label("بیمهٔ اجباری ندارد", "Is under no compulsory insurance"),
+    "resident": Label("ساکن محل کسب‌وکار است", "Is resident at the place of business"),
+    "complete": Label("مدارک کامل است", "Papers are complete"),
+}
+
 CALL_OUTCOMES = {
     "reached": Label("گفت‌وگو شد", "Reached"),
     "no_answer": Label("پاسخ نداد", "No answer"),

@@ -185,11 +185,7 @@ _REGISTRATION = (
         needs=("reactivated",),
     ),
     Step(
-        "erased",
-        at(200, 1),
-        e.ApplicantErased(application=2, reason="request"),
-        _MANAGER,
-        needs=("withdrawn.erased",),
+        "erased", at(200, 1), e.ApplicantErased(application=2, reason="request"), _MANAGER, needs=("withdrawn.erased",)
     ),
 )
 

@@ -29,7 +29,10 @@ QUOTAS = {SEMNAN: 12, FARS: 9, YAZD: 4}
 FIRST_SERIAL = 700_001  # of the synthetic people of these tests
 STALLED_AFTER = 60.0  # seconds without progress
 SUSTAINED_AFTER, OVERDUE_AFTER = timedelta(days=95), timedelta(days=13)
-APPROVE = {"outcome": "approved", "reasons": ["meets_conditions"]}
+APPROVE = {
+    "outcome": "approved",
+    "checklist": {"not_insured": True, "resident": True, "complete": True},
+}
 REJECT = {"outcome": "rejected", "reasons": ["insured"]}
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from base.clock import Moment
+from contracts.codes import CONDITIONS
 from contracts.commands import Refused
 from contracts.envelope import Context, decode, digest
 from contracts.subjects import PARTITIONS, partition_of, round_subject
@@ -51,6 +52,7 @@ START = datetime(2025, 10, 1, 8, tzinfo=UTC)
 PROVINCES = ("IR-20", "IR-10", "IR-07")
 FIELD = "JF001"
 OFFICERS = ("a", "b", "c")  # each in any role
+YES = dict.fromkeys(CONDITIONS, True)
 PROFILE = {"sex": "female", "age_band": "25-34", "work_mode": "independent"}
 DECLARATIONS: Mapping[str, Service[Any]] = {each.name: each for each in (registration, screening, market, reporting)}
 SERVICES = tuple(DECLARATIONS)
@@ -153,7 +155,7 @@ class InProcessPlatform:
     def _decision(self) -> Decide:
         by = self._officer("screener", "manager")
         if self.random.random() < 0.75:
-            return Decide("approved", by=by)
+            return Decide("approved", checklist=YES, by=by)
         return Decide("rejected", ("incomplete",), by=by)
 
     async def _ask(self, subject: str, screening: Any) -> None:

@@ -24,7 +24,7 @@ from tests.journeys import broken_guards as broken
 from tests.journeys import in_process_platform
 from tests.journeys.broken_guards import without
 from tests.journeys.crash_simulation import simulate
-from tests.journeys.in_process_platform import ALL, PROVINCES, SERVICES, InProcessPlatform
+from tests.journeys.in_process_platform import ALL, PROVINCES, SERVICES, YES, InProcessPlatform
 from tests.journeys.invariants import check
 from tests.journeys.optimistic_store import OptimisticStore
 
@@ -87,7 +87,7 @@ async def queue() -> None:
             registered.append((platform.now, subject))
         await _deliver(platform, "registration", "screening")
         for _, subject in registered:
-            assert await platform.request("screening", subject, Decide("approved", by="screener:s"))
+            assert await platform.request("screening", subject, Decide("approved", checklist=YES, by="screener:s"))
         await _deliver(platform, "screening", "registration")
         await platform.run_jobs("registration")
         kept = platform.stores["registration"].records

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from base.clock import Moment
-from contracts.codes import ERASURE_REASONS
+from contracts.codes import CONDITIONS, ERASURE_REASONS
 from contracts.commands import EventWithContext, Refused, Tick
 from contracts.envelope import Context, Envelope, decode, digest, encode
 from contracts.events import (
@@ -285,7 +285,7 @@ def test_an_erased_applicant_is_in_no_queue_and_takes_no_command() -> None:
     case, market = in_order("screening", HISTORIES["with a seat"]), in_order("market", HISTORIES["with a seat"])
     assert case.record.indexed == market.record.indexed == {}
     with pytest.raises(Refused, match="no_open_case"):
-        screening.decide(case.record.state, Decide("approved"), AT)
+        screening.decide(case.record.state, Decide("approved", checklist=dict.fromkeys(CONDITIONS, True)), AT)
     with pytest.raises(Refused, match="not_admitted"):
         seated = msgspec.structs.replace(case.record.state, seat=True, withdrawn=False)  # it arrived early
         screening.decide(seated, IdentifyCapacity("art", "piece", "1-9", "skilled"), AT)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from contracts.codes import CONDITIONS
 from contracts.commands import Refused, Tick
 from contracts.events import (
     ApplicantErased,
@@ -35,7 +36,7 @@ from tests.support.screening_scenario import (
 )
 
 FILE = FileAppeal("20-1404-173")
-OVERTURN = DecideAppeal(Decide("approved", by="manager:of-2"))
+OVERTURN = DecideAppeal(replace(APPROVE, by="manager:of-2"))
 UPHOLD = DecideAppeal(Decide("rejected", ("insured",), by="labour_expert:of-3"))
 LAST_DAY = date(2025, 10, 8)  # the tenth working day after the rejection on 27 September
 
@@ -67,7 +68,9 @@ def test_an_appeal_is_due_in_ten_working_days(rejected: ScreeningScenario) -> No
 
 
 def test_an_overturned_decision_is_an_approval(appealed: ScreeningScenario) -> None:
-    decided = CaseAppealDecided(outcome="approved", reasons=("meets_conditions",), rule_version="1404-1")
+    decided = CaseAppealDecided(
+        outcome="approved", reasons=("meets_conditions",), rule_version="1404-1", met=tuple(CONDITIONS)
+    )
     assert appealed.execute(OVERTURN) == [decided]
     assert status_of(appealed.state) == "decided" and holder_of(appealed.state) == "registration"
     assert outcome_of(appealed.state) == "approved" and appealed.state.case.outcome == "rejected"

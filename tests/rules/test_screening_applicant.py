@@ -109,7 +109,12 @@ def test_decision_contains_reasons_rule_version_and_hours(scenario: ScreeningSce
     scenario.consume(registered())
     scenario.now += timedelta(days=2)
     decided = CaseDecided(
-        outcome="approved", reasons=("meets_conditions",), rule_version="1404-1", working_hours=16, within_sla=True
+        outcome="approved",
+        reasons=("meets_conditions",),
+        rule_version="1404-1",
+        working_hours=16,
+        within_sla=True,
+        met=("not_insured", "resident", "complete"),
     )
     assert scenario.execute(APPROVE) == [decided]
     assert status_of(scenario.state) == "decided" and holder_of(scenario.state) == "registration"
@@ -127,6 +132,7 @@ def test_decision_contains_reasons_rule_version_and_hours(scenario: ScreeningSce
         (Decide("approved", by="manager:of-9"), "registrar_may_not_screen"),
         (Decide("approved", checklist={"not_insured": False, "resident": True, "complete": True}), "not_eligible"),
         (Decide("approved", checklist={"not_insured": True}), "not_eligible"),
+        (Decide("approved"), "not_eligible"),
     ],
 )
 def test_invalid_decision_on_an_open_case_is_refused(scenario: ScreeningScenario, command: Decide, code: str) -> None:
@@ -156,7 +162,7 @@ def test_no_decision_before_the_case_opens_or_after_a_withdrawal(scenario: Scree
 
 def test_registration_on_the_web_excludes_no_officer(scenario: ScreeningScenario) -> None:
     scenario.consume(registered(), actor="web:")
-    assert scenario.execute(Decide("approved", by="screener:"))
+    assert scenario.execute(replace(APPROVE, by="screener:"))
 
 
 def test_applicant_of_unknown_age_is_not_approved(scenario: ScreeningScenario) -> None:

@@ -12,7 +12,10 @@ from contracts.events import ApplicantAdmitted
 from tests.support.screening_api import ScreeningApi
 from tests.support.service_api import of_another_type, subject_of
 
-APPROVE = {"outcome": "approved", "reasons": ["meets_conditions"]}
+APPROVE = {
+    "outcome": "approved",
+    "checklist": {"not_insured": True, "resident": True, "complete": True},
+}
 KILIMS = {"product_group": "handicrafts", "unit": "piece", "monthly_band": "10-49", "skill_level": "skilled"}
 
 

@@ -13,7 +13,10 @@ from tests.support.screening_api import ScreeningApi
 from tests.support.service_api import subject_of
 
 REJECT = {"outcome": "rejected", "reasons": ["insured"]}
-APPROVE = {"outcome": "approved", "reasons": ["meets_conditions"]}
+APPROVE = {
+    "outcome": "approved",
+    "checklist": {"not_insured": True, "resident": True, "complete": True},
+}
 FORM = {"form": "20-1404-173"}
 YES = {"rule.not_insured": "yes", "rule.resident": "yes", "rule.complete": "yes"}
 PAGE = {"Accept": "text/html", "Sec-Fetch-Site": "same-origin"}

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from base.clock import Moment
+from contracts.codes import CONDITIONS
 from contracts.commands import Refused, Tick
 from contracts.envelope import Context, Envelope, encode
 from contracts.events import ApplicantRegistered
@@ -28,7 +29,8 @@ from screening.service import service
 from tests.support.service_api import subject_of
 
 START = datetime(2025, 9, 27, 6, tzinfo=UTC)
-APPROVE = Decide("approved", by="screener:of-1")
+YES = dict.fromkeys(CONDITIONS, True)
+APPROVE = Decide("approved", checklist=YES, by="screener:of-1")
 PERSON: dict[str, Any] = {"sex": "female", "age_band": "25-34", "work_mode": "independent", "intake_channel": "desk"}
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from base.clock import Moment
+from contracts.codes import CONDITIONS
 from contracts.commands import Refused
 from contracts.envelope import Context, Envelope, decode, encode
 from contracts.events import ApplicantRegistered, ApplicantUpdated, Event
@@ -19,7 +20,8 @@ SUBJECT = "0199a000-0000-7000-8000-000000000001"
 CONTEXT = Context(round="1404", province="IR-20", county="2001", field="JF001", policy="1404-1")
 SATURDAY = datetime(2025, 9, 27, 6, tzinfo=UTC)  # 5 Mehr 1404, half past nine in Tehran
 PERSON: dict[str, Any] = {"sex": "female", "age_band": "25-34", "work_mode": "independent", "intake_channel": "desk"}
-APPROVE = Decide("approved", by="screener:of-1")
+YES = dict.fromkeys(CONDITIONS, True)
+APPROVE = Decide("approved", checklist=YES, by="screener:of-1")
 REJECT = Decide("rejected", ("incomplete",), by="screener:of-1")
 KILIMS = IdentifyCapacity("handicrafts", "piece", "10-49", "skilled", ("training",))
 

@@ -307,8 +307,9 @@ def findings(state: State) -> tuple[Finding, ...]:
     """Return the conditions of eligibility: as they are, or as they were when the case was decided."""
     rules, facts = policy(state.policy), facts_of(state)
     if outcome := outcome_of(state):
-        reasons = state.appeal.reasons if state.appeal.outcome else state.case.reasons
-        return trace_of_decision(rules, facts, outcome == APPROVED, reasons)
+        last = state.appeal if state.appeal.outcome else state.case
+        answers = dict.fromkeys(last.met, True) | dict.fromkeys(last.unmet, False)
+        return trace_of_decision(rules, facts, outcome == APPROVED, last.reasons, answers)
     return trace(rules, facts)
 
 

@@ -8,6 +8,7 @@ from contracts.events.fields import (
     CalendarVersion,
     CallOutcome,
     ClaimReleaseReason,
+    Condition,
     DecisionReason,
     FormNumber,
     InfoItem,
@@ -61,7 +62,10 @@ class CaseCallAgreed(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=Tr
 
 
 class CaseDecided(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """A screening case was decided. `within_sla` is informative; reporting computes its own figure."""
+    """A screening case was decided. `within_sla` is informative; reporting computes its own figure.
+
+    `met` and `unmet` are the conditions to which the applicant's answer was yes and no; the others were not answered.
+    """
 
     TYPE = "ir.peyvand.screening.case.decided.v1"
     outcome: Outcome
@@ -69,6 +73,8 @@ class CaseDecided(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True)
     rule_version: PolicyVersion = ""
     working_hours: WorkingHours = 0
     within_sla: bool = True
+    met: Annotated[tuple[Condition, ...], FEW] = ()
+    unmet: Annotated[tuple[Condition, ...], FEW] = ()
 
 
 class CaseBreached(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
@@ -123,6 +129,8 @@ class CaseAppealDecided(ApplicantEvent, frozen=True, kw_only=True, omit_defaults
     outcome: Outcome
     reasons: Annotated[tuple[DecisionReason, ...], FEW] = ()
     rule_version: PolicyVersion = ""
+    met: Annotated[tuple[Condition, ...], FEW] = ()
+    unmet: Annotated[tuple[Condition, ...], FEW] = ()
 
 
 class CaseAppealBreached(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):

@@ -12,7 +12,7 @@ import aiohttp
 from peyvand.simulation.client import PlatformClient, RequestRefused
 from peyvand.simulation.people import application, person
 from peyvand.simulation.plan import ROUND
-from peyvand.simulation.scenario import CONSENT, capacity
+from peyvand.simulation.scenario import CONSENT, YES, capacity
 from programme.reference import counties, job_fields
 
 FIRST_SERIAL = 100_000
@@ -102,7 +102,7 @@ class ChaosLoad:
     async def _decide(self, province: str, chance: Random) -> None:
         path = f"/screening/v1/cases?province={province}&state=open&limit=20"
         cases = (await self.platform.request("GET", path, "screener", province))["items"]
-        decisions = [{"id": c["id"], "outcome": "approved", "reasons": ["meets_conditions"]} for c in cases]
+        decisions = [{"id": c["id"], "outcome": "approved", "checklist": YES} for c in cases]
         if decisions:
             path, body = "/screening/v1/cases/decisions", {"decisions": decisions}
             await self._act("case.decided", "id", path, "screener", province, body)

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from contracts.codes import CHANNELS, COUNTERPARTY_KINDS, MONTHLY_BANDS, NEEDS, SKILL_LEVELS, UNITS
+from contracts.codes import CHANNELS, CONDITIONS, COUNTERPARTY_KINDS, MONTHLY_BANDS, NEEDS, SKILL_LEVELS, UNITS
 from peyvand.commands.applications import COLUMNS
 from peyvand.simulation import plan
 from peyvand.simulation.client import PlatformClient
@@ -33,8 +33,9 @@ BATCH = 500  # decisions, identifications and connections in one request
 CONSENT = "1404-1"
 APPEAL_STEPS = 3  # after a rejection its appeal is decided
 FORMS_A_STEP = 1_500  # numbers of signed forms, in each province: a third each for appeals, corrections, withdrawals
+YES = dict.fromkeys(CONDITIONS, True)  # what people who are approved have answered
 VERDICTS: Mapping[bool, Mapping[str, Any]] = {  # of appeals, by whether they are successful
-    True: {"outcome": "approved", "reasons": ["meets_conditions"]},
+    True: {"outcome": "approved", "checklist": YES},
     False: {"outcome": "rejected", "reasons": ["insured"]},
 }
 
@@ -229,7 +230,11 @@ class Round:
                 {
                     "id": case,
                     "outcome": "approved" if n < approved else "rejected",
-                    "reasons": ["meets_conditions" if n < approved else "insured"],
+                    **(
+                        {"checklist": YES}
+                        if n < approved
+                        else {"reasons": ["insured"], "checklist": {"not_insured": False}}
+                    ),
                 }
                 for n, case in enumerate(cases[:take])
             ]

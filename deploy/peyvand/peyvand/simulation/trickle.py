@@ -13,7 +13,7 @@ from contracts.codes import CHANNELS, COUNTERPARTY_KINDS
 from peyvand.simulation.client import PlatformClient, RequestRefused
 from peyvand.simulation.people import application, person
 from peyvand.simulation.plan import ROUND
-from peyvand.simulation.scenario import CONSENT, capacity
+from peyvand.simulation.scenario import CONSENT, YES, capacity
 from programme.reference import counties, job_fields, provinces
 
 PACE = 0.5  # seconds between two acts
@@ -67,10 +67,7 @@ async def _decide(platform: PlatformClient, province: str, chance: Random) -> in
         await platform.request("POST", f"{path}/release", "screener", province)
         return 1
     approved = chance.random() < 0.8
-    body = {
-        "outcome": "approved" if approved else "rejected",
-        "reasons": ["meets_conditions" if approved else "insured"],
-    }
+    body = {"outcome": "approved", "checklist": YES} if approved else {"outcome": "rejected", "reasons": ["insured"]}
     await platform.request("POST", f"{path}/decision", "screener", province, json=body)
     return 1
 

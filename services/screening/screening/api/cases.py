@@ -63,7 +63,7 @@ async def decide_cases(
 ) -> Outcomes[schemas.Outcome]:
     """Decide on up to 500 cases, each independent of the others.
 
-    Without a checklist the officer vouches for the conditions that are asked by telephone.
+    Each approval needs the answers to all conditions that are asked by telephone.
     """
     commands = [(each.id, each.command(principal.actor)) for each in body.decisions]
     permitted = await store.find_subjects(queries.selected(principal.scope, [each.id for each in body.decisions]))

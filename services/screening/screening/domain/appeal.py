@@ -15,7 +15,7 @@ from programme.numbers import form_number
 from programme.policies import policy
 from programme.work_calendar import UnknownDay, work_calendar
 from screening.domain.case import REJECTED, Case, Decide, person_of, reasons_of
-from screening.domain.eligibility import Facts
+from screening.domain.eligibility import Facts, answers_kept
 
 
 class Appeal(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -28,6 +28,8 @@ class Appeal(msgspec.Struct, frozen=True, omit_defaults=True):
     breached: bool = False
     outcome: str = ""
     reasons: tuple[str, ...] = ()
+    met: tuple[str, ...] = ()
+    unmet: tuple[str, ...] = ()
     decided: datetime | None = None
 
 
@@ -82,11 +84,14 @@ def decide(
     if excluded := excluded_as(appeal, case, authors, command.decision.by):
         raise Refused(excluded)
     rules = policy(context.policy)
+    kept = answers_kept(rules, command.decision.checklist)
     return CaseAppealDecided(
         application=application,
         outcome=command.decision.outcome,
         reasons=reasons_of(command.decision, rules, facts),
         rule_version=rules.version,
+        met=kept[True],
+        unmet=kept[False],
     )
 
 
@@ -121,6 +126,6 @@ def evolve(appeal: Appeal, envelope: Envelope) -> Appeal:
             return Appeal(filed=envelope.time, filer=person_of(envelope.actor), due=due, form=form)
         case CaseAppealBreached():
             return replace(appeal, breached=True)
-        case CaseAppealDecided(outcome=outcome, reasons=reasons):
-            return replace(appeal, outcome=outcome, reasons=reasons, decided=envelope.time)
+        case CaseAppealDecided(outcome=outcome, reasons=reasons, met=met, unmet=unmet):
+            return replace(appeal, outcome=outcome, reasons=reasons, met=met, unmet=unmet, decided=envelope.time)
     return appeal

@@ -13,7 +13,7 @@ from contracts.events import CaseBreached, CaseDecided, CaseOpened, Event
 from programme.calendar import day_end, tehran_day
 from programme.policies import Policy, policy
 from programme.work_calendar import UnknownDay, work_calendar
-from screening.domain.eligibility import Facts, violated
+from screening.domain.eligibility import Facts, answers_kept, violated
 
 APPROVED, REJECTED = "approved", "rejected"
 UNREACHABLE = "unreachable"  # the reason to reject that unanswered calls must precede
@@ -31,10 +31,12 @@ class Case(msgspec.Struct, frozen=True, omit_defaults=True):
     decided: datetime | None = None
     decider: str = ""  # role and pseudonymous id
     within_sla: bool = False
+    met: tuple[str, ...] = ()  # conditions to which the answer was yes
+    unmet: tuple[str, ...] = ()  # and no
 
 
 class Decide(msgspec.Struct, frozen=True):
-    """Decide on a case; without a checklist the officer vouches for the conditions that are asked by telephone."""
+    """Decide on a case; an approval needs the answers to all conditions that are asked by telephone."""
 
     outcome: str
     reasons: tuple[str, ...] = ()
@@ -85,7 +87,7 @@ def decide(
     if person_of(command.by) in authors:
         raise Refused("registrar_may_not_screen")
     rules = policy(context.policy)
-    reasons = reasons_of(command, rules, facts)
+    reasons, kept = reasons_of(command, rules, facts), answers_kept(rules, command.checklist)
     return [
         CaseDecided(
             application=application,
@@ -94,6 +96,8 @@ def decide(
             rule_version=rules.version,
             working_hours=_working_hours(case.opened, at, context.province),
             within_sla=tehran_day(at) <= case.due,
+            met=kept[True],
+            unmet=kept[False],
         )
     ]
 
@@ -114,6 +118,8 @@ def evolve(case: Case, envelope: Envelope) -> Case:
                 decided=envelope.time,
                 decider=envelope.actor,
                 within_sla=event.within_sla,
+                met=event.met,
+                unmet=event.unmet,
             )
     return case
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 
 import msgspec
+from msgspec.structs import replace
 
 from contracts.codes import AGE_BANDS
 from programme.policies import Policy
@@ -49,30 +50,36 @@ def trace(policy: Policy, facts: Facts, answers: Mapping[str, bool] | None = Non
     )
 
 
-def trace_of_decision(policy: Policy, facts: Facts, approved: bool, reasons: Sequence[str]) -> tuple[Finding, ...]:
-    """Return all conditions as decided: an approval confirms all of them, a rejection denies those that it names.
+def trace_of_decision(
+    policy: Policy, facts: Facts, approved: bool, reasons: Sequence[str], answers: Mapping[str, bool]
+) -> tuple[Finding, ...]:
+    """Return all conditions as decided: as they were answered, and never more.
 
-    Answers by telephone are not stored: screening keeps no sensitive data (such as insurance) beyond the reasons.
+    A rejection denies the conditions of its reasons even where there is no answer. An approval from before answers
+    were kept has none: there the officer vouched for all conditions.
     """
-    return tuple(
-        msgspec.structs.replace(
-            found,
-            holds=True if approved else False if found.reason in reasons else None,
-            source=OFFICER if approved or found.reason in reasons else UNANSWERED,
+    vouched = approved and not answers
+
+    def decided(found: Finding) -> Finding:
+        if found.source == DERIVED or found.rule in answers:
+            return found
+        denied = not approved and found.reason in reasons
+        return replace(
+            found, holds=vouched or (False if denied else None), source=OFFICER if vouched or denied else UNANSWERED
         )
-        if found.source != DERIVED
-        else found
-        for found in trace(policy, facts)
-    )
+
+    return tuple(map(decided, trace(policy, facts, answers)))
 
 
 def violated(policy: Policy, facts: Facts, answers: Mapping[str, bool] | None) -> tuple[str, ...]:
-    """Return the conditions that forbid an approval; without answers the officer vouches for the asked ones."""
-    return tuple(
-        found.rule
-        for found in trace(policy, facts, answers)
-        if not found.holds and not (answers is None and found.source != DERIVED)
-    )
+    """Return the conditions that forbid an approval; a missing answer is not a yes."""
+    return tuple(found.rule for found in trace(policy, facts, answers) if not found.holds)
+
+
+def answers_kept(policy: Policy, answers: Mapping[str, bool] | None) -> dict[bool, tuple[str, ...]]:
+    """Return the asked conditions by their answer, in the order of the policy; what was not asked about is left out."""
+    asked = [rule.name for rule in policy.eligibility if rule.asked and answers and rule.name in answers]
+    return {value: tuple(name for name in asked if answers and answers[name] is value) for value in (True, False)}
 
 
 def derived_conditions() -> Mapping[str, Callable[[Policy, Facts], bool]]:

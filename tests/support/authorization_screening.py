@@ -36,6 +36,8 @@ async def screening(folder: Path) -> World:
         ("GET", f"{prefix}/cases"): Operation("list", shown=shown, cursor=cursor),
         ("GET", "/screening/"): Operation("list", shown=shown),
         ("GET", f"{prefix}/cases/counts"): Operation("counts"),
+        ("GET", f"{prefix}/cases/backlog"): Operation("directory"),
+        ("GET", "/screening/backlog"): Operation("directory"),
         ("GET", f"{prefix}/cases/{{id}}"): Operation("thing", ids=ids),
         ("GET", f"{prefix}/cases/numbers/{{id}}"): Operation("thing", ids=numbers),
         ("GET", "/screening/cases/{id}"): Operation("thing", ids=ids),

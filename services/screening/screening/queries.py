@@ -87,7 +87,7 @@ async def count(store: Store, scope: str, times: Sequence[datetime]) -> Counts:
         state, _, deadline = name.partition("/")
         by_state[state] += n
         for i, until in enumerate(times):
-            due[i] += n if deadline and deadline <= instant(until) else 0
+            due[i] += n if state == OPEN and deadline and deadline <= instant(until) else 0
     return Counts(dict(by_state), tuple(due))
 
 

@@ -59,9 +59,10 @@ from screening.domain.eligibility import Facts
 from screening.domain.info import InfoRequest, RecordInfo, RequestInfo
 
 VERSION = 3  # 2: appeals; 3: claims, calls and requests for papers
-COUNTED = 1  # raised when `counted` changes
+COUNTED = 2  # raised when `counted` changes; 2: appeals and capacities by deadline
 OPEN, INFO_REQUESTED, DECIDED, APPEALED, CLOSED = "open", "info_requested", "decided", "appealed", "closed"
 AWAITING_CAPACITY, IDENTIFIED = "awaiting_capacity", "identified"
+TO_DO = (OPEN, APPEALED, AWAITING_CAPACITY)  # in which screening acts next
 CLAIMED = "claimed"  # what an open case is indexed as while an officer has claimed it
 STATES = (OPEN, INFO_REQUESTED, DECIDED, APPEALED, AWAITING_CAPACITY, IDENTIFIED, CLOSED)
 
@@ -288,7 +289,7 @@ def _deadline(state: State, status: str) -> date | None:
 
 
 def counted(indexed: Mapping[str, Any]) -> Collection[tuple[str, str]]:
-    """Count a case in its province and in its county: by state, and an open one by its deadline as well.
+    """Count a case in its province and in its county: by state, and what screening has to do by its deadline as well.
 
     A claimed case counts as open. Counters also list, by their numbers, the cases that an officer has claimed, and
     those in which a call is agreed for a day.
@@ -297,7 +298,7 @@ def counted(indexed: Mapping[str, Any]) -> Collection[tuple[str, str]]:
         return ()
     state, deadline = indexed["state"], indexed.get("deadline")
     status = OPEN if state == CLAIMED else state
-    name = f"{OPEN}/{instant(deadline)}" if status == OPEN and deadline else status
+    name = f"{status}/{instant(deadline)}" if status in TO_DO and deadline else status
     mine = {(claims_of(indexed["claimer"]), indexed["number"])} if state == CLAIMED else set()
     areas = {indexed["province"], indexed["scope"]}
     if agreed := indexed.get("next_call"):
@@ -346,7 +347,7 @@ def holder_of(state: State) -> str:
     status = status_of(state)
     if status == DECIDED:
         return "registration" if outcome_of(state) == cases.APPROVED else ""
-    if status in (OPEN, APPEALED, AWAITING_CAPACITY):
+    if status in TO_DO:
         return "screening"
     return {INFO_REQUESTED: "applicant", IDENTIFIED: "market"}.get(status, "")
 

@@ -96,6 +96,12 @@ CALL_REASONS = {  # for which an officer sees the name and the number of the per
     "complaint": Label("رسیدگی به شکایت", "A complaint"),
 }
 
+REVIEW_REASONS = {  # for which a second look at an approval disagrees
+    "answer_doubtful": Label("پاسخی با آنچه دیده شد نمی‌خواند", "An answer does not fit what was seen"),
+    "question_open": Label("پرسشی بی‌پاسخ مانده است", "A question is not answered"),
+    "condition_fails": Label("شرطی برقرار نیست", "A condition does not hold"),
+}
+
 CONDITIONS = {  # of eligibility, that an officer asks about
     "not_insured": Label("بیمهٔ اجباری ندارد", "Is under no compulsory insurance"),
     "resident": Label("ساکن محل کسب‌وکار است", "Is resident at the place of business"),

@@ -195,6 +195,7 @@ _SCREENING = (
     Step("case.released", at(2, 40), e.CaseReleased(reason="returned"), _SCREENER, needs=("case.claimed",)),
     Step("case.call_logged", at(2, 35), e.CaseCallLogged(outcome="call_back"), _SCREENER, needs=("case.claimed",)),
     Step("case.call_agreed", at(2, 36), e.CaseCallAgreed(at=at(3, 120)), _SCREENER, needs=("case.call_logged",)),
+    Step("case.reviewed", at(17, 30), e.CaseReviewed(reasons=("question_open",)), _MANAGER, needs=("case.decided",)),
     Step("case.breached", at(13, 0), e.CaseBreached(due=date(2025, 10, 9)), _CLOCK, needs=("case.opened",)),
     Step(
         "case.decided",

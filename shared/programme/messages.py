@@ -60,6 +60,10 @@ already_registered conflict
 با این کد ملی در این دوره درخواستی ثبت شده است. با کد پیگیری‌تان می‌توانید آن را ببینید.
 An application with this ID is already registered in this round. You can follow it with your tracking code.
 
+already_reviewed conflict
+به این تأیید پیش‌تر دوباره نگاه شده است.
+This approval has already been looked at again.
+
 already_withdrawn conflict
 این درخواست پیش‌تر پس گرفته شده است.
 This application has already been withdrawn.
@@ -111,6 +115,10 @@ There is no such connection. Check the identifier.
 corrections_used_up conflict
 داده‌های یک درخواست بیش از {limit} بار اصلاح نمی‌شود. موضوع را با مدیر اجرایی طرح در میان بگذارید.
 An application is corrected at most {limit} times. Please ask the executive manager.
+
+decider_may_not_review forbidden
+این تصمیم را خود شما گرفته‌اید؛ همکار دیگری به آن دوباره نگاه می‌کند.
+You took this decision; a colleague looks at it again.
 
 erased conflict
 داده‌های این متقاضی پاک شده است. کار دیگری با آن نمی‌شود کرد.
@@ -196,6 +204,10 @@ not_claimed conflict
 این پرونده در دست شما نیست؛ شاید زمانش گذشته باشد. می‌توانید پروندهٔ بعدی را بردارید.
 You have not claimed this case; perhaps the time was over. You can take the next case.
 
+not_drawn conflict
+این تصمیم در قرعهٔ نگاه دوم نیست.
+This decision was not drawn for a second look.
+
 not_eligible conflict
 تأیید نمی‌شود؛ این شرط‌ها برقرار یا پرسیده نیست: {rules}.
 Not eligible. These conditions are not met, or not confirmed yet: {rules}.
@@ -243,6 +255,14 @@ No such version of the policies was published; these were: {known}.
 registrar_may_not_screen forbidden
 این متقاضی را شما ثبت‌نام کرده‌اید؛ پرونده را همکار دیگری بررسی می‌کند.
 You registered this applicant; a colleague decides this case.
+
+review_missing invalid
+لطفاً بگویید تأیید درست است یا نه.
+Please choose whether the approval is right.
+
+review_reason_missing invalid
+لطفاً دست‌کم یک دلیل را از فهرست انتخاب کنید.
+Please choose at least one reason from the list.
 
 round_exists conflict
 این دوره پیش‌تر با شرایط دیگری باز شده است.

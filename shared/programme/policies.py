@@ -55,6 +55,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     appeal_days: int = 10  # working days in which it is decided; both hold for versions that name none
     unreachable_calls: int = 3  # without an answer, before "could not be reached" is a reason to reject
     unreachable_days: int = 2  # on which they were made
+    second_look_percent: int = 5  # of the approvals, drawn, that another officer looks at again
     claim_minutes: int = 120  # for which a case that an officer has claimed is offered to no other
     info_days: int = 15  # working days in which an applicant brings the papers that screening asks for
     info_requests: int = 3  # how often it may ask about one application

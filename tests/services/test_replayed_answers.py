@@ -109,6 +109,11 @@ async def record_info(api: ScreeningApi) -> Call:
     return Call("POST", f"{path}/receipt", {"json": PAPERS}, lambda: cases_go_on(api), "registrar")
 
 
+async def review_case(api: ScreeningApi) -> Call:
+    case = await api.approved_and_drawn(1)
+    return Call("POST", f"/v1/cases/{case}/review", {"json": {"agrees": True}}, lambda: cases_go_on(api), "manager")
+
+
 async def log_call(api: ScreeningApi) -> Call:
     case = await api.register(1)
 
@@ -239,6 +244,7 @@ OPERATIONS: dict[str, tuple[Callable[[Any], Awaitable[Call]], ...]] = {
         request_info,
         record_info,
         log_call,
+        review_case,
         file_appeal,
         decide_appeal,
         identify_capacity,

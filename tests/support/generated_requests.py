@@ -58,6 +58,7 @@ FORMS = {  # not in OpenAPI; each with the names of its fields
     "/registration/sign-in/end": (),
     "/screening/next": (),
     "/screening/cases/{id}/release": ("key",),
+    "/screening/cases/{id}/review": ("agrees", "review_reasons", "key"),
     "/screening/cases/{id}/calls": ("call", "day", "hour", "key"),
     "/screening/cases/{id}/decision": ("outcome", "reasons", "rule.age", "key"),
     "/screening/cases/{id}/info": ("items", "key"),

@@ -1,9 +1,11 @@
 """Screening's API over memory."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from contracts.codes import CONDITIONS
 from contracts.events import ApplicantRegistered
 from screening.service import service
 from tests.support.service_api import ServiceApi
@@ -35,3 +37,17 @@ class ScreeningApi(ServiceApi):
         answer = await self.request("POST", f"/v1/cases/{case}/decision", id="of-7", json=body)
         answer.raise_for_status()
         return case
+
+    async def approved_and_drawn(self, n: int) -> str:
+        """Register and approve applicant `n` as of-7 at a moment at which the decision is drawn for a second look."""
+        case, body = await self.register(n), {"outcome": "approved", "checklist": dict.fromkeys(CONDITIONS, True)}
+        while not drawn(case, self.now):
+            self.now += timedelta(seconds=1)
+        (await self.request("POST", f"/v1/cases/{case}/decision", id="of-7", json=body)).raise_for_status()
+        return case
+
+
+def drawn(case: str, at: datetime) -> bool:
+    """Return whether an approval at a moment is drawn for a second look: five of a hundred, by its event alone."""
+    digest = blake2b(f"{case}/1/{at.isoformat()}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest) % 100 < 5

@@ -15,6 +15,7 @@ service = Service(
     routers=(
         "screening.api.claims:router",
         "screening.api.backlog:router",
+        "screening.api.reviews:router",
         "screening.api.cases:router",
         "screening.api.calls:router",
         "screening.api.appeals:router",
@@ -24,6 +25,7 @@ service = Service(
         "screening.pages.backlog:router",
         "screening.pages.case:router",
         "screening.pages.calls:router",
+        "screening.pages.reviews:router",
         "screening.pages.appeal:router",
         "screening.pages.info:router",
     ),

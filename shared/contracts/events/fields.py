@@ -45,6 +45,7 @@ WorkMode = Annotated[str, _one_of(codes.WORK_MODES, "Whether the applicant works
 IntakeChannel = Annotated[str, _one_of(codes.INTAKE_CHANNELS, "How the application reached the platform.")]
 IdentityResult = Annotated[str, _one_of(codes.IDENTITY_RESULTS, "Response of the identity registry.")]
 SeatReleaseReason = Annotated[str, _one_of(codes.SEAT_RELEASE_REASONS, "Why the seat became free.")]
+ReviewReason = Annotated[str, _one_of(codes.REVIEW_REASONS, "Why a second look at an approval disagrees.")]
 Condition = Annotated[str, _one_of(codes.CONDITIONS, "Condition of eligibility that the officer asked about.")]
 CallOutcome = Annotated[str, _one_of(codes.CALL_OUTCOMES, "What came of the call to the applicant.")]
 ClaimReleaseReason = Annotated[

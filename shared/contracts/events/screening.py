@@ -19,6 +19,7 @@ from contracts.events.fields import (
     ProductGroup,
     ProgrammeDay,
     ProgrammeInstant,
+    ReviewReason,
     SkillLevel,
     Unit,
     WorkingHours,
@@ -75,6 +76,13 @@ class CaseDecided(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True)
     within_sla: bool = True
     met: Annotated[tuple[Condition, ...], FEW] = ()
     unmet: Annotated[tuple[Condition, ...], FEW] = ()
+
+
+class CaseReviewed(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """Another officer looked at a drawn approval again and agrees, or disagrees for reasons; the approval stands."""
+
+    TYPE = "ir.peyvand.screening.case.reviewed.v1"
+    reasons: Annotated[tuple[ReviewReason, ...], FEW] = ()
 
 
 class CaseBreached(ApplicantEvent, frozen=True, kw_only=True, omit_defaults=True):

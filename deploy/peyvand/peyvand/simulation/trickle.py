@@ -69,6 +69,10 @@ async def _decide(platform: PlatformClient, province: str, chance: Random) -> in
     approved = chance.random() < 0.8
     body = {"outcome": "approved", "checklist": YES} if approved else {"outcome": "rejected", "reasons": ["insured"]}
     await platform.request("POST", f"{path}/decision", "screener", province, json=body)
+    waiting = await platform.request("GET", "/screening/v1/cases/reviews", "manager", province)
+    for drawn in waiting["pending"][:1]:
+        look = {"agrees": True} if chance.random() < 0.9 else {"agrees": False, "reasons": ["question_open"]}
+        await platform.request("POST", f"/screening/v1/cases/{drawn['id']}/review", "manager", province, json=look)
     return 1
 
 

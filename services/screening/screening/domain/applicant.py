@@ -40,6 +40,7 @@ from contracts.events import (
     CaseInfoSupplied,
     CaseOpened,
     CaseReleased,
+    CaseReviewed,
     Event,
 )
 from programme.calendar import day_end, tehran_day
@@ -50,6 +51,7 @@ from screening.domain import capacity as capacities
 from screening.domain import case as cases
 from screening.domain import claim as claims
 from screening.domain import info as infos
+from screening.domain import review as reviews
 from screening.domain.appeal import Appeal, DecideAppeal, FileAppeal
 from screening.domain.calls import Call, LogCall
 from screening.domain.capacity import Capacity, IdentifyCapacity
@@ -57,6 +59,7 @@ from screening.domain.case import Case, Decide
 from screening.domain.claim import Claim, ClaimCase, ReleaseCase
 from screening.domain.eligibility import Facts
 from screening.domain.info import InfoRequest, RecordInfo, RequestInfo
+from screening.domain.review import Review, ReviewCase
 
 VERSION = 3  # 2: appeals; 3: claims, calls and requests for papers
 COUNTED = 2  # raised when `counted` changes; 2: appeals and capacities by deadline
@@ -66,18 +69,8 @@ TO_DO = (OPEN, APPEALED, AWAITING_CAPACITY)  # in which screening acts next
 CLAIMED = "claimed"  # what an open case is indexed as while an officer has claimed it
 STATES = (OPEN, INFO_REQUESTED, DECIDED, APPEALED, AWAITING_CAPACITY, IDENTIFIED, CLOSED)
 
-Command = (
-    ClaimCase
-    | ReleaseCase
-    | LogCall
-    | Decide
-    | RequestInfo
-    | RecordInfo
-    | FileAppeal
-    | DecideAppeal
-    | IdentifyCapacity
-    | Tick
-)
+CaseCommand = ClaimCase | ReleaseCase | LogCall | RequestInfo | RecordInfo | Decide | ReviewCase
+Command = CaseCommand | FileAppeal | DecideAppeal | IdentifyCapacity | Tick
 
 
 class State(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -101,6 +94,7 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
     case: Case = Case()
     claim: Claim = Claim()
     calls: tuple[Call, ...] = ()
+    review: Review = Review()
     info: InfoRequest = InfoRequest()
     appeal: Appeal = Appeal()
     capacity: Capacity = Capacity()
@@ -117,23 +111,8 @@ def decide(state: State, command: Command, at: datetime) -> Sequence[Event]:
                 *appeals.breach(state.application, state.appeal, now),
                 *(capacities.breach(state.application, state.capacity, now) if state.seat else ()),
             ]
-        case ClaimCase() | LogCall() | Decide() | RequestInfo() | RecordInfo() if state.withdrawn:
-            raise Refused("no_open_case")
-        case ClaimCase():
-            return claims.claim(
-                state.claim, state.case, command, state.application, state.policy, authors_of(state), at
-            )
-        case LogCall():
-            return phone.log(state.case, command, state.application, authors_of(state), at)
-        case ReleaseCase():
-            return claims.release(state.claim, command, state.application)
-        case RequestInfo() | RecordInfo():
-            return [_ask(state, command, at)]
-        case Decide():
-            infos.check_decision(state.info, state.case, command)
-            return cases.decide(
-                state.case, command, state.application, context(state), facts_of(state), authors_of(state), at
-            )
+        case ClaimCase() | ReleaseCase() | LogCall() | RequestInfo() | RecordInfo() | Decide() | ReviewCase():
+            return _decide_case(state, command, at)
         case FileAppeal() | DecideAppeal() if state.withdrawn or state.erased:
             raise Refused("no_open_case")
         case FileAppeal():
@@ -156,11 +135,26 @@ def decide(state: State, command: Command, at: datetime) -> Sequence[Event]:
     return []
 
 
-def _ask(state: State, command: RequestInfo | RecordInfo, at: datetime) -> Event:
-    """Ask the applicant for papers, or record that they came. Raise Refused."""
-    if isinstance(command, RecordInfo):
-        return infos.record(state.info, state.case, command, state.application, state.province, at)
-    return infos.request(state.info, state.case, command, state.application, context(state), authors_of(state), at)
+def _decide_case(state: State, command: CaseCommand, at: datetime) -> Sequence[Event]:
+    """Return the events of a command about the case. Raise Refused."""
+    if state.withdrawn and not isinstance(command, ReleaseCase):
+        raise Refused("no_open_case")
+    case, application, authors = state.case, state.application, authors_of(state)
+    match command:
+        case ClaimCase():
+            return claims.claim(state.claim, case, command, application, state.policy, authors, at)
+        case ReleaseCase():
+            return claims.release(state.claim, command, application)
+        case LogCall():
+            return phone.log(case, command, application, authors, at)
+        case RequestInfo():
+            return [infos.request(state.info, case, command, application, context(state), authors, at)]
+        case RecordInfo():
+            return [infos.record(state.info, case, command, application, state.province, at)]
+        case Decide():
+            infos.check_decision(state.info, case, command)
+            return cases.decide(case, command, application, context(state), facts_of(state), authors, at)
+    return reviews.review(state.review, case, command, application, authors)
 
 
 def react(state: State, envelope: Envelope, at: datetime) -> Sequence[Event | EventWithContext]:
@@ -235,10 +229,12 @@ def _evolve(state: State, envelope: Envelope) -> State:
 
 def _evolve_own(state: State, envelope: Envelope) -> State:
     match envelope.event:
-        case CaseOpened() | CaseClaimed() | CaseReleased() | CaseBreached() | CaseDecided():
+        case CaseOpened() | CaseClaimed() | CaseReleased() | CaseBreached():
             return _with_case(state, envelope)
         case CaseCallLogged() | CaseCallAgreed():
             return _with_case(state, envelope)
+        case CaseDecided() | CaseReviewed():
+            return replace(_with_case(state, envelope), review=reviews.evolve(state.review, envelope))
         case CaseInfoRequested() | CaseInfoSupplied() | CaseInfoLapsed():
             info, case_ = infos.evolve(state.info, state.case, envelope)
             return replace(state, info=info, case=case_)
@@ -270,6 +266,8 @@ def indexed(state: State) -> Mapping[str, Any]:
         found |= {"state": CLAIMED, "claimer": cases.person_of(state.claim.by)}
     if status_of(state) in (OPEN, INFO_REQUESTED) and (agreed := phone.next_call(state.calls)):
         found["next_call"] = agreed
+    if not state.withdrawn and (looked_at := reviews.status_of(state.review)):
+        found["review"] = looked_at
     breaches = [
         claims.expires_at(state.claim, state.case),
         infos.lapses_at(state.info, state.case),
@@ -303,6 +301,8 @@ def counted(indexed: Mapping[str, Any]) -> Collection[tuple[str, str]]:
     areas = {indexed["province"], indexed["scope"]}
     if agreed := indexed.get("next_call"):
         mine |= {(calls_of(area, tehran_day(agreed)), indexed["number"]) for area in areas}
+    if review := indexed.get("review"):
+        mine |= {(reviews_of(area), indexed["number"] if review == reviews.PENDING else review) for area in areas}
     return mine | {(f"cases/{area}", name) for area in areas}
 
 
@@ -314,6 +314,11 @@ def claims_of(person: str) -> str:
 def calls_of(area: str, day: date) -> str:
     """Return the group of counters that lists the cases of an area in which a call is agreed for a day."""
     return f"calls/{area}/{day.isoformat()}"
+
+
+def reviews_of(area: str) -> str:
+    """Return the group of counters that lists the cases of an area that wait for a second look, and counts results."""
+    return f"reviews/{area}"
 
 
 @lru_cache(10_000)

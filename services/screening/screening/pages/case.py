@@ -24,7 +24,8 @@ from screening import queries
 from screening.api.capacities import Identifier
 from screening.api.cases import Decider, Reader
 from screening.api.claims import claim_one
-from screening.domain.applicant import Command, facts_of
+from screening.domain import review as reviews
+from screening.domain.applicant import Command, authors_of, facts_of
 from screening.domain.capacity import IdentifyCapacity
 from screening.domain.case import REJECTED, Decide, unreachable_after
 from screening.domain.claim import ReleaseCase
@@ -177,6 +178,9 @@ async def render(
         due=due,
         days_left=(due - today).days if due else 0,
         done=done,
+        review=record.state.review,
+        may_review=reviews.status_of(record.state.review) == reviews.PENDING
+        and not reviews.excluded_as(record.state.case, authors_of(record.state), officer.actor),
         call_days=[today + timedelta(each) for each in range(CALL_DAYS)],
         call_hours=CALL_HOURS,
         unanswered=len(facts_of(record.state).unanswered),

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -77,6 +78,16 @@ def test_only_the_control_number_of_exactly_this_is_accepted() -> None:
     for actor, at in ((SIGNER, AT), (PROPOSER, AT + timedelta(milliseconds=1))):
         numbers.add(control_number(executed(State(), MAKE, actor, at)))
     assert len(numbers) == 7
+
+
+def test_the_control_number_survives_a_store_and_the_log() -> None:
+    """They return instants in UTC, and a deadline is the end of a day in Tehran."""
+    in_tehran = replace(MAKE, expires=proposal_until(AT, "1404-1"))
+    made = executed(State(), in_tehran)
+    assert made.expires and made.expires.utcoffset() != timedelta()
+    stored = msgspec.json.decode(msgspec.json.encode(made), type=State)
+    stored = replace(stored, made=made.made, expires=made.expires.astimezone(UTC))
+    assert control_number(stored) == control_number(made)
 
 
 def test_a_closed_proposal_stays_closed() -> None:

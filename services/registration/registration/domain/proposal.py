@@ -4,7 +4,7 @@ The signature and the quotas change in one transaction, see `registration.quota_
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any
 
@@ -173,7 +173,8 @@ def control_number(state: State) -> str:
     It covers the quotas before and after, why, by whom and when; no event could hold it, as it could be a hash.
     """
     content = (state.round, state.policy, state.action, state.reason, state.changes)
-    signed = msgspec.json.encode((*content, state.proposer, state.made, state.expires))
+    times = [each.astimezone(UTC) for each in (state.made, state.expires) if each]  # a store returns them in UTC
+    signed = msgspec.json.encode((*content, state.proposer, *times))
     return str(int(blake2b(signed, digest_size=16).hexdigest(), 16) % 10**CONTROL_DIGITS).zfill(CONTROL_DIGITS)
 
 

@@ -267,3 +267,12 @@ async def test_everything_by_page(api: RegistrationApi) -> None:
     assert await quotas(api) == {"IR-06": 100, "IR-20": 12}
     text = await page(api, "/proposals")
     assert "No proposal waits" in text and "declined" in text and "withdrawn" in text and "signed" in text
+
+
+async def test_the_desk_of_the_ministry_has_proposals_provinces_and_rounds(api: RegistrationApi) -> None:
+    await move(api)
+    text = await page(api, "/ledger")
+    assert "1 proposal waits for your signature" in text and "60 seats from Khuzestan to Semnan" in text
+    assert "110 quota = 0 admitted + 0 held + 110 free" in text and "open in 30 provinces" in text
+    mine = await page(api, "/ledger", "jahad_national", id=JAHAD, scope="")
+    assert "60 seats from Khuzestan to Semnan" in mine and "waits for your signature" not in mine

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from base.spreadsheet import csv_of
-from contracts.codes import ROLES
+from contracts.codes import PROPOSAL_REASONS, ROLES
 from contracts.commands import Refused
 from contracts.envelope import decode
 from contracts.events import RoundOpened, RoundWindowSet
@@ -29,7 +29,10 @@ from registration.api.seats.ledgers import (
     urgency,
     visible_province,
 )
+from registration.api.seats.proposals import Proposal, proposal_of, read_proposals
 from registration.domain import round as rounds
+from registration.domain.proposal import OPEN
+from security.permissions import permits
 from web.dependencies import Clock, Store
 from web.pages import Pages, lang_of
 
@@ -52,6 +55,16 @@ class Line(msgspec.Struct, frozen=True):
     standing: Standing
 
 
+class RoundLine(msgspec.Struct, frozen=True):
+    """A round: in how many provinces registration is open, its window, and the sum of its quotas."""
+
+    round: str
+    window: rounds.Window
+    open_in: int
+    ahead: bool
+    quota: int
+
+
 class WindowChange(msgspec.Struct, frozen=True):
     """A window that was set, of the round or of one province."""
 
@@ -72,9 +85,18 @@ async def ledgers_page(
         return await ledger_page(officer.scope, request, officer, store, clock, round_)
     known, chosen = await chosen_round(store, round_)
     rows = await read_ledgers(store, chosen.round) if chosen else []
+    open_: list[Proposal] = []
+    if chosen and permits(officer.roles, "set_quota", "R"):
+        found = [proposal_of(each) for each in await read_proposals(store, chosen.round, officer)]
+        open_ = [each for each in found if each.status == OPEN]
     return templates.render(
         request,
         "ledgers.html",
+        open=open_,
+        to_sign=sum(each.proposed_by.officer != officer.id for each in open_),
+        lines=[await _round_line(store, each, clock().at) for each in known],
+        roles=ROLES,
+        reasons=PROPOSAL_REASONS,
         officer=officer,
         rounds=known,
         chosen=chosen,
@@ -188,6 +210,18 @@ async def chosen_round(store: StorePort, name: str) -> tuple[list[rounds.State],
     states: list[rounds.State] = [record.state for record in await store.find(queries.rounds())]
     known = sorted((each for each in states if each.window), key=_opens, reverse=True)
     return known, next((each for each in known if each.round == name), known[0] if known else None)
+
+
+async def _round_line(store: StorePort, state: rounds.State, at: datetime) -> RoundLine:
+    """Return a round at a glance; its quotas are those of the ledgers. Raise Transient."""
+    lines = [_line(state, code, at) for code in reference.provinces()]
+    return RoundLine(
+        state.round,
+        lines[0].window if state.window is None else state.window,
+        open_in=sum(each.standing == "open" for each in lines),
+        ahead=all(each.standing == "ahead" for each in lines),
+        quota=totals(await read_ledgers(store, state.round)).quota,
+    )
 
 
 def _opens(state: rounds.State) -> Any:

@@ -15,6 +15,7 @@ from kernel.query import Query
 from kernel.record import Record
 from kernel.store import Store as StorePort
 from programme import reference
+from programme.numbers import case_number
 from registration import queries, schemas
 from registration.api.rounds import RoundId, require_round
 from registration.domain import ledger
@@ -52,7 +53,7 @@ class Waiting(BaseModel):
 
     id: str
     position: int
-    number: str = Field(examples=["20-2f9c41"], description="Number of the case.")
+    number: str = Field(examples=["20-4812-7306"], description="Number of the case.")
     county: str
     field: str
     registered_at: datetime
@@ -177,7 +178,7 @@ def _waiting(position: int, record: Record) -> Waiting:
     return Waiting(
         id=record.subject,
         position=position,
-        number=f"{context.province[3:]}-{record.subject[-6:]}",  # as screening shows it
+        number=case_number(record.subject, context.province),
         county=context.county,
         field=context.field,
         registered_at=record.state.current.registered_at,

@@ -63,6 +63,14 @@ def at(day: int, minute: int) -> datetime:
     return OPENED + timedelta(days=day, minutes=minute)
 
 
+_PROPOSED = e.ProposalMade(
+    action="move_seats",
+    reason="unused_seats",
+    provinces=("IR-06", "IR-20"),
+    before=(2_600, 1_300),
+    after=(2_540, 1_360),
+    expires=at(125, 0),
+)
 _ENDS = (  # of proposals
     ("proposal.signed", e.ProposalSigned(), _MINISTRY),
     ("proposal.declined", e.ProposalDeclined(reason="not_needed"), _MINISTRY),
@@ -107,35 +115,12 @@ _SETUP = (
         context=PROVINCE,
     ),
     *(
-        Step(
-            f"{name}.proposed",
-            at(118, n),
-            e.ProposalMade(
-                action="move_seats",
-                reason="unused_seats",
-                provinces=("IR-06", "IR-20"),
-                before=(2_600, 1_300),
-                after=(2_540, 1_360),
-                expires=at(125, 0),
-            ),
-            _JAHAD,
-            needs=("quota.set",),
-            subject=proposal_subject("1404", f"{PROPOSAL[:-1]}{n}"),
-            context=ROUND,
+        Step(id_, at(day, n), event, actor, (needed,), "", proposal_subject("1404", f"{PROPOSAL[:-1]}{n}"), ROUND)
+        for n, (name, end, second) in enumerate(_ENDS)
+        for id_, day, event, actor, needed in (
+            (f"{name}.proposed", 118, _PROPOSED, _JAHAD, "quota.set"),
+            (name, 120, end, second, f"{name}.proposed"),
         )
-        for n, (name, *_) in enumerate(_ENDS)
-    ),
-    *(
-        Step(
-            name,
-            at(120, n),
-            event,
-            actor,
-            needs=(f"{name}.proposed",),
-            subject=proposal_subject("1404", f"{PROPOSAL[:-1]}{n}"),
-            context=ROUND,
-        )
-        for n, (name, event, actor) in enumerate(_ENDS)
     ),
     Step(
         "lead.enlisted",

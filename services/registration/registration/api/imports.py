@@ -17,7 +17,6 @@ from base.tasks import TimeSlices
 from contracts.commands import Refused
 from kernel.commands import CommandMetadata, Result, stored_response
 from programme.messages import message_text
-from registration import schemas_import as schemas
 from registration.api.csv_import import MAX_ERRORS, RowsInvalid, Table, lines_of
 from registration.api.dependencies import Guard, Registrations, bounded_intake, check_scope
 from registration.api.enumeration_guard import EnumerationGuard
@@ -25,6 +24,7 @@ from registration.api.rounds import RoundId
 from registration.api.xlsx import XLSX, is_workbook, workbook_of
 from registration.domain.application import COLUMNS, FIELD, REASON, Accepted, InvalidApplication
 from registration.registrations import RegistrationService, RoundSnapshot, last_registered
+from registration.schemas import imports as schemas
 from registration.tracking_codes import TrackingCodes
 from security.auth import Principal
 from web.app import raw

@@ -18,6 +18,7 @@ from contracts.events import (
     CapacityIdentified,
     CaseAppealDecided,
     CaseAppealed,
+    CaseClaimed,
     CaseDecided,
     CaseInfoLapsed,
     CaseInfoRequested,
@@ -253,7 +254,9 @@ def test_papers_that_screening_asks_for_are_the_next_step_until_they_come_or_the
     one = Applicant()
     one.execute(register())
     one.consume(CaseOpened(due=date(2025, 10, 8)))
+    one.consume(CaseClaimed(until=one.at + timedelta(hours=2)))
     one.consume(ask)
+    assert one.state.current.claimed_until is None, "a request ends the claim"
     assert (one.indexed["status"], next_step(one.state)) == ("info_requested", "bring_papers")
     assert (one.state.current.info_due, one.state.current.case_due) == (ask.due, ask.case_due)
     one.consume(CaseInfoSupplied(items=("sample_photo",), case_due=date(2025, 10, 15)))

@@ -17,7 +17,8 @@ from contracts.events import (
 )
 from programme.calendar import day_end, day_start
 from screening.domain import applicant
-from screening.domain.applicant import INFO_REQUESTED, OPEN, holder_of, indexed, status_of
+from screening.domain.applicant import CLAIMED, INFO_REQUESTED, OPEN, holder_of, indexed, status_of
+from screening.domain.claim import Claim, ClaimCase
 from screening.domain.info import RecordInfo, RequestInfo, days_of_applicant
 from screening.domain.pause import moved
 from tests.support.screening_scenario import APPROVE, PERSON, REJECT, ScreeningScenario, refusal, registered
@@ -151,6 +152,19 @@ def test_what_is_asked_is_on_the_list_by_someone_who_did_not_register_the_applic
     scenario = ScreeningScenario()
     scenario.consume(registered())
     assert refusal(scenario, command).code == code
+
+
+def test_a_request_ends_the_claim_and_no_one_claims_the_case_before_the_turn_is_screenings_again() -> None:
+    scenario = ScreeningScenario()
+    scenario.consume(registered())
+    scenario.execute(ClaimCase("screener:of-1"))
+    assert indexed(scenario.state)["state"] == CLAIMED
+    scenario.execute(ASK)
+    assert indexed(scenario.state)["state"] == INFO_REQUESTED and scenario.state.claim == Claim()
+    assert refusal(scenario, ClaimCase("screener:of-2")).code == "info_already_requested"
+    scenario.execute(CAME)
+    scenario.execute(ClaimCase("screener:of-2"), actor="screener:of-2")
+    assert indexed(scenario.state)["claimer"] == "of-2"
 
 
 def test_what_came_was_asked_for_and_repeats_count_once(asked: ScreeningScenario) -> None:

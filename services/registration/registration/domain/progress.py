@@ -92,7 +92,7 @@ def evolve_screening(current: Application, envelope: Envelope) -> Application:
             return replace(current, claimed_by="", claimed_until=None)
         case CaseInfoRequested(items=items, due=due, case_due=case_due):
             asked = replace(current, info_items=items, info_requested_at=at, info_due=due, case_due=case_due)
-            return replace(asked, info_supplied_at=None, info_lapsed=False)
+            return replace(asked, info_supplied_at=None, info_lapsed=False, claimed_by="", claimed_until=None)
         case CaseInfoSupplied(case_due=case_due):
             return replace(current, info_supplied_at=at, case_due=case_due)
         case CaseInfoLapsed():

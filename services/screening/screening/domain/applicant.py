@@ -142,6 +142,7 @@ def _decide_case(state: State, command: CaseCommand, at: datetime) -> Sequence[E
     case, application, authors = state.case, state.application, authors_of(state)
     match command:
         case ClaimCase():
+            infos.check_turn(state.info, state.case)
             return claims.claim(state.claim, case, command, application, state.policy, authors, at)
         case ReleaseCase():
             return claims.release(state.claim, command, application)
@@ -237,7 +238,7 @@ def _evolve_own(state: State, envelope: Envelope) -> State:
             return replace(_with_case(state, envelope), review=reviews.evolve(state.review, envelope))
         case CaseInfoRequested() | CaseInfoSupplied() | CaseInfoLapsed():
             info, case_ = infos.evolve(state.info, state.case, envelope)
-            return replace(state, info=info, case=case_)
+            return replace(state, info=info, case=case_, claim=claims.evolve(state.claim, envelope))
         case CaseAppealed() | CaseAppealBreached() | CaseAppealDecided():
             return replace(state, appeal=appeals.evolve(state.appeal, envelope))
         case CapacityRequested() | CapacityBreached() | CapacityIdentified():

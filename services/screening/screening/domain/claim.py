@@ -7,7 +7,7 @@ import msgspec
 
 from contracts.commands import Refused
 from contracts.envelope import Envelope
-from contracts.events import CaseClaimed, CaseDecided, CaseReleased, Event
+from contracts.events import CaseClaimed, CaseDecided, CaseInfoRequested, CaseReleased, Event
 from programme.policies import policy
 from screening.domain.case import Case, is_open, person_of
 
@@ -71,10 +71,10 @@ def expire(application: int, present: Claim, case: Case, now: datetime) -> Seque
 
 
 def evolve(present: Claim, envelope: Envelope) -> Claim:
-    """Return the claim after one event about the case; a decision ends it."""
+    """Return the claim after one event about the case; a decision or a request for papers ends it."""
     match envelope.event:
         case CaseClaimed(until=until):
             return Claim(by=envelope.actor, until=until)
-        case CaseReleased() | CaseDecided():
+        case CaseReleased() | CaseDecided() | CaseInfoRequested():
             return Claim()
     return present

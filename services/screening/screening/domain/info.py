@@ -65,8 +65,7 @@ def request(
         raise Refused("no_open_case")
     if person_of(command.by) in authors:
         raise Refused("registrar_may_not_screen")
-    if is_waiting(info, case):
-        raise Refused("info_already_requested", until=info.due)
+    check_turn(info, case)
     rules, today = policy(context.policy), tehran_day(at)
     if info.number >= rules.info_requests:
         raise Refused("info_requests_used", limit=rules.info_requests)
@@ -97,6 +96,12 @@ def check_decision(info: InfoRequest, case: Case, command: Decide) -> None:
     """Let no one reject an applicant who still has days to answer. Raise Refused: applicant_has_time."""
     if command.outcome == REJECTED and is_waiting(info, case):
         raise Refused("applicant_has_time", "outcome", until=info.due)
+
+
+def check_turn(info: InfoRequest, case: Case) -> None:
+    """Let no one begin anything else while it is the applicant's turn. Raise Refused: info_already_requested."""
+    if is_waiting(info, case):
+        raise Refused("info_already_requested", until=info.due)
 
 
 def lapses_at(info: InfoRequest, case: Case) -> datetime | None:

@@ -234,7 +234,7 @@ async def bring_the_paper(round_: Round, code: str) -> None:
         await registrar.press("ثبت رسیدن مدرک")
         await round_.seen(registrar, "papers-came")
     async with round_.officer("screener", "/screening/") as screener:
-        await screener.follow(screener.page.locator("tbody th[scope=row] a").first)
+        await next_case(screener)
         await called(screener, "مریم آزمون")
         await decide(screener, "approve")
 

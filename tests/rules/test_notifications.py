@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.events import CapacityIdentified, CaseAppealDecided, CaseDecided
+from contracts.events import CapacityIdentified, CaseAppealDecided, CaseDecided, CaseInfoRequested
 from programme.calendar import TEHRAN, long_date
 from programme.notifications import MAX_PARTS, PART, TEMPLATES, Template, parts
 from programme.policies import CURRENT, NotificationRules, policy
@@ -70,9 +70,12 @@ def test_each_event_that_concerns_the_person_is_an_occasion() -> None:
     assert one.indexed["notify_due"] == one.state.notifications[0].at == one.at
     one.execute(RecordIdentityCheck(1, "mismatch"))
     one.execute(ReissueCode())
+    for _ in range(2):
+        one.consume(CaseInfoRequested(items=("sample_photo",), due=date(2025, 10, 18), case_due=date(2025, 10, 26)))
     one.consume(CaseDecided(application=1, outcome="rejected", reasons=("insured",), rule_version=CURRENT))
     one.consume(CaseAppealDecided(application=1, outcome="rejected", reasons=("insured",)))
-    assert keys(one)[1:] == ["1/identity_refused/0", "1/code/2", "1/rejected/0", "1/appeal_rejected/0"]
+    papers = ["1/papers/1", "1/papers/2"]  # each request is another message
+    assert keys(one)[1:] == ["1/identity_refused/0", "1/code/2", *papers, "1/rejected/0", "1/appeal_rejected/0"]
 
 
 def test_a_seat_a_place_on_the_list_and_a_capacity_are_occasions() -> None:

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import AsyncIterator, Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from msgspec.structs import replace
 from prometheus_client import REGISTRY
 
 from contracts.envelope import Envelope, encode
-from contracts.events import CaseDecided
+from contracts.events import CaseDecided, CaseInfoRequested, CaseInfoSupplied, Event
 from kernel.batch import process
 from kernel.commands import CommandMetadata, execute
 from kernel.record import Message, Record, reindex
@@ -252,11 +253,34 @@ async def test_a_code_that_was_replaced_is_not_sent(
     assert await states(api) == {"1/registered/1": "void", "1/code/2": "delivered"}
 
 
+async def test_a_request_for_papers_names_its_last_day_and_is_not_sent_once_it_is_over(
+    api: RegistrationApi, provider: Provider, job: Notifications
+) -> None:
+    await api.register()
+    await run(job)
+    asked = CaseInfoRequested(items=("sample_photo",), due=date(2025, 10, 18), case_due=date(2025, 10, 26))
+    came = CaseInfoSupplied(items=("sample_photo",), case_due=date(2025, 10, 26))
+    for sequence, event in enumerate((asked, came, replace(asked, due=date(2025, 10, 25))), 1):
+        await consume(api, sequence, event)
+    await run(job)
+    _, (_, text) = provider.sent.values()
+    assert "تا شنبه ۳ آبان ۱۴۰۴ به دبیرخانهٔ طرح" in text
+    await consume(api, 4, asked)
+    await consume(api, 5, came)
+    await run(job)
+    delivered = {"1/registered/1": "delivered", "1/papers/2": "delivered"}
+    assert await states(api) == {**delivered, "1/papers/1": "void", "1/papers/3": "void"}
+
+
 async def reject(api: RegistrationApi) -> None:
     """Consume a rejection by screening."""
-    decided = CaseDecided(outcome="rejected", reasons=("insured",))
+    await consume(api, 1, CaseDecided(outcome="rejected", reasons=("insured",)))
+
+
+async def consume(api: RegistrationApi, sequence: int, event: Event) -> None:
+    """Consume an event of screening about the applicant."""
     record = await applicant(api)
-    envelope = Envelope(source="screening", subject=record.subject, sequence=1, time=api.now, event=decided)
+    envelope = Envelope(source="screening", subject=record.subject, sequence=sequence, time=api.now, event=event)
     await process(api.store, [Message(envelope, encode(envelope))], {}, api.clock)
 
 

@@ -123,12 +123,15 @@ def is_void(record: Record, notification: Notification) -> bool:
         return bool(notification.number != state.codes)
     if notification.occasion == "identity_refused":
         return bool(state.current.identity != "mismatch")
+    if notification.occasion == "papers" and notification.number != state.current.info_requests:
+        return True
     return _STATUS.get(notification.occasion, applicant.status(state)) != applicant.status(state)
 
 
 def text_of(record: Record, notification: Notification, codes: TrackingCodes) -> str:
     """Return the text of a message, in Persian."""
-    code, until = shown_code(codes.code_of(record)), _appeal_until(record.state)
+    code, due = shown_code(codes.code_of(record)), record.state.current.info_due
+    until = long_date(due, "fa") if notification.occasion == "papers" and due else _appeal_until(record.state)
     return TEMPLATES[notification.occasion].text.format(code=code, until=until)
 
 
@@ -141,6 +144,7 @@ def _appeal_until(state: applicant.State) -> str:
 
 
 _STATUS = {
+    "papers": "info_requested",
     "rejected": "rejected",
     "appeal_rejected": "rejected",
     "waitlisted": "waitlisted",

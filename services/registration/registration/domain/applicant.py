@@ -163,7 +163,7 @@ def evolve(state: State, envelope: Envelope) -> State:
     after = _evolve(state, envelope)
     if after is state or after.erased_at or not (occasion := occasion_of(envelope.event)):
         return after
-    number = numbered(occasion, after.codes, after.current.corrections)
+    number = numbered(occasion, after.codes, after.current)
     notifications = added(state.notifications, occasion, after.application, number, envelope.time)
     return replace(after, notifications=notifications)
 

@@ -22,11 +22,13 @@ from contracts.events import (
     CapacityIdentified,
     CaseAppealDecided,
     CaseDecided,
+    CaseInfoRequested,
     Event,
 )
 from programme.calendar import TEHRAN
 from programme.notifications import Template
 from programme.policies import NotificationRules
+from registration.domain.progress import Application
 
 DAY = timedelta(days=1)
 
@@ -36,7 +38,7 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
     occasion: str  # of programme.notifications.TEMPLATES
     application: int
-    number: int = 0  # of the tracking code or the correction that it is about
+    number: int = 0  # of the tracking code, the correction or the request that it is about
     at: datetime  # of the event
     due: datetime
 
@@ -66,11 +68,13 @@ def occasion_of(event: Event) -> str:
     return _OCCASIONS.get(type(event), "")
 
 
-def numbered(occasion: str, codes: int, corrections: int) -> int:
-    """Return the number of a message, given how many codes and corrections there were: 0 if it comes once at most."""
+def numbered(occasion: str, codes: int, current: Application) -> int:
+    """Return the number of a message, given how many codes were issued: 0 if it comes once at most."""
     if occasion in ("registered", "code"):
         return codes
-    return corrections if occasion in ("corrected", "identity_refused") else 0
+    if occasion == "papers":
+        return current.info_requests
+    return current.corrections if occasion in ("corrected", "identity_refused") else 0
 
 
 def added(
@@ -112,4 +116,5 @@ _OCCASIONS: dict[type[Event], str] = {
     ApplicantWaitlisted: "waitlisted",
     ApplicantAdmitted: "admitted",
     CapacityIdentified: "identified",
+    CaseInfoRequested: "papers",
 }

@@ -31,6 +31,7 @@ class Application(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     case_opened_at: datetime | None = None
     claimed_by: str = ""  # the officer who works on the case, as in the envelope's actor
     claimed_until: datetime | None = None
+    info_requests: int = 0  # how often screening asked for papers
     info_items: tuple[str, ...] = ()  # the papers that screening asked for last
     info_requested_at: datetime | None = None
     info_due: date | None = None  # the last day to bring them
@@ -92,7 +93,8 @@ def evolve_screening(current: Application, envelope: Envelope) -> Application:
             return replace(current, claimed_by="", claimed_until=None)
         case CaseInfoRequested(items=items, due=due, case_due=case_due):
             asked = replace(current, info_items=items, info_requested_at=at, info_due=due, case_due=case_due)
-            return replace(asked, info_supplied_at=None, info_lapsed=False, claimed_by="", claimed_until=None)
+            asked = replace(asked, info_requests=current.info_requests + 1, info_supplied_at=None, info_lapsed=False)
+            return replace(asked, claimed_by="", claimed_until=None)
         case CaseInfoSupplied(case_due=case_due):
             return replace(current, info_supplied_at=at, case_due=case_due)
         case CaseInfoLapsed():

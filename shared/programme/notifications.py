@@ -29,6 +29,11 @@ TEMPLATES = {
         mandatory=True,
     ),
     "code": Template(text="پیوند: کد پیگیری تازهٔ شما: {code}\nکد پیشین دیگر کار نمی‌کند.", urgent=True, mandatory=True),
+    "lost_code": Template(
+        text="پیوند: کد پیگیری شما: {code}\nاگر شما آن را نخواسته‌اید، لازم نیست کاری بکنید.",
+        urgent=True,
+        mandatory=True,
+    ),
     "identity_refused": Template(
         text="پیوند: نام، کد ملی یا تاریخ تولدتان با ثبت احوال یکی نیست. برای اصلاح آن به دبیرخانهٔ طرح در استان بروید.",
         mandatory=True,

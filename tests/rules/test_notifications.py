@@ -58,7 +58,7 @@ def test_parts_are_counted_in_ucs_2(length: int, expected: int) -> None:
 
 
 def test_only_what_is_awaited_is_urgent_and_it_is_mandatory_too() -> None:
-    assert {name for name, each in TEMPLATES.items() if each.urgent} == {"registered", "code"}
+    assert {name for name, each in TEMPLATES.items() if each.urgent} == {"registered", "code", "lost_code"}
     assert all(each.mandatory for each in TEMPLATES.values() if each.urgent)
     assert {name for name, each in TEMPLATES.items() if not each.mandatory} == {"waitlisted", "identified"}
 

@@ -54,6 +54,7 @@ FORMS = {  # not in OpenAPI; each with the names of its fields
     "/registration/proposals/{round_id}/{id}/signature": ("control", "key"),
     "/registration/proposals/{round_id}/{id}/refusal": ("reason", "key"),
     "/registration/proposals/{round_id}/{id}/withdrawal": ("key",),
+    "/registration/tracking/lost": ("national_id", "phone"),
     "/registration/sign-in": ("outcome",),
     "/registration/sign-in/end": (),
     "/screening/next": (),

@@ -18,7 +18,7 @@ from programme.notifications import NO_DATE, TEMPLATES, Template
 from programme.policies import policy
 from programme.work_calendar import UnknownDay
 from registration.domain import applicant
-from registration.domain.notifications import Notification, postponed, sendable_from, settled
+from registration.domain.notifications import DAY, Notification, added, postponed, sendable_from, settled
 from registration.tracking_codes import TrackingCodes
 
 KEPT = 40  # messages of a person, of which it is known what became of them
@@ -26,6 +26,7 @@ ATTEMPTED = ("sending", "sent")  # the provider may have it
 TAKEN = timedelta(minutes=1)  # after which the process that marked a message has crashed: requests time out before
 RECEIPTS = (timedelta(minutes=10), timedelta(hours=2), timedelta(hours=8))  # when receipts are asked for
 RETRY = timedelta(minutes=1)  # after the first attempt without an answer; twice as long after each further one
+REQUESTS_A_DAY = 3  # messages of a kind that a person gets in 24 hours because someone asked for them
 RETRY_LIMIT = timedelta(hours=1)
 
 
@@ -66,6 +67,21 @@ def postpone(record: Record, key: str, due: datetime | None) -> Record:
 def reference_of(subject: str, key: str) -> int:
     """Return our reference of a message at the provider: 63 bits, the same whenever it is computed."""
     return int.from_bytes(blake2b(f"{subject}/{key}".encode(), digest_size=8).digest(), "big") >> 1
+
+
+def requested(record: Record, occasion: str, at: datetime) -> Record:
+    """Return the record with another message that the person has asked for.
+
+    It is returned as it is while one waits to be sent, and after as many as anyone gets in 24 hours.
+    """
+    state, pending = record.state, [n for n in record.state.notifications if n.occasion == occasion]
+    made = [each for each in messages_of(record) if each.key.split("/")[1] == occasion]
+    waiting = {each.key for each in pending} - {each.key for each in made}
+    if waiting or sum(each.at > at - DAY for each in made) >= REQUESTS_A_DAY or state.erased_at:
+        return record
+    number = 1 + max((int(each.key.rpartition("/")[2]) for each in made), default=0)
+    after = added(state.notifications, occasion, state.application, number, at)
+    return reindex(replace(record, state=replace(state, notifications=after)), applicant)
 
 
 def begin(record: Record, notification: Notification, at: datetime) -> Record:

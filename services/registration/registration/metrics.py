@@ -65,6 +65,12 @@ KEY_DESTRUCTION_OLDEST = Gauge(
     "Age of the oldest erasure whose key is not destroyed yet. Above a few seconds: the database of the keys cannot be "
     "written.",
 )
+LOST_CODES = Counter(
+    "peyvand_registration_lost_codes_total",
+    "Requests to send a lost tracking code again, by result. Many with `not_sent`: someone tries numbers, and learns "
+    "nothing. failed: the store could not be read; the person has to ask again.",
+    ["result"],
+)
 NOTIFICATIONS = Counter(
     "peyvand_notifications_total",
     "Messages to applicants by outcome. sent and delivered: as the provider reports them. failed: it refused the "

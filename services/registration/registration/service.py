@@ -67,6 +67,7 @@ service = Service(
         "registration.api.seats.ledgers:router",
         "registration.api.seats.proposals:router",
         "registration.pages.apply:router",
+        "registration.pages.lost_code:router",
         "registration.pages.track:router",
         "registration.pages.search:router",
         "registration.pages.imports:router",

@@ -10,11 +10,14 @@ from base.ids import typed_code
 from contracts.commands import Refused
 from kernel.commands import CommandMetadata
 from kernel.record import Record
+from kernel.store import Effects, Snapshot, read_snapshot
 from observability.metrics import RATE_LIMITED
 from programme.numbers import national_id
-from registration import metrics, schemas
+from registration import metrics, queries, schemas
 from registration.api.dependencies import Guard, Registrations
 from registration.api.rounds import RoundId
+from registration.domain.application import telephone
+from registration.messages import requested
 from registration.registrations import RegistrationService
 from security.auth import Principal
 from web.authorization import allow, public
@@ -86,3 +89,29 @@ async def find_by_code(
         buckets.charge(LIMIT, caller, 1, MISSES_WHILE_GUESSED, 0)
         metrics.TRACKING_MISSES.inc()
         raise
+
+
+async def send_again(registrations: RegistrationService, national_id: str, mobile: str) -> bool:
+    """Have the code of this person, in their latest round, sent to this number (E.164) if it is the one on record.
+
+    The code stays the same: a form that anyone can send must not void the code of someone else.
+    Return whether a message is to be sent: not if the person is unknown, the number another one, or the limit of the
+    day reached. Who asks must not learn which. Raise Transient.
+    """
+    store, persons = registrations.store, registrations.persons
+    rounds = [each.state.round for each in await store.find(queries.rounds())]
+    people = [index for each in rounds for index in persons.indexes_of(each, national_id)]
+    subjects = set((await store.find_by_unique("person", people)).values()) if people else set()
+    found = (await read_snapshot(store, subjects)).records if subjects else {}
+    identities = await persons.open(list(found.values())) if found else {}
+    own = [found[subject] for subject, person in identities.items() if telephone(person) == mobile]
+    if not own:
+        return False
+    latest = max(own, key=lambda record: record.state.context.round).subject
+
+    def request(snapshot: Snapshot) -> Effects:
+        before = snapshot.record(latest)
+        after = requested(before, "lost_code", registrations.clock().at)
+        return Effects([] if after is before else [(before, after)])
+
+    return bool((await store.transact([latest], request)).changes)

@@ -63,7 +63,7 @@ LAYERS = (
           (*BELOW, "programme", "kernel", "own domain", "own metrics"), ("bson", "msgspec", "pymongo"), PORTS),
     Layer("metrics", "services/*/*/metrics.py", "the metrics of one service", (), ("prometheus_client",)),
     Layer("settings", "services/*/*/settings.py", "the settings of a service with needs of its own", ("base",), ("pydantic",)),
-    Layer("application", "services/*/*/persons.py, services/*/*/erasures.py, services/*/*/import_runs.py, services/*/*/registrations.py, services/*/*/acts.py, services/*/*/quota_changes.py, services/*/*/tracking_codes.py, services/*/*/messages.py, services/*/*/ranking_cache.py, services/*/*/generation.py",
+    Layer("application", "services/*/*/persons.py, services/*/*/erasures.py, services/*/*/import_runs.py, services/*/*/registrations.py, services/*/*/acts.py, services/*/*/quota_changes.py, services/*/*/tracking_codes.py, services/*/*/ranking_cache.py, services/*/*/generation.py",
           "classes that API, pages and jobs of one service share",
           (*BELOW, "programme", "kernel", "security", "own domain", "own queries", "own metrics", "own settings"), ("msgspec",), PORTS),
     Layer("jobs", "services/*/*/jobs*", "periodic jobs",

@@ -19,9 +19,9 @@ from kernel.record import Message, Record, reindex
 from kernel.stores.mongodb import connect
 from registration.domain import applicant as rules
 from registration.domain.applicant import Withdraw
+from registration.jobs.messages import RECEIPTS, RETRY, TAKEN, messages_of, reference_of
 from registration.jobs.notifications import Notifications
 from registration.jobs.sms import Outcome, SmsFile, Unanswered
-from registration.messages import RECEIPTS, RETRY, TAKEN, messages_of, reference_of
 from registration.service import service
 from tests.support.registration_api import ALL_PARTITIONS, ERASURE, RegistrationApi, a_national_id, registration_api
 from tests.support.servers import Servers

@@ -17,7 +17,7 @@ from registration import metrics, queries, schemas
 from registration.api.dependencies import Guard, Registrations
 from registration.api.rounds import RoundId
 from registration.domain.application import telephone
-from registration.messages import requested
+from registration.jobs.messages import requested
 from registration.registrations import RegistrationService
 from security.auth import Principal
 from web.authorization import allow, public

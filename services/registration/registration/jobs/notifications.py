@@ -19,8 +19,8 @@ from registration import metrics, queries
 from registration.domain.application import Values, telephone
 from registration.domain.notifications import Notification
 from registration.jobs.faults import Faults
+from registration.jobs.messages import ATTEMPTED, begin, end, is_void, message_of, reference_of, text_of
 from registration.jobs.sms import Sms, Unanswered
-from registration.messages import ATTEMPTED, begin, end, is_void, message_of, reference_of, text_of
 from registration.persons import Persons
 from registration.tracking_codes import TrackingCodes
 

@@ -60,8 +60,8 @@ def _becomes_ready(server: Kafka | Mongod, process: "subprocess.Popen[bytes]") -
 
 
 @contextmanager
-def started(folder: Path, settings: str = "") -> Iterator[Servers]:
-    """Start both and end both reliably: if pytest is killed, the kernel ends them.
+def started(folder: Path, settings: str = "", *, kafka_too: bool = True) -> Iterator[Servers]:
+    """Start both, or MongoDB alone, and end them reliably: if pytest is killed, the kernel ends them.
 
     `settings` are lines of Kafka's properties, which override ours.
     """
@@ -72,15 +72,16 @@ def started(folder: Path, settings: str = "") -> Iterator[Servers]:
     kafka = Kafka(workspace, folder / "kafka", ports["kafka"], ports["controller"], certificates, *passwords)
     mongod = Mongod(workspace, folder / "mongod", ports["mongod"], certificates, ADMIN_PASSWORD)
     running: dict[str, subprocess.Popen[bytes]] = {}
+    both = (("mongod", mongod), ("kafka", kafka))[: 1 + kafka_too]
     try:
-        for name, server in (("mongod", mongod), ("kafka", kafka)):
+        for name, server in both:
             server.prepare()
             if server is kafka and settings:
                 with kafka.data.with_suffix(".properties").open("a") as properties:
                     properties.write(settings)
             log = folder / f"{name}.log"
             running[name] = start(server.command(), log, os.environ, parent_death_signal=signal.SIGKILL)
-        for name, server in (("mongod", mongod), ("kafka", kafka)):
+        for name, server in both:
             if not _becomes_ready(server, running[name]):
                 output = (folder / f"{name}.log").read_text(errors="replace")
                 raise RuntimeError(f"{name} does not start:\n{output[-3000:]}")

@@ -153,6 +153,22 @@ BENCHES: Mapping[str, Bench] = {
         columns=("Workers", "Time", "Allocations/s", "Conflicts", "CPU, workers", "CPU, database"),
         unit="allocation",
     ),
+    "imports": Bench(
+        title="A file of applicants",
+        question="The import of a file by the API, in one process over MongoDB: every check, encryption with a key per "
+        "person, events and records in transactions of 100 rows. The bare reading is the standard library's csv, or "
+        "openpyxl, into lists, and nothing else.",
+        columns=(
+            "File",
+            "Rows/s",
+            "Rows a CPU second, both processes",
+            "CPU a row, registration",
+            "CPU a row, database",
+            "CPU a row, bare reading",
+            "Registration : bare reading",
+        ),
+        unit="row",
+    ),
     "audit": Bench(
         title="The audit of identities",
         question="How many readings of an identity are recorded in a second, each durably before it is shown: by a "

@@ -8,6 +8,7 @@ import pytest
 from peyvand.local_cluster.workspace import current_workspace
 from tests.house.sources import committed, read
 from tests.house.stylesheets import ATTRIBUTE, defined
+from web.assets import VENDORED
 
 BUILT, WHOLE = "peyvand", "bootstrap/dist/css"
 FILES = ("bootstrap.min.css", "bootstrap.rtl.min.css")
@@ -41,6 +42,10 @@ def test_what_no_template_uses_is_left_out(name: str) -> None:
 
 def test_no_template_uses_the_class_that_ignores_the_dark_colours() -> None:
     assert "text-body" not in used_classes()
+
+
+def test_every_file_that_is_served_is_installed() -> None:
+    assert [path for path in VENDORED if not asset(path).is_file()] == []
 
 
 def test_the_font_is_a_small_part_of_the_whole_one() -> None:

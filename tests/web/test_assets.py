@@ -1,5 +1,6 @@
 """Static files: only the suffixes that pages use, nothing outside the folder, cached by where they come from."""
 
+import re
 from pathlib import Path
 
 import httpx
@@ -7,7 +8,9 @@ import pytest
 from starlette.applications import Starlette
 
 from base.settings import Settings
-from web.assets import A_DAY, FOREVER, STATIC, Mount, own, vendor, versioned
+from tests.house.sources import committed, read
+from web.app import App
+from web.assets import A_DAY, FOREVER, STATIC, VENDORED, Mount, own, vendor, versioned
 
 
 @pytest.fixture
@@ -93,6 +96,35 @@ async def test_a_font_and_a_small_file_are_sent_as_they_are(folder: Path, settin
         for path in ("font.woff2", "package/style.css"):
             response = await client.get(f"/assets/x/{path}", headers={"Accept-Encoding": "gzip"})
             assert response.status_code == 200 and "content-encoding" not in response.headers
+
+
+def loaded(text: str) -> set[str]:
+    """Return what a template, a stylesheet or a page loads of the packages, for both languages."""
+    found = re.findall(r"/assets/vendor/((?:\{\{.*?\}\}|[^\"'()\s{])+)", text)
+    return {
+        re.sub(r"\{\{ '([^']*)' if .*?\}\}", chosen, each)
+        for each in found
+        for chosen in (r"\1", "")  # as in `{{ '.rtl' if lang == 'fa' }}`
+    }
+
+
+async def test_exactly_what_pages_load_of_the_packages_is_served(app: App, folder: Path, settings: Settings) -> None:
+    files = [file for file in committed() if file.endswith((".html", ".css", ".js")) and not file.startswith("tests/")]
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+        docs = (await client.get("/t/docs")).text
+    assert set().union(*(loaded(read(file)) for file in files), loaded(docs)) == VENDORED
+    for path in (*VENDORED, "axe-core/axe.min.js", "bootstrap/dist/css/bootstrap.css", "swagger-ui-dist/package.json"):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text("x")
+        async with client_of(vendor, settings.model_copy(update={"assets": folder})) as client:
+            for written in (path, path.replace("/", "//"), f"x/../{path}"):
+                status = (await client.get(f"{vendor.path}/{written}")).status_code
+                assert status == (200 if path in VENDORED else 404), written
+
+
+def test_a_file_that_a_page_loads_is_found() -> None:
+    assert loaded("""<link href="/assets/vendor/a/b{{ '.rtl' if lang == 'fa' }}.css">""") == {"a/b.css", "a/b.rtl.css"}
+    assert loaded("@font-face { src: url('/assets/vendor/a/b.woff2') }") == {"a/b.woff2"}
 
 
 def test_mount_without_folder_is_left_out(settings: Settings, folder: Path) -> None:

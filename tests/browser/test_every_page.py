@@ -22,7 +22,10 @@ PUBLIC_PAGES: Mapping[str, tuple[str, int]] = {
     "a province": (f"/provinces/{SEMNAN}", 200),
     "a province without a rank": (f"/provinces/{WITHOUT_QUOTA}", 200),
     "the method": ("/method", 200),
-    **{path: (f"/{path}", 200) for path in ("help", "privacy", "accessibility", "status", "data-licence")},
+    **{
+        path: (f"/{path}", 200)
+        for path in ("help", "privacy", "accessibility", "status", "data-licence", "data-dictionary")
+    },
     "the market": ("/market/", 200),
     "applying": ("/registration/apply", 200),
     "tracking": ("/registration/tracking", 200),

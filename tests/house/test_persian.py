@@ -18,6 +18,7 @@ PERMITTED = {
     "services/registration/registration/domain/application.py": "a field stands once, with its label and example",
     "services/registration/registration/domain/consent.py": "the consent texts, by version: what was accepted",
     "services/reporting/reporting/domain/terms.py": "the names of the terms, on pages and in CSV files",
+    "services/reporting/reporting/domain/columns.py": "the names of the columns of CSV files, in the data dictionary",
     "services/market/market/schemas.py": "an example of the API description",
     "deploy/peyvand/peyvand/simulation/*": "names of synthetic people and enterprises",
 }

@@ -12,6 +12,7 @@ import pytest
 from kernel.stores.memory import MemoryStore
 from programme.reference import provinces
 from reporting.domain import RULES
+from reporting.domain.columns import COLUMNS
 from reporting.ranking_cache import RankingCache
 from reporting.tallies import MemoryTallies
 from tests.support.reporting_round import (
@@ -91,6 +92,36 @@ async def test_the_csv_of_a_table_equals_its_json(client: httpx.AsyncClient) -> 
     ]
     terms = (await client.get("/v1/provinces/IR-20.csv")).content.decode("utf-8-sig")
     assert len(list(csv.DictReader(io.StringIO(terms)))) == 11
+
+
+@pytest.mark.parametrize("url", ["/v1/ranking.csv?table=2", "/v1/provinces/IR-20.csv"])
+async def test_each_column_is_in_the_dictionary_and_decimals_stand_beside_fractions(
+    client: httpx.AsyncClient, url: str
+) -> None:
+    known = {line["column"]: line for line in lines_of(await client.get("/v1/data-dictionary.csv"))}
+    assert all(text for line in known.values() for text in line.values())
+    lines = lines_of(await client.get(url))
+    assert known.keys() >= lines[0].keys()
+    for line in lines:
+        for name in (name for name in line if name.endswith("_decimal")):
+            assert abs(Fraction(line[name]) - Fraction(line[name.removesuffix("_decimal")])) <= Fraction(1, 2 * 10**6)
+    for lang in ("fa", "en"):
+        other = lines_of(await client.get(url, params={**dict(httpx.URL(url).params), "heads": lang}))
+        assert list(other[0]) == [known[name][f"head_{lang}"] for name in lines[0]]
+        assert [list(line.values()) for line in other] == [list(line.values()) for line in lines]
+    assert (await client.get(url, params={"heads": "x"})).status_code == 422
+
+
+async def test_the_dictionary_has_no_column_that_no_file_has(client: httpx.AsyncClient) -> None:
+    used = {
+        name for url in ("/v1/ranking.csv", "/v1/provinces/IR-20.csv") for name in lines_of(await client.get(url))[0]
+    }
+    assert used == set(COLUMNS)
+
+
+def lines_of(response: httpx.Response) -> list[dict[str, str]]:
+    """Return the lines of a CSV file."""
+    return list(csv.DictReader(io.StringIO(response.content.decode("utf-8-sig"))))
 
 
 async def test_an_unchanged_table_is_answered_with_304(client: httpx.AsyncClient) -> None:

@@ -14,6 +14,7 @@ from kernel.errors import Transient
 from observability.health import build_version
 from programme.policies import CURRENT, policy
 from reporting.api.dependencies import Cache
+from reporting.domain.columns import COLUMNS
 from reporting.pages.ranking import templates
 from web.authorization import public
 from web.rate_limit import limited
@@ -87,6 +88,12 @@ async def accessibility_page(request: Request) -> HTMLResponse:
 async def data_licence_page(request: Request) -> HTMLResponse:
     """Show what may be done with the figures, and how to cite them."""
     return templates.render(request, "data_licence.html")
+
+
+@router.get("/data-dictionary")
+async def data_dictionary_page(request: Request) -> HTMLResponse:
+    """Show every column of the files with its unit and its meaning."""
+    return templates.render(request, "data_dictionary.html", columns=COLUMNS)
 
 
 @router.get("/status")

@@ -39,7 +39,7 @@ from registration.jobs.seat_allocation import Allocator
 from tests.journeys.in_process_platform import (
     ALL,
     CONSUMED,
-    FIELD,
+    FIELDS,
     PROFILE,
     PROVINCES,
     QUIET_ROUNDS,
@@ -241,7 +241,7 @@ def _disorder(platform: InProcessPlatform, done: dict[tuple[str, int], int]) -> 
 
 async def _register_list(platform: InProcessPlatform, attempts: list[str]) -> None:
     """Register a list of three people with keys, one of whom is registered; the ids are new in each attempt."""
-    context = Context(round=ROUND, province=PROVINCES[0], county="2001", field=FIELD, policy=CURRENT)
+    context = Context(round=ROUND, province=PROVINCES[0], county="2001", field=FIELDS[0], policy=CURRENT)
     command = Register(context=context, profile=PROFILE, intake_channel="web")
     attempts.append("")
     people = {f"{len(attempts):08x}-0000-7000-9000-{n:012x}": n for n in (0, 5, 6)}

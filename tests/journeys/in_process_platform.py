@@ -50,7 +50,7 @@ from tests.journeys.two_persons import set_quota
 ROUND = "1404"
 START = datetime(2025, 10, 1, 8, tzinfo=UTC)
 PROVINCES = ("IR-20", "IR-10", "IR-07")
-FIELD = "JF001"
+FIELDS = ("JF001", "JF002")
 OFFICERS = ("a", "b", "c")  # each in any role
 YES = dict.fromkeys(CONDITIONS, True)
 PROFILE = {"sex": "female", "age_band": "25-34", "work_mode": "independent"}
@@ -103,7 +103,7 @@ class InProcessPlatform:
     async def open_round(self, quotas: Sequence[int]) -> None:
         """Open a round with a quota for each province."""
         window = Window(START - timedelta(days=1), START + timedelta(days=300))
-        command = OpenRound(round=ROUND, policy=CURRENT, fields=(FIELD,), window=window)
+        command = OpenRound(round=ROUND, policy=CURRENT, fields=FIELDS, window=window)
         await self.request("registration", round_subject(ROUND), command)
         for province, quota in zip(PROVINCES, quotas, strict=True):
             await set_quota(self, province, quota)
@@ -139,7 +139,7 @@ class InProcessPlatform:
             await self._sell(subject, state["market"])
 
     async def _register(self, person: int, subject: str, province: str) -> None:
-        context = Context(round=ROUND, province=province, county=f"{province[3:]}01", field=FIELD, policy=CURRENT)
+        context = Context(round=ROUND, province=province, county=f"{province[3:]}01", field=FIELDS[0], policy=CURRENT)
         command = Register(context=context, profile=PROFILE, intake_channel="web")
         if await self.subject_of(person) is None:
             self.keys.stored[f"key-{person}"] = b"wrapped"
@@ -192,13 +192,13 @@ class InProcessPlatform:
             await self.request("registration", subject, Withdraw("other"), actor=self._officer("registrar"))
 
     async def correct(self, person: int) -> None:
-        """Move a person to another county, and correct their identity half of the time."""
+        """Move a person to another county or job field, and correct their identity half of the time."""
         if subject := await self.subject_of(person):
             state = (await self.stores["registration"].read([subject]))[subject].state
             county = f"{state.context.province[3:]}0{self.random.randint(1, 2)}"
             command = Correct(
                 application=state.application,
-                context=msgspec.structs.replace(state.context, county=county),
+                context=msgspec.structs.replace(state.context, county=county, field=self.random.choice(FIELDS)),
                 profile=PROFILE,
                 identity=self.random.random() < 0.5,
                 corrections=state.current.corrections,
@@ -216,10 +216,7 @@ class InProcessPlatform:
     async def request(
         self, service: str, subject: str, command: Any, private: Private | None = None, actor: str = "officer:"
     ) -> bool:
-        """Send a command with an idempotency key until it is answered; return whether it was accepted.
-
-        A decision is sent by the officer whom it names.
-        """
+        """Send a command by its key until it is answered, a decision by its officer; return whether it is accepted."""
         self.requests += 1
         decision = command.decision if isinstance(command, DecideAppeal) else command
         actor = decision.by if isinstance(decision, Decide) else actor

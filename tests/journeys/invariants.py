@@ -13,9 +13,9 @@ from reporting.domain.contributions import contributions
 from reporting.domain.figures import sums_at
 from reporting.domain.indicators import PLAIN
 from reporting.tallies import month_of_ordinal, tally_id
-from tests.journeys.in_process_platform import FIELD, PROFILE, PROVINCES, ROUND, START, InProcessPlatform
+from tests.journeys.in_process_platform import FIELDS, PROFILE, PROVINCES, ROUND, START, InProcessPlatform
 
-FIELDS = {
+FIGURES = {
     "Q": "quota",
     "R": "registered",
     "verified": "verified",
@@ -51,7 +51,9 @@ async def check(platform: InProcessPlatform) -> None:
     assert figures is not None
     for province in PROVINCES:
         expected, shown = independent.get(province, recount.Count()), figures.counts[province]
-        assert {f: getattr(expected, f) for f in FIELDS} == {f: getattr(shown, n) for f, n in FIELDS.items()}, province
+        assert {f: getattr(expected, f) for f in FIGURES} == {f: getattr(shown, n) for f, n in FIGURES.items()}, (
+            province
+        )
         spans = sorted(expected.end_to_end)
         assert shown.end_to_end == (spans[(len(spans) - 1) // 2] if spans else None)
     tables = recount.tables(independent, list(figures.counts))
@@ -59,6 +61,7 @@ async def check(platform: InProcessPlatform) -> None:
         assert [(row.rank, row.province) for row in table] == tables[name], name
 
     _no_one_decides_on_their_own_work(platform)
+    _every_decision_is_about_the_job_field(platform)
     _tallies_are_the_sum_of_the_facts(platform)
     _every_day_is_possible(platform)
     _seats_are_right(platform)
@@ -80,6 +83,18 @@ def _no_one_decides_on_their_own_work(platform: InProcessPlatform) -> None:
     for by in acts.values():
         for act, others in DECISIONS.items():
             assert act not in by or by[act] not in {by.get(each) for each in others}, (act, by)
+
+
+def _every_decision_is_about_the_job_field(platform: InProcessPlatform) -> None:
+    """Whatever was corrected meanwhile: at rest the field of an application is the one that was decided about."""
+    records = platform.stores["registration"].records
+    for subject, events in platform.emitted_events().items():
+        state = records[subject].state
+        if not isinstance(state, applicant.State) or applicant.has_left(state):
+            continue
+        for e in events:
+            if ".case.decided." in e["type"] and e["data"].get("application", 1) == state.application:
+                assert e["field"] == state.context.field, subject
 
 
 DECISIONS = {
@@ -140,7 +155,7 @@ def _erased_people_are_forgotten(platform: InProcessPlatform) -> None:
                 assert not record.indexed
 
 
-KNOWN_IN_STATE = {"2001", FIELD, *PROFILE.values(), "web", "processing", "kilogram", "skilled", "export", "direct"}
+KNOWN_IN_STATE = {"2001", *FIELDS, *PROFILE.values(), "web", "processing", "kilogram", "skilled", "export", "direct"}
 
 
 def _leaves(value: object) -> set[object]:

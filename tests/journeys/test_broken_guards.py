@@ -53,8 +53,9 @@ async def _rush(seed: int) -> None:
         person, province = random.randrange(5), random.randrange(3)
         requests = [platform.advance(person, province), platform.advance(person, province)]
         await asyncio.gather(*requests, platform.work(random.choice(SERVICES)))
-        if random.random() < 0.15:
-            await random.choice((platform.withdraw, platform.withdraw, platform.erase))(random.randrange(5))
+        if random.random() < 0.3:
+            acts = (platform.withdraw, platform.withdraw, platform.erase, platform.correct, platform.correct)
+            await random.choice(acts)(random.randrange(5))
         for service in random.sample(SERVICES, 4):
             await platform.work(service)
         platform.now += timedelta(days=random.choice((0, 0, 1, 5, 20)))
@@ -197,6 +198,7 @@ GUARDS: dict[str, tuple[Callable[[], Awaitable[None]], Any, str, Callable[[], An
         lambda: without(appeals.excluded_as, "person == person_of(case.decider)", "False")),
     "who filed the appeal decides it": (
         rush, appeals, "excluded_as", lambda: without(appeals.excluded_as, "person == appeal.filer", "False")),
+    "a correction overtakes the decision": (rush, applicant, "react", lambda: lambda *_: ()),
     "marked before it is sent": (crashes, Relay, "publish", lambda: broken.mark_before_sending),
 }  # fmt: skip
 

@@ -106,3 +106,39 @@ def test_a_correction_of_an_earlier_application_changes_no_other() -> None:
 def test_no_one_is_corrected_who_never_applied() -> None:
     with pytest.raises(Refused, match="not_registered"):
         Applicant().execute(Correct(application=0, context=SEMNAN, profile=PROFILE, identity=True, corrections=0))
+
+
+def test_a_correction_of_the_job_field_that_overtook_the_decision_is_taken_back() -> None:
+    """The decision was about the former field. What else was corrected stays, and a seat is awaited as ever."""
+    one = Applicant()
+    one.execute(register())
+    older: dict[str, Any] = {**PROFILE, "age_band": "35-44"}
+    moved = replace(SEMNAN, county="2003", field="JF002")
+    one.execute(correct(one, context=moved, profile=older))
+    one.consume(approved(), replace(SEMNAN, county="2001"))
+    assert one.emitted()[-1] == ApplicantUpdated(identity_changed=False, **older)
+    assert one.state.context == replace(moved, field="JF001") and one.indexed["seating"] == "awaiting"
+    assert one.state.current.profile == older
+
+
+def test_a_decision_about_the_present_job_field_takes_nothing_back() -> None:
+    one = Applicant()
+    one.execute(register())
+    moved = replace(SEMNAN, county="2003", field="JF002")
+    one.execute(correct(one, context=moved))
+    before = len(one.emitted())
+    one.consume(approved(), replace(moved, county="2001"))
+    assert len(one.emitted()) == before and one.state.context == moved
+
+
+def test_a_late_decision_changes_nothing_of_who_has_withdrawn_or_returned() -> None:
+    for again in (False, True):
+        one = Applicant()
+        one.execute(register())
+        one.execute(correct(one, context=replace(SEMNAN, field="JF002")))
+        one.execute(Withdraw("moved"))
+        if again:
+            one.execute(register(FARS))
+        before = len(one.emitted())
+        one.consume(approved(), SEMNAN)
+        assert len(one.emitted()) == before

@@ -6,7 +6,7 @@ from typing import Any
 
 from base.clock import Moment
 from contracts.commands import EventWithContext
-from contracts.envelope import Context, Envelope, encode
+from contracts.envelope import Context, Envelope, decode, encode
 from contracts.events import (
     CaseDecided,
     Event,
@@ -42,10 +42,15 @@ class Applicant:
         self.record = emit(self.record, rules, "registration", events, Moment(self.at, self.at))
         return [e.event if isinstance(e, EventWithContext) else e for e in events]
 
-    def consume(self, event: Event) -> "Applicant":
+    def emitted(self) -> list[Event]:
+        return [decode(raw).event for raw in self.record.new_events]
+
+    def consume(self, event: Event, context: Context = Context()) -> "Applicant":  # noqa: B008
         self.sequence += 1
         self.at += timedelta(minutes=1)
-        envelope = Envelope(source="screening", subject=SUBJECT, sequence=self.sequence, time=self.at, event=event)
+        envelope = Envelope(
+            source="screening", subject=SUBJECT, sequence=self.sequence, time=self.at, event=event, context=context
+        )
         message = Message(envelope, encode(envelope))
         self.record, parked = consume(self.record, rules, "registration", [message], Moment(self.at, self.at))
         assert not parked

@@ -27,7 +27,7 @@ from contracts.events import (
 )
 from contracts.subjects import ledger_subject
 from registration.domain.application import PROFILE
-from registration.domain.identity import FINAL, Correct, check_due, corrected
+from registration.domain.identity import FINAL, Correct, check_due, corrected, taken_back
 from registration.domain.notifications import Notification, added, numbered, occasion_of
 from registration.domain.progress import Application, awaits_info, evolve_screening, rejected_before, under_appeal
 
@@ -150,9 +150,9 @@ def decide(state: State, command: Command, at: datetime) -> Sequence[Event | Eve
     return ()
 
 
-def react(state: State, consumed: Envelope, at: datetime) -> Sequence[Event]:
-    """Emit nothing: an approval only marks that a seat is awaited, and the allocator gives seats."""
-    return ()
+def react(state: State, consumed: Envelope, at: datetime) -> Sequence[Event | EventWithContext]:
+    """Take back a correction of the job field that overtook the decision; the allocator gives seats."""
+    return () if has_left(state) else taken_back(consumed, state.application, state.context, state.current.profile)
 
 
 def evolve(state: State, envelope: Envelope) -> State:

@@ -1,13 +1,14 @@
 """The identity of an application: when the registry is queried, and how its data is corrected."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
+from msgspec.structs import replace
 
-from contracts.commands import Refused
-from contracts.envelope import Context
-from contracts.events import ApplicantUpdated
+from contracts.commands import EventWithContext, Refused
+from contracts.envelope import Context, Envelope
+from contracts.events import ApplicantUpdated, CaseDecided
 
 FINAL = frozenset({"match", "mismatch"})  # answers of the registry after which it is not queried again
 RECHECK_AFTER = (timedelta(hours=1), timedelta(hours=6), timedelta(days=1), timedelta(days=3), timedelta(days=7))
@@ -43,6 +44,18 @@ def corrected(
     if outcome and after.field != before.field:  # the decision was about the job field
         raise Refused("already_decided", field="field")
     return ApplicantUpdated(application=application, identity_changed=command.identity, **command.profile)
+
+
+def taken_back(
+    decision: Envelope, application: int, now: Context, profile: Mapping[str, str]
+) -> Sequence[EventWithContext]:
+    """Return what takes the job field of an application back to the one that a decision was about; often nothing."""
+    event, field = decision.event, decision.context.field
+    about_this = isinstance(event, CaseDecided) and event.application == application
+    if not about_this or field in ("", now.field):
+        return ()
+    updated = ApplicantUpdated(application=application, identity_changed=False, **profile)
+    return [EventWithContext(updated, replace(now, field=field))]
 
 
 def check_due(registered_at: datetime | None, checks: int, checked_at: datetime | None) -> datetime | None:

@@ -34,6 +34,7 @@ class Formula(msgspec.Struct, frozen=True, kw_only=True):
     floor: Fraction  # lower limit of a stage score in the composite
     small_base: int  # provinces with fewer registered applicants are marked as small
     sustained_minimum: int  # with fewer cases the term of the sustained share is omitted
+    leavers_stay: bool = False  # producers who gave up their seat count in the market shares until the month ends
 
 
 class NotificationRules(msgspec.Struct, frozen=True, kw_only=True):

@@ -34,6 +34,11 @@ FIGURES = {
     "sustainable": "sustainable",
     "claims": "claims",
     "confirmed": "claims_confirmed",
+    "gave_up": "gave_up",
+    "gave_up_sustainable": "gave_up_sustainable",
+    "withdrawn": "withdrawn",
+    "withdrawn_by_officer": "withdrawn_by_officer",
+    "officer_acts": "officer_acts",
 }
 
 

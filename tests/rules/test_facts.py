@@ -14,6 +14,7 @@ from contracts.commands import Tick
 from contracts.envelope import Context, Envelope
 from contracts.events import (
     ApplicantAdmitted,
+    ApplicantCodeReissued,
     ApplicantErased,
     ApplicantIdentityChecked,
     ApplicantReactivated,
@@ -38,7 +39,7 @@ from contracts.events import (
     ProducerConnected,
     ProducerReadied,
 )
-from programme.calendar import day_end, tehran_day
+from programme.calendar import day_end, tehran_day, to_jalali
 from programme.work_calendar import work_calendar
 from reporting.domain import applicant
 from reporting.domain.contributions import contributions
@@ -57,7 +58,7 @@ class History:
         self.sequences: Counter[str] = Counter()
         self.province = draw(st.sampled_from(["IR-20", "IR-08"]))
 
-    def emit(self, source: str, event: Event, at: datetime | None = None) -> None:
+    def emit(self, source: str, event: Event, at: datetime | None = None, actor: str = "") -> None:
         self.sequences[source] += 1
         province = self.province if source == "registration" else "IR-99"  # a stale copy, which must not count
         self.events.append(
@@ -69,8 +70,12 @@ class History:
                 event=event,
                 context=Context(round="1404", province=province, county="2001", field="JF001", policy="1404-1"),
                 recorded=self.at,
+                actor=actor,
             )
         )
+
+    def actor(self) -> str:
+        return self.draw(st.sampled_from(["web:", "registrar:a", "manager:b"]))
 
     def advance(self, days: int = 40) -> None:
         hours = self.draw(st.integers(0, days * 24))
@@ -99,14 +104,7 @@ def _apply(h: History, application: int) -> bool:
     """Draw one application; return whether it ended, so that another one may follow."""
     n: dict[str, Any] = {"application": application}
     if h.happens():
-        for result in h.draw(st.lists(st.sampled_from(["match", "mismatch", "unavailable"]), max_size=3)):
-            h.emit("registration", ApplicantIdentityChecked(result=result, **n))
-            h.advance(3)
-            if h.happens():
-                changed = h.draw(st.booleans())
-                profile = {name: PERSON[name] for name in ("sex", "age_band", "work_mode")}
-                h.emit("registration", ApplicantUpdated(identity_changed=changed, **profile, **n))
-                h.advance(3)
+        _checked(h, n)
     due = work_calendar().add_working_days(tehran_day(h.at), 10)
     h.emit("screening", CaseOpened(due=due, **n))
     h.advance()
@@ -114,7 +112,7 @@ def _apply(h: History, application: int) -> bool:
         due = _asked(h, due, n)
     withdrawn = h.draw(st.sampled_from([False, False, True]))
     if withdrawn:
-        h.emit("registration", ApplicantWithdrawn(reason="moved", **n))
+        h.emit("registration", ApplicantWithdrawn(reason="moved", **n), actor=h.actor())
         if h.happens():
             h.advance(1)
     if tehran_day(h.at) > due:
@@ -131,7 +129,7 @@ def _apply(h: History, application: int) -> bool:
     h.emit("registration", ApplicantAdmitted(**n))
     _seated(h, n)
     if h.happens():
-        h.emit("registration", ApplicantWithdrawn(reason="health", **n))
+        h.emit("registration", ApplicantWithdrawn(reason="health", **n), actor=h.actor())
         h.advance(2)
         h.emit("registration", ApplicantSeatReleased(reason="withdrawn", **n))
         return True
@@ -156,6 +154,21 @@ def _asked(h: History, due: date, n: dict[str, Any]) -> date:
     h.emit("screening", supplied)
     h.advance(5)
     return supplied.case_due
+
+
+def _checked(h: History, n: dict[str, Any]) -> None:
+    """Check the identity, correct it and issue codes, as an officer or as the applicant."""
+    for result in h.draw(st.lists(st.sampled_from(["match", "mismatch", "unavailable"]), max_size=3)):
+        h.emit("registration", ApplicantIdentityChecked(result=result, **n))
+        h.advance(3)
+        if h.happens():
+            changed = h.draw(st.booleans())
+            profile = {name: PERSON[name] for name in ("sex", "age_band", "work_mode")}
+            updated = ApplicantUpdated(identity_changed=changed, **profile, **n)
+            h.emit("registration", updated, actor=h.actor())
+            if h.happens():
+                h.emit("registration", ApplicantCodeReissued(**n), actor=h.actor())
+            h.advance(3)
 
 
 def _appealed(h: History, n: dict[str, Any]) -> str:
@@ -251,6 +264,12 @@ def recount(events: list[Envelope], day: int) -> Counter[tuple[str, str]]:
             names.append("screening_due")
     if first(ApplicantAdmitted)[0] and not first(ApplicantSeatReleased)[0]:
         names += _recount_seat(own, first, registered, day)
+    elif first(ApplicantSeatReleased)[0] and withdrawn:
+        names += _recount_given_up(own, first, day)
+    acts = [e for e, _ in own if isinstance(e.event, ApplicantUpdated | ApplicantCodeReissued | ApplicantWithdrawn)]
+    by_officers = [e for e in acts if not e.actor.startswith("web")]
+    names += ["withdrawn"] * (withdrawn is not None) + ["officer_acts"] * len(by_officers)
+    names += ["withdrawn_by_officer"] * any(isinstance(e.event, ApplicantWithdrawn) for e in by_officers)
     return Counter((province, name) for name in names)
 
 
@@ -268,6 +287,21 @@ def _paused(own: list[tuple[Any, int]], first: Callable[[type], Any]) -> tuple[i
             days = _between(begun, ended)
             due = work_calendar().add_working_days(date.fromordinal(due), days).toordinal()
     return due, total
+
+
+def _recount_given_up(own: list[tuple[Any, int]], first: Callable[[type], Any], day: int) -> list[str]:
+    left, seated = first(ApplicantSeatReleased)[1], first(ApplicantAdmitted)[1]
+    if to_jalali(date.fromordinal(left))[:2] != to_jalali(date.fromordinal(day))[:2]:
+        return []
+    identified, on = first(CapacityIdentified)
+    names = ["gave_up"] if identified and max(on, seated) < left else []
+    proven = [
+        d
+        for e, d in own
+        if (isinstance(e.event, ProducerConnected) and e.event.evidence >= "E2")
+        or (isinstance(e.event, ConnectionEvidenced) and e.event.to >= "E2")
+    ]
+    return names + (["gave_up_sustainable"] if proven and max(min(proven) + 90, seated) < left else [])
 
 
 def _recount_seat(own: list[tuple[Any, int]], first: Callable[[type], Any], registered: int, day: int) -> list[str]:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from programme.policies import CURRENT, policy
 from programme.reference import provinces
-from reporting.domain.indicators import Counts, lower_median, total
+from reporting.domain.indicators import Counts, lower_median, shares, total
 from reporting.domain.ranking import TABLES, Score, root, rounded, scores, table
 
 FORMULA = policy(CURRENT).formula
@@ -216,3 +216,12 @@ def test_nationwide_figures_are_sums_without_medians() -> None:
     both = total([BASE, BASE])
     assert (both.quota, both.connected, both.end_to_end) == (2000, 200, None)
     assert lower_median({}) is None
+
+
+def test_who_gave_up_the_seat_stays_in_the_market_shares_where_the_formula_keeps_leavers() -> None:
+    """No province gains by making those withdraw who sell nothing; a published formula stays as it was."""
+    counts = replace(BASE, identified=400, gave_up=100, sustainable=40, gave_up_sustainable=10)
+    as_published, staying = shares(counts, FORMULA), shares(counts, replace(FORMULA, leavers_stay=True))
+    assert (as_published["M2"], as_published["M3"]) == ((100, 400), (10, 40))
+    assert (staying["M2"], staying["M3"]) == ((100, 500), (10, 50))
+    assert {name for name in staying if staying[name] != as_published[name]} == {"M2", "M3"}

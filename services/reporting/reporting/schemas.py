@@ -83,6 +83,11 @@ class CountsResponse(Response):
     claims_confirmed: int
     claims_sold: int
     claims_sustained: int
+    gave_up: int = Field(description="Identified producers who withdrew and gave up their seat in this Jalali month.")
+    gave_up_sustainable: int = Field(description="Of these, whose first evidence at E2 was old enough.")
+    withdrawn: int = Field(description="Applications that were withdrawn, before or after a decision.")
+    withdrawn_by_officer: int = Field(description="Of these, recorded by an officer on a signed form.")
+    officer_acts: int = Field(description="Corrections, tracking codes and withdrawals that officers recorded.")
     to_decision: int | None
     applicant_turn: int | None = Field(
         description="Of to_decision, of those asked for papers: the days on which it was their turn."

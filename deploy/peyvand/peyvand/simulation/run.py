@@ -222,6 +222,11 @@ FIGURES = {
     "sustainable": "sustainable",
     "claims": "claims",
     "claims_confirmed": "confirmed",
+    "gave_up": "gave_up",
+    "gave_up_sustainable": "gave_up_sustainable",
+    "withdrawn": "withdrawn",
+    "withdrawn_by_officer": "withdrawn_by_officer",
+    "officer_acts": "officer_acts",
 }
 
 

@@ -1,6 +1,7 @@
 """The days off that the independent recount is given; it shares no code with the services."""
 
 from peyvand.verify import recount
+from programme.calendar import from_jalali
 from programme.work_calendar import WorkCalendar, work_calendar
 
 
@@ -11,4 +12,5 @@ def recount_calendar(known: WorkCalendar | None = None) -> recount.Calendar:
     return recount.Calendar(
         [each.day for each in off if not each.provinces],
         {province: [each.day for each in off if province in each.provinces] for province in provinces},
+        [from_jalali(year, month, 1) for year in range(1399, 1420) for month in range(1, 13)],
     )

@@ -49,19 +49,35 @@ class Count:
     sustainable: int = 0
     claims: int = 0
     confirmed: int = 0
+    gave_up: int = 0  # this month, of C
+    gave_up_sustainable: int = 0
+    withdrawn: int = 0
+    withdrawn_by_officer: int = 0
+    officer_acts: int = 0
     end_to_end: list[int] = field(default_factory=list)  # whole working days
 
 
 class Calendar:
-    """Days in Tehran, and working days: `holidays` of the whole country, and of single provinces."""
+    """Days in Tehran, working days (`holidays` of the whole country, and of single provinces), and Jalali months."""
 
-    def __init__(self, holidays: Iterable[date], of_provinces: Mapping[str, Collection[date]] | None = None) -> None:
+    def __init__(
+        self,
+        holidays: Iterable[date],
+        of_provinces: Mapping[str, Collection[date]] | None = None,
+        months: Sequence[date] = (),
+    ) -> None:
+        """Take the days off, and the first days of the Jalali months, in order."""
         self.zone, self.holidays, self.of_provinces = ZoneInfo("Asia/Tehran"), frozenset(holidays), of_provinces or {}
+        self.months = months
         self.working_days: dict[str, list[int]] = {}  # ordinals, in order, by province
 
     def day(self, instant: str) -> date:
         """Return the day in Tehran of an instant."""
         return datetime.fromisoformat(instant).astimezone(self.zone).date()
+
+    def month_begin(self, day: date) -> date:
+        """Return the first day of the Jalali month of a day."""
+        return self.months[bisect_right(self.months, day) - 1]
 
     def between(self, first: date, last: date, province: str) -> int:
         """Return the number of working days in a province after the first day, up to and including the last."""
@@ -131,6 +147,9 @@ def _count_applicant(counts: dict[str, Count], events: Sequence[Event], calendar
         figures.in_time += bool(decided) and calendar.day(decided[0]["time"]) <= case_due
         figures.due += bool(decided) or case_due < today
 
+    _count_acts(figures, by_type)
+    if by_type["applicant.seat_released"] and withdrawn:
+        _count_given_up(figures, by_type, calendar, today)
     if not by_type["applicant.admitted"] or by_type["applicant.seat_released"]:
         return
     figures.Ad += 1
@@ -140,6 +159,34 @@ def _count_applicant(counts: dict[str, Count], events: Sequence[Event], calendar
     figures.identified_in_time += bool(identified) and calendar.day(identified[0]["time"]) <= capacity_due[0]
     figures.identified_due += bool(identified) or (bool(capacity_due) and capacity_due[0] < today)
     _count_sales(figures, by_type, calendar, today, bool(identified), calendar.day(registered["time"]), province)
+
+
+def _count_acts(figures: Count, by_type: Mapping[str, Sequence[Event]]) -> None:
+    """Count what officers did for the person, and the withdrawal."""
+    kinds = ("applicant.updated", "applicant.code_reissued", "applicant.withdrawn")
+    by_officers = [kind for kind in kinds for e in by_type[kind] if _is_officer(e)]
+    figures.withdrawn += bool(by_type["applicant.withdrawn"])
+    figures.withdrawn_by_officer += "applicant.withdrawn" in by_officers
+    figures.officer_acts += len(by_officers)
+
+
+def _is_officer(event: Event) -> bool:
+    """Return whether someone with an id of their own acted: `registrar:of-2f9c`, not `web:`."""
+    return bool(event.get("actor", "").partition(":")[2])
+
+
+def _count_given_up(figures: Count, by_type: Mapping[str, Sequence[Event]], calendar: Calendar, today: date) -> None:
+    """Count a producer who gave up the seat this month, if they counted on the day before."""
+    left = calendar.day(by_type["applicant.seat_released"][0]["time"])
+    seated = calendar.day(by_type["applicant.admitted"][0]["time"])
+    if not calendar.month_begin(today) <= left <= today:
+        return
+    identified = [calendar.day(e["time"]) for e in by_type["capacity.identified"]]
+    figures.gave_up += bool(identified) and max(identified[0], seated) < left
+    evidence = [calendar.day(e["time"]) for e in by_type["producer.connected"] if e["data"]["evidence"] >= "E2"]
+    evidence += [calendar.day(e["time"]) for e in by_type["connection.evidenced"] if e["data"]["to"] >= "E2"]
+    if evidence:
+        figures.gave_up_sustainable += max(min(evidence) + timedelta(days=SUSTAINED_AFTER), seated) < left
 
 
 def _count_outcome(figures: Count, by_type: Mapping[str, Sequence[Event]]) -> None:

@@ -15,6 +15,7 @@ from contracts.commands import EventWithContext
 from contracts.envelope import Context, Envelope
 from contracts.events import (
     ApplicantAdmitted,
+    ApplicantCodeReissued,
     ApplicantErased,
     ApplicantIdentityChecked,
     ApplicantReactivated,
@@ -75,6 +76,8 @@ class Application(msgspec.Struct, omit_defaults=True, gc=False):
     released: int = 0
     withdrawn: int = 0
     withdrawn_at: datetime | None = None
+    by_officer: bool = False  # the withdrawal
+    officer_acts: tuple[int, ...] = ()  # days of what officers did for the person: corrections, codes, withdrawal
     # screening
     case_due: int = 0
     periods: tuple[tuple[int, int], ...] = ()  # of the applicant, asked for papers: first day, last day at the latest
@@ -138,6 +141,9 @@ def fold(state: State, envelopes: Iterable[Envelope]) -> State:
         if envelope.source == "registration":
             _locate(application, envelope.context)
         change(application, event, envelope.time)
+        if kind in _ACTS and envelope.actor.partition(":")[2]:  # an officer, who has an id; applicants act as `web:`
+            application.officer_acts = (*application.officer_acts, day_of(envelope.time))
+            application.by_officer = application.by_officer or kind is ApplicantWithdrawn
     if erased:
         applications = {n: replace(each, county="", field="") for n, each in applications.items()}
     return State(round, applications, newest(state.recorded, latest), erased)
@@ -157,6 +163,10 @@ def context(state: State) -> Context:
 
 
 _EMPTY = Application()
+
+
+def _reissued(a: Application, e: Event, at: datetime) -> None:
+    """Change nothing but what `fold` keeps of every act."""
 
 
 def _registered(a: Application, e: Event, at: datetime) -> None:
@@ -279,6 +289,7 @@ _CHANGES: Mapping[type[Event], Callable[[Application, Any, datetime], None]] = {
     ApplicantReactivated: _registered,
     ApplicantIdentityChecked: _checked,
     ApplicantUpdated: _updated,
+    ApplicantCodeReissued: _reissued,
     ApplicantAdmitted: _admitted,
     ApplicantSeatReleased: _released,
     ApplicantWithdrawn: _withdrawn,
@@ -298,3 +309,4 @@ _CHANGES: Mapping[type[Event], Callable[[Application, Any, datetime], None]] = {
     ConnectionSustained: _sustained,
     ConnectionEnded: _ended,
 }
+_ACTS = frozenset({ApplicantUpdated, ApplicantCodeReissued, ApplicantWithdrawn})

@@ -8,6 +8,7 @@ first day and -1 on its end, so the sum of the deltas up to a day is the figure 
 from datetime import date
 from functools import lru_cache
 
+from programme.calendar import month_end, month_of
 from programme.policies import CURRENT, policy
 from programme.work_calendar import work_calendar
 from reporting.domain import applicant, ledger
@@ -26,6 +27,11 @@ ADMITTED = "admitted"  # Ad
 IDENTIFIED = "identified"  # C
 IDENTIFIED_IN_TIME = "identified_in_time"
 CAPACITY_DUE = "capacity_due"  # identified, or open after the due day
+GAVE_UP = "gave_up"  # identified producers who withdrew and gave up their seat in this month
+GAVE_UP_SUSTAINABLE = "gave_up_sustainable"  # of these, whose evidence was old enough
+WITHDRAWN = "withdrawn"  # present applications that were withdrawn, whenever
+WITHDRAWN_BY_OFFICER = "withdrawn_by_officer"  # of these, recorded by an officer on a signed form
+OFFICER_ACTS = "officer_acts"  # acts, not persons: corrections, tracking codes and withdrawals that officers recorded
 READY = "ready"  # K
 CONNECTED = "connected"  # M
 SUSTAINED = "sustained"  # U
@@ -108,11 +114,29 @@ def _spans(a: Application, end: int) -> list[IndicatorSpan]:
         _decision(spans, a, until)
     else:
         _open_case(spans, a, until)
+    _acts(spans, a, end)
     if a.admitted:
         seated, left = max(a.admitted, a.registered), min(a.released or EVER, end)
         _capacity(spans, a, seated, left)
-        _market(spans, a, seated, left)
+        _market(spans, a, seated, left, end)
+        if a.identified:
+            _given_up(spans, a, GAVE_UP, max(a.identified, seated), left, end)
     return spans
+
+
+def _acts(spans: list[IndicatorSpan], a: Application, end: int) -> None:
+    """Add when the application is withdrawn, and what officers did for the person."""
+    if a.withdrawn:
+        spans.append((WITHDRAWN, max(a.withdrawn, a.registered), end))
+        if a.by_officer:
+            spans.append((WITHDRAWN_BY_OFFICER, max(a.withdrawn, a.registered), end))
+    spans += [(OFFICER_ACTS, max(day, a.registered), end) for day in a.officer_acts]
+
+
+def _given_up(spans: list[IndicatorSpan], a: Application, name: str, since: int, left: int, end: int) -> None:
+    """Add until the end of the month who counted until they withdrew and gave up their seat."""
+    if a.withdrawn and a.released and since < left == a.released:
+        spans.append((name, left, min(_month_end(left) + 1, end)))
 
 
 def _registration(spans: list[IndicatorSpan], a: Application, until: int) -> None:
@@ -177,7 +201,7 @@ def _capacity(spans: list[IndicatorSpan], a: Application, seated: int, left: int
         spans.append((READY, max(a.readied, identified), left))
 
 
-def _market(spans: list[IndicatorSpan], a: Application, seated: int, left: int) -> None:
+def _market(spans: list[IndicatorSpan], a: Application, seated: int, left: int, end: int) -> None:
     """Add when a person with a seat is connected and sustained, and when each of their claims counts."""
     if not a.connections:
         return
@@ -186,6 +210,7 @@ def _market(spans: list[IndicatorSpan], a: Application, seated: int, left: int) 
     if first:
         sustainable = max(first + _sustained_days(a.policy), seated)
         spans.append((SUSTAINABLE, sustainable, left))
+        _given_up(spans, a, GAVE_UP_SUSTAINABLE, sustainable, left, end)
         spans.append((_duration(END_TO_END, a.registered, first, area_of(a.province)), max(first, seated), left))
     if not a.identified:
         return
@@ -242,6 +267,12 @@ def _days(first: int, last: int, area: str) -> int:
     if first >= last:
         return 0
     return work_calendar().working_days_between(date.fromordinal(first), date.fromordinal(last), area)
+
+
+@lru_cache(4_096)
+def _month_end(day: int) -> int:
+    """Return the last day of the Jalali month of a day, both as ordinals."""
+    return month_end(month_of(date.fromordinal(day))).toordinal()
 
 
 @lru_cache(64)

@@ -37,6 +37,11 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     claims_confirmed: int = 0
     claims_sold: int = 0
     claims_sustained: int = 0
+    gave_up: int = 0
+    gave_up_sustainable: int = 0
+    withdrawn: int = 0
+    withdrawn_by_officer: int = 0
+    officer_acts: int = 0
     to_decision: int | None = None  # lower medians of whole working days
     applicant_turn: int | None = None
     to_capacity: int | None = None
@@ -103,8 +108,13 @@ class Term(msgspec.Struct, frozen=True, kw_only=True):
         return self.weight * self.value
 
 
-def shares(counts: Counts) -> dict[str, tuple[int, int]]:
-    """Return (numerator, denominator) of every term that a formula may weigh."""
+def shares(counts: Counts, formula: Formula) -> dict[str, tuple[int, int]]:
+    """Return (numerator, denominator) of every term that a formula may weigh.
+
+    If the formula keeps leavers, producers who gave up their seat stay in the denominators of the market shares for the
+    month: no province gains by making those withdraw who sell nothing.
+    """
+    gave_up, old_enough = (counts.gave_up, counts.gave_up_sustainable) if formula.leavers_stay else (0, 0)
     return {
         "R1": (counts.registered, counts.quota),
         "S1": (counts.screened, counts.registered),
@@ -113,14 +123,14 @@ def shares(counts: Counts) -> dict[str, tuple[int, int]]:
         "C2": (counts.identified, counts.admitted),
         "C3": (counts.identified_in_time, counts.capacity_due),
         "M1": (counts.connected, counts.quota),
-        "M2": (counts.connected, counts.identified),
-        "M3": (counts.sustained, counts.sustainable),
+        "M2": (counts.connected, counts.identified + gave_up),
+        "M3": (counts.sustained, counts.sustainable + old_enough),
     }
 
 
 def stage_terms(counts: Counts, formula: Formula, stage: str) -> tuple[Term, ...]:
     """Return the terms of one stage, in the order of the formula."""
-    parts, weights = shares(counts), getattr(formula, stage)
+    parts, weights = shares(counts, formula), getattr(formula, stage)
     return tuple(
         Term(
             id=name,

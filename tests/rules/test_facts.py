@@ -10,7 +10,6 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts.commands import Tick
 from contracts.envelope import Context, Envelope
 from contracts.events import (
     ApplicantAdmitted,
@@ -391,15 +390,3 @@ def test_a_fold_gives_what_evolve_gives_and_leaves_former_states_alone(
     before = msgspec.json.encode(former)
     assert applicant.fold(former, events[cut:]) == folded(events)
     assert msgspec.json.encode(former) == before
-
-
-def test_reporting_emits_nothing() -> None:
-    state, at = applicant.State(), START
-    assert not applicant.decide(state, Tick(at), at)
-    assert "due" not in applicant.indexed(state)
-
-
-def test_facts_from_other_sources_do_not_count_before_the_registration() -> None:
-    opened = Envelope(source="screening", subject="0199", sequence=1, time=START, event=CaseOpened(due=START.date()))
-    state = applicant.evolve(applicant.State(), opened)
-    assert state.applications and contributions(state) == {}

@@ -293,11 +293,11 @@ async def test_of_an_erased_applicant_lists_and_pages_show_that_alone(api: Regis
     shown = (await api.request("GET", f"/v1/applications/{made['id']}", "manager")).json()
     assert shown["status"] == "erased" and shown["identity"] is None and shown["identity_withheld"] == "erased"
     assert {shown[name] for name in ("county", "field", "channel", "sex", "age_band", "work_mode")} == {""}
-    assert set(shown["progress"].values()) == {None} and shown["registered_at"] is None
+    assert not any(shown["progress"].values()) and shown["registered_at"] is None
     listed = (await api.request("GET", "/v1/rounds/1404/applications?status=erased")).json()
     assert [each["id"] for each in listed["items"]] == [made["id"]]
     tracked = (await api.request("GET", f"/v1/tracking/{made['tracking_code']}", "")).json()
-    assert tracked["status"] == "erased" and set(tracked["progress"].values()) == {None}
+    assert tracked["status"] == "erased" and not any(tracked["progress"].values())
     page = await api.request("GET", f"/tracking/{made['tracking_code']}", "")
     assert page.status_code == 200 and "داده‌های شما پاک شده است" in page.text and 'class="line"' not in page.text
     assert [each.purpose for each in await api.audit.all()] == ["erasure/request/20-1404-9"], "no identity was read"

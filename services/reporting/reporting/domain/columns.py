@@ -57,6 +57,19 @@ COLUMNS = {
     "capacity_due": _column(
         "مبنای مهلت ظرفیت", "Capacity due", _PERSONS, "شناسایی‌شده یا دیرشده", "identified, or late"
     ),
+    "withdrawn": _column("انصراف", "Withdrawn", _PERSONS, "از ثبت‌نام، تا امروز", "of the registered, so far"),
+    "withdrawn_by_officer": _column(
+        "انصراف به دست کارشناس", "Withdrawn by officers", _PERSONS, "با فرم امضاشده", "on a signed form"
+    ),
+    "officer_acts": _column(
+        "کار کارشناس از طرف متقاضی", "Acts of officers", _NUMBER, "اصلاح، انصراف، کد تازه", "for applicants"
+    ),
+    "gave_up": _column(
+        "واگذاشتن جایگاه", "Gave up the seat", _PERSONS, "در این ماه، پس از شناسایی", "this month, once identified"
+    ),
+    "gave_up_sustainable": _column(
+        "واگذاشتن با گواه دیرپا", "Of these, proven", _PERSONS, "گواه ۹۰ روزه یا بیشتر", "evidence of 90 days or more"
+    ),
     "ready": _column("آمادهٔ بازار", "Ready", _PERSONS, "از شناسایی‌شده", "of the identified"),
     "connected": _column("متصل با گواه", "Connected", _PERSONS, "گواه درجهٔ ۲ و بالاتر", "with evidence at E2 or above"),
     "sustained": _column("پایدار", "Sustained", _PERSONS, "پس از ۹۰ روز برقرار", "still connected after 90 days"),

@@ -30,6 +30,11 @@ SERVICES = ("registration", "screening", "market", "reporting")
 CHUNK = 5_000  # records in one insert
 SNAPSHOTS = 300  # seconds, as MongoDB keeps them by default
 MARKED = 100  # records that are not counted yet
+OF_JOBS = {  # asked by jobs of the worker only, by name: no page and no API waits for them
+    *("unsettled", "seated", "releasing", "with free seats", "waiting for", "every ledger", "every unidentified"),
+    *("erasing", "erased", "indexed before", "indexed before, counted", "every indexed", "every indexed, next page"),
+    *("versions of indexes", "unchecked"),
+}
 FINDS = ("find", "find_subjects")
 
 
@@ -57,9 +62,10 @@ async def run(folder: Path, quick: bool) -> Measured:
                 timed += await _count(store, name, times)
                 for query, (method, *field, asked) in import_module(f"{name}.queries").examples().items():
                     timed.append(await _ask(store, name, query, method, field, asked, times))
-    slowest = max(timed, key=lambda each: quantile(each.seconds, 0.99))
+    asked = [each for each in timed if each.name not in OF_JOBS]
+    slowest = max(asked, key=lambda each: quantile(each.seconds, 0.99))
     widest = max(timed, key=lambda each: each.excess)
-    slow = f"slowest p99 of {len(timed)} queries, {records:,} records: {slowest.service}, {slowest.name}"
+    slow = f"slowest p99 of {len(asked)} for pages and APIs, {records:,} records: {slowest.service}, {slowest.name}"
     return Measured(
         rows=[_row(each) for each in sorted(timed, key=lambda each: -quantile(each.seconds, 0.99))],
         verdicts=[

@@ -8,6 +8,7 @@ from typing import Any
 from contracts.subjects import kind_of, lead_subject, ledger_subject, round_subject
 from kernel.record import Record
 from kernel.service import Service
+from programme.calendar import day_end, tehran_day
 from programme.reference import counties_of, provinces
 from tests.support.service_api import subject_of
 
@@ -64,7 +65,7 @@ def registration(chance: random.Random, n: int) -> tuple[str, Indexed]:
 
 def screening(chance: random.Random, n: int) -> tuple[str, Indexed]:
     """Cases, most of them decided."""
-    deadline = NOON + timedelta(hours=chance.randrange(2_000) - 1_000)
+    deadline = day_end(tehran_day(NOON) + timedelta(days=chance.randrange(84) - 42))
     state = chance.choice(["decided"] * 8 + ["open", "claimed", "awaiting_capacity"])
     where = area(chance)
     number = f"{where['province'][3:]}{n % 10**8:08}"

@@ -105,3 +105,14 @@ async def test_a_person_who_has_withdrawn_is_not_called(case: Case) -> None:
     gone = await case.page()
     assert gone.status_code == 200 and "آزمون" not in gone.text and "انصراف" in gone.text
     assert not case.api.audit.rows
+
+
+async def test_no_screener_reads_who_has_withdrawn_whatever_is_left_open(case: Case) -> None:
+    await case.claimed("of-1")
+    await case.happens(CaseDecided(outcome="approved"), "screener:of-1")
+    await case.happens(CapacityRequested(due=case.api.now.date()))
+    form = {"reason": "own_request", "form_number": "20-1404-9"}
+    assert (await case.api.request("POST", f"/v1/applications/{case.subject}/withdrawal", json=form)).is_success
+    path = f"/v1/applications/{case.subject}?purpose=complaint"
+    assert (await case.api.request("GET", path, "screener", id="of-2")).status_code == 403
+    assert (await case.api.request("GET", path)).json()["identity"], "the registrar does, for a purpose"

@@ -68,8 +68,10 @@ def under_appeal(current: Application) -> bool:
 def is_assigned(current: Application, officer: str, at: datetime) -> bool:
     """Return whether a screener with this pseudonymous id has a reason to call: they have claimed the open case.
 
-    Appeals and capacities are not claimed; any screener of the province may call.
+    Appeals and capacities are not claimed; any screener of the province may call. No one calls who has withdrawn.
     """
+    if current.withdrawn_at:
+        return False
     if under_appeal(current) or (current.capacity_due and not current.identified_at):
         return True
     claimed = current.claimed_until is not None and current.claimed_until > at

@@ -49,6 +49,8 @@ async def person_page(
     While the claim on the case is not known here yet, the frame loads itself again a few times.
     """
     record = await find_applicant(store, applicant, officer)
+    if has_left(record.state):
+        return _render(request, officer, record)
     try:
         check_assigned(officer, record, clock().at)
         if reason and reason not in CALL_REASONS:
@@ -56,7 +58,7 @@ async def person_page(
     except Refused as refused:
         again = tries + 1 if refused.code == "not_assigned" and tries < TRIES else 0
         return _render(request, officer, record, refused=refused, next_try=again)
-    if not reason or has_left(record.state):
+    if not reason:
         return _render(request, officer, record)
     await audit.append(officer.actor, record.subject, f"case/{reason}", clock().recorded)
     person = (await registrations.persons.open([record])).get(record.subject)

@@ -54,7 +54,10 @@ async def test_the_state_of_a_message_at_the_provider_is_its_outcome(status: int
     assert await kavenegar(lambda _: httpx.Response(200, json=body)).outcome(77) == expected
 
 
-@pytest.mark.parametrize(("status", "expected"), [(411, "failed"), (400, "failed"), (403, ""), (418, ""), (500, "")])
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [(411, "failed"), (400, "failed"), (402, ""), (403, ""), (404, ""), (418, ""), (500, "")],
+)
 async def test_a_refusal_of_the_message_is_final_and_one_of_the_account_is_not(status: int, expected: str) -> None:
     provider = kavenegar(lambda _: httpx.Response(status, json={"return": {"status": status}, "entries": None}))
     if expected:

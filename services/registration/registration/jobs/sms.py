@@ -17,7 +17,7 @@ Outcome = Literal["sent", "delivered", "failed"]
 TIMEOUT = 10.0  # seconds
 DELIVERED, FAILED = frozenset({10}), frozenset({6, 11, 13, 14})  # states of a message at Kavenegar
 UNKNOWN_MESSAGE = 100  # state of a message that Kavenegar does not have
-REFUSALS = frozenset({400, 402, 404, 411, 413, 417, 422})  # about this message: sent again it would be refused again
+REFUSALS = frozenset({400, 411, 413, 417, 422})  # about this message: sent again it would be refused again
 
 
 class Unanswered(Exception):

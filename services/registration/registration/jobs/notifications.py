@@ -94,6 +94,8 @@ class Notifications:
             except Unanswered:
                 outcomes[subject] = "unanswered"
                 break
+            except Exception as error:  # of this applicant only
+                self.faults.report({subject: error})
         ended = {subject: due[subject] for subject in outcomes}
         await self._change(ended, lambda record, each: end(record, each.key, outcomes[record.subject], self.clock().at))
         answered = "unanswered" not in outcomes.values()
@@ -116,21 +118,32 @@ class Notifications:
         return await self.sms.send(reference, telephone(identity), text_of(record, notification, self.codes))
 
     async def _change(self, due: Due, change: Callable[[Record, Notification], Record]) -> dict[str, Record]:
-        """Change the records of these applicants in one transaction; return those that changed."""
+        """Change the records of these applicants in one transaction; return those that changed.
+
+        An applicant whose message cannot be handled by this version waits; the others do not.
+        """
         changes: dict[str, Change] = {}
+        faults: dict[str, Exception] = {}
 
         def apply(snapshot: Snapshot) -> Effects:
             changes.clear()
+            faults.clear()
             for subject, each in due.items():
                 before = snapshot.records.get(subject)
                 if before is None or each.key not in {other.key for other in before.state.notifications}:
                     continue  # settled, or the applicant was erased, meanwhile
-                if (after := change(before, each)) is not before:
+                try:
+                    after = change(before, each)
+                except Exception as error:
+                    faults[subject] = error
+                    continue
+                if after is not before:
                     changes[subject] = before, after
             return Effects(list(changes.values()))
 
         if due:
             await self.store.transact(list(due), apply)
+        self.faults.report(faults)
         for subject, pair in changes.items():
             old, new = (message_of(record, due[subject].key) for record in pair)
             if new and new.state != "sending" and (old is None or old.state != new.state):

@@ -11,6 +11,7 @@ import pytest
 
 from base.ids import shown_code
 from base.spreadsheet import rows_of
+from contracts.commands import Refused
 from contracts.subjects import PARTITIONS
 from registration import import_runs
 from registration.api.xlsx import XLSX
@@ -77,6 +78,11 @@ def sealed(api: RegistrationApi) -> list[str]:
     return [key for key, each in api.import_runs.documents.documents.items() if "sealed" in each]  # type: ignore[attr-defined]
 
 
+def documents(api: RegistrationApi) -> list[str]:
+    """Return the ids of all documents about imports."""
+    return [*api.import_runs.documents.documents]  # type: ignore[attr-defined]
+
+
 def faulty(rows: int) -> str:
     """Return a file whose row 3 is wrong, and whose last row names the person of row 2."""
     lines = csv_file(range(1, rows + 1)).splitlines()
@@ -134,6 +140,7 @@ async def test_all_or_nothing_registers_no_one_while_a_row_is_wrong(api: Registr
         await api.request("POST", f"/v1/applications/{made['id']}/withdrawal", json=left)
     await work(api)
     assert (await run_of(api, whole)).state == "refused" and len(await api.applicants()) == 1
+    assert all(key.startswith("refused/") or path.rpartition("/")[2] in key for key in sealed(api))
     assert "هیچ‌کس ثبت نشد" in (await get(api, whole)).text
     rows = await checked(api, csv_file(range(30, 37)))
     await start(api, rows, "whole")
@@ -152,10 +159,12 @@ async def test_a_worker_that_ends_anywhere_registers_no_one_twice(
     async def ends(*_: object, **__: object) -> None:
         raise ConnectionError
 
+    api.advance(seconds=3)
     with monkeypatch.context() as patch:
         patch.setattr(api.import_runs, lost, ends)
         await work(api, 1)
     assert len(await api.applicants()) == 6 and (await run_of(api, path)).registered == 3
+    api.advance(seconds=-5)  # the next worker's clock is behind
     api.imports.faults.reported.clear()  # a minute passes
     await work(api)
     done = await run_of(api, path)
@@ -212,6 +221,40 @@ async def test_what_is_kept_is_deleted_in_time(api: RegistrationApi) -> None:
     assert "شنبه" in (await get(api, "/imports")).text, "the history stays"
     await api.import_runs.purge(now + 2 * import_runs.KEPT)
     assert '<b class="code">' not in (await get(api, f"{used}/codes")).text
+    assert not [key for key in documents(api) if not key.startswith("run/")], "nothing is left to be looked at again"
+
+
+async def test_an_import_that_stands_still_is_deleted_as_well(api: RegistrationApi) -> None:
+    path = await checked(api, csv_file(range(1, 8)))
+    await start(api, path)
+    await work(api, 1)
+    now = api.clock().recorded
+    await api.import_runs.purge(now + import_runs.UNUSED)
+    assert len(sealed(api)) == 2, "a worker may still go on"
+    await api.import_runs.purge(now + import_runs.KEPT + import_runs.UNUSED)
+    assert not sealed(api) and (await run_of(api, path)).state == "expired"
+    await work(api)
+    page = (await get(api, path)).text
+    assert "یک هفته پیش نرفت" in page and '<b>۳</b> <i class="sg-a">' in page and len(await api.applicants()) == 3
+
+
+async def test_a_file_that_is_started_while_it_is_deleted_is_not_lost_half(
+    api: RegistrationApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = await checked(api, csv_file(range(1, 4)))
+    run, delete = await run_of(api, path), api.import_runs.documents.delete
+    late: list[Refused] = []
+
+    async def starts(prefix: str) -> None:
+        await delete(prefix)
+        if not late:
+            with pytest.raises(Refused) as refused:
+                await api.import_runs.start(await run_of(api, path), "rows", run.at)
+            late.append(refused.value)
+
+    monkeypatch.setattr(api.import_runs.documents, "delete", starts)
+    await api.import_runs.purge(run.changed_at + import_runs.UNUSED)
+    assert [each.code for each in late] == ["import_expired"]
 
 
 async def test_no_identity_of_a_file_lies_open(api: RegistrationApi, monkeypatch: pytest.MonkeyPatch) -> None:

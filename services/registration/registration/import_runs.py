@@ -2,7 +2,8 @@
 
 A run has documents of its own, beside the records: `run/{scope}/{id}` with counts and no personal data, its rows in
 sealed parts, and its refused rows as a sealed file. A part is replaced by the ids of those whom it registered. What is
-sealed is deleted when it is not needed, and a day or a week later in any case.
+sealed is deleted when it is not needed, and a day or a week later in any case, also if the run stands still; until then
+`kept/{id}` names the run, so that its deletion reads no other.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -24,12 +25,13 @@ from security.encryption import Keyring, Sealed
 PART = 200  # rows in a part; each is one document, and one or a few transactions
 PIECE = 4 << 20  # bytes of a file in one document; MongoDB takes 16 MiB
 UNUSED = timedelta(days=1)  # after which the rows of a file that was only checked are deleted
-KEPT = timedelta(days=7)  # for which refused rows and the list for the print sheet are kept
+KEPT = timedelta(days=7)  # for which refused rows, the list for the print sheet and a run that stands still are kept
 LISTED = 50  # runs in the history of a province
 ERRORS = 200  # of a run that are kept, to be shown
 
 Answers = Mapping[str, str]
 RUNNING = ("rehearsing", "running")
+ENDED = ("done", "refused", "expired")
 
 
 class RowError(msgspec.Struct, frozen=True):
@@ -55,6 +57,7 @@ class Part(msgspec.Struct, frozen=True):
     done: list[Registered]
     already: int = 0
     late: list[RowError] = []  # rows that were accepted by the check and are refused now
+    last_at: datetime | None = None  # of the last registration, after which those of the next part come
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -183,6 +186,7 @@ class ImportRuns:
         """Store a file that was checked: its rows that are ready, in their order, and the file of the others."""
         run = replace(run, parts=len(range(0, len(rows), PART)))
         await self.documents.put(run.key, _document(run))
+        await self.documents.put(f"kept/{run.id}", {"run": run.key})
         for n in range(run.parts):
             content = msgspec.json.encode(rows[n * PART : (n + 1) * PART])
             await self.documents.put(_part(run, n), {"sealed": self._seal(_part(run, n), content)})
@@ -248,8 +252,10 @@ class ImportRuns:
         return await self.find(run.scope, run.id)
 
     async def finished(self, run: Run) -> None:
-        """Let no worker find a run any more."""
+        """Let no worker find a run any more; the rows of one that was refused cannot be started again."""
         await self.documents.delete(f"running/{run.id}")
+        if run.state == "refused":
+            await self.documents.delete(f"rows/{run.id}")
 
     async def registered(self, run: Run) -> list[Registered]:
         """Return who was registered, by row; no one after KEPT."""
@@ -264,16 +270,15 @@ class ImportRuns:
         return b"".join(self._open(each["key"], each["sealed"]) for each in reversed(pieces))
 
     async def purge(self, now: datetime) -> None:
-        """Delete what is kept for a time only."""
-        for found in await self.documents.find("run/"):
-            run = _run(found)
-            if run.state in RUNNING or run.state == "expired":
+        """Delete what is kept for a time only: once the run is marked, so that none is started meanwhile."""
+        for each in await self.documents.find("kept/"):
+            run = _run((await self.documents.get([each["run"]]))[0])
+            if now - run.changed_at < (UNUSED if run.state in ("storing", "checked") else KEPT):
                 continue
-            if now - run.changed_at >= (KEPT if run.state in ("done", "refused") else UNUSED):
-                for kind in ("rows", "refused", "running"):
-                    await self.documents.delete(f"{kind}/{run.id}")
-                if run.state in ("storing", "checked"):
-                    await self.changed(run, state="expired")
+            if run.state not in ENDED and (await self.changed(run, state="expired")).state != "expired":
+                continue
+            for kind in ("rows", "refused", "running", "kept"):
+                await self.documents.delete(f"{kind}/{run.id}")
 
     def _seal(self, key: str, content: bytes) -> bytes:
         return self.keyring.seal(self.keyring.key_for("imports"), content, key)

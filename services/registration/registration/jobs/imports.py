@@ -7,7 +7,8 @@ nothing, nor do two that believe to own the partition.
 from collections.abc import Mapping
 from datetime import datetime
 from time import monotonic
-from typing import Any
+
+from msgspec.structs import replace
 
 from base.clock import Clock
 from contracts.commands import Refused
@@ -75,12 +76,12 @@ class Imports:
             else:
                 await self.runs.changed(run, changed_at=now, next=run.next + 1)
             return len(stored)
-        part, last = await self._registered(run, dict(stored))
+        part = await self._registered(run, dict(stored))
         await self.runs.store_part(run, part)
-        await self._count(run, part, now, last_at=last)
+        await self._count(run, part, now)
         return len(stored)
 
-    async def _count(self, run: Run, part: Part, now: datetime, **values: Any) -> None:
+    async def _count(self, run: Run, part: Part, now: datetime) -> None:
         await self.runs.changed(
             run,
             changed_at=now,
@@ -89,7 +90,7 @@ class Imports:
             already=run.already + part.already,
             late=run.late + len(part.late),
             errors=[*part.late, *run.errors][:ERRORS],
-            **values,
+            last_at=part.last_at or run.last_at,
         )
 
     async def _rehearsed(self, run: Run, rows: Mapping[int, Answers]) -> Part:
@@ -97,13 +98,13 @@ class Imports:
         metadata = {row: run.metadata(row) for row in accepted}
         return _part(await self.registrations.rehearse_many(accepted, CHANNEL, metadata), late)
 
-    async def _registered(self, run: Run, rows: Mapping[int, Answers]) -> tuple[Part, datetime | None]:
+    async def _registered(self, run: Run, rows: Mapping[int, Answers]) -> Part:
         accepted, late = await self._accepted(run, rows)
         metadata = {row: run.metadata(row) for row in accepted}
         snapshot = await self.registrations.round_snapshot(run.round)
         done = await self.registrations.register_many(snapshot, accepted, CHANNEL, metadata, run.last_at)
         metrics.IMPORTED_ROWS.inc(sum(isinstance(each, Result) for each in done.values()))
-        return _part(done, late), last_registered(done.values(), run.last_at)
+        return replace(_part(done, late), last_at=last_registered(done.values(), run.last_at))
 
     async def _accepted(self, run: Run, rows: Mapping[int, Answers]) -> tuple[dict[int, Accepted], list[RowError]]:
         """Check the rows again: since the file was checked the round may have closed, and a day has passed."""

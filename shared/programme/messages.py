@@ -93,8 +93,8 @@ cases_in_hand conflict
 You have {limit} open cases in hand. Please decide one of them first.
 
 changed_meanwhile conflict
-داده‌های این متقاضی در این میان عوض شده است. صفحه را دوباره باز کنید و سپس اصلاح کنید.
-The data of this applicant changed meanwhile. Open the page again, then correct it.
+داده‌های این متقاضی در این میان عوض شده است. صفحه را دوباره باز کنید و کار را از نو انجام دهید.
+The data of this applicant changed meanwhile. Open the page again and start over.
 
 closes_before_opens invalid
 پایان مهلت را بعد از آغاز آن بگذارید.

@@ -4,14 +4,22 @@ import re
 from collections.abc import AsyncIterator
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from contracts.envelope import Envelope, decode, encode
-from contracts.events import ApplicantCodeReissued, ApplicantWithdrawn, CaseAppealed, CaseDecided, Event
+from contracts.events import (
+    ApplicantCodeReissued,
+    ApplicantWithdrawn,
+    CaseAppealDecided,
+    CaseAppealed,
+    CaseDecided,
+    Event,
+)
 from kernel.batch import process
-from kernel.record import Message
+from kernel.record import Message, Private
 from registration.domain.desk_acts import ACTS, closed
 from tests.support.registration_api import RegistrationApi, registration_api
 from tests.support.registration_rules import Applicant, register
@@ -61,6 +69,50 @@ async def test_a_withdrawal_is_shown_before_it_is_recorded_once(api: Registratio
     assert "انصراف داده است" in again.text and f'action="/registration/desk/{subject}/review"' in again.text
     late = await post(api, f"{subject}/withdrawal", **hidden | {"key": "l" * 32})
     assert late.status_code == 409 and len(api.store.events[subject]) == 2
+
+
+async def test_a_form_about_a_former_application_does_not_withdraw_the_present_one(api: RegistrationApi) -> None:
+    subject = (await api.register()).json()["id"]
+    shown = await post(api, f"{subject}/review", act="withdrawal", why="moved")
+    hidden = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', shown.text))
+    colleague = await post(api, f"{subject}/withdrawal", act="withdrawal", why="moved")
+    assert colleague.status_code == 200 and (await api.register()).status_code == 201
+    late = await post(api, f"{subject}/withdrawal", **hidden)
+    assert late.status_code == 409 and 'href="#withdrawal"' in late.text
+    state = (await api.store.read([subject]))[subject].state
+    assert (state.application, state.current.withdrawn_at) == (2, None)
+
+
+async def test_an_act_that_is_recorded_during_another_registration_is_kept(
+    api: RegistrationApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = (await api.register()).json()["id"]
+    await post(api, f"{subject}/withdrawal", why="moved")
+    seal = api.persons.private
+
+    async def sealed(*arguments: Any) -> Private:
+        private = await seal(*arguments)
+        if arguments[0] == subject:
+            assert (await post(api, f"{subject}/tracking-code", form="20-1404-10", key="m" * 32)).status_code == 200
+        return private
+
+    monkeypatch.setattr(api.persons, "private", sealed)
+    assert (await api.register()).status_code == 201
+    record = (await api.store.read([subject]))[subject]
+    assert [each["form"] for each in record.private.content["acts"]] == ["20-1404-9", "20-1404-10"]
+    assert record.state.codes == 3 == len(record.private.content["codes"])
+
+
+async def test_the_page_states_who_may_return_after_a_withdrawal(api: RegistrationApi) -> None:
+    subject = (await api.register()).json()["id"]
+    appealed = CaseAppealed(due=date(2025, 10, 25), form="20-1404-173")
+    won = CaseAppealDecided(outcome="approved")
+    closes, returns = "در این دوره نمی‌تواند دوباره ثبت‌نام کند", "پرونده بسته می‌شود و جایگاهش"
+    desk = {"query": "۹۹۹۰۰۰۰۰۱۸", "reason": "caller", "round": "1404"}
+    for count, expected in enumerate((returns, closes, closes, returns)):
+        await consume(api, subject, *(REJECTED, appealed, won)[:count])
+        page = await api.request("POST", "/desk", headers=PAGE, data=desk)
+        assert expected in page.text, count
 
 
 async def test_what_is_wrong_is_shown_at_its_form_as_it_was_filled_in(api: RegistrationApi) -> None:

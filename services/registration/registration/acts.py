@@ -68,9 +68,17 @@ async def reissue_code(
 
 
 async def withdraw(
-    registrations: RegistrationService, record: Record, reason: str, form: str, metadata: CommandMetadata
+    registrations: RegistrationService,
+    record: Record,
+    reason: str,
+    form: str,
+    metadata: CommandMetadata,
+    application: int = 0,
 ) -> Result:
-    """Withdraw an applicant; the number of the signed form is kept with it. Raise Refused, KeyReused, Transient."""
+    """Withdraw an applicant; the number of the signed form is kept with it. Raise Refused, KeyReused, Transient.
+
+    With the number of an application another one, which they made since, is not withdrawn: changed_meanwhile.
+    """
     act = {"act": "withdrawal", "form": form, "actor": metadata.actor, "at": registrations.clock().recorded}
     own = replace(metadata, prepare=partial(with_act, act))
-    return await execute(registrations.store, record.subject, Withdraw(reason), registrations.clock, own)
+    return await execute(registrations.store, record.subject, Withdraw(reason, application), registrations.clock, own)

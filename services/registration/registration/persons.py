@@ -43,7 +43,6 @@ class Persons:
                 "key_id": key_id,
                 "sealed": self.keyring.seal(key, _encode(accepted.identity), subject),
                 "consent": {"version": accepted.consent, "at": at},
-                **{name: before.content[name] for name in KEPT if name in before.content},
             },
         )
 
@@ -90,6 +89,12 @@ class Persons:
             for subject, content in sealed.items()
             if content["key_id"] in keys
         }
+
+
+def with_kept(private: Private, record: Record) -> Private:
+    """Return what was sealed for a new application with what is kept of the person, as it is when this is stored."""
+    now = record.private.content
+    return replace(private, content={**private.content, **{name: now[name] for name in KEPT if name in now}})
 
 
 def with_act(act: Mapping[str, Any], record: Record) -> Record:

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from functools import partial
 from math import inf
 from time import monotonic
 from typing import Any
@@ -38,7 +37,7 @@ from registration.domain.application import (
 )
 from registration.erasures import Erasures
 from registration.import_runs import ImportRuns, MongoDocuments
-from registration.persons import NOTHING, Persons
+from registration.persons import NOTHING, Persons, with_kept
 from registration.settings import RegistrationSettings
 from registration.tracking_codes import TrackingCodes
 from security.audit import Audit, MongoAudit
@@ -289,7 +288,7 @@ class RegistrationService:
     ) -> CommandMetadata:
         """Return the metadata of a registration: identity, blind indexes and the next tracking code go with it."""
         private = await self.persons.private(subject, accepted, self.clock().recorded, before)
-        return replace(metadata, prepare=partial(self.codes.issue, private=private))
+        return replace(metadata, prepare=lambda record: self.codes.issue(record, with_kept(private, record)))
 
     async def _registered(self, indexes: Sequence[str]) -> Record | None:
         """Return the applicant with one of these blind indexes."""

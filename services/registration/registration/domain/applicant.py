@@ -89,6 +89,7 @@ class Withdraw(msgspec.Struct, frozen=True):
     """Withdraw from the round."""
 
     reason: str
+    application: int = 0  # which the signed form is about; 0: the present one
 
 
 class Erase(msgspec.Struct, frozen=True):
@@ -122,7 +123,7 @@ Command = Register | ReissueCode | Withdraw | Correct | Erase | RecordIdentityCh
 
 def decide(state: State, command: Command, at: datetime) -> Sequence[Event | EventWithContext]:
     """Raise Refused: already_registered, not_registered, already_withdrawn, erased, reason_unknown, record_full,
-    codes_of_the_day; and of `corrected`.
+    codes_of_the_day, changed_meanwhile; and of `corrected`.
 
     A command of the allocator or an identity check that no longer applies emits nothing.
     """
@@ -131,8 +132,8 @@ def decide(state: State, command: Command, at: datetime) -> Sequence[Event | Eve
             return [_register(state, command, at)]
         case ReissueCode():
             return [_reissue_code(state, at)]
-        case Withdraw(reason=reason):
-            return [_withdraw(state, reason)]
+        case Withdraw(reason=reason, application=application):
+            return [_withdraw(state, reason, application)]
         case Correct():
             return [_correct(state, command)]
         case Erase(reason=reason):
@@ -328,16 +329,18 @@ def _check_is_known(state: State) -> None:
         raise Refused("erased")
 
 
-def _check_takes_part(state: State) -> None:
+def _check_takes_part(state: State, application: int = 0) -> None:
     _check_is_known(state)
     if state.current.withdrawn_at:
         raise Refused("already_withdrawn")
+    if application not in (0, state.application):
+        raise Refused("changed_meanwhile")
 
 
-def _withdraw(state: State, reason: str) -> Event:
+def _withdraw(state: State, reason: str, application: int) -> Event:
     if reason not in WITHDRAWAL_REASONS:
         raise Refused("reason_unknown", field="reason")
-    _check_takes_part(state)
+    _check_takes_part(state, application)
     return ApplicantWithdrawn(application=state.application, reason=reason)
 
 
@@ -393,6 +396,5 @@ def _evolve_current(state: State, event: ApplicantEvent, envelope: Envelope) -> 
 
 def _check_due(state: State) -> datetime | None:
     current = state.current
-    if current.withdrawn_at or state.unidentified or current.identity in FINAL:
-        return None
-    return check_due(current.registered_at, current.checks, current.checked_at)
+    over = current.withdrawn_at or state.unidentified or current.identity in FINAL
+    return None if over else check_due(current.registered_at, current.checks, current.checked_at)

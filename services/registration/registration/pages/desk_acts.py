@@ -35,7 +35,7 @@ from web.dependencies import Clock, Store, form_of
 from web.idempotency import metadata_of
 from web.pages import lang_of
 
-FIELDS = ("act", "reason", "form", "why", "key")  # of the forms
+FIELDS = ("act", "reason", "form", "why", "application", "key")  # of the forms
 Withdrawer = Annotated[Principal, allow("withdraw")]
 Reissuer = Annotated[Principal, allow("reissue_tracking_code")]
 
@@ -112,7 +112,7 @@ async def review(
     if closed(record.state, typed["act"], at, tehran_day(at)) or typed["act"] not in permitted(officer):
         return await pages.page(record, typed, [])  # it shows why the act is closed
     try:
-        return await pages.act(record, {**typed, "form": _checked(record, typed), "key": uuid7()})
+        return await pages.act(record, _reviewed(record, typed))
     except Refused as refused:
         return await pages.page(record, typed, [refused])
 
@@ -133,7 +133,9 @@ async def withdraw(
     metadata = metadata_of(request, officer, typed["key"], typed)
     try:
         form = _checked(record, typed)
-        done = await acts.withdraw(registrations, record, typed["why"], form, metadata)
+        shown = typed["application"]
+        application = int(shown) if shown.isdecimal() else 0
+        done = await acts.withdraw(registrations, record, typed["why"], form, metadata, application)
     except Refused as refused:
         return await pages.page(record, typed, [refused])
     return await pages.act(done.record, typed, done=True)
@@ -167,6 +169,11 @@ async def _typed(request: Request, act: Act | None = None) -> dict[str, Any]:
     typed["act"] = act or (typed["act"] if typed["act"] in ACTS else "appeal")
     typed["reason"] = typed["reason"] if typed["reason"] in DESK_REASONS else "visitor"
     return typed
+
+
+def _reviewed(record: Record, typed: Mapping[str, str]) -> dict[str, Any]:
+    """Return what the confirmation sends: for this application, under a key of its own. Raise Refused."""
+    return {**typed, "form": _checked(record, typed), "application": record.state.application, "key": uuid7()}
 
 
 def _checked(record: Record, typed: Mapping[str, str]) -> str:

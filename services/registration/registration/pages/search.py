@@ -33,6 +33,7 @@ from registration.domain.applicant import State, status
 from registration.domain.application import CORRECTABLE, FIELD, full_name, telephone
 from registration.domain.desk_acts import ACTS, Act, closed, last_day_to_appeal
 from registration.domain.next_step import NextStep, next_step
+from registration.domain.progress import rejected_before
 from registration.pages.track import working_days_left
 from registration.registrations import RegistrationService
 from security.auth import Principal
@@ -219,7 +220,7 @@ async def person_values(
         "position": await queries.count_ahead(store, found.record) + 1 if waiting else None,
         "shown": shown,
         "closed": {act: closed(state, act, clock().at, today) if act in permitted(officer) else "role" for act in ACTS},
-        "may_return": status(state) != "rejected" and not state.current.appealed_at,
+        "may_return": not rejected_before(state.current, clock().at),
         "withdrawal_reasons": WITHDRAWAL_REASONS,
         "appeal_until": last_day_to_appeal(state.current, state.context.policy, state.context.province),
         "inputs": _inputs(state, (await registrations.round_snapshot(state.context.round)).round.fields, lang),

@@ -1,6 +1,7 @@
-"""Messages of other applicants: one that cannot be handled stops none."""
+"""Messages of other applicants: one that cannot be handled stops none, and a file imported at night wakes no one."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from msgspec.structs import replace
 from kernel.record import Record
 from registration.jobs.notifications import Notifications
 from registration.jobs.sms import Outcome
-from tests.support.registration_api import ALL_PARTITIONS, RegistrationApi, a_national_id, registration_api
+from tests.support.registration_api import ALL_PARTITIONS, RegistrationApi, a_national_id, csv_file, registration_api
 
 
 class Provider:
@@ -85,3 +86,18 @@ async def test_a_text_that_cannot_be_made_does_not_stop_the_others(
     monkeypatch.setattr(api.registrations.codes, "code_of", lost_key)
     await run(job)
     assert len(provider.sent) == 1
+
+
+async def test_who_was_imported_at_night_is_sent_the_code_in_the_morning(
+    api: RegistrationApi, provider: Provider, job: Notifications
+) -> None:
+    api.now = datetime(2025, 9, 28, 23, 30, tzinfo=UTC)  # three o'clock in Tehran
+    file = csv_file(range(2, 4))
+    sent = await api.request("POST", "/v1/rounds/1404/applications/import", csv=file, key="the-file")
+    assert sent.json()["registered"] == 2
+    await api.register()
+    await run(job)
+    assert len(provider.sent) == 1, "who registers at night waits for the code"
+    api.advance(hours=5)
+    await run(job)
+    assert len(provider.sent) == 3

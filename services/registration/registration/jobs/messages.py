@@ -98,6 +98,8 @@ def begin(record: Record, notification: Notification, at: datetime) -> Record:
     if obstacle := _obstacle(record, notification, template, old):
         return with_message(record, Sent(key, obstacle, at))
     others = [each.at for each in messages_of(record) if each.state in (*ATTEMPTED, "delivered")]
+    if _is_of_a_file(record, notification):  # its person waits for nothing
+        template = replace(template, urgent=False)
     if (later := sendable_from(template, rules, at, others)) > at:
         return postpone(record, key, later)
     return with_message(record, Sent(key, "sending", at), at + TAKEN)
@@ -128,6 +130,11 @@ def _obstacle(record: Record, notification: Notification, template: Template, ol
     if old:
         return "late"
     return "refused" if record.private.content.get("no_messages") and not template.mandatory else ""
+
+
+def _is_of_a_file(record: Record, notification: Notification) -> bool:
+    """Return whether a registration is confirmed that an officer has imported."""
+    return notification.occasion == "registered" and bool(record.state.current.intake_channel == "import")
 
 
 def is_void(record: Record, notification: Notification) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 from prometheus_client import REGISTRY
 
 from registration.jobs.notifications import Notifications
@@ -52,6 +53,15 @@ async def test_the_code_is_sent_again_to_the_number_on_record_and_stays_valid(
     assert code in line and '"to": "+989120000018"' in line
     assert (await api.request("GET", f"/v1/tracking/{code}", "")).status_code == 200
     assert len(await api.store.history((await api.applicants())[0].subject)) == version, "it is no event"
+
+
+async def test_the_answer_is_the_same_where_an_identity_cannot_be_opened(api: RegistrationApi) -> None:
+    subject = (await api.register()).json()["id"]
+    record = api.store.records[subject]
+    private = replace(record.private, content={**record.private.content, "sealed": b"\x01" + bytes(60)})
+    api.store.records[subject] = replace(record, private=private)
+    answers = [await ask(api, serial) for serial in (1, 2)]
+    assert [each.headers["location"] for each in answers] == [f"{PATH}/sent"] * 2
 
 
 async def test_the_answer_is_the_same_for_every_person(api: RegistrationApi, tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ KEY_DESTRUCTION_OLDEST = Gauge(
 LOST_CODES = Counter(
     "peyvand_registration_lost_codes_total",
     "Requests to send a lost tracking code again, by result. Many with `not_sent`: someone tries numbers, and learns "
-    "nothing. failed: the store could not be read; the person has to ask again.",
+    "nothing. failed: the store or an identity could not be read; the person has to ask again.",
     ["result"],
 )
 NOTIFICATIONS = Counter(

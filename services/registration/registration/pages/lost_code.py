@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+import structlog
 from fastapi import APIRouter, Depends
 from starlette.background import BackgroundTask
 from starlette.datastructures import FormData
@@ -10,6 +11,7 @@ from starlette.responses import RedirectResponse, Response
 
 from contracts.commands import Refused
 from kernel.errors import Transient
+from kernel.record import Fault
 from programme import numbers
 from programme.messages import message_text
 from registration import metrics
@@ -27,6 +29,7 @@ PARSERS = {"national_id": numbers.national_id, "phone": numbers.mobile}
 
 Anyone = Annotated[Principal, public()]
 
+log = structlog.get_logger(__name__)
 templates = Pages("registration.pages")
 router = APIRouter(prefix="/tracking/lost", include_in_schema=False)
 
@@ -66,6 +69,10 @@ async def _send(registrations: RegistrationService, national_id: str, mobile: st
     try:
         result = "sent" if await send_again(registrations, national_id, mobile) else "not_sent"
     except Transient:  # the person asks again
+        result = "failed"
+    except Exception as error:  # raised, it would end the visitor's connection, and show that someone is registered
+        fault = Fault.of(error)  # its message is not logged: it may contain an identity
+        log.error("lost code not looked up", error=fault.error, where=fault.where)
         result = "failed"
     metrics.LOST_CODES.labels(result).inc()
 

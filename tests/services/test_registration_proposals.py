@@ -73,6 +73,10 @@ async def test_a_move_takes_effect_for_both_provinces_with_the_second_signature(
     again = await signed(api, made)
     assert (again.status_code, again.json()["code"]) == (409, "proposal_closed")
     assert await quotas(api) == {"IR-06": 40, "IR-20": 70}
+    for province, quota in (await quotas(api)).items():
+        shown = (await api.request("GET", f"/v1/rounds/1404/ledgers/{province}", "auditor", scope="")).json()
+        changes = [each["quota"] - each["previous"] for each in shown["changes"]]
+        assert sum(changes) == quota, "as the page of the ledger says"
 
 
 async def test_a_figure_that_moved_meanwhile_fails_the_signature_and_is_named(api: RegistrationApi) -> None:

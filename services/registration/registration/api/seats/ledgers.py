@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from contracts.commands import Refused
 from contracts.envelope import decode
-from contracts.events import QuotaSet
+from contracts.events import QuotaMoved, QuotaSet
 from contracts.subjects import ledger_subject
 from kernel.query import Query
 from kernel.record import Record
@@ -188,7 +188,7 @@ def _waiting(position: int, record: Record) -> Waiting:
 def _change(raw: bytes) -> QuotaChange | None:
     envelope = decode(raw)
     match envelope.event:
-        case QuotaSet(quota=quota, previous=previous):
+        case QuotaSet(quota=quota, previous=previous) | QuotaMoved(quota=quota, previous=previous):
             role, _, officer = envelope.actor.partition(":")
             return QuotaChange(at=envelope.time, previous=previous, quota=quota, role=role, officer=officer)
     return None

@@ -126,11 +126,11 @@ def _answer(event: Event) -> str:
 def _count_applicant(counts: dict[str, Count], events: Sequence[Event], calendar: Calendar, today: date) -> None:
     number = max(e["data"].get("application", 1) for e in events if e["source"] == "registration")
     current = [e for e in events if e["data"].get("application", 1) == number]
-    by_type: dict[str, list[Event]] = defaultdict(list)
-    for e in current:
-        by_type[e["type"].split(".", 3)[3].removesuffix(".v1")].append(e)
+    by_type = _by_type(current)
     province = [e for e in events if e["source"] == "registration"][-1]["province"]
     figures = counts[province]
+    for n in range(1, number + 1):
+        _count_lasting(counts, [e for e in events if e["data"].get("application", 1) == n], calendar, today)
 
     registered = (by_type["applicant.registered"] or by_type["applicant.reactivated"])[0]
     decided, withdrawn = by_type["case.decided"], by_type["applicant.withdrawn"]
@@ -147,9 +147,7 @@ def _count_applicant(counts: dict[str, Count], events: Sequence[Event], calendar
         figures.in_time += bool(decided) and calendar.day(decided[0]["time"]) <= case_due
         figures.due += bool(decided) or case_due < today
 
-    _count_acts(figures, by_type)
-    if by_type["applicant.seat_released"] and withdrawn:
-        _count_given_up(figures, by_type, calendar, today)
+    _count_withdrawal(figures, by_type)
     if not by_type["applicant.admitted"] or by_type["applicant.seat_released"]:
         return
     figures.Ad += 1
@@ -161,13 +159,27 @@ def _count_applicant(counts: dict[str, Count], events: Sequence[Event], calendar
     _count_sales(figures, by_type, calendar, today, bool(identified), calendar.day(registered["time"]), province)
 
 
-def _count_acts(figures: Count, by_type: Mapping[str, Sequence[Event]]) -> None:
-    """Count what officers did for the person, and the withdrawal."""
+def _by_type(events: Sequence[Event]) -> dict[str, list[Event]]:
+    found: dict[str, list[Event]] = defaultdict(list)
+    for e in events:
+        found[e["type"].split(".", 3)[3].removesuffix(".v1")].append(e)
+    return found
+
+
+def _count_lasting(counts: dict[str, Count], events: Sequence[Event], calendar: Calendar, today: date) -> None:
+    """Count what a later application does not undo: the acts of officers, and a producer who gave up the seat."""
+    by_type = _by_type(events)
+    figures = counts[[e for e in events if e["source"] == "registration"][-1]["province"]]
     kinds = ("applicant.updated", "applicant.code_reissued", "applicant.withdrawn")
-    by_officers = [kind for kind in kinds for e in by_type[kind] if _is_officer(e)]
-    figures.withdrawn += bool(by_type["applicant.withdrawn"])
-    figures.withdrawn_by_officer += "applicant.withdrawn" in by_officers
-    figures.officer_acts += len(by_officers)
+    figures.officer_acts += sum(_is_officer(e) for kind in kinds for e in by_type[kind])
+    if by_type["applicant.seat_released"] and by_type["applicant.withdrawn"]:
+        _count_given_up(figures, by_type, calendar, today)
+
+
+def _count_withdrawal(figures: Count, by_type: Mapping[str, Sequence[Event]]) -> None:
+    withdrawals = by_type["applicant.withdrawn"]
+    figures.withdrawn += bool(withdrawals)
+    figures.withdrawn_by_officer += any(map(_is_officer, withdrawals))
 
 
 def _is_officer(event: Event) -> bool:

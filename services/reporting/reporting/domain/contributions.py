@@ -118,25 +118,28 @@ def _spans(a: Application, end: int) -> list[IndicatorSpan]:
     if a.admitted:
         seated, left = max(a.admitted, a.registered), min(a.released or EVER, end)
         _capacity(spans, a, seated, left)
-        _market(spans, a, seated, left, end)
+        _market(spans, a, seated, left)
         if a.identified:
-            _given_up(spans, a, GAVE_UP, max(a.identified, seated), left, end)
+            _given_up(spans, a, GAVE_UP, max(a.identified, seated), left)
     return spans
 
 
 def _acts(spans: list[IndicatorSpan], a: Application, end: int) -> None:
-    """Add when the application is withdrawn, and what officers did for the person."""
+    """Add when the application is withdrawn, and what officers did, which no later application undoes."""
     if a.withdrawn:
         spans.append((WITHDRAWN, max(a.withdrawn, a.registered), end))
         if a.by_officer:
             spans.append((WITHDRAWN_BY_OFFICER, max(a.withdrawn, a.registered), end))
-    spans += [(OFFICER_ACTS, max(day, a.registered), end) for day in a.officer_acts]
+    spans += [(OFFICER_ACTS, max(day, a.registered), EVER) for day in a.officer_acts]
 
 
-def _given_up(spans: list[IndicatorSpan], a: Application, name: str, since: int, left: int, end: int) -> None:
-    """Add until the end of the month who counted until they withdrew and gave up their seat."""
+def _given_up(spans: list[IndicatorSpan], a: Application, name: str, since: int, left: int) -> None:
+    """Add until the end of the month who counted until they withdrew and gave up their seat.
+
+    Another application does not end it: a province could have those register again who sell nothing.
+    """
     if a.withdrawn and a.released and since < left == a.released:
-        spans.append((name, left, min(_month_end(left) + 1, end)))
+        spans.append((name, left, _month_end(left) + 1))
 
 
 def _registration(spans: list[IndicatorSpan], a: Application, until: int) -> None:
@@ -201,7 +204,7 @@ def _capacity(spans: list[IndicatorSpan], a: Application, seated: int, left: int
         spans.append((READY, max(a.readied, identified), left))
 
 
-def _market(spans: list[IndicatorSpan], a: Application, seated: int, left: int, end: int) -> None:
+def _market(spans: list[IndicatorSpan], a: Application, seated: int, left: int) -> None:
     """Add when a person with a seat is connected and sustained, and when each of their claims counts."""
     if not a.connections:
         return
@@ -210,7 +213,7 @@ def _market(spans: list[IndicatorSpan], a: Application, seated: int, left: int, 
     if first:
         sustainable = max(first + _sustained_days(a.policy), seated)
         spans.append((SUSTAINABLE, sustainable, left))
-        _given_up(spans, a, GAVE_UP_SUSTAINABLE, sustainable, left, end)
+        _given_up(spans, a, GAVE_UP_SUSTAINABLE, sustainable, left)
         spans.append((_duration(END_TO_END, a.registered, first, area_of(a.province)), max(first, seated), left))
     if not a.identified:
         return

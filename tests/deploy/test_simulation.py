@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from contracts.codes import CONDITIONS
 from peyvand.simulation import plan
 from peyvand.simulation.quiescence import NotQuiescent, QuiescenceProbe
 from peyvand.simulation.run import Progress
@@ -89,9 +90,13 @@ class Platform:
             application = f"a{len(self.cases):06}"
             self.cases[application] = "open"
             return {"id": application}
+        if path.endswith(("/info", "/info/receipt")):
+            self.cases[path.split("/")[4]] = "info_requested" if path.endswith("/info") else "open"
         if path.endswith("/decisions"):
             for each in json["decisions"]:
                 assert self.cases[each["id"]] == "open"
+                answered = each.get("checklist") or {}
+                assert each["outcome"] == "rejected" or answered.keys() == CONDITIONS.keys(), "refused: not_eligible"
                 self.cases[each["id"]] = "decided"
             return {"items": json["decisions"]}
         return {"items": [], "id": "x"}
@@ -102,13 +107,13 @@ class Platform:
             yield {"id": case, "since": plan.day_of(0).isoformat()}
 
 
-async def carry_out(platform: Platform, progress: Progress) -> Progress:
-    """Carry out two steps as `simulate` does; return the progress that is on disk when it is interrupted."""
+async def carry_out(platform: Platform, progress: Progress, steps: int = 2) -> Progress:
+    """Carry out the first steps as `simulate` does; return the progress that is on disk when it is interrupted."""
     courses = plan.draw(progress.seed, progress.scale, progress.only)
     round_ = Round(platform, courses, progress.seed, progress.memory)  # type: ignore[arg-type]
     saved = msgspec.json.encode(progress)
     try:
-        for step in range(progress.steps, 2):
+        for step in range(progress.steps, steps):
             if not progress.memory.listed:
                 await round_.survey(step)
                 saved = msgspec.json.encode(msgspec.structs.replace(progress, steps=step))
@@ -134,3 +139,12 @@ async def test_an_interrupted_step_is_sent_again_as_it_was_first_sent() -> None:
     assert disturbed.bodies.keys() == undisturbed.bodies.keys()
     assert sorted(disturbed.cases.values()) == sorted(undisturbed.cases.values())
     assert progress.memory.acknowledged == done.memory.acknowledged == disturbed.cases.keys()
+
+
+async def test_who_brings_a_paper_is_approved_with_the_answers_that_an_approval_needs() -> None:
+    platform, begun = Platform(), Progress(7, 0.1, frozenset({"IR-01"}))
+    done = await carry_out(platform, begun, steps=3)
+    asked = done.memory.asked["IR-01"][1]
+    brought = [case for case in asked if f"sim-info-receipt-{case}" in platform.bodies]
+    assert len(asked) > len(brought) > 0
+    assert {platform.cases[case] for case in brought} == {"decided"}

@@ -176,6 +176,16 @@ async def test_who_may_propose_sign_decline_and_withdraw(api: RegistrationApi) -
     assert gone.json()["status"] == "withdrawn" and await quotas(api) == {"IR-06": 100, "IR-20": 10}
 
 
+async def test_a_key_signs_one_proposal_and_is_refused_for_another(api: RegistrationApi) -> None:
+    first, other = await move(api, 5), await move(api, 6)
+    key = {"headers": {"Idempotency-Key": "0199fb3c1d207a44b0c57e8f9a0b1c2d"}}
+    done, again = await signed(api, first, **key), await signed(api, first, **key)
+    assert (again.status_code, again.json()) == (done.status_code, done.json()) and done.status_code == 200
+    refused = await signed(api, other, **key)
+    assert (refused.status_code, refused.json()["code"]) == (422, "idempotency_key_reused")
+    assert await quotas(api) == {"IR-06": 95, "IR-20": 15}
+
+
 async def test_an_unsigned_proposal_expires(api: RegistrationApi) -> None:
     made = await move(api)
     api.advance(days=12)

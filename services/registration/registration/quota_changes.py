@@ -64,6 +64,8 @@ class Proposals:
 
         Raise Refused (what the rules of proposal and ledger refuse), KeyReused, Transient.
         """
+        if response := await stored_response(self.store, metadata):
+            return response.record
         proposed: State = (await self.store.read([subject]))[subject].state
         ledgers = [ledger_subject(proposed.round, each.province) for each in proposed.changes]
         unkeyed = replace(metadata, idempotency_key="", fingerprint=b"")

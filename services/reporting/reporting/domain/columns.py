@@ -57,7 +57,9 @@ COLUMNS = {
     "capacity_due": _column(
         "مبنای مهلت ظرفیت", "Capacity due", _PERSONS, "شناسایی‌شده یا دیرشده", "identified, or late"
     ),
-    "withdrawn": _column("انصراف", "Withdrawn", _PERSONS, "از ثبت‌نام، تا امروز", "of the registered, so far"),
+    "withdrawn": _column(
+        "انصراف", "Withdrawn", _PERSONS, "پیش یا پس از تصمیم، تا امروز", "before or after a decision, so far"
+    ),
     "withdrawn_by_officer": _column(
         "انصراف به دست کارشناس", "Withdrawn by officers", _PERSONS, "با فرم امضاشده", "on a signed form"
     ),

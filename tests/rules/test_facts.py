@@ -141,7 +141,10 @@ def _asked(h: History, due: date, n: dict[str, Any]) -> date:
     last = calendar.add_working_days(first, 15)
 
     def moved(to: date) -> date:
-        return due if due < first else calendar.add_working_days(due, calendar.working_days_between(first, to))
+        if due < first:
+            return due
+        later = calendar.add_working_days(due, calendar.working_days_between(first, to))
+        return later if later >= to else calendar.add_working_days(to, 1)
 
     asked = CaseInfoRequested(items=("sample_photo",), due=last, case_due=moved(last), **n)
     h.emit("screening", asked)
@@ -298,6 +301,8 @@ def _paused(own: list[tuple[Any, int]], first: Callable[[type], Any]) -> tuple[i
         if due is not None and begun <= due:
             days = _between(begun, ended)
             due = work_calendar().add_working_days(date.fromordinal(due), days).toordinal()
+            while due < ended or _between(due - 1, due) == 0:  # papers that come on a day off
+                due += 1
     return due, total
 
 

@@ -197,3 +197,10 @@ def test_a_due_day_moves_by_working_days_of_the_province_only() -> None:
     assert moved(DUE, thursday, thursday, "IR-20") == DUE
     assert moved(DUE, DUE, DUE + timedelta(days=1), "IR-20") == date(2025, 10, 9), "asked on the last day is in time"
     assert moved(DUE, DUE + timedelta(days=1), date(2025, 10, 20), "IR-20") == DUE
+
+
+@pytest.mark.parametrize(("came", "due"), [(1, 1), (2, 4), (3, 4), (4, 4), (5, 5)])
+def test_papers_that_come_on_a_day_off_make_no_case_overdue(came: int, due: int) -> None:
+    """Asked for on the last day of the case, a Thursday before a Friday and a holiday."""
+    thursday = date(2026, 1, 1)
+    assert moved(thursday, thursday, date(2026, 1, came), "IR-20") == date(2026, 1, due)

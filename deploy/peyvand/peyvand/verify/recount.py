@@ -225,12 +225,21 @@ def _paused(due: date, by_type: Mapping[str, Sequence[Event]], calendar: Calenda
             for day, sequence in zip(answers, answered, strict=True)
             if sequence > request["sequence"] and (following is None or sequence < following)
         ]
-        days = calendar.between(begun, min([ended, *own]), province) if begun <= due else 0
-        for _ in range(days):
-            due += timedelta(days=1)
-            while calendar.between(due - timedelta(days=1), due, province) == 0:
-                due += timedelta(days=1)
+        back = min([ended, *own])
+        if begun > due:
+            continue
+        for _ in range(calendar.between(begun, back, province)):
+            due = _next_working_day(due, calendar, province)
+        if due < back:  # it came on a day off
+            due = _next_working_day(back, calendar, province)
     return due
+
+
+def _next_working_day(day: date, calendar: Calendar, province: str) -> date:
+    day += timedelta(days=1)
+    while calendar.between(day - timedelta(days=1), day, province) == 0:
+        day += timedelta(days=1)
+    return day
 
 
 def _count_sales(

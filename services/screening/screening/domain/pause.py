@@ -8,10 +8,14 @@ from programme.work_calendar import work_calendar
 def moved(due: date, first: date, last: date, province: str) -> date:
     """Return a due day, later by the working days after `first` up to `last`, on which it was the turn of someone else.
 
-    What was overdue on the first day stays due on its day: no one gets rid of a delay by a question. Raise UnknownDay.
+    What was overdue on the first day stays due on its day: no one gets rid of a delay by a question. Nothing becomes
+    overdue by an answer that comes on a day off: the next working day is screening's. Raise UnknownDay.
     """
+    if due < first:
+        return due
     calendar = work_calendar()
-    return due if due < first else calendar.add_working_days(due, days(first, last, province), province)
+    later = calendar.add_working_days(due, days(first, last, province), province)
+    return later if later >= last else calendar.add_working_days(last, 1, province)
 
 
 def days(first: date, last: date, province: str) -> int:

@@ -385,7 +385,8 @@ def test_the_sums_of_the_deltas_equal_a_recount_on_every_day(events: list[Envelo
 
 
 def test_a_later_application_undoes_neither_the_acts_of_officers_nor_who_gave_up_the_seat() -> None:
-    h, n = History(lambda _: None), {"application": 1}  # type: ignore[arg-type]
+    h = History(lambda _: None)  # type: ignore[arg-type]
+    n: dict[str, Any] = {"application": 1}
     h.province = "IR-20"
     h.emit("registration", ApplicantRegistered(**n, **PERSON))
     h.emit("registration", ApplicantAdmitted(**n))

@@ -7,7 +7,7 @@ import pytest
 from contracts.events import ApplicantReactivated, ApplicantWithdrawn, CaseCallAgreed, CaseCallLogged, CaseDecided
 from screening.domain.appeal import DecideAppeal, FileAppeal
 from screening.domain.applicant import counted, facts_of
-from screening.domain.calls import LogCall
+from screening.domain.calls import CALLS, LogCall
 from screening.domain.case import Decide
 from tests.support.screening_scenario import APPROVE, PERSON, ScreeningScenario, refusal, registered
 
@@ -130,3 +130,10 @@ def test_a_second_application_begins_without_calls(scenario: ScreeningScenario) 
     scenario.consume(ApplicantWithdrawn(reason="moved"))
     scenario.consume(ApplicantReactivated(application=2, **PERSON))
     assert scenario.state.calls == ()
+
+
+def test_a_case_with_very_many_calls_can_still_be_decided(scenario: ScreeningScenario) -> None:
+    for _ in range(CALLS):
+        call(scenario, "reached")
+    assert refusal(scenario, LogCall("reached", by="screener:of-1")).code == "record_full"
+    assert isinstance(scenario.execute(APPROVE)[0], CaseDecided)

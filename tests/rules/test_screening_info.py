@@ -18,7 +18,7 @@ from contracts.events import (
 from programme.calendar import day_end, day_start
 from screening.domain import applicant
 from screening.domain.applicant import CLAIMED, INFO_REQUESTED, OPEN, holder_of, indexed, status_of
-from screening.domain.claim import Claim, ClaimCase
+from screening.domain.claim import ClaimCase
 from screening.domain.info import RecordInfo, RequestInfo, days_of_applicant
 from screening.domain.pause import moved
 from tests.support.screening_scenario import APPROVE, PERSON, REJECT, ScreeningScenario, refusal, registered
@@ -160,7 +160,7 @@ def test_a_request_ends_the_claim_and_no_one_claims_the_case_before_the_turn_is_
     scenario.execute(ClaimCase("screener:of-1"))
     assert indexed(scenario.state)["state"] == CLAIMED
     scenario.execute(ASK)
-    assert indexed(scenario.state)["state"] == INFO_REQUESTED and scenario.state.claim == Claim()
+    assert indexed(scenario.state)["state"] == INFO_REQUESTED and not scenario.state.claim.by
     assert refusal(scenario, ClaimCase("screener:of-2")).code == "info_already_requested"
     scenario.execute(CAME)
     scenario.execute(ClaimCase("screener:of-2"), actor="screener:of-2")

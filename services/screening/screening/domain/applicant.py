@@ -147,6 +147,7 @@ def _decide_case(state: State, command: CaseCommand, at: datetime) -> Sequence[E
         case ReleaseCase():
             return claims.release(state.claim, command, application)
         case LogCall():
+            phone.check_calls(state.calls)
             return phone.log(case, command, application, authors, at)
         case RequestInfo():
             return [infos.request(state.info, case, command, application, context(state), authors, at)]

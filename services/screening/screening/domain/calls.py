@@ -15,6 +15,7 @@ from screening.domain.case import Case, is_open, person_of
 
 REACHED, NO_ANSWER, CALL_BACK = "reached", "no_answer", "call_back"
 DAYS_AHEAD = 30  # for which a next call can be agreed
+CALLS = 100  # about one application: a record that events fill could never be decided
 
 
 class Call(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -32,6 +33,12 @@ class LogCall(msgspec.Struct, frozen=True):
     outcome: str
     next_call: datetime | None = None
     by: str = ""  # the officer, as in the envelope's actor
+
+
+def check_calls(calls: Sequence[Call]) -> None:
+    """Raise Refused: record_full, after as many calls as one application may have."""
+    if len(calls) >= CALLS:
+        raise Refused("record_full", limit=CALLS)
 
 
 def log(case: Case, command: LogCall, application: int, authors: Collection[str], at: datetime) -> Sequence[Event]:

@@ -11,12 +11,15 @@ from contracts.events import CaseClaimed, CaseDecided, CaseInfoRequested, CaseRe
 from programme.policies import policy
 from screening.domain.case import Case, is_open, person_of
 
+CLAIMS = 100  # of one application: a record that events fill could never be decided
+
 
 class Claim(msgspec.Struct, frozen=True, omit_defaults=True):
     """Who works on the case of the present application, until when; empty if no one does."""
 
     by: str = ""  # role and pseudonymous id
     until: datetime | None = None
+    ended: int = 0  # earlier claims on it
 
 
 class ClaimCase(msgspec.Struct, frozen=True):
@@ -49,6 +52,8 @@ def claim(
         if person_of(present.by) == person_of(command.by):
             return []
         raise Refused("case_claimed", until=present.until)
+    if present.ended >= CLAIMS:
+        raise Refused("record_full", limit=CLAIMS)
     return [CaseClaimed(application=application, until=at + timedelta(minutes=policy(version).claim_minutes))]
 
 
@@ -74,7 +79,7 @@ def evolve(present: Claim, envelope: Envelope) -> Claim:
     """Return the claim after one event about the case; a decision or a request for papers ends it."""
     match envelope.event:
         case CaseClaimed(until=until):
-            return Claim(by=envelope.actor, until=until)
-        case CaseReleased() | CaseDecided() | CaseInfoRequested():
-            return Claim()
+            return Claim(by=envelope.actor, until=until, ended=present.ended + bool(present.by))
+        case CaseReleased() | CaseDecided() | CaseInfoRequested() if present.by:
+            return Claim(ended=present.ended + 1)
     return present

@@ -76,7 +76,7 @@ async def test_a_move_takes_effect_for_both_provinces_with_the_second_signature(
     for province, quota in (await quotas(api)).items():
         shown = (await api.request("GET", f"/v1/rounds/1404/ledgers/{province}", "auditor", scope="")).json()
         changes = [each["quota"] - each["previous"] for each in shown["changes"]]
-        assert sum(changes) == quota, "as the page of the ledger says"
+        assert sum(changes) == quota, "as the page of the ledger states"
 
 
 async def test_a_figure_that_moved_meanwhile_fails_the_signature_and_is_named(api: RegistrationApi) -> None:
@@ -178,7 +178,7 @@ async def test_who_may_propose_sign_decline_and_withdraw(api: RegistrationApi) -
 
 async def test_a_key_signs_one_proposal_and_is_refused_for_another(api: RegistrationApi) -> None:
     first, other = await move(api, 5), await move(api, 6)
-    key = {"headers": {"Idempotency-Key": "0199fb3c1d207a44b0c57e8f9a0b1c2d"}}
+    key: dict[str, Any] = {"headers": {"Idempotency-Key": "0199fb3c1d207a44b0c57e8f9a0b1c2d"}}
     done, again = await signed(api, first, **key), await signed(api, first, **key)
     assert (again.status_code, again.json()) == (done.status_code, done.json()) and done.status_code == 200
     refused = await signed(api, other, **key)

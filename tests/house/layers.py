@@ -73,7 +73,7 @@ LAYERS = (
     Layer("api", "services/*/*/api/*", "HTTP for programs",
           (*BELOW, "programme", "kernel", "security", "web", "own domain", "own queries", "own application", "own schemas", "own jobs", "own metrics", "own settings"), (*HTTP, "openpyxl"), PORTS),
     Layer("pages", "services/*/*/pages/*", "HTTP for people, with templates",
-          (*BELOW, "programme", "kernel", "security", "web", "own domain", "own queries", "own application", "own schemas", "own jobs", "own metrics", "own settings", "own api"), HTTP, PORTS),
+          (*BELOW, "programme", "kernel", "security", "web", "own domain", "own queries", "own application", "own schemas", "own jobs", "own metrics", "own settings", "own api"), (*HTTP, "structlog"), PORTS),
     Layer("service", "services/*/*/service.py", "the declaration of a service; loads neither a web framework nor a Kafka client",
           ("contracts", "base", "programme", "observability", "kernel.service", "kernel.query", "kernel.store", "security",
            "own domain", "own queries", "own application", "own jobs", "own metrics", "own settings"),

@@ -149,7 +149,7 @@ async def test_a_raised_quota_is_found(api: RegistrationApi) -> None:
 async def test_the_worker_signs_a_head_a_day_and_a_changed_reading_is_found(api: RegistrationApi) -> None:
     await api.open_round()
     made = (await api.register()).json()
-    await asyncio.gather(*(api.request("GET", f"/v1/applications/{made['id']}", "screener") for _ in range(20)))
+    await asyncio.gather(*(api.request("GET", f"/v1/applications/{made['id']}", "registrar") for _ in range(20)))
     heads = AuditHeads(api.audit, api.persons.keyring, api.clock)
     assert [await heads(ALL_PARTITIONS), await heads(ALL_PARTITIONS)] == [1, 0]
     again = AuditHeads(api.audit, api.persons.keyring, api.clock)

@@ -23,6 +23,7 @@ from kernel.stores.mongodb import MongoStore, connect
 from programme.calendar import day_end, tehran_day
 from screening import queries
 from screening.api.claims import IN_HAND, claim_next
+from screening.domain.applicant import OPEN
 from screening.domain.case import Decide
 from screening.domain.claim import ClaimCase
 from screening.service import service
@@ -169,7 +170,7 @@ async def test_claims_go_on_behind_hundreds_of_claimed_cases(stores: Stores) -> 
     taken = {case: ClaimCase(f"screener:of-{100 + n // IN_HAND}") for n, case in enumerate(urgent[:320])}
     for case, command in taken.items():
         await execute(stores.records, case, command, clock, CommandMetadata(actor=command.by))
-    assert await stores.found(queries.unclaimed("IR-20")) == urgent[320:]
+    assert await stores.found(queries.queue("IR-20", OPEN)) == urgent[320:]
     answers = await asyncio.gather(*(stores.claim(f"screener:of-{n % 2}") for n in range(20)))
     assert sorted(map(str, answers)) == sorted(urgent[320:]) and len(ids) == 340
     assert await stores.claim("screener:of-1") is None

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from contracts.subjects import kind_of, lead_subject, ledger_subject, round_subject
+from contracts.subjects import kind_of, lead_subject, ledger_subject, proposal_subject, round_subject
 from kernel.record import Record
 from kernel.service import Service
 from programme.calendar import day_end, tehran_day
@@ -39,6 +39,8 @@ def registration(chance: random.Random, n: int) -> tuple[str, Indexed]:
     if n < 64:
         round_id, province = f"140{4 + n % 2}", list(provinces())[(n - 2) // 2]
         return ledger_subject(round_id, province), {"round": round_id, "available": chance.choice([0, 0, 5])}
+    if n < 84:
+        return proposal_subject("1404", subject_of(n)), {"round": "1404"}
     place = area(chance)
     round_id = "1404" if chance.random() < 0.8 else "1405"
     status = chance.choice(["withdrawn"] * 8 + ["admitted", "screening", "waitlisted"])

@@ -38,7 +38,9 @@ async def list_cases(
     """Return the cases in one state, the earliest deadline first."""
     scope = restricted(principal.scope, province_or_all(province))
     after = paging.after_key(datetime, str)
-    found = [] if scope is None else await store.find(queries.queue(scope, state, after=after, limit=paging.limit + 1))
+    found = []
+    if scope is not None:
+        found = await queries.read_queue(store, scope, state, after=after, limit=paging.limit + 1)
     keys = {each.subject: queries.sort_key(each) for each in found}
     return paging.page([schemas.row(each) for each in found], after=lambda row: keys[row.id])
 

@@ -9,7 +9,7 @@ from kernel.record import Record
 from kernel.store import Store as StorePort
 from screening import metrics, queries, schemas
 from screening.api.cases import Decider, Metadata
-from screening.domain.applicant import authors_of
+from screening.domain.applicant import OPEN, authors_of
 from screening.domain.case import person_of
 from screening.domain.claim import ClaimCase, ReleaseCase
 from web.dependencies import Clock, Store
@@ -65,15 +65,18 @@ async def claim_next(store: StorePort, clock: KernelClock, scope: str, officer: 
     them.
     """
     await _check_in_hand(store, officer, IN_HAND - 1)
-    after = None
-    while page := await store.find(queries.unclaimed(scope, after=after, limit=PAGE)):
+    size, tried = PAGE, set[str]()
+    while True:
+        page = await store.find(queries.queue(scope, OPEN, limit=size))
         for each in page:
-            if person_of(officer) not in authors_of(each.state) and (
-                claimed := await _claim(store, clock, each.subject, officer)
-            ):
+            if each.subject in tried or person_of(officer) in authors_of(each.state):
+                continue
+            if claimed := await _claim(store, clock, each.subject, officer):
                 return claimed
-        after = queries.sort_key(page[-1])
-    return None
+            tried.add(each.subject)
+        if len(page) < size:
+            return None
+        size *= 2
 
 
 async def claim_one(

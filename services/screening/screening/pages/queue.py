@@ -88,8 +88,9 @@ async def queue_page(
     counts = await queries.count(store, officer.scope, tuple(ends.values()))
     start = _sort_key(after) or ((day_start(today), "~") if f == "today" else None)
     calls = await queries.calls_until(store, officer.scope, today)
-    listed = queries.queue(officer.scope, state, until=ends.get(f), after=start, limit=ROWS + 1)
-    found = [] if f == "calls" else await store.find(listed)
+    found = []
+    if f != "calls":
+        found = await queries.read_queue(store, officer.scope, state, until=ends.get(f), after=start, limit=ROWS + 1)
     shown = found[:ROWS]
     mine = await queries.claimed_by(store, officer.actor, officer.scope) if state == OPEN and not after else []
     own = {each.subject for each in mine}

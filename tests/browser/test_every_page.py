@@ -29,6 +29,7 @@ PUBLIC_PAGES: Mapping[str, tuple[str, int]] = {
     "the market": ("/market/", 200),
     "applying": ("/registration/apply", 200),
     "tracking": ("/registration/tracking", 200),
+    "a lost code": ("/registration/tracking/lost", 200),
     "an unknown tracking code": ("/registration/tracking/AAAAA-AAAAA", 404),
     "no such page": ("/no-such-page", 404),
     "no such province": ("/provinces/IR-99", 404),

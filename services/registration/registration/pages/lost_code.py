@@ -37,7 +37,7 @@ router = APIRouter(prefix="/tracking/lost", include_in_schema=False)
 @router.get("")
 async def lost_form(request: Request, principal: Anyone) -> Response:
     """Ask for national ID and mobile number."""
-    return templates.render(request, "lost_code.html", typed={}, errors=[], sent=False)
+    return templates.render(request, "lost_code.html", typed=dict.fromkeys(PARSERS, ""), errors=[], sent=False)
 
 
 @router.post("", dependencies=[limited("lost-code", per_minute=10, burst=20)])
